@@ -1,0 +1,82 @@
+"""MotionSequence to the network's features and back (thesis eq. 4.7).
+
+A person's frame is 282 numbers: 24 x 3 global positions (m), 24 x 3 velocities (m per frame, zero on the first
+frame), 23 x 6 local rotations. The root orientation is not among them: it is recovered in closed form.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.body import Body
+from motion.kinematics import root_orientation
+from motion.rotations import matrix_from_6d, matrix_to_6d
+from motion.sequence import MotionSequence
+from motion.skeleton import NUM_JOINTS
+
+POSITIONS = slice(0, NUM_JOINTS * 3)
+VELOCITIES = slice(POSITIONS.stop, POSITIONS.stop + NUM_JOINTS * 3)
+ROTATIONS = slice(VELOCITIES.stop, VELOCITIES.stop + (NUM_JOINTS - 1) * 6)
+NUM_FEATURES = ROTATIONS.stop
+
+
+def encode(
+    joints: Float[Tensor, "*batch frame 24 3"], body_pose: Float[Tensor, "*batch frame 23 3 3"]
+) -> Float[Tensor, "*batch frame 282"]:
+    velocities = torch.diff(joints, dim=-3, prepend=joints[..., :1, :, :])
+    return torch.cat([joints.flatten(-2), velocities.flatten(-2), matrix_to_6d(body_pose).flatten(-2)], dim=-1)
+
+
+def encode_sequence(sequence: MotionSequence) -> Float[Tensor, "person frame 282"]:
+    return encode(torch.from_numpy(sequence.joints), torch.from_numpy(sequence.body_pose))
+
+
+@dataclass(frozen=True)
+class Pose:
+    """SMPL parameters of a clip and the joints they give."""
+
+    transl: Float[Tensor, "person frame 3"]
+    global_orient: Float[Tensor, "person frame 3 3"]
+    body_pose: Float[Tensor, "person frame 23 3 3"]
+    joints: Float[Tensor, "person frame 24 3"]
+
+
+def decode(
+    features: Float[Tensor, "person frame 282"], body: Body, betas: Float[Tensor, "person 10"]
+) -> Pose:
+    """The pose whose pelvis and root orientation follow the positions and whose limbs follow the rotations.
+
+    `joints` are the forward kinematics of the result, so bones have the body's lengths whatever the network said.
+    """
+    positions = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3))
+    body_pose = matrix_from_6d(features[..., ROTATIONS].unflatten(-1, (NUM_JOINTS - 1, 6)))
+    rest = body.rest_joints(betas)[:, None].expand_as(positions)
+    transl = positions[..., 0, :] - rest[..., 0, :]
+    global_orient = root_orientation(positions, rest)
+    return Pose(transl, global_orient, body_pose, body.joints(transl, global_orient, body_pose, betas))
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Per-feature mean and standard deviation of the training set."""
+
+    mean: Float[Tensor, " feature"]
+    std: Float[Tensor, " feature"]
+
+    # A feature that never moves (the hands of mocap without fingers) would otherwise be divided by ~0.
+    MIN_STD = 1e-3
+
+    @classmethod
+    def fit(cls, frames: Float[Tensor, "frame feature"]) -> "Normalizer":
+        frames = frames.double()
+        std = frames.std(dim=0, correction=0).clamp_min(cls.MIN_STD)
+        return cls(frames.mean(dim=0).float(), std.float())
+
+    def normalize(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        return (features - self.mean) / self.std
+
+    def denormalize(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        return features * self.std + self.mean
+

@@ -1,0 +1,237 @@
+"""A trained model from its file, and requests to MotionSequences.
+
+A model is one safetensors file: the EMA weights, the normaliser's mean and std, and the recipe as metadata. The same
+request and seed give the same motion whatever else is in its batch.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from motion.body import Body, load_body
+from motion.denoiser import Conditions, Denoiser
+from motion.diffusion import make_schedule, predicted_x0
+from motion.errors import InputError
+from motion.features import Normalizer, decode
+from motion.guidance import ClassifierFree
+from motion.recipes import Recipe, from_dict, to_dict
+from motion.samplers import SAMPLERS, respaced, sample
+from motion.sequence import MotionSequence
+from motion.skeleton import ACTIONS, PERSON_CLASSES
+from motion.text import TextEncoder, load_text_encoder
+from motion.training import empty_conditions
+
+FORMAT = "carescene-model/1"
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class MotionRequest:
+    """What is asked for. Lengths are frames at the model's fps."""
+
+    prompt: str
+    num_frames: int
+    num_persons: int = 1
+    seed: int = 0
+    guidance_scale: float | None = None
+    """None takes the recipe's."""
+    person_class: tuple[str, ...] = ()
+    """One of `PERSON_CLASSES` per person, or empty."""
+    action: tuple[str, ...] = ()
+    """One of `ACTIONS` per person for the whole clip, or empty."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model file holds; `version` is the start of its sha256."""
+
+    network: Denoiser
+    normalizer: Normalizer
+    recipe: Recipe
+    version: str
+
+
+def model_bytes(network: Denoiser, normalizer: Normalizer, recipe: Recipe) -> bytes:
+    """The model file's content."""
+    tensors = {f"network.{name}": value.float().contiguous() for name, value in network.state_dict().items()}
+    tensors |= {"normalizer.mean": normalizer.mean, "normalizer.std": normalizer.std}
+    return save(tensors, metadata={"format": FORMAT, "recipe": json.dumps(to_dict(recipe))})
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file; another architecture, a damaged or a foreign file is refused in one sentence."""
+    if not path.is_file():
+        raise InputError(f"no model file at {path}; train one with `python -m ray_jobs.train`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path} says format {metadata.get('format')!r}, expected {FORMAT!r}")
+    recipe = from_dict(json.loads(metadata["recipe"]))
+    network = Denoiser(recipe.denoiser)
+    size = recipe.denoiser.num_features
+    expected = {f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()}
+    expected |= {"normalizer.mean": (size,), "normalizer.std": (size,)}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise InputError(
+                f"{path} holds another architecture: {name} has shape {found.get(name)}, "
+                f"its recipe says {expected.get(name)}"
+            )
+    network.load_state_dict({name.removeprefix("network."): tensors[name] for name in expected if "network" in name})
+    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
+    return Model(network, normalizer, recipe, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+
+
+class Generator:
+    """Samples motions in batches from one model."""
+
+    def __init__(self, model: Model, device: torch.device | str = "cpu") -> None:
+        self.recipe = recipe = model.recipe
+        self.version = model.version
+        self.normalizer = model.normalizer
+        self.device = torch.device(device)
+        self.network = model.network.to(self.device).eval()
+        self.schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
+        self.timesteps = respaced(recipe.diffusion.num_steps, recipe.sampling.num_steps)
+        self.text_encoder: TextEncoder = load_text_encoder(recipe.text_encoder)
+        self.body: Body = load_body()
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Generator":
+        return cls(load_model(Path(path)), device)
+
+    def check(self, request: MotionRequest) -> None:
+        """Raise InputError where a request cannot be met."""
+        recipe = self.recipe
+        for name, value, most in (
+            ("num_frames", request.num_frames, recipe.max_frames),
+            ("num_persons", request.num_persons, recipe.max_persons),
+        ):
+            if not 1 <= value <= most:
+                raise InputError(f"{name} is {value}, this model takes 1 to {most}")
+        if request.guidance_scale is not None and not 0 <= request.guidance_scale <= 100:
+            raise InputError(f"guidance_scale is {request.guidance_scale}, expected 0 to 100")
+        if not 0 <= request.seed < 2**63:
+            raise InputError(f"seed is {request.seed}, expected 0 to 2**63 - 1")
+        for name, table in (("person_class", PERSON_CLASSES), ("action", ACTIONS)):
+            values = getattr(request, name)
+            if values and len(values) != request.num_persons:
+                raise InputError(f"{name} has {len(values)} entries, expected {request.num_persons}, one a person")
+            if unknown := set(values) - set(table):
+                raise InputError(f"{name} {sorted(unknown)[0]!r} is unknown, expected one of {', '.join(table)}")
+        self.text_encoder([request.prompt])
+
+    def generate(self, requests: Sequence[MotionRequest]) -> list[MotionSequence]:
+        """One motion per request, in one batch."""
+        for request in requests:
+            self.check(request)
+        features = self.sample_features(requests)
+        return [
+            self._to_sequence(request, features[i, : request.num_persons, : request.num_frames])
+            for i, request in enumerate(requests)
+        ]
+
+    @torch.inference_mode()
+    def sample_features(self, requests: Sequence[MotionRequest]) -> Float[Tensor, "batch person frame 282"]:
+        """Features in metres, padded to the largest request."""
+        generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+        conditions = self._conditions(requests, generators).to(self.device)
+        scales = [self._guidance_scale(request) for request in requests]
+        guide = ClassifierFree(torch.tensor(scales, device=self.device))
+
+        def estimate_x0(x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+            output = self.network(x_t, t, conditions).float()
+            return predicted_x0(self.schedule, self.recipe.diffusion.prediction, output, x_t, t)
+
+        x0 = sample(
+            lambda x_t, t: guide(estimate_x0, x_t, t, conditions),
+            self.schedule,
+            SAMPLERS[self.recipe.sampling.sampler],
+            self.timesteps,
+            lambda: self._noise(requests, generators),
+        )
+        return self.normalizer.denormalize(x0.cpu())
+
+    def _guidance_scale(self, request: MotionRequest) -> float:
+        asked = request.guidance_scale
+        return self.recipe.sampling.guidance_scale if asked is None else asked
+
+    def _conditions(
+        self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]
+    ) -> Conditions:
+        persons = max(request.num_persons for request in requests)
+        frames = max(request.num_frames for request in requests)
+        conditions = empty_conditions(len(requests), persons, frames, self.recipe)
+        for i, (request, generator) in enumerate(zip(requests, generators, strict=True)):
+            p, f = request.num_persons, request.num_frames
+            conditions.valid[i, :p, :f] = True
+            identities = torch.randperm(self.recipe.denoiser.max_persons, generator=generator)
+            conditions.identity[i] = identities[:persons]
+            if request.person_class:
+                codes = [PERSON_CLASSES.index(name) for name in request.person_class]
+                conditions.person_class[i, :p] = torch.tensor(codes)
+            if request.action:
+                codes = [ACTIONS.index(name) for name in request.action]
+                conditions.action[i, :p, :f] = torch.tensor(codes)[:, None]
+        conditions.text.copy_(self.text_encoder([request.prompt for request in requests]))
+        conditions.text_valid.fill_(True)
+        return conditions
+
+    def _noise(self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]) -> Tensor:
+        """Each sample's noise in its own shape from its own generator, then padded with zeros."""
+        persons = max(request.num_persons for request in requests)
+        frames = max(request.num_frames for request in requests)
+        noise = torch.zeros(len(requests), persons, frames, self.recipe.denoiser.num_features)
+        for i, (request, generator) in enumerate(zip(requests, generators, strict=True)):
+            shape = (request.num_persons, request.num_frames, self.recipe.denoiser.num_features)
+            noise[i, : shape[0], : shape[1]] = torch.randn(shape, generator=generator)
+        return noise.to(self.device)
+
+    def _to_sequence(
+        self, request: MotionRequest, features: Float[Tensor, "person frame 282"]
+    ) -> MotionSequence:
+        persons, frames = features.shape[:2]
+        betas = torch.zeros(persons, 10)
+        pose = decode(features, self.body, betas)
+        classes = request.person_class or ("person",) * persons
+        actions = [ACTIONS.index(name) for name in request.action or ("unknown",) * persons]
+        return MotionSequence(
+            id=request_id(request, self.version),
+            source="generated",
+            split="train",
+            fps=self.recipe.fps,
+            betas=betas.numpy(),
+            **{name: value.numpy() for name, value in vars(pose).items()},
+            body=self.body.name,
+            valid=np.ones((persons, frames), dtype=np.bool_),
+            person_class=np.array([PERSON_CLASSES.index(name) for name in classes], dtype=np.int8),
+            action=np.repeat(np.array(actions, dtype=np.int8)[:, None], frames, axis=1),
+            texts=[request.prompt],
+            provenance={
+                "prompt": request.prompt,
+                "seed": str(request.seed),
+                "guidance_scale": str(self._guidance_scale(request)),
+                "sampler": f"{self.recipe.sampling.sampler}-{self.recipe.sampling.num_steps}",
+                "model": self.version,
+            },
+        )
+
+
+def request_id(request: MotionRequest, model_version: str) -> str:
+    """The same for the same request to the same model, so that bulk generation can be resumed."""
+    content = json.dumps([asdict(request), model_version], sort_keys=True)
+    return f"generated/{hashlib.sha256(content.encode()).hexdigest()[:16]}"

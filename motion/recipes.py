@@ -1,0 +1,133 @@
+"""Named configurations of model, training and sampling.
+
+A recipe is a full, frozen configuration; its function's docstring says what it costs and reaches. The resolved
+recipe travels inside the model file, so a model is one file.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+from motion.denoiser import DenoiserConfig
+from motion.diffusion import Prediction, ScheduleName
+from motion.errors import InputError
+from motion.samplers import SamplerName
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    schedule: ScheduleName = "cosine"
+    num_steps: int = 1000
+    prediction: Prediction = "x0"
+    condition_dropout: float = 0.1
+    """Probability of training a sample without its conditions (eq. 2.21)."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    sampler: SamplerName = "ddim"
+    num_steps: int = 50
+    guidance_scale: float = 3.5
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    batch_size: int
+    """Over all workers together."""
+    steps: int
+    learning_rate: float = 1e-4
+    warmup_steps: int = 100
+    """Linear warm-up; cosine decay to zero follows."""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    denoiser: DenoiserConfig
+    optim: OptimConfig
+    diffusion: DiffusionConfig = DiffusionConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    text_encoder: str = "minilm"
+    """`minilm`, or `clip:MODEL:PRETRAINED` as open_clip names them."""
+    fps: float = 20.0
+    max_frames: int = 100
+    """Longest clip in training and the longest that may be asked for."""
+    max_persons: int = 1
+    """Most people per clip in training and the most that may be asked for."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "denoiser.width must be a multiple of 2 * denoiser.heads": (
+                self.denoiser.width % (2 * self.denoiser.heads) == 0
+            ),
+            "max_persons must lie in 1..denoiser.max_persons": (
+                1 <= self.max_persons <= self.denoiser.max_persons
+            ),
+            "max_frames, fps, steps and batch_size must be positive": (
+                min(self.max_frames, self.fps, self.optim.steps, self.optim.batch_size) > 0
+            ),
+            "diffusion.condition_dropout and optim.ema_decay must lie in [0, 1)": (
+                0 <= self.diffusion.condition_dropout < 1 and 0 <= self.optim.ema_decay < 1
+            ),
+            "sampling.num_steps must lie in 1..diffusion.num_steps": (
+                1 <= self.sampling.num_steps <= self.diffusion.num_steps
+            ),
+        }
+        for rule, holds in checks.items():
+            if not holds:
+                raise InputError(f"recipe {self.name}: {rule}")
+
+
+def tiny() -> Recipe:
+    """Overfits a handful of mocap clips on two CPU cores in a few minutes (the demo); about 2 M parameters."""
+    return Recipe(
+        name="tiny",
+        denoiser=DenoiserConfig(width=192, layers=4, heads=6, feedforward=512, text_dim=384, dropout=0.0),
+        optim=OptimConfig(batch_size=32, steps=1200, learning_rate=5e-4, ema_decay=0.99),
+        max_frames=90,
+    )
+
+
+def thesis() -> Recipe:
+    """The author's sizes (140 M parameters): 16 layers of 1024, CLIP ViT-L/14@336px, x_0, cosine, DDIM-50 at 3.5.
+
+    His run took 500 epochs of batch 128 on one GPU; set `optim.steps` to 500 epochs of your data.
+    """
+    return Recipe(
+        name="thesis",
+        denoiser=DenoiserConfig(width=1024, layers=16, heads=16, feedforward=2048, text_dim=768),
+        optim=OptimConfig(batch_size=128, steps=100_000, warmup_steps=2_000, precision="bf16"),
+        text_encoder="clip:ViT-L-14-336:openai",
+        max_frames=300,
+        max_persons=16,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "thesis": thesis}
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    return asdict(recipe)
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """The recipe that `to_dict` wrote; unknown or missing keys are refused by name."""
+    return _build(Recipe, values, "recipe")
+
+
+def _build(kind: type, values: dict[str, Any], where: str) -> Any:
+    known = {f.name: f.type for f in fields(kind)}
+    if unknown := sorted(set(values) - set(known)):
+        raise InputError(f"{where} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
+    if missing := sorted(set(known) - set(values)):
+        raise InputError(f"{where} lacks the key(s) {', '.join(missing)}")
+    return kind(
+        **{
+            name: _build(known[name], value, f"{where}.{name}") if is_dataclass(known[name]) else value
+            for name, value in values.items()
+        }
+    )

@@ -1,0 +1,310 @@
+"""The two records everything passes around, `MotionSequence` and `Scene`, and their Parquet form.
+
+World: right-handed, Z up, floor at z = 0, metres. Rotations are matrices. `valid` is True where a person is
+seen. One record is one Parquet row; arrays are stored flat (C order) beside the lengths of their axes
+(`num_persons`, `num_frames`, `num_points`), so that any Arrow reader can reshape them.
+"""
+
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float32, Int8, UInt8
+
+from motion.errors import InputError
+from motion.skeleton import ACTIONS, PERSON_CLASSES
+
+SOURCES = ("humanml3d", "interhuman", "teton", "amass", "bvh", "deepmimic", "simulated", "generated")
+SPLITS = ("train", "val", "test")
+ROWS_PER_GROUP = 64
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True)
+class ArrayField:
+    """Shape and type of one array: named axes first ("person frame"), then fixed ones."""
+
+    axes: tuple[str, ...]
+    fixed: tuple[int, ...]
+    dtype: type[np.generic]
+
+    def check(self, owner: str, name: str, value: np.ndarray, lengths: dict[str, int]) -> None:
+        """Raise InputError on a wrong dtype or shape; learn the lengths of axes not met before."""
+        if value.dtype != self.dtype:
+            raise InputError(f"{owner}: {name} is {value.dtype}, expected {np.dtype(self.dtype)}")
+        found = dict(zip(self.axes, value.shape, strict=False))
+        expected = tuple(lengths.setdefault(axis, found.get(axis, 0)) for axis in self.axes) + self.fixed
+        if value.shape != expected:
+            raise InputError(f"{owner}: {name} has shape {value.shape}, expected {expected}")
+
+
+class Record:
+    """What the two records share: validation of their arrays and the way to and from a Parquet row."""
+
+    ARRAYS: ClassVar[dict[str, ArrayField]]
+    SCHEMA: ClassVar[pa.Schema]
+    CONTAINERS: ClassVar[dict[str, type]]
+    """Python types of the list and map columns, which Arrow hands out as lists of items."""
+    id: str
+
+    def check_arrays(self) -> dict[str, int]:
+        """Check each array against `ARRAYS` and for finiteness; return the lengths of the named axes."""
+        if not self.id:
+            raise InputError(f"{type(self).__name__}: id is empty, expected a unique name")
+        lengths: dict[str, int] = {}
+        for name, spec in self.ARRAYS.items():
+            value = getattr(self, name)
+            spec.check(f"{type(self).__name__} {self.id}", name, value, lengths)
+            if np.issubdtype(spec.dtype, np.floating) and not np.isfinite(value).all():
+                raise InputError(f"{type(self).__name__} {self.id}: {name} holds NaN or infinity")
+        return lengths
+
+    def to_row(self) -> dict[str, Any]:
+        row = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        for name, spec in self.ARRAYS.items():
+            row.update(zip((f"num_{axis}s" for axis in spec.axes), row[name].shape, strict=False))
+            row[name] = row[name].ravel()
+        return row
+
+    @classmethod
+    def from_row(cls: type[R], row: dict[str, Any]) -> R:
+        missing = [name for name in cls.SCHEMA.names if name not in row]
+        if missing:
+            raise InputError(f"a {cls.__name__} row lacks the column(s) {', '.join(missing)}")
+        values = {f.name: row[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+        for name, spec in cls.ARRAYS.items():
+            shape = tuple(int(row[f"num_{axis}s"]) for axis in spec.axes) + spec.fixed
+            flat = np.array(row[name], dtype=spec.dtype)  # a copy: Arrow's memory is read-only
+            if flat.size != math.prod(shape):
+                raise InputError(
+                    f"{cls.__name__} {row['id']}: {name} holds {flat.size} values, expected shape {shape}"
+                )
+            values[name] = flat.reshape(shape)
+        for name, container in cls.CONTAINERS.items():
+            values[name] = container(values[name])
+        return cls(**values)
+
+
+def _schema(arrays: dict[str, ArrayField], scalars: dict[str, pa.DataType]) -> pa.Schema:
+    lengths = {f"num_{axis}s": pa.int32() for spec in arrays.values() for axis in spec.axes}
+    lists = {name: pa.list_(pa.from_numpy_dtype(spec.dtype)) for name, spec in arrays.items()}
+    return pa.schema(list((scalars | lengths | lists).items()))
+
+
+_PERSON_FRAME = ("person", "frame")
+_MOTION_ARRAYS = {
+    "transl": ArrayField(_PERSON_FRAME, (3,), np.float32),
+    "global_orient": ArrayField(_PERSON_FRAME, (3, 3), np.float32),
+    "body_pose": ArrayField(_PERSON_FRAME, (23, 3, 3), np.float32),
+    "betas": ArrayField(("person",), (10,), np.float32),
+    "joints": ArrayField(_PERSON_FRAME, (24, 3), np.float32),
+    "valid": ArrayField(_PERSON_FRAME, (), np.bool_),
+    "person_class": ArrayField(("person",), (), np.int8),
+    "action": ArrayField(_PERSON_FRAME, (), np.int8),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class MotionSequence(Record):
+    """One clip of one or more people; see DESIGN section 4 for each field.
+
+    `joints` agree with the pose parameters to 1 mm for the body named in `body`.
+    """
+
+    ARRAYS: ClassVar[dict[str, ArrayField]] = _MOTION_ARRAYS
+    SCHEMA: ClassVar[pa.Schema] = _schema(
+        _MOTION_ARRAYS,
+        {
+            "id": pa.string(),
+            "source": pa.string(),
+            "split": pa.string(),
+            "fps": pa.float64(),
+            "body": pa.string(),
+            "texts": pa.list_(pa.string()),
+            "scene_id": pa.string(),
+            "provenance": pa.map_(pa.string(), pa.string()),
+        },
+    )
+    CONTAINERS: ClassVar[dict[str, type]] = {"texts": list, "provenance": dict}
+
+    id: str
+    source: str
+    split: str
+    fps: float
+    transl: Float32[np.ndarray, "person frame 3"]
+    global_orient: Float32[np.ndarray, "person frame 3 3"]
+    body_pose: Float32[np.ndarray, "person frame 23 3 3"]
+    betas: Float32[np.ndarray, "person 10"]
+    joints: Float32[np.ndarray, "person frame 24 3"]
+    body: str
+    valid: Bool[np.ndarray, "person frame"]
+    person_class: Int8[np.ndarray, " person"]
+    action: Int8[np.ndarray, "person frame"]
+    texts: list[str] = field(default_factory=list)
+    scene_id: str | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = self.check_arrays()
+        owner = f"MotionSequence {self.id}"
+        for name, known in (("source", SOURCES), ("split", SPLITS)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{owner}: {name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
+                )
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise InputError(f"{owner}: fps is {self.fps}, expected a positive number")
+        if min(lengths.values()) < 1:
+            raise InputError(f"{owner}: has {lengths}, expected at least one person and one frame")
+        for name, table in (("person_class", PERSON_CLASSES), ("action", ACTIONS)):
+            codes = getattr(self, name)
+            if codes.min() < 0 or codes.max() >= len(table):
+                raise InputError(f"{owner}: {name} lies outside 0..{len(table) - 1}")
+        for name in ("global_orient", "body_pose"):
+            _check_rotations(owner, name, getattr(self, name))
+
+    @property
+    def num_persons(self) -> int:
+        return self.transl.shape[0]
+
+    @property
+    def num_frames(self) -> int:
+        return self.transl.shape[1]
+
+
+
+def _check_rotations(owner: str, name: str, matrices: np.ndarray) -> None:
+    drift = np.abs(matrices.swapaxes(-1, -2) @ matrices - np.eye(3, dtype=np.float32)).max(initial=0.0)
+    if drift > 1e-3 or (np.linalg.det(matrices) < 0).any():
+        raise InputError(f"{owner}: {name} holds matrices that are no rotations (off by {drift:.2g})")
+
+
+_SCENE_ARRAYS = {
+    "points": ArrayField(("point",), (3,), np.float32),
+    "colors": ArrayField(("point",), (3,), np.uint8),
+    "labels": ArrayField(("point",), (), np.int8),
+    "intrinsics": ArrayField((), (3, 3), np.float32),
+    "extrinsics": ArrayField((), (4, 4), np.float32),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene(Record):
+    """A room as labelled points in the Z-up world, and the camera that saw it.
+
+    `extrinsics` is world to camera (OpenCV axes), `intrinsics` and `image_size` (width, height) are pixels.
+    """
+
+    ARRAYS: ClassVar[dict[str, ArrayField]] = _SCENE_ARRAYS
+    SCHEMA: ClassVar[pa.Schema] = _schema(
+        _SCENE_ARRAYS,
+        {
+            "id": pa.string(),
+            "image_size": pa.list_(pa.int32()),
+            "floor_inlier_ratio": pa.float64(),
+            "depth_scale": pa.float64(),
+        },
+    )
+    CONTAINERS: ClassVar[dict[str, type]] = {"image_size": tuple}
+
+    id: str
+    points: Float32[np.ndarray, "point 3"]
+    colors: UInt8[np.ndarray, "point 3"]
+    labels: Int8[np.ndarray, " point"]
+    intrinsics: Float32[np.ndarray, "3 3"]
+    extrinsics: Float32[np.ndarray, "4 4"]
+    image_size: tuple[int, int]
+    floor_inlier_ratio: float
+    depth_scale: float
+
+    def __post_init__(self) -> None:
+        self.check_arrays()
+        owner = f"Scene {self.id}"
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise InputError(f"{owner}: image_size is {self.image_size}, expected (width, height) in pixels")
+        if not 0 <= self.floor_inlier_ratio <= 1:
+            raise InputError(f"{owner}: floor_inlier_ratio is {self.floor_inlier_ratio}, expected 0 to 1")
+        if not (math.isfinite(self.depth_scale) and self.depth_scale > 0):
+            raise InputError(f"{owner}: depth_scale is {self.depth_scale}, expected a positive number")
+        _check_rotations(owner, "extrinsics", self.extrinsics[None, :3, :3])
+
+
+def resolve(uri: str | Path) -> tuple[pa.fs.FileSystem, str]:
+    """The filesystem and inner path of a local path or of any URI pyarrow knows (`s3://`, `gs://` …)."""
+    if "://" in str(uri):
+        return pa.fs.FileSystem.from_uri(str(uri))
+    return pa.fs.LocalFileSystem(), str(Path(uri).absolute())
+
+
+def write_parquet(records: Sequence[Record], uri: str | Path) -> None:
+    """Write records of one kind to one file, which appears under its name only when complete."""
+    if not records:
+        raise InputError(f"no records to write to {uri}")
+    table = pa.Table.from_pylist([record.to_row() for record in records], schema=records[0].SCHEMA)
+    write_table(table, uri)
+
+
+def write_table(table: pa.Table, uri: str | Path) -> None:
+    """Write any table as zstd Parquet under a temporary name, then move it into place."""
+    filesystem, path = resolve(uri)
+    folder, name = path.rsplit("/", 1)
+    partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
+    filesystem.create_dir(folder, recursive=True)
+    try:
+        pq.write_table(table, partial, filesystem=filesystem, compression="zstd", row_group_size=ROWS_PER_GROUP)
+        filesystem.move(partial, path)
+    except BaseException:
+        if filesystem.get_file_info(partial).type != pa.fs.FileType.NotFound:
+            filesystem.delete_file(partial)
+        raise
+
+
+def parquet_files(uri: str | Path) -> list[str]:
+    """Paths (inside the filesystem of `uri`) of the finished Parquet files at or under `uri`, sorted."""
+    filesystem, path = resolve(uri)
+    if filesystem.get_file_info(path).type == pa.fs.FileType.File:
+        return [path]
+    found = filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True, recursive=True))
+    return sorted(i.path for i in found if i.extension == "parquet" and not i.base_name.startswith("."))
+
+
+def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
+    """Stream the records under `uri`, file by file in sorted order."""
+    filesystem, _ = resolve(uri)
+    for path in parquet_files(uri):
+        try:
+            file = pq.ParquetFile(path, filesystem=filesystem)
+            missing = set(kind.SCHEMA.names) - set(file.schema_arrow.names)
+            if missing:
+                raise InputError(f"{path} lacks the column(s) {', '.join(sorted(missing))}")
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=kind.SCHEMA.names):
+                yield from from_table(kind, batch)
+        except pa.ArrowException as error:
+            raise InputError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def from_table(kind: type[R], table: pa.Table | pa.RecordBatch) -> Iterator[R]:
+    """The records of an Arrow table, arrays as NumPy (far faster than Arrow's own Python lists)."""
+    for index in range(table.num_rows):
+        cells = {name: table.column(name)[index] for name in table.schema.names}
+        yield kind.from_row(
+            {
+                name: cell.values.to_numpy(zero_copy_only=False) if name in kind.ARRAYS else cell.as_py()
+                for name, cell in cells.items()
+            }
+        )
+
+
+def read_motions(uri: str | Path) -> list[MotionSequence]:
+    return list(iter_parquet(MotionSequence, uri))
+
+
+def read_scenes(uri: str | Path) -> list[Scene]:
+    return list(iter_parquet(Scene, uri))

@@ -1,0 +1,65 @@
+"""Typed job configurations from the command line, and the one way a job ends."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+import ray
+import tyro
+import yaml
+
+from motion.errors import InputError
+
+C = TypeVar("C")
+
+
+def run(job: Callable[[C], object], config: type[C], description: str) -> None:
+    """Parse `config` from the command line and run the job; bad input ends in one sentence, exit status 2."""
+    finish(lambda: _connected(job, tyro.cli(config, description=description)))
+
+
+def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], description: str) -> None:
+    """The same for jobs that start from a named configuration, each field of which can be overridden."""
+    finish(lambda: _connected(job, tyro.extras.overridable_config_cli(presets, description=description)))
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names (`ray job submit` sets it), else start one on this machine.
+
+    Workers of Ray Train and read tasks of Ray Data each want a CPU at the same time, so a small machine is given
+    four logical ones.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        ray.init()
+    else:
+        ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False)
+
+
+def _connected(job: Callable[[C], object], config: C) -> None:
+    connect()
+    job(config)
+
+
+def finish(work: Callable[[], object]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def to_yaml(config: Any) -> str:
+    """The resolved configuration, as written beside every output."""
+    return yaml.safe_dump(json.loads(json.dumps(asdict(config), default=_plain)), sort_keys=False)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{value!r} has no plain form")

@@ -1,0 +1,141 @@
+"""Generate labelled motions in bulk: a list of prompts to Parquet, through the served model.
+
+    python -m ray_jobs.generate --model runs/first/model.safetensors --prompts prompts.txt --output generated/first
+
+One prompt a line; a line that starts with { is a JSON object with any fields of a request (num_frames, num_persons,
+person_class, action, guidance_scale). Writes motions/*.parquet and rejected/*.parquet; run again it makes only what
+is missing.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from tqdm import tqdm
+
+from motion.errors import InputError
+from motion.generator import MotionRequest, request_id
+from motion.sequence import MotionSequence
+from ray_jobs import config, storage
+from ray_jobs.serve import APPLICATION, ServeConfig, sample, start
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    model: Path
+    prompts: Path
+    output: str
+    """Folder or URI (s3://…) to write to."""
+    samples_per_prompt: int = 4
+    num_frames: int = 60
+    """Length of prompts that do not say their own."""
+    seed: int = 0
+    """The first sample's; each next sample takes the next."""
+    shard_size: int = 64
+    """Motions per Parquet file; as many are lost at most when the job is stopped."""
+    in_flight: int = 32
+    """Requests given to the sampler at a time."""
+
+    def __post_init__(self) -> None:
+        if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
+            raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
+
+
+def generate(config_: GenerateConfig) -> None:
+    requests = read_requests(config_)
+    asyncio.run(generate_missing(sampler_handle(config_.model), requests, config_))
+
+
+def sampler_handle(model: Path) -> DeploymentHandle:
+    """The running application's sampler, or one started for this job."""
+    if APPLICATION in serve.status().applications:
+        return serve.get_deployment_handle("Sampler", APPLICATION)
+    return start(ServeConfig(model))
+
+
+def read_requests(config_: GenerateConfig) -> list[MotionRequest]:
+    """Every sample of every prompt; a malformed line is refused with its number."""
+    if not config_.prompts.is_file():
+        raise InputError(f"no prompt list at {config_.prompts}, expected a text file with one prompt a line")
+    lines = config_.prompts.read_text().splitlines()
+    asked = [parse_line(line, f"{config_.prompts}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
+    if not asked:
+        raise InputError(f"{config_.prompts} holds no prompt")
+    samples = ((values, k) for values in asked for k in range(config_.samples_per_prompt))
+    return [
+        MotionRequest(**{"num_frames": config_.num_frames, "seed": config_.seed + i} | values)
+        for i, (values, _) in enumerate(samples)
+    ]
+
+
+def parse_line(line: str, where: str) -> dict[str, object]:
+    if not line.lstrip().startswith("{"):
+        return {"prompt": line.strip()}
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not valid JSON: {error}") from error
+    known = {field.name for field in fields(MotionRequest)} - {"seed"}
+    if unknown := sorted(set(values) - known):
+        raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    if "prompt" not in values:
+        raise InputError(f"{where} has no prompt")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+async def generate_missing(
+    sampler: DeploymentHandle, requests: list[MotionRequest], config_: GenerateConfig
+) -> None:
+    """Sample what is not in the output yet and write it shard by shard as it comes."""
+    version = (await sampler.describe.remote())["version"]
+    motions, rejected = (storage.join(config_.output, name) for name in ("motions", "rejected"))
+    done = storage.existing_ids(motions)
+    missing = [request for request in requests if request_id(request, version) not in done]
+    storage.delete_folder(rejected)  # rejected requests are tried anew
+    bad: list[tuple[str, str]] = []
+    with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="generate") as bar:
+        for shard in chunks(missing, config_.shard_size):
+            good = await sample_shard(sampler, shard, version, config_.in_flight, bad, bar)
+            storage.write_shard(motions, good)
+    storage.write_rejected(rejected, bad)
+    storage.write_bytes(storage.join(config_.output, "config.yaml"), config.to_yaml(config_).encode())
+    if bad:
+        raise InputError(f"{len(bad)} of {len(requests)} requests were rejected ({rejected}), the first: {bad[0][1]}")
+
+
+async def sample_shard(
+    sampler: DeploymentHandle,
+    requests: list[MotionRequest],
+    version: str,
+    in_flight: int,
+    bad: list[tuple[str, str]],
+    bar: tqdm,
+) -> list[MotionSequence]:
+    """The motions of the good requests; the bad ones go to `bad` with their reason."""
+    places = asyncio.Semaphore(in_flight)
+
+    async def one(request: MotionRequest) -> MotionSequence | None:
+        async with places:
+            try:
+                return await sample(sampler, request)
+            except InputError as error:
+                bad.append((request_id(request, version), str(getattr(error, "cause", error))))
+                return None
+            finally:
+                bar.update(1)
+
+    sampled = await asyncio.gather(*(one(request) for request in requests))
+    return [sequence for sequence in sampled if sequence is not None]
+
+
+def chunks(requests: list[MotionRequest], size: int) -> Iterator[list[MotionRequest]]:
+    for start_index in range(0, len(requests), size):
+        yield requests[start_index : start_index + size]
+
+
+if __name__ == "__main__":
+    config.run(generate, GenerateConfig, __doc__ or "")

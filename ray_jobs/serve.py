@@ -1,0 +1,224 @@
+"""Serve a model over HTTP with Ray Serve.
+
+    python -m ray_jobs.serve --model runs/first/model.safetensors
+    curl -s localhost:8000/v1/motions -H 'content-type: application/json' \\
+         -d '{"prompt": "a person walks forward", "num_frames": 40, "seed": 7}'
+
+`Api` (FastAPI) checks, limits and retries; `Sampler` replicas sample whole batches, both guidance branches in one
+forward. Beyond loopback a bearer token is needed, taken from the environment variable CARESCENE_TOKEN.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle
+
+from motion.errors import InputError
+from motion.generator import Generator, MotionRequest, load_model
+from motion.recipes import to_dict
+from motion.sequence import MotionSequence
+from ray_jobs import config
+
+APPLICATION = "carescene"
+TOKEN_VARIABLE = "CARESCENE_TOKEN"
+MAX_BODY_BYTES = 64 * 1024
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    model: Path
+    """model.safetensors of a training run; every node must see it there."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    num_replicas: int = 1
+    num_gpus: float = 0
+    """Per sampler replica."""
+    num_cpus: float = 1
+    max_batch_size: int = 16
+    batch_wait_s: float = 0.02
+    """How long the first request of a batch waits for others."""
+    max_in_flight: int = 64
+    """More requests than this at a time are answered 503."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_replicas, self.max_batch_size, self.max_in_flight) < 1 or self.batch_wait_s < 0:
+            raise InputError("num_replicas, max_batch_size and max_in_flight must be positive, batch_wait_s not negative")
+
+
+class MotionBody(BaseModel):
+    """Body of POST /v1/motions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str
+    num_frames: int = Field(description="Length at the model's fps, see GET /v1/model")
+    num_persons: int = 1
+    seed: int = 0
+    guidance_scale: float | None = None
+    person_class: tuple[str, ...] = ()
+    action: tuple[str, ...] = ()
+
+
+@serve.deployment
+class Sampler:
+    """One model; requests that arrive together are sampled together."""
+
+    def __init__(self, model: str, use_gpu: bool, max_batch_size: int, batch_wait_s: float) -> None:
+        self.generator = Generator.load(model, "cuda" if use_gpu else "cpu")
+        self._sample.set_max_batch_size(max_batch_size)
+        self._sample.set_batch_wait_timeout_s(batch_wait_s)
+
+    async def generate(self, request: MotionRequest) -> MotionSequence:
+        """Raises InputError before batching, so a bad request never spoils its neighbours."""
+        self.generator.check(request)
+        return await self._sample(request)
+
+    @serve.batch
+    async def _sample(self, requests: list[MotionRequest]) -> list[MotionSequence]:
+        # In a thread, so that health checks and new requests are answered meanwhile.
+        return await asyncio.to_thread(self.generator.generate, requests)
+
+    def describe(self) -> dict[str, Any]:
+        return {"version": self.generator.version, "recipe": to_dict(self.generator.recipe)}
+
+
+async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSequence:
+    """Ask a replica; if it dies meanwhile ask another. A seeded request gives the same motion again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return await sampler.generate.remote(request)
+        except RayActorError:
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+api = FastAPI(title="carescene", description="Text to human motion.")
+
+
+@serve.deployment
+@serve.ingress(api)
+class Api:
+    """The HTTP door: authorisation, size and load limits, errors as JSON."""
+
+    def __init__(self, sampler: DeploymentHandle, token_sha256: str | None, max_in_flight: int) -> None:
+        self.sampler = sampler
+        self.free = max_in_flight
+        api.state.token_sha256 = token_sha256
+
+    @api.get("/healthz")
+    async def health(self) -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/v1/model")
+    async def model(self) -> dict[str, Any]:
+        return await self.sampler.describe.remote()
+
+    @api.post("/v1/motions")
+    async def motions(self, body: MotionBody) -> Response:
+        if not self.free:
+            return failure(503, "all places are taken, try again", {"Retry-After": "1"})
+        self.free -= 1
+        try:
+            sequence = await sample(self.sampler, MotionRequest(**body.model_dump()))
+        except InputError as error:
+            return failure(400, str(getattr(error, "cause", error)))
+        except RayActorError:
+            return failure(503, "the model's replicas were lost, try again", {"Retry-After": "5"})
+        finally:
+            self.free += 1
+        return JSONResponse(to_json(sequence))
+
+
+@api.middleware("http")
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """401 without the token, 411 and 413 for bodies of unknown or great length."""
+    expected = request.app.state.token_sha256
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if expected and not hmac.compare_digest(expected, hashlib.sha256(given.encode()).hexdigest()):
+        return failure(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+    if request.method == "POST":
+        length = request.headers.get("content-length")
+        if length is None or not length.isdigit():
+            return failure(411, "a Content-Length is needed")
+        if int(length) > MAX_BODY_BYTES:
+            return failure(413, f"the body has {length} bytes, at most {MAX_BODY_BYTES} are read")
+    return await call_next(request)
+
+
+def failure(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+def to_json(sequence: MotionSequence) -> dict[str, Any]:
+    """The record's fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in vars(sequence).items()
+    }
+
+
+def build(settings: dict[str, Any]) -> serve.Application:
+    """The Serve application; `settings` are ServeConfig's fields (also the `args` of a Serve config file)."""
+    config_ = ServeConfig(**settings | {"model": Path(settings["model"])})
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token and not is_loopback(config_.host):
+        raise InputError(f"{config_.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")
+    load_model(config_.model)  # a bad file is refused here in one sentence rather than in a replica
+    sampler = Sampler.options(
+        num_replicas=config_.num_replicas,
+        ray_actor_options={"num_cpus": config_.num_cpus, "num_gpus": config_.num_gpus},
+        max_ongoing_requests=2 * config_.max_batch_size,  # one batch in work, the next one gathering
+    ).bind(str(config_.model.absolute()), config_.num_gpus > 0, config_.max_batch_size, config_.batch_wait_s)
+    # The ingress itself says 503 with Retry-After; Serve's own limit is a backstop behind it.
+    return Api.options(
+        max_ongoing_requests=2 * config_.max_in_flight,
+        max_queued_requests=2 * config_.max_in_flight,
+        ray_actor_options={"num_cpus": 0},
+    ).bind(sampler, token and hashlib.sha256(token.encode()).hexdigest(), config_.max_in_flight)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def start(config_: ServeConfig) -> DeploymentHandle:
+    """Deploy the application and return the handle of its sampler."""
+    application = build(asdict(config_))
+    serve.start(http_options={"host": config_.host, "port": config_.port})
+    serve.run(application, name=APPLICATION, route_prefix="/")
+    return serve.get_deployment_handle("Sampler", APPLICATION)
+
+
+def main(config_: ServeConfig) -> None:
+    """Serve until interrupted."""
+    start(config_)
+    print(f"serving {config_.model} at http://{config_.host}:{config_.port}/docs", flush=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    serve.shutdown()
+
+
+if __name__ == "__main__":
+    config.run(main, ServeConfig, __doc__ or "")

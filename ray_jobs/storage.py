@@ -1,0 +1,75 @@
+"""Job outputs on any pyarrow filesystem: whole files only, each output exactly once."""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from motion.sequence import MotionSequence, parquet_files, resolve, write_parquet, write_table
+
+REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
+
+
+def join(folder: str | Path, *names: str) -> str:
+    return "/".join([str(folder).rstrip("/"), *names])
+
+
+def existing_ids(folder: str) -> set[str]:
+    """Ids of the records that earlier runs left under `folder`."""
+    filesystem, _ = resolve(folder)
+    return {
+        record_id
+        for path in parquet_files(folder)
+        for record_id in pq.read_table(path, filesystem=filesystem, columns=["id"])["id"].to_pylist()
+    }
+
+
+def shard_name(ids: Sequence[str]) -> str:
+    """The same name for the same records, so that a task run twice leaves one file."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] + ".parquet"
+
+
+def write_shard(folder: str, sequences: Sequence[MotionSequence]) -> None:
+    """Write records to a file named after their ids; nothing for no records."""
+    if sequences:
+        write_parquet(sequences, join(folder, shard_name([sequence.id for sequence in sequences])))
+
+
+def write_rejected(folder: str, rejected: Sequence[tuple[str, str]]) -> None:
+    """Write (id, reason) rows likewise."""
+    if rejected:
+        rows = [{"id": record_id, "reason": reason} for record_id, reason in rejected]
+        name = shard_name([record_id for record_id, _ in rejected])
+        write_table(pa.Table.from_pylist(rows, schema=REJECTED), join(folder, name))
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a small file, which appears under its name only when complete."""
+    filesystem, path = resolve(uri)
+    folder, name = path.rsplit("/", 1)
+    filesystem.create_dir(folder, recursive=True)
+    partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
+    with filesystem.open_output_stream(partial) as stream:
+        stream.write(content)
+    filesystem.move(partial, path)
+
+
+def read_bytes(uri: str) -> bytes:
+    filesystem, path = resolve(uri)
+    with filesystem.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def exists(uri: str) -> bool:
+    filesystem, path = resolve(uri)
+    return bool(filesystem.get_file_info(path).type != pa.fs.FileType.NotFound)
+
+
+def delete_folder(uri: str) -> None:
+    filesystem, path = resolve(uri)
+    if filesystem.get_file_info(path).type == pa.fs.FileType.Directory:
+        filesystem.delete_dir(path)

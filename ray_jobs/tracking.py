@@ -1,0 +1,64 @@
+"""MLflow runs: opened by the driver, written by the training process of rank 0, closed by the driver.
+
+The store is a local sqlite file unless a tracking URI is given. A run is found again by the output folder it wrote
+to, so that a restarted job goes on in the same run.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+
+OUTPUT_TAG = "carescene.output"
+
+
+def local_store(folder: Path) -> str:
+    """URI of the sqlite store in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
+
+
+def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
+    """Id of the run that wrote to `output` before, or of a new one."""
+    client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    experiment_id = (
+        found.experiment_id
+        if found
+        else client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
+    )
+    runs = client.search_runs([experiment_id], filter_string=f"tags.`{OUTPUT_TAG}` = '{output}'", max_results=1)
+    if runs:
+        client.update_run(runs[0].info.run_id, status="RUNNING")
+        return str(runs[0].info.run_id)
+    run = client.create_run(experiment_id, tags={OUTPUT_TAG: output, "mlflow.runName": Path(output).name})
+    for name, value in params.items():
+        client.log_param(run.info.run_id, name, value)
+    return str(run.info.run_id)
+
+
+@contextmanager
+def closing(tracking_uri: str, run_id: str) -> Iterator[MlflowClient]:
+    """Mark the run FINISHED at the end, FAILED on an error."""
+    client = MlflowClient(tracking_uri)
+    try:
+        yield client
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def log_metrics(tracking_uri: str, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+    client = MlflowClient(tracking_uri)
+    now = mlflow.utils.time.get_current_time_millis()
+    entities = [mlflow.entities.Metric(name, value, now, step) for name, value in metrics.items()]
+    client.log_batch(run_id, metrics=entities)
+
+
+def loss_curve(tracking_uri: str, run_id: str, name: str = "loss") -> list[tuple[int, float]]:
+    """(step, value) pairs in order."""
+    history = MlflowClient(tracking_uri).get_metric_history(run_id, name)
+    return sorted({metric.step: metric.value for metric in history}.items())

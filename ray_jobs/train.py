@@ -1,0 +1,290 @@
+"""Train the motion diffusion model with Ray Train and DeepSpeed, tracked by MLflow.
+
+    python -m ray_jobs.train tiny --data data/deepmimic --output runs/first
+
+Run again with the same arguments it goes on from its last checkpoint, or does nothing when it has finished. Leaves
+model.safetensors (fp32 EMA weights, normaliser and recipe in one file) and config.yaml in the output folder.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+import torch
+import tyro
+from deepspeed.utils import safe_get_full_fp32_param
+from mlflow import MlflowClient
+from ray.experimental import tqdm_ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from motion.body import load_body
+from motion.denoiser import Denoiser
+from motion.diffusion import make_schedule
+from motion.errors import InputError
+from motion.features import Normalizer
+from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
+from motion.recipes import RECIPES, Recipe, from_dict, to_dict
+from motion.render import strip
+from motion.sequence import MotionSequence, from_table, parquet_files
+from motion.text import load_text_encoder
+from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate
+from ray_jobs import config, storage, tracking
+from ray_jobs.prepare import read_normalizer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    recipe: Recipe
+    data: str
+    """Output folder or URI of `ray_jobs.prepare`."""
+    output: Path
+    """Folder for checkpoints and the model; shared by all nodes."""
+    num_workers: int = 2
+    use_gpu: bool = False
+    cpus_per_worker: float = 1.0
+    repeats: int = 1
+    """How often an epoch shows each clip; raise it for a handful of clips, so that epochs are not too short."""
+    deepspeed: Path = Path("cluster/deepspeed/zero1.json")
+    """DeepSpeed configuration; batch size, clipping and precision come from the recipe."""
+    log_every: int = 20
+    checkpoint_every: int = 200
+    seed: int = 0
+    max_failures: int = 2
+    """How often lost workers are replaced; training goes on from the last checkpoint."""
+    tracking_uri: str | None = None
+    """MLflow store; by default a sqlite file in the output folder."""
+    experiment: str = "carescene"
+    sample_prompts: tuple[str, ...] = ("a person walks forward",)
+    """A picture of each is logged at the end."""
+
+    def check(self) -> None:
+        if self.recipe.optim.batch_size % self.num_workers:
+            raise InputError(
+                f"optim.batch_size {self.recipe.optim.batch_size} does not divide among {self.num_workers} workers"
+            )
+        if not self.deepspeed.is_file():
+            raise InputError(f"no DeepSpeed configuration at {self.deepspeed}; give one with --deepspeed")
+        if not parquet_files(storage.join(self.data, "motions")):
+            raise InputError(f"no motions in {self.data}; make them with `python -m ray_jobs.prepare --output {self.data}`")
+
+
+def train(config_: TrainConfig) -> Path:
+    """Train to the recipe's last step and return the path of the model file."""
+    config_.check()
+    output = config_.output.absolute()
+    model = output / MODEL_FILE
+    refuse_other_run(output / "config.yaml", config.to_yaml(config_))
+    if model.exists():
+        logger.info("%s is finished, nothing to do", model)
+        return model
+    storage.write_bytes(str(output / "config.yaml"), config.to_yaml(config_).encode())
+    store = config_.tracking_uri or tracking.local_store(output)
+    run_id = tracking.open_run(
+        store, config_.experiment, str(output), output / "mlartifacts", flatten(asdict(config_))
+    )
+    with tracking.closing(store, run_id) as client:
+        client.log_artifact(run_id, str(output / "config.yaml"))
+        result = make_trainer(config_, store, run_id).fit()
+        with result.checkpoint.as_directory() as folder:
+            storage.write_bytes(str(model), (Path(folder) / MODEL_FILE).read_bytes())
+        log_samples(client, run_id, Generator.load(model), config_.sample_prompts)
+    return model
+
+
+def refuse_other_run(path: Path, resolved: str) -> None:
+    """An output folder belongs to one configuration: another would silently mix two runs."""
+    if path.exists() and path.read_text() != resolved:
+        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text().splitlines()))
+        raise InputError(
+            f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
+            "choose another --output"
+        )
+
+
+def make_trainer(config_: TrainConfig, store: str, run_id: str) -> TorchTrainer:
+    ray.data.DataContext.get_current().execution_options.preserve_order = True  # the same seed, the same batches
+    dataset = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"]).map_batches(
+        repeat_rows, fn_kwargs={"times": config_.repeats}, batch_format="pyarrow", batch_size=None
+    )
+    loop_config = {
+        "recipe": to_dict(config_.recipe),
+        "normalizer": read_normalizer(config_.data),
+        "deepspeed": json.loads(config_.deepspeed.read_text()),
+        "log_every": config_.log_every,
+        "checkpoint_every": config_.checkpoint_every,
+        "seed": config_.seed,
+        "store": store,
+        "run_id": run_id,
+    }
+    return TorchTrainer(
+        train_loop,
+        train_loop_config=loop_config,
+        scaling_config=ScalingConfig(
+            num_workers=config_.num_workers,
+            use_gpu=config_.use_gpu,
+            resources_per_worker={"CPU": config_.cpus_per_worker, "GPU": int(config_.use_gpu)},
+        ),
+        torch_config=TorchConfig(backend="nccl" if config_.use_gpu else "gloo"),
+        datasets={"train": dataset},
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(config_.output.absolute()),
+            failure_config=FailureConfig(max_failures=config_.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+def repeat_rows(table: pa.Table, times: int) -> pa.Table:
+    return pa.concat_tables([table] * times)
+
+
+def train_loop(loop: dict[str, Any]) -> None:
+    """What each worker runs; every rank takes the same steps and reports as often."""
+    recipe = from_dict(loop["recipe"])
+    rank = ray.train.get_context().get_world_rank()
+    torch.manual_seed(loop["seed"])  # the same initial weights on every rank
+    engine = make_engine(recipe, loop["deepspeed"])
+    ema = Ema(engine.module, recipe.optim.ema_decay)
+    step = resume(engine, ema)
+    schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
+    generator = torch.Generator().manual_seed(loop["seed"] + 1 + 1000 * step + rank)
+    bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 else None
+    losses: list[float] = []
+    for batch in batches(recipe, loop["normalizer"], engine.device, loop["seed"] + step):
+        for group in engine.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        loss = diffusion_loss(engine, schedule, recipe, batch, generator)
+        engine.backward(loss)
+        engine.step()
+        ema.update(fp32_parameters(engine, recipe), step)
+        step += 1
+        losses.append(loss.item())
+        last = step == recipe.optim.steps
+        if bar is not None:
+            bar.update(1)
+        if rank == 0 and (last or step % loop["log_every"] == 0):
+            metrics = {"loss": float(np.mean(losses)), "lr": learning_rate(recipe, step - 1)}
+            tracking.log_metrics(loop["store"], loop["run_id"], step, metrics)
+            losses.clear()
+        if last or step % loop["checkpoint_every"] == 0:
+            report_checkpoint(engine, ema, recipe, loop["normalizer"], step)
+        if last:
+            break
+    if bar is not None:
+        bar.close()
+
+
+def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
+    """A DeepSpeed engine around a new network."""
+    network = Denoiser(recipe.denoiser)
+    optim = recipe.optim
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
+    )
+    world = ray.train.get_context().get_world_size()
+    settings = settings | {
+        "train_micro_batch_size_per_gpu": optim.batch_size // world,
+        "gradient_clipping": optim.max_grad_norm,
+        "bf16": {"enabled": optim.precision == "bf16"},
+    }
+    engine, *_ = deepspeed.initialize(model=network, optimizer=optimizer, config=settings)
+    return engine
+
+
+def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
+    """The full-precision weights; in bf16 they are the optimiser's master copy, gathered from all ranks."""
+    parameters = list(engine.module.parameters())
+    if recipe.optim.precision == "fp32":
+        return parameters
+    return [safe_get_full_fp32_param(parameter) for parameter in parameters]
+
+
+def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: int) -> Iterator[Batch]:
+    """Endless batches of this worker's share of the data."""
+    context = ray.train.get_context()
+    shard = ray.train.get_dataset_shard("train")
+    encode_text, body = load_text_encoder(recipe.text_encoder), load_body()
+    rng = np.random.default_rng([seed, context.get_world_rank()])
+    size = recipe.optim.batch_size // context.get_world_size()
+    while True:
+        seen = 0
+        for table in shard.iter_batches(batch_size=size, batch_format="pyarrow", drop_last=True):
+            seen += 1
+            clips = list(from_table(MotionSequence, table))
+            yield collate(clips, recipe, normalizer, encode_text, body, rng).to(device)
+        if not seen:
+            raise InputError(
+                f"a worker's share of one epoch is less than its batch of {size} clips; raise --repeats or lower "
+                "--recipe.optim.batch-size"
+            )
+
+
+def resume(engine: Any, ema: Ema) -> int:
+    """Load the last checkpoint, if there is one, and return the step it was taken at."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        _, state = engine.load_checkpoint(folder)
+        ema.network.load_state_dict(load_model(Path(folder) / MODEL_FILE).network.state_dict())
+    return int(state["step"])
+
+
+def report_checkpoint(
+    engine: Any, ema: Ema, recipe: Recipe, normalizer: Normalizer, step: int
+) -> None:
+    """DeepSpeed's sharded state for resuming, and beside it the model file for using."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine.save_checkpoint(folder, tag="deepspeed", client_state={"step": step})
+        if ray.train.get_context().get_world_rank() == 0:
+            (Path(folder) / MODEL_FILE).write_bytes(model_bytes(ema.network, normalizer, recipe))
+        torch.distributed.barrier()
+        ray.train.report(
+            {"step": step},
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
+            checkpoint_dir_name=f"step-{step:07d}",
+        )
+
+
+def log_samples(client: MlflowClient, run_id: str, generator: Generator, prompts: tuple[str, ...]) -> None:
+    """A picture strip of one sample per prompt, into the run's artifacts."""
+    requests = [MotionRequest(prompt, num_frames=generator.recipe.max_frames) for prompt in prompts]
+    with tempfile.TemporaryDirectory() as folder:
+        for sequence in generator.generate(requests):
+            path = Path(folder) / f"{sequence.texts[0].replace(' ', '_')[:60]}.png"
+            strip(sequence, path)
+            client.log_artifact(run_id, str(path), "samples")
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as MLflow's flat parameters: `recipe.denoiser.width`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def main() -> None:
+    presets = {
+        name: (recipe.__doc__ or "", TrainConfig(recipe(), data=tyro.MISSING, output=tyro.MISSING))
+        for name, recipe in RECIPES.items()
+    }
+    config.run_preset(train, presets, __doc__ or "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Schedules, targets and sampler steps against the reference code's numbers, diffusers and identities."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from motion.diffusion import (
+    NoiseSchedule,
+    coefficient,
+    cosine_schedule,
+    epsilon_from_x0,
+    l_simple,
+    linear_schedule,
+    make_schedule,
+    predicted_x0,
+    q_sample,
+    target,
+)
+from motion.errors import InputError
+from motion.samplers import SAMPLERS, ddim, ddpm, respaced, sample
+
+SCHEDULES = ("linear", "cosine")
+PREDICTIONS = ("epsilon", "x0", "v")
+
+
+@pytest.fixture
+def reference(golden: Path) -> dict[str, np.ndarray]:
+    return dict(np.load(golden / "diffusion" / "intergen.npz"))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [1000, 50])
+def test_golden_schedules(golden: Path, reference: dict[str, np.ndarray], name: str, steps: int) -> None:
+    schedule = make_schedule(name, steps)
+    for field in ("betas", "alphas_cumprod"):
+        np.testing.assert_allclose(getattr(schedule, field), reference[f"{name}{steps}.{field}"], rtol=1e-10)
+
+
+def test_golden_respacing(golden: Path) -> None:
+    table = json.loads((golden / "diffusion" / "intergen.json").read_text())
+    for count in (5, 10, 20, 25, 30, 50, 100):
+        assert respaced(1000, count)[::-1] == table[f"space_timesteps(1000, 'ddim{count}')"]
+    with pytest.raises(InputError, match="no integer stride"):
+        respaced(1000, 60)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], name: str) -> None:
+    """q_sample, the posterior mean and variance, ε from x_0 and back, at t = 0 … 999."""
+    schedule = make_schedule(name, 1000)
+    values = {
+        key.rsplit(".", 1)[1]: torch.from_numpy(value)
+        for key, value in reference.items()
+        if key.startswith(f"step.{name}.")
+    }
+    t, x0, x_t, noise = values["t"], values["x_start"], values["x_t"], values["noise"]
+    torch.testing.assert_close(q_sample(schedule, x0, t, noise), values["q_sample"], atol=1e-6, rtol=0)
+    zero = torch.zeros_like
+    mean = ddpm(schedule, x_t, x0, t, t - 1, lambda: zero(x_t))
+    torch.testing.assert_close(mean, values["posterior_mean"], atol=1e-5, rtol=1e-5)
+    deviation = ddpm(schedule, zero(x_t), zero(x0), t, t - 1, lambda: torch.ones_like(x_t))
+    torch.testing.assert_close(deviation.square(), values["posterior_variance"], atol=1e-7, rtol=1e-4)
+    torch.testing.assert_close(
+        epsilon_from_x0(schedule, x0, x_t, t), values["eps_from_xstart"], atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        predicted_x0(schedule, "epsilon", noise, x_t, t), values["xstart_from_eps"], atol=1e-4, rtol=1e-4
+    )
+
+
+def stated_models() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
+    """The closed-form networks that the golden trajectories were sampled with."""
+
+    def tanh(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        t = t.float().view(-1, 1, 1)
+        return torch.tanh(0.7 * x + 0.2 * torch.cos(6 * t / 1000)) + 0.1 * t / 1000
+
+    def guided(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return 3.5 * torch.tanh(0.7 * x + 0.2) + (1 - 3.5) * 0.3 * x
+
+    return {"scale": lambda x, t: 0.3 * x, "tanh": tanh, "cfg": guided}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("model", ["scale", "tanh", "cfg"])
+def test_golden_ddim50(golden: Path, reference: dict[str, np.ndarray], name: str, model: str) -> None:
+    """Every one of the 50 samples along the way."""
+    schedule, timesteps = make_schedule(name, 1000), respaced(1000, 50)
+    x = torch.from_numpy(reference["x_T"])
+    for i, (now, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
+        t, t_next = torch.full((2,), now), torch.full((2,), following)
+        x = ddim(schedule, x, stated_models()[model](x, t), t, t_next, lambda: torch.empty(0))
+        expected = reference[f"ddim50.{name}.{model}.samples"][i]
+        np.testing.assert_allclose(x, expected, atol=1e-4, err_msg=f"step {i}")
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_golden_ancestral(golden: Path, reference: dict[str, np.ndarray], name: str) -> None:
+    schedule = make_schedule(name, 50)
+    x = torch.from_numpy(reference["x_T"])
+    for i, now in enumerate(reversed(range(50))):
+        t = torch.full((2,), now)
+        noise = torch.from_numpy(reference[f"ancestral50.{name}.scale.noises"][i])
+        x = ddpm(schedule, x, 0.3 * x, t, t - 1, lambda noise=noise: noise)
+        np.testing.assert_allclose(x, reference[f"ancestral50.{name}.scale.samples"][i], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+@pytest.mark.parametrize(("ours", "kind"), [("epsilon", "epsilon"), ("x0", "sample"), ("v", "v_prediction")])
+def test_ddim_agrees_with_diffusers(name: str, theirs: str, ours: str, kind: str) -> None:
+    scheduler = diffusers.DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule=theirs,
+        prediction_type=kind,
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
+    scheduler.set_timesteps(50)
+    schedule, timesteps = make_schedule(name, 1000), respaced(1000, 50)
+    assert scheduler.timesteps.tolist() == timesteps
+    x = mine = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+    for now, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
+        t = torch.full((2,), now)
+        x = scheduler.step(torch.tanh(x), now, x).prev_sample
+        x0 = predicted_x0(schedule, ours, torch.tanh(mine), mine, t)
+        mine = ddim(schedule, mine, x0, t, torch.full((2,), following), lambda: torch.empty(0))
+    torch.testing.assert_close(mine, x, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+def test_ddpm_agrees_with_diffusers(name: str, theirs: str) -> None:
+    scheduler = diffusers.DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule=theirs,
+        prediction_type="sample",
+        clip_sample=False,
+        variance_type="fixed_small",
+    )
+    schedule = make_schedule(name, 1000)
+    x = mine = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+    for now in (999, 998, 700, 500, 41, 2, 1, 0):
+        generator = torch.Generator().manual_seed(now)
+        x = scheduler.step(torch.tanh(x), now, x, generator=generator).prev_sample
+        noise = torch.randn(mine.shape, generator=torch.Generator().manual_seed(now))
+        t = torch.full((2,), now)
+        mine = ddpm(schedule, mine, torch.tanh(mine), t, t - 1, lambda noise=noise: noise)
+        torch.testing.assert_close(mine, x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("schedule", [linear_schedule(), cosine_schedule()], ids=SCHEDULES)
+def test_the_target_gives_back_x0(schedule: NoiseSchedule, prediction: str) -> None:
+    """Predicting the target exactly recovers x_0, at a timestep of each sample's own."""
+    x0, noise = torch.randn(4, 5, 6), torch.randn(4, 5, 6)
+    t = torch.tensor([0, 100, 500, 900])
+    x_t = q_sample(schedule, x0, t, noise)
+    output = target(schedule, prediction, x0, t, noise)
+    torch.testing.assert_close(
+        predicted_x0(schedule, prediction, output, x_t, t), x0, atol=2e-3, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("step", SAMPLERS.values(), ids=SAMPLERS)
+def test_per_sample_timesteps(step: Callable[..., torch.Tensor]) -> None:
+    """A batch at mixed timesteps equals its samples stepped alone."""
+    schedule = cosine_schedule()
+    x, x0, noise = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.randn(3, 4, 5)
+    t, t_next = torch.tensor([999, 500, 0]), torch.tensor([979, 480, -1])
+    together = step(schedule, x, x0, t, t_next, lambda: noise)
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = step(schedule, x[one], x0[one], t[one], t_next[one], lambda one=one: noise[one])
+        assert torch.equal(together[one], alone)
+
+
+@pytest.mark.parametrize("step", SAMPLERS.values(), ids=SAMPLERS)
+def test_sampling_ends_at_the_estimate(step: Callable[..., torch.Tensor]) -> None:
+    """With a network that always says the same x_0, any sampler ends there, without noise."""
+    x0 = torch.randn(2, 3)
+    ended = sample(lambda x, t: x0, cosine_schedule(), step, respaced(1000, 50), lambda: torch.randn(2, 3))
+    torch.testing.assert_close(ended, x0, atol=1e-5, rtol=0)
+
+
+def test_ddpm_keeps_a_gaussian() -> None:
+    """For data N(0, 0.25) with its exact x_0 estimate, ancestral sampling ends with that variance."""
+    schedule, variance = cosine_schedule(), 0.25
+    generator = torch.Generator().manual_seed(0)
+
+    def posterior_mean(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        alpha = coefficient(schedule.alphas_cumprod, t, x)
+        return alpha.sqrt() * variance / (alpha * variance + 1 - alpha) * x
+
+    ended = sample(
+        posterior_mean, schedule, ddpm, respaced(1000, 250), lambda: torch.randn(20000, 1, generator=generator)
+    )
+    assert ended.var().item() == pytest.approx(variance, rel=0.05)
+    assert ended.mean().item() == pytest.approx(0, abs=0.02)
+
+
+def test_l_simple_ignores_what_is_not_valid() -> None:
+    output, wanted = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    valid = torch.rand(2, 3, 4) > 0.3
+    loss = l_simple(output, wanted, valid)
+    spoiled = torch.where(valid[..., None], output, torch.full_like(output, 1e6))
+    assert l_simple(spoiled, wanted, valid) == loss
+    assert loss == pytest.approx((output - wanted)[valid].square().mean().item(), rel=1e-5)
+
+
+def test_respacing_out_of_range() -> None:
+    with pytest.raises(InputError, match="sampling steps are 0"):
+        respaced(1000, 0)
