@@ -1,0 +1,82 @@
+"""What all tests share: a quiet offline environment, seeds, reference data beside the repo, one Ray cluster.
+
+Tests that compare with the reference numbers beside the repo use the `golden` fixture and have `golden` in
+their name, so that `-k golden` selects just them; they skip where that folder is absent.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read when torch, ray and transformers are first imported, here or in a process that a test starts.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.1",  # the default of 2 s is what each report() then waits
+    DS_ACCELERATOR="cpu",
+    TOKENIZERS_PARALLELISM="false",
+)
+
+import numpy as np
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parent.parent
+SHARED = REPO.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that uses `golden` and does not say so in its name."""
+    for item in items:
+        name = getattr(item, "originalname", item.name)
+        if "golden" in getattr(item, "fixturenames", ()) and "golden" not in name:
+            raise pytest.UsageError(f"{item.nodeid} uses the fixture golden, so its name must contain golden")
+
+
+def _beside_the_repo(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"no folder shared/{name} beside the repo")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of reference numbers computed by the original implementations."""
+    return _beside_the_repo("golden")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of small samples of the real data sets."""
+    return _beside_the_repo("data")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Give every test the same random weights, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """NumPy's random numbers, the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray cluster of 4 logical CPUs (Ray Data deadlocks on 2) for all tests that ask for it."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="warning",
+        object_store_memory=500_000_000,
+        runtime_env={"env_vars": {"PYTHONPATH": str(REPO)}},
+    )
+    yield
+    ray.shutdown()

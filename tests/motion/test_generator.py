@@ -1,0 +1,135 @@
+"""Requests to motions: a sample depends on its request alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from motion.denoiser import Denoiser, DenoiserConfig
+from motion.errors import InputError
+from motion.features import Normalizer
+from motion.generator import FORMAT, Generator, MotionRequest, load_model, model_bytes, request_id
+from motion.recipes import OptimConfig, Recipe, SamplingConfig
+
+RECIPE = Recipe(
+    name="test",
+    denoiser=DenoiserConfig(width=64, layers=2, heads=4, feedforward=128, text_dim=384),
+    optim=OptimConfig(batch_size=4, steps=100),
+    sampling=SamplingConfig(num_steps=10),
+    max_frames=40,
+    max_persons=3,
+)
+WALK = MotionRequest("a person walks forward", num_frames=25, num_persons=2, seed=11)
+OTHERS = [
+    MotionRequest("a person lies on the floor", 40, 1, seed=2),
+    MotionRequest("two carers lift a patient", 13, 3, seed=3, guidance_scale=1.0),
+    MotionRequest("a person sits down", 25, 2, seed=11, person_class=("patient", "medical_staff")),
+    MotionRequest("a person crawls", 7, 1, seed=5, action=("crawling",)),
+    MotionRequest("a person walks forward", 25, 2, seed=12),
+    MotionRequest("a person kneels", 33, 1, seed=7, guidance_scale=0.0),
+    MotionRequest("a person gets up", 18, 2, seed=8),
+]
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    path.write_bytes(model_bytes(Denoiser(RECIPE.denoiser), Normalizer(torch.zeros(282), torch.ones(282)), RECIPE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def generator(model_file: Path) -> Generator:
+    return Generator.load(model_file)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_alone_and_in_a_batch_of_eight(model_file: Path, sampler: str) -> None:
+    """The same noise to the bit, the same motion within 1e-4 m, bitwise at equal batch shape."""
+    model = load_model(model_file)
+    recipe = replace(model.recipe, sampling=replace(model.recipe.sampling, sampler=sampler))
+    generator = Generator(replace(model, recipe=recipe))
+    noises = {}
+    real_noise = generator._noise
+
+    def recorded(requests: list[MotionRequest], generators: list[torch.Generator]) -> torch.Tensor:
+        noise = real_noise(requests, generators)
+        place = requests.index(WALK)
+        noises.setdefault(len(requests), []).append(noise[place, :2, :25])
+        return noise
+
+    generator._noise = recorded
+    (alone,) = generator.generate([WALK])
+    together = generator.generate([*OTHERS[:3], WALK, *OTHERS[3:]])[3]
+    assert len(noises[1]) == len(noises[8]) == (1 if sampler == "ddim" else 11)
+    assert all(torch.equal(one, other) for one, other in zip(noises[1], noises[8], strict=True))
+    np.testing.assert_allclose(together.joints, alone.joints, atol=1e-4)
+    assert together.id == alone.id
+    swapped = generator.generate([*reversed(OTHERS[3:]), WALK, *OTHERS[:3]])
+    np.testing.assert_allclose(swapped[4].joints, alone.joints, atol=1e-4)
+    same_shape = generator.generate([WALK, *[replace(WALK, seed=k) for k in range(7)]])[0]
+    other_same_shape = generator.generate([WALK, *[replace(WALK, seed=k, prompt="run") for k in range(20, 27)]])[0]
+    assert np.array_equal(same_shape.joints, other_same_shape.joints)
+
+
+def test_seed_prompt_and_scale_matter(generator: Generator) -> None:
+    base = generator.generate([WALK])[0].joints
+    for change in ({"seed": 12}, {"prompt": "a person lies down"}, {"guidance_scale": 0.5}):
+        assert np.abs(generator.generate([replace(WALK, **change)])[0].joints - base).max() > 1e-3
+
+
+def test_the_record_says_where_it_comes_from(generator: Generator) -> None:
+    sequence = generator.generate([OTHERS[2]])[0]
+    assert sequence.source == "generated"
+    assert sequence.texts == ["a person sits down"]
+    assert sequence.person_class.tolist() == [2, 3]
+    assert sequence.fps == RECIPE.fps
+    assert sequence.provenance["seed"] == "11"
+    assert sequence.provenance["model"] == generator.version
+    assert sequence.id == request_id(OTHERS[2], generator.version) != request_id(WALK, generator.version)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"num_frames": 41}, "num_frames is 41, this model takes 1 to 40"),
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"num_persons": 4}, "num_persons is 4, this model takes 1 to 3"),
+        ({"seed": -1}, "seed is -1"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"person_class": ("patient",)}, "person_class has 1 entries, expected 2"),
+        ({"action": ("flying", "crawling")}, "action 'flying' is unknown"),
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"prompt": "walk " * 600}, "the prompt has .* tokens, at most"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_sentence(
+    generator: Generator, change: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        generator.generate([replace(WALK, **change)])
+
+
+def test_bad_model_files_are_refused_in_one_sentence(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model file at"):
+        load_model(tmp_path / "absent.safetensors")
+    content = model_file.read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:1000])
+    with pytest.raises(InputError, match="damaged or no safetensors file"):
+        load_model(tmp_path / "cut.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match=f"says format None, expected '{FORMAT}'"):
+        load_model(tmp_path / "foreign.safetensors")
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    wider = replace(RECIPE, denoiser=replace(RECIPE.denoiser, width=96, heads=4))
+    network = Denoiser(RECIPE.denoiser)
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(model_bytes(network, Normalizer(torch.zeros(282), torch.ones(282)), wider))
+    with pytest.raises(InputError, match=r"another architecture: network.blocks.0.attention_norm.weight has shape \(64,\)"):
+        load_model(path)

@@ -1,0 +1,46 @@
+"""Recipes: consistent, and the same after travelling as JSON."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from motion.denoiser import Denoiser
+from motion.errors import InputError
+from motion.recipes import RECIPES, from_dict, thesis, tiny, to_dict
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+def test_sizes() -> None:
+    """What the docstrings say: about 2 M and 140 M parameters."""
+    for recipe, millions in ((tiny(), 2), (thesis(), 140)):
+        with torch.device("meta"):
+            count = sum(p.numel() for p in Denoiser(recipe.denoiser).parameters())
+        assert count / 1e6 == pytest.approx(millions, rel=0.15)
+
+
+def test_unknown_and_missing_keys_are_named() -> None:
+    values = to_dict(tiny())
+    values["denoiser"]["depth"] = 3
+    with pytest.raises(InputError, match=r"recipe.denoiser has the unknown key\(s\) depth"):
+        from_dict(values)
+    values = to_dict(tiny())
+    del values["optim"]["steps"]
+    with pytest.raises(InputError, match=r"recipe.optim lacks the key\(s\) steps"):
+        from_dict(values)
+
+
+def test_impossible_values_are_refused() -> None:
+    with pytest.raises(InputError, match=r"max_persons must lie in 1..denoiser.max_persons"):
+        replace(tiny(), max_persons=17)
+    with pytest.raises(InputError, match="width must be a multiple"):
+        replace(tiny(), denoiser=replace(tiny().denoiser, width=100))
+    with pytest.raises(InputError, match="sampling.num_steps"):
+        replace(tiny(), sampling=replace(tiny().sampling, num_steps=1001))
