@@ -37,7 +37,7 @@ def connect() -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init()
     else:
-        ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False)
+        ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
 
 
 def _connected(job: Callable[[C], object], config: C) -> None:

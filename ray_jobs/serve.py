@@ -36,6 +36,7 @@ from ray_jobs import config
 
 APPLICATION = "carescene"
 TOKEN_VARIABLE = "CARESCENE_TOKEN"
+DIGEST_VARIABLE = "CARESCENE_TOKEN_SHA256"  # what replicas get to see of the token
 MAX_BODY_BYTES = 64 * 1024
 ATTEMPTS = 3
 
@@ -75,6 +76,46 @@ class MotionBody(BaseModel):
     action: tuple[str, ...] = ()
 
 
+def to_json(sequence: MotionSequence) -> dict[str, Any]:
+    """The record's fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in vars(sequence).items()
+    }
+
+
+def failure(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+# Ray pickles the app where the ingress class is decorated, so all of it stands above that.
+api = FastAPI(title="carescene", description="Text to human motion.")
+
+
+@api.middleware("http")
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """401 without the token, 411 and 413 for bodies of unknown or great length."""
+    if not authorised(request.headers.get("authorization", "")):
+        return failure(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+    if request.method == "POST":
+        length = request.headers.get("content-length", "")
+        if not length.isdigit():
+            return failure(411, "a Content-Length is needed")
+        if int(length) > MAX_BODY_BYTES:
+            return failure(413, f"the body has {length} bytes, at most {MAX_BODY_BYTES} are read")
+    return await call_next(request)
+
+
+def authorised(header: str) -> bool:
+    """Whether the header carries the token whose sha256 the replica was given; without one all may come in."""
+    expected = os.environ.get(DIGEST_VARIABLE)
+    if not expected:
+        return True
+    scheme, _, given = header.partition(" ")
+    digest = hashlib.sha256(given.encode()).hexdigest()
+    return scheme.lower() == "bearer" and hmac.compare_digest(expected, digest)
+
+
 @serve.deployment
 class Sampler:
     """One model; requests that arrive together are sampled together."""
@@ -109,18 +150,14 @@ async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSeq
     raise AssertionError("unreachable")
 
 
-api = FastAPI(title="carescene", description="Text to human motion.")
-
-
 @serve.deployment
 @serve.ingress(api)
 class Api:
     """The HTTP door: authorisation, size and load limits, errors as JSON."""
 
-    def __init__(self, sampler: DeploymentHandle, token_sha256: str | None, max_in_flight: int) -> None:
+    def __init__(self, sampler: DeploymentHandle, max_in_flight: int) -> None:
         self.sampler = sampler
         self.free = max_in_flight
-        api.state.token_sha256 = token_sha256
 
     @api.get("/healthz")
     async def health(self) -> dict[str, str]:
@@ -146,38 +183,11 @@ class Api:
         return JSONResponse(to_json(sequence))
 
 
-@api.middleware("http")
-async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """401 without the token, 411 and 413 for bodies of unknown or great length."""
-    expected = request.app.state.token_sha256
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if expected and not hmac.compare_digest(expected, hashlib.sha256(given.encode()).hexdigest()):
-        return failure(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-    if request.method == "POST":
-        length = request.headers.get("content-length")
-        if length is None or not length.isdigit():
-            return failure(411, "a Content-Length is needed")
-        if int(length) > MAX_BODY_BYTES:
-            return failure(413, f"the body has {length} bytes, at most {MAX_BODY_BYTES} are read")
-    return await call_next(request)
-
-
-def failure(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status, headers)
-
-
-def to_json(sequence: MotionSequence) -> dict[str, Any]:
-    """The record's fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in vars(sequence).items()
-    }
-
-
 def build(settings: dict[str, Any]) -> serve.Application:
     """The Serve application; `settings` are ServeConfig's fields (also the `args` of a Serve config file)."""
     config_ = ServeConfig(**settings | {"model": Path(settings["model"])})
-    token = os.environ.get(TOKEN_VARIABLE)
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
     if not token and not is_loopback(config_.host):
         raise InputError(f"{config_.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")
     load_model(config_.model)  # a bad file is refused here in one sentence rather than in a replica
@@ -190,8 +200,8 @@ def build(settings: dict[str, Any]) -> serve.Application:
     return Api.options(
         max_ongoing_requests=2 * config_.max_in_flight,
         max_queued_requests=2 * config_.max_in_flight,
-        ray_actor_options={"num_cpus": 0},
-    ).bind(sampler, token and hashlib.sha256(token.encode()).hexdigest(), config_.max_in_flight)
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {DIGEST_VARIABLE: digest}}},
+    ).bind(sampler, config_.max_in_flight)
 
 
 def is_loopback(host: str) -> bool:

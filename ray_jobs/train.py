@@ -8,6 +8,7 @@ model.safetensors (fp32 EMA weights, normaliser and recipe in one file) and conf
 
 import json
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -115,7 +116,9 @@ def refuse_other_run(path: Path, resolved: str) -> None:
 
 
 def make_trainer(config_: TrainConfig, store: str, run_id: str) -> TorchTrainer:
-    ray.data.DataContext.get_current().execution_options.preserve_order = True  # the same seed, the same batches
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True  # the same seed, the same batches
+    context.enable_progress_bars = False  # the steps' own bar tells more
     dataset = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"]).map_batches(
         repeat_rows, fn_kwargs={"times": config_.repeats}, batch_format="pyarrow", batch_size=None
     )
@@ -126,6 +129,7 @@ def make_trainer(config_: TrainConfig, store: str, run_id: str) -> TorchTrainer:
         "log_every": config_.log_every,
         "checkpoint_every": config_.checkpoint_every,
         "seed": config_.seed,
+        "show_bar": sys.stderr.isatty(),
         "store": store,
         "run_id": run_id,
     }
@@ -162,7 +166,9 @@ def train_loop(loop: dict[str, Any]) -> None:
     step = resume(engine, ema)
     schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
     generator = torch.Generator().manual_seed(loop["seed"] + 1 + 1000 * step + rank)
-    bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 else None
+    bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 and loop["show_bar"] else None
+    if bar is not None:
+        bar.update(step)
     losses: list[float] = []
     for batch in batches(recipe, loop["normalizer"], engine.device, loop["seed"] + step):
         for group in engine.optimizer.param_groups:
@@ -180,6 +186,8 @@ def train_loop(loop: dict[str, Any]) -> None:
             metrics = {"loss": float(np.mean(losses)), "lr": learning_rate(recipe, step - 1)}
             tracking.log_metrics(loop["store"], loop["run_id"], step, metrics)
             losses.clear()
+            if bar is None:
+                logger.info("step %d of %d, loss %.4f", step, recipe.optim.steps, metrics["loss"])
         if last or step % loop["checkpoint_every"] == 0:
             report_checkpoint(engine, ema, recipe, loop["normalizer"], step)
         if last:
