@@ -16,9 +16,7 @@ def crop(sequence: MotionSequence, start: int, stop: int) -> MotionSequence:
     return replace(sequence, **{name: getattr(sequence, name)[:, frames] for name in per_frame})
 
 
-def random_crop(
-    sequence: MotionSequence, max_frames: int, body: Body, rng: np.random.Generator
-) -> MotionSequence:
+def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.random.Generator) -> MotionSequence:
     """A short clip as it is; of a long one a random window, started anew at the origin."""
     spare = sequence.num_frames - max_frames
     if spare <= 0:

@@ -82,7 +82,8 @@ class SinusoidEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, positions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch width"]:
-        return self.mlp(sinusoid(positions, self.width).to(self.mlp[0].weight.dtype))
+        weight_type = next(self.mlp.parameters()).dtype
+        return self.mlp(sinusoid(positions, self.width).to(weight_type))
 
 
 class Block(nn.Module):

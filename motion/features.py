@@ -43,9 +43,7 @@ class Pose:
     joints: Float[Tensor, "person frame 24 3"]
 
 
-def decode(
-    features: Float[Tensor, "person frame 282"], body: Body, betas: Float[Tensor, "person 10"]
-) -> Pose:
+def decode(features: Float[Tensor, "person frame 282"], body: Body, betas: Float[Tensor, "person 10"]) -> Pose:
     """The pose whose pelvis and root orientation follow the positions and whose limbs follow the rotations.
 
     `joints` are the forward kinematics of the result, so bones have the body's lengths whatever the network said.
@@ -79,4 +77,3 @@ class Normalizer:
 
     def denormalize(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
         return features * self.std + self.mean
-

@@ -170,9 +170,7 @@ class Generator:
         asked = request.guidance_scale
         return self.recipe.sampling.guidance_scale if asked is None else asked
 
-    def _conditions(
-        self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]
-    ) -> Conditions:
+    def _conditions(self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]) -> Conditions:
         persons = max(request.num_persons for request in requests)
         frames = max(request.num_frames for request in requests)
         conditions = empty_conditions(len(requests), persons, frames, self.recipe)
@@ -201,9 +199,7 @@ class Generator:
             noise[i, : shape[0], : shape[1]] = torch.randn(shape, generator=generator)
         return noise.to(self.device)
 
-    def _to_sequence(
-        self, request: MotionRequest, features: Float[Tensor, "person frame 282"]
-    ) -> MotionSequence:
+    def _to_sequence(self, request: MotionRequest, features: Float[Tensor, "person frame 282"]) -> MotionSequence:
         persons, frames = features.shape[:2]
         betas = torch.zeros(persons, 10)
         pose = decode(features, self.body, betas)

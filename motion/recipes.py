@@ -64,9 +64,7 @@ class Recipe:
             "denoiser.width must be a multiple of 2 * denoiser.heads": (
                 self.denoiser.width % (2 * self.denoiser.heads) == 0
             ),
-            "max_persons must lie in 1..denoiser.max_persons": (
-                1 <= self.max_persons <= self.denoiser.max_persons
-            ),
+            "max_persons must lie in 1..denoiser.max_persons": (1 <= self.max_persons <= self.denoiser.max_persons),
             "max_frames, fps, steps and batch_size must be positive": (
                 min(self.max_frames, self.fps, self.optim.steps, self.optim.batch_size) > 0
             ),
@@ -119,7 +117,7 @@ def from_dict(values: dict[str, Any]) -> Recipe:
     return _build(Recipe, values, "recipe")
 
 
-def _build(kind: type, values: dict[str, Any], where: str) -> Any:
+def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     known = {f.name: f.type for f in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise InputError(f"{where} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")

@@ -58,11 +58,7 @@ def ddpm(
     from_x0 = alpha_next.sqrt() * beta / (1 - alpha)
     from_x_t = (alpha / alpha_next).sqrt() * (1 - alpha_next) / (1 - alpha)
     variance = beta * (1 - alpha_next) / (1 - alpha)
-    return (
-        _weight(from_x0, x_t) * x0
-        + _weight(from_x_t, x_t) * x_t
-        + _weight(variance.sqrt(), x_t) * draw_noise()
-    )
+    return _weight(from_x0, x_t) * x0 + _weight(from_x_t, x_t) * x_t + _weight(variance.sqrt(), x_t) * draw_noise()
 
 
 def ddim(

@@ -83,9 +83,7 @@ class Record:
             shape = tuple(int(row[f"num_{axis}s"]) for axis in spec.axes) + spec.fixed
             flat = np.array(row[name], dtype=spec.dtype)  # a copy: Arrow's memory is read-only
             if flat.size != math.prod(shape):
-                raise InputError(
-                    f"{cls.__name__} {row['id']}: {name} holds {flat.size} values, expected shape {shape}"
-                )
+                raise InputError(f"{cls.__name__} {row['id']}: {name} holds {flat.size} values, expected shape {shape}")
             values[name] = flat.reshape(shape)
         for name, container in cls.CONTAINERS.items():
             values[name] = container(values[name])
@@ -156,9 +154,7 @@ class MotionSequence(Record):
         owner = f"MotionSequence {self.id}"
         for name, known in (("source", SOURCES), ("split", SPLITS)):
             if getattr(self, name) not in known:
-                raise InputError(
-                    f"{owner}: {name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
-                )
+                raise InputError(f"{owner}: {name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise InputError(f"{owner}: fps is {self.fps}, expected a positive number")
         if min(lengths.values()) < 1:
@@ -177,7 +173,6 @@ class MotionSequence(Record):
     @property
     def num_frames(self) -> int:
         return self.transl.shape[1]
-
 
 
 def _check_rotations(owner: str, name: str, matrices: np.ndarray) -> None:

@@ -36,14 +36,10 @@ PARENTS: tuple[int, ...] = (
     *(9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
 )
 JOINT: dict[str, int] = {name: index for index, name in enumerate(JOINT_NAMES)}
-BONES: tuple[tuple[int, int], ...] = tuple(
-    (parent, child) for child, parent in enumerate(PARENTS) if parent >= 0
-)
+BONES: tuple[tuple[int, int], ...] = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)
 LEFT: tuple[int, ...] = tuple(i for i, name in enumerate(JOINT_NAMES) if name.startswith("left_"))
 RIGHT: tuple[int, ...] = tuple(JOINT[JOINT_NAMES[i].replace("left_", "right_")] for i in LEFT)
-FEET: tuple[int, ...] = tuple(
-    JOINT[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")
-)
+FEET: tuple[int, ...] = tuple(JOINT[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
 
 PERSON_CLASSES: tuple[str, ...] = ("unknown", "person", "patient", "medical_staff")
 ACTIONS: tuple[str, ...] = (

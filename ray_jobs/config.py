@@ -20,12 +20,20 @@ C = TypeVar("C")
 
 def run(job: Callable[[C], object], config: type[C], description: str) -> None:
     """Parse `config` from the command line and run the job; bad input ends in one sentence, exit status 2."""
-    finish(lambda: _connected(job, tyro.cli(config, description=description)))
+    finish(lambda: _connected(job, tyro.cli(config, prog=program(), description=description)))
 
 
 def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], description: str) -> None:
     """The same for jobs that start from a named configuration, each field of which can be overridden."""
-    finish(lambda: _connected(job, tyro.extras.overridable_config_cli(presets, description=description)))
+    finish(
+        lambda: _connected(job, tyro.extras.overridable_config_cli(presets, prog=program(), description=description))
+    )
+
+
+def program() -> str:
+    """How this process was started, for the help text."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else sys.argv[0]
 
 
 def connect() -> None:

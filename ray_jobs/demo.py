@@ -101,7 +101,11 @@ def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
 
 
 def report(
-    output: Path, model: Path, clips: list[MotionSequence], generated: list[MotionSequence], stages: dict[str, float]
+    output: Path,
+    model: Path,
+    clips: list[MotionSequence],
+    generated: list[MotionSequence],
+    stages: dict[str, float],
 ) -> None:
     store = tracking.local_store(output / "run")
     loaded = load_model(model)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -72,7 +73,7 @@ def read_requests(config_: GenerateConfig) -> list[MotionRequest]:
     ]
 
 
-def parse_line(line: str, where: str) -> dict[str, object]:
+def parse_line(line: str, where: str) -> dict[str, Any]:
     if not line.lstrip().startswith("{"):
         return {"prompt": line.strip()}
     try:
@@ -87,9 +88,7 @@ def parse_line(line: str, where: str) -> dict[str, object]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-async def generate_missing(
-    sampler: DeploymentHandle, requests: list[MotionRequest], config_: GenerateConfig
-) -> None:
+async def generate_missing(sampler: DeploymentHandle, requests: list[MotionRequest], config_: GenerateConfig) -> None:
     """Sample what is not in the output yet and write it shard by shard as it comes."""
     version = (await sampler.describe.remote())["version"]
     motions, rejected = (storage.join(config_.output, name) for name in ("motions", "rejected"))

@@ -8,6 +8,7 @@ Run again it reads only what is missing.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +56,12 @@ def prepare(config_: PrepareConfig) -> None:
     storage.delete_folder(rejected)  # rejected clips are tried anew
     outcomes = _convert(missing, motions, rejected, config_.fps) if missing else []
     reasons = [outcome["reason"] for outcome in outcomes if outcome["reason"]]
-    logger.info("%d clips prepared, %d there before, %d rejected", len(missing) - len(reasons), len(done), len(reasons))
+    logger.info(
+        "%d clips prepared, %d there before, %d rejected",
+        len(missing) - len(reasons),
+        len(done),
+        len(reasons),
+    )
     for reason in reasons:
         logger.warning("rejected: %s", reason)
     write_normalizer(config_.output)
@@ -69,17 +75,14 @@ def prepare(config_: PrepareConfig) -> None:
 
 def _convert(paths: list[Path], motions: str, rejected: str, fps: float) -> list[dict[str, Any]]:
     dataset = ray.data.from_items([{"path": str(path)} for path in paths]).map_batches(
-        convert_shard,
-        fn_kwargs={"motions": motions, "rejected": rejected, "fps": fps},
+        partial(convert_shard, motions=motions, rejected=rejected, fps=fps),
         batch_size=CLIPS_PER_SHARD,
         batch_format="numpy",
     )
     return dataset.take_all()
 
 
-def convert_shard(
-    batch: dict[str, np.ndarray], motions: str, rejected: str, fps: float
-) -> dict[str, np.ndarray]:
+def convert_shard(batch: dict[str, np.ndarray], motions: str, rejected: str, fps: float) -> dict[str, np.ndarray]:
     """Read the clips at batch["path"], write good and bad ones to their folders; return a reason or "" per clip."""
     body = load_body()
     good: list[MotionSequence] = []

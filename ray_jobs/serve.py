@@ -59,7 +59,9 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         if min(self.num_replicas, self.max_batch_size, self.max_in_flight) < 1 or self.batch_wait_s < 0:
-            raise InputError("num_replicas, max_batch_size and max_in_flight must be positive, batch_wait_s not negative")
+            raise InputError(
+                "num_replicas, max_batch_size and max_in_flight must be positive, batch_wait_s not negative"
+            )
 
 
 class MotionBody(BaseModel):
@@ -78,10 +80,7 @@ class MotionBody(BaseModel):
 
 def to_json(sequence: MotionSequence) -> dict[str, Any]:
     """The record's fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in vars(sequence).items()
-    }
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(sequence).items()}
 
 
 def failure(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -116,14 +115,13 @@ def authorised(header: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(expected, digest)
 
 
-@serve.deployment
 class Sampler:
     """One model; requests that arrive together are sampled together."""
 
     def __init__(self, model: str, use_gpu: bool, max_batch_size: int, batch_wait_s: float) -> None:
         self.generator = Generator.load(model, "cuda" if use_gpu else "cpu")
-        self._sample.set_max_batch_size(max_batch_size)
-        self._sample.set_batch_wait_timeout_s(batch_wait_s)
+        self._sample.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
+        self._sample.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
     async def generate(self, request: MotionRequest) -> MotionSequence:
         """Raises InputError before batching, so a bad request never spoils its neighbours."""
@@ -150,7 +148,6 @@ async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSeq
     raise AssertionError("unreachable")
 
 
-@serve.deployment
 @serve.ingress(api)
 class Api:
     """The HTTP door: authorisation, size and load limits, errors as JSON."""
@@ -191,17 +188,17 @@ def build(settings: dict[str, Any]) -> serve.Application:
     if not token and not is_loopback(config_.host):
         raise InputError(f"{config_.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")
     load_model(config_.model)  # a bad file is refused here in one sentence rather than in a replica
-    sampler = Sampler.options(
+    sampler = serve.deployment(
         num_replicas=config_.num_replicas,
         ray_actor_options={"num_cpus": config_.num_cpus, "num_gpus": config_.num_gpus},
         max_ongoing_requests=2 * config_.max_batch_size,  # one batch in work, the next one gathering
-    ).bind(str(config_.model.absolute()), config_.num_gpus > 0, config_.max_batch_size, config_.batch_wait_s)
+    )(Sampler).bind(str(config_.model.absolute()), config_.num_gpus > 0, config_.max_batch_size, config_.batch_wait_s)
     # The ingress itself says 503 with Retry-After; Serve's own limit is a backstop behind it.
-    return Api.options(
+    return serve.deployment(
         max_ongoing_requests=2 * config_.max_in_flight,
         max_queued_requests=2 * config_.max_in_flight,
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {DIGEST_VARIABLE: digest}}},
-    ).bind(sampler, config_.max_in_flight)
+    )(Api).bind(sampler, config_.max_in_flight)
 
 
 def is_loopback(host: str) -> bool:

@@ -12,10 +12,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import numpy as np
 import pyarrow as pa
 import ray
@@ -23,7 +23,6 @@ import ray.data
 import ray.train
 import torch
 import tyro
-from deepspeed.utils import safe_get_full_fp32_param
 from mlflow import MlflowClient
 from ray.experimental import tqdm_ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -79,7 +78,9 @@ class TrainConfig:
         if not self.deepspeed.is_file():
             raise InputError(f"no DeepSpeed configuration at {self.deepspeed}; give one with --deepspeed")
         if not parquet_files(storage.join(self.data, "motions")):
-            raise InputError(f"no motions in {self.data}; make them with `python -m ray_jobs.prepare --output {self.data}`")
+            raise InputError(
+                f"no motions in {self.data}; make them with `python -m ray_jobs.prepare --output {self.data}`"
+            )
 
 
 def train(config_: TrainConfig) -> Path:
@@ -93,12 +94,12 @@ def train(config_: TrainConfig) -> Path:
         return model
     storage.write_bytes(str(output / "config.yaml"), config.to_yaml(config_).encode())
     store = config_.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(
-        store, config_.experiment, str(output), output / "mlartifacts", flatten(asdict(config_))
-    )
+    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", flatten(asdict(config_)))
     with tracking.closing(store, run_id) as client:
         client.log_artifact(run_id, str(output / "config.yaml"))
         result = make_trainer(config_, store, run_id).fit()
+        if result.checkpoint is None:
+            raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
             storage.write_bytes(str(model), (Path(folder) / MODEL_FILE).read_bytes())
         log_samples(client, run_id, Generator.load(model), config_.sample_prompts)
@@ -119,9 +120,8 @@ def make_trainer(config_: TrainConfig, store: str, run_id: str) -> TorchTrainer:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
-    dataset = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"]).map_batches(
-        repeat_rows, fn_kwargs={"times": config_.repeats}, batch_format="pyarrow", batch_size=None
-    )
+    motions = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"])
+    dataset = motions.map_batches(partial(repeat_rows, times=config_.repeats), batch_format="pyarrow", batch_size=None)
     loop_config = {
         "recipe": to_dict(config_.recipe),
         "normalizer": read_normalizer(config_.data),
@@ -198,11 +198,11 @@ def train_loop(loop: dict[str, Any]) -> None:
 
 def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
     """A DeepSpeed engine around a new network."""
+    import deepspeed  # only in workers: it takes seconds and settles on an accelerator when imported
+
     network = Denoiser(recipe.denoiser)
     optim = recipe.optim
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay)
     world = ray.train.get_context().get_world_size()
     settings = settings | {
         "train_micro_batch_size_per_gpu": optim.batch_size // world,
@@ -215,6 +215,8 @@ def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
 
 def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
     """The full-precision weights; in bf16 they are the optimiser's master copy, gathered from all ranks."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
     parameters = list(engine.module.parameters())
     if recipe.optim.precision == "fp32":
         return parameters
@@ -252,9 +254,7 @@ def resume(engine: Any, ema: Ema) -> int:
     return int(state["step"])
 
 
-def report_checkpoint(
-    engine: Any, ema: Ema, recipe: Recipe, normalizer: Normalizer, step: int
-) -> None:
+def report_checkpoint(engine: Any, ema: Ema, recipe: Recipe, normalizer: Normalizer, step: int) -> None:
     """DeepSpeed's sharded state for resuming, and beside it the model file for using."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="deepspeed", client_state={"step": step})

@@ -5,6 +5,7 @@ their name, so that `-k golden` selects just them; they skip where that folder i
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import torch
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
+CLIPS = ("humanoid3d_walk", "humanoid3d_run", "humanoid3d_kick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,3 +82,15 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three of DeepMimic's clips."""
+    from motion.datasets import deepmimic
+
+    folder = tmp_path_factory.mktemp("clips")
+    for path in deepmimic.clip_paths():
+        if path.stem in CLIPS:
+            shutil.copy(path, folder)
+    return folder

@@ -38,9 +38,7 @@ def test_no_file_is_two_ideas() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    silent = [
-        str(path) for path in python_files() if not ast.get_docstring(ast.parse((REPO / path).read_text()))
-    ]
+    silent = [str(path) for path in python_files() if not ast.get_docstring(ast.parse((REPO / path).read_text()))]
     assert silent == []
 
 

@@ -65,9 +65,7 @@ def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], nam
     torch.testing.assert_close(mean, values["posterior_mean"], atol=1e-5, rtol=1e-5)
     deviation = ddpm(schedule, zero(x_t), zero(x0), t, t - 1, lambda: torch.ones_like(x_t))
     torch.testing.assert_close(deviation.square(), values["posterior_variance"], atol=1e-7, rtol=1e-4)
-    torch.testing.assert_close(
-        epsilon_from_x0(schedule, x0, x_t, t), values["eps_from_xstart"], atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(epsilon_from_x0(schedule, x0, x_t, t), values["eps_from_xstart"], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
         predicted_x0(schedule, "epsilon", noise, x_t, t), values["xstart_from_eps"], atol=1e-4, rtol=1e-4
     )
@@ -164,9 +162,7 @@ def test_the_target_gives_back_x0(schedule: NoiseSchedule, prediction: str) -> N
     t = torch.tensor([0, 100, 500, 900])
     x_t = q_sample(schedule, x0, t, noise)
     output = target(schedule, prediction, x0, t, noise)
-    torch.testing.assert_close(
-        predicted_x0(schedule, prediction, output, x_t, t), x0, atol=2e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(predicted_x0(schedule, prediction, output, x_t, t), x0, atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("step", SAMPLERS.values(), ids=SAMPLERS)
@@ -200,7 +196,11 @@ def test_ddpm_keeps_a_gaussian() -> None:
         return alpha.sqrt() * variance / (alpha * variance + 1 - alpha) * x
 
     ended = sample(
-        posterior_mean, schedule, ddpm, respaced(1000, 250), lambda: torch.randn(20000, 1, generator=generator)
+        posterior_mean,
+        schedule,
+        ddpm,
+        respaced(1000, 250),
+        lambda: torch.randn(20000, 1, generator=generator),
     )
     assert ended.var().item() == pytest.approx(variance, rel=0.05)
     assert ended.mean().item() == pytest.approx(0, abs=0.02)

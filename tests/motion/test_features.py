@@ -43,14 +43,18 @@ def test_golden_sceneintergen_features(golden: Path) -> None:
     reference = np.load(golden / "sceneintergen" / "scene_motion.npz")
     for sample in ("sample0", "sample1"):
         features = encode(
-            torch.from_numpy(reference[f"{sample}.out.joints"]), torch.from_numpy(reference[f"{sample}.body_pose"])
+            torch.from_numpy(reference[f"{sample}.out.joints"]),
+            torch.from_numpy(reference[f"{sample}.body_pose"]),
         )
         np.testing.assert_allclose(features, reference[f"{sample}.out.x"][..., :NUM_FEATURES], atol=1e-6)
         normalizer = Normalizer(
-            torch.from_numpy(reference["mean"][:NUM_FEATURES]), torch.from_numpy(reference["std"][:NUM_FEATURES]) + 1e-6
+            torch.from_numpy(reference["mean"][:NUM_FEATURES]),
+            torch.from_numpy(reference["std"][:NUM_FEATURES]) + 1e-6,
         )
         np.testing.assert_allclose(
-            normalizer.normalize(features), reference[f"{sample}.out.x_normalised"][..., :NUM_FEATURES], atol=1e-4
+            normalizer.normalize(features),
+            reference[f"{sample}.out.x_normalised"][..., :NUM_FEATURES],
+            atol=1e-4,
         )
 
 
@@ -59,9 +63,7 @@ def test_golden_6d_rotations(golden: Path) -> None:
     given_6d = torch.from_numpy(reference["rot6d.in (..., 3, 2)"]).flatten(-2)
     matrices = matrix_from_6d(given_6d)
     np.testing.assert_allclose(matrices, reference["rot6d.rotmat"], atol=1e-6)
-    np.testing.assert_allclose(
-        matrix_to_6d(matrices).unflatten(-1, (3, 2)), reference["rot6d.back"], atol=1e-6
-    )
+    np.testing.assert_allclose(matrix_to_6d(matrices).unflatten(-1, (3, 2)), reference["rot6d.back"], atol=1e-6)
 
 
 def test_6d_orders() -> None:

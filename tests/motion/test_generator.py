@@ -131,5 +131,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     network = Denoiser(RECIPE.denoiser)
     path = tmp_path / "other.safetensors"
     path.write_bytes(model_bytes(network, Normalizer(torch.zeros(282), torch.ones(282)), wider))
-    with pytest.raises(InputError, match=r"another architecture: network.blocks.0.attention_norm.weight has shape \(64,\)"):
+    with pytest.raises(
+        InputError, match=r"another architecture: network.blocks.0.attention_norm.weight has shape \(64,\)"
+    ):
         load_model(path)

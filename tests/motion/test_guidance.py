@@ -15,7 +15,9 @@ def estimate(x_t: torch.Tensor, t: torch.Tensor, given: Conditions) -> torch.Ten
 def test_each_sample_has_its_own_scale() -> None:
     """Eq. 2.21: unconditional + s (conditional - unconditional)."""
     scale = torch.tensor([0.0, 1.0, 3.5])
-    guided = ClassifierFree(scale)(estimate, torch.zeros(3, 1, 2, 4), torch.zeros(3, dtype=torch.long), conditions(3, 1, 2, 8))
+    guided = ClassifierFree(scale)(
+        estimate, torch.zeros(3, 1, 2, 4), torch.zeros(3, dtype=torch.long), conditions(3, 1, 2, 8)
+    )
     torch.testing.assert_close(guided[:, 0, 0, 0], torch.tensor([1.0, 3.0, 8.0]))
 
 

@@ -49,5 +49,8 @@ def test_axis_angle_round_trip_and_slerp_ends() -> None:
     torch.testing.assert_close(slerp(rotations, other, torch.ones(50)), other, atol=1e-4, rtol=0)
     half = slerp(rotations, other, torch.full((50,), 0.5))
     torch.testing.assert_close(
-        roma.rotmat_geodesic_distance(rotations, half), roma.rotmat_geodesic_distance(half, other), atol=1e-3, rtol=0
+        roma.rotmat_geodesic_distance(rotations, half),
+        roma.rotmat_geodesic_distance(half, other),
+        atol=1e-3,
+        rtol=0,
     )

@@ -127,7 +127,10 @@ def test_records_own_their_memory(clip: MotionSequence) -> None:
         ({"betas": np.full((2, 10), np.nan, np.float32)}, "betas holds NaN or infinity"),
         ({"action": np.full((2, 7), 13, np.int8)}, r"action lies outside 0..12"),
         ({"person_class": np.array([0, -1], np.int8)}, r"person_class lies outside 0..3"),
-        ({"global_orient": np.zeros((2, 7, 3, 3), np.float32)}, "global_orient holds matrices that are no rotations"),
+        (
+            {"global_orient": np.zeros((2, 7, 3, 3), np.float32)},
+            "global_orient holds matrices that are no rotations",
+        ),
         ({"global_orient": -np.tile(np.eye(3, dtype=np.float32), (2, 7, 1, 1))}, "no rotations"),
     ],
 )

@@ -31,12 +31,8 @@ def minilm() -> TextEncoder:
 def tiny_clip(tmp_path: Path) -> tuple[open_clip.CLIP, Path]:
     """Return a CLIP with random weights and the folder it is saved in."""
     model = open_clip.CLIP(**TINY_CLIP).eval()
-    (tmp_path / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {}})
-    )
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "open_clip_model.safetensors"
-    )
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {}}))
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "open_clip_model.safetensors")
     return model, tmp_path
 
 
@@ -99,9 +95,7 @@ def test_many_prompts_keep_their_order(minilm: TextEncoder) -> None:
     assert (minilm(texts)[0] - minilm(texts)[-1]).abs().max() > 1e-3
 
 
-def test_the_cache_drops_what_was_not_used_longest(
-    minilm: TextEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_drops_what_was_not_used_longest(minilm: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motion.text, "CACHED_PROMPTS", 2)
     minilm(["fall", "rise"])
     minilm(["fall"])

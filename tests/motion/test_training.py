@@ -28,7 +28,10 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def clips() -> list[MotionSequence]:
-    return [random_clip(BODY, persons, frames, seed, f"clip{seed}") for seed, (persons, frames) in enumerate([(2, 7), (1, 4), (3, 6)])]
+    return [
+        random_clip(BODY, persons, frames, seed, f"clip{seed}")
+        for seed, (persons, frames) in enumerate([(2, 7), (1, 4), (3, 6)])
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,10 @@ def test_loss_is_finite_and_blind_to_padding(clips: list[MotionSequence], normal
     network = Denoiser(RECIPE.denoiser).eval()
     schedule = make_schedule("cosine", 1000)
     batch = make_batch(clips, normalizer)
-    spoiled = Batch(torch.where(batch.conditions.valid[..., None], batch.x0, torch.full_like(batch.x0, 50.0)), batch.conditions)
+    spoiled = Batch(
+        torch.where(batch.conditions.valid[..., None], batch.x0, torch.full_like(batch.x0, 50.0)),
+        batch.conditions,
+    )
     losses = [
         diffusion_loss(network, schedule, RECIPE, each, torch.Generator().manual_seed(2)).item()
         for each in (batch, spoiled)

@@ -1,0 +1,54 @@
+# carescene: `make` alone says what can be made.
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+VENV := .venv/.installed
+
+# Open3D's shared libraries, and the compiler with which DeepSpeed builds its CPU communication.
+SYSTEM_PACKAGES := libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6 g++
+
+# Ray's workers and `ray job submit` take `python` from PATH; nothing may ask a model hub.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export HF_HUB_OFFLINE := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    the whole pipeline on this machine: rooms, training, generation, pictures in demo/"
+	@echo "make test    all tests (a part: .venv/bin/python tests/run_tests.py tests/motion -k features)"
+	@echo "make lint    format, lint, types, and who may import whom"
+	@echo "make bench   the benchmarks"
+	@echo "make clean   remove demo/ and the caches; .venv stays"
+	@echo "Each makes .venv from cluster/requirements.lock first when it is missing or older than the lock."
+
+demo: $(VENV)
+	python -m ray_jobs.demo
+
+test: $(VENV)
+	python tests/run_tests.py
+
+lint: $(VENV)
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+# pytest's exit 5 means that there is no benchmark yet.
+bench: $(VENV)
+	python tests/run_tests.py -m bench --timeout=0 --durations=0 || test $$? -eq 5
+
+clean:
+	rm -rf demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find motion recon ray_jobs tests -name __pycache__ -type d -exec rm -rf {} +
+
+$(VENV): cluster/requirements.lock
+	@dpkg -s $(SYSTEM_PACKAGES) >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $(SYSTEM_PACKAGES); \
+	  else \
+	    echo "carescene needs these system packages (Debian's names), please install them: $(SYSTEM_PACKAGES)" >&2; \
+	  fi; }
+	$(PYTHON) -m venv .venv
+	@echo "Installing cluster/requirements.lock into .venv: some 8 GB, a few minutes"
+	python -m pip install -qq -r cluster/requirements.lock
+	python -m pip install -qq --no-deps --no-build-isolation -e .
+	touch $@

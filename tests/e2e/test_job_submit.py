@@ -1,0 +1,95 @@
+"""The jobs as a user of a cluster starts them: `ray job submit` against `ray start --head`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from motion.generator import load_model
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+REPO = Path(__file__).parents[2]
+PORT, DASHBOARD_PORT = 16399, 18275
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A head node of its own with token authentication; yields the environment to submit with."""
+    token = tmp_path_factory.mktemp("auth") / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{DASHBOARD_PORT}",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    before = {process.pid for process in psutil.process_iter()}
+    start = [
+        *("ray", "start", "--head", "--num-cpus=4", f"--port={PORT}", "--dashboard-host=127.0.0.1"),
+        *(f"--dashboard-port={DASHBOARD_PORT}", "--object-store-memory=500000000"),
+        f"--temp-dir=/tmp/rj{os.getpid()}",  # short: Ray puts sockets there, whose paths are limited
+    ]
+    subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
+    yield environment
+    # Not `ray stop`, which ends every Ray process on the machine.
+    ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and f"rj{os.getpid()}" in str(p.info)]
+    for process in ours:
+        process.kill()
+    psutil.wait_procs(ours, timeout=20)
+
+
+def submit(environment: dict[str, str], *entrypoint: str) -> subprocess.CompletedProcess:
+    command = ["ray", "job", "submit", "--working-dir", ".", "--", *entrypoint]
+    return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_help_teaches(cluster: dict[str, str]) -> None:
+    done = submit(cluster, "python", "-m", "ray_jobs.train", "--help")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "python -m ray_jobs.train tiny --data" in done.stdout
+    assert "thesis" in done.stdout
+
+
+def test_one_epoch_trains(cluster: dict[str, str], clip_folder: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    prepared = submit(cluster, "python", "-m", "ray_jobs.prepare", "--output", str(data), "--root", str(clip_folder))
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    arguments = "--recipe.optim.steps 3 --recipe.optim.batch-size 4 --repeats 4".split()
+    done = submit(
+        cluster,
+        "python",
+        "-m",
+        "ray_jobs.train",
+        "tiny",
+        "--data",
+        str(data),
+        "--output",
+        str(run),
+        *arguments,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert load_model(run / "model.safetensors").recipe.optim.steps == 3
+
+
+def test_bad_input_fails_the_job_in_one_sentence(cluster: dict[str, str], tmp_path: Path) -> None:
+    done = submit(
+        cluster,
+        "python",
+        "-m",
+        "ray_jobs.train",
+        "tiny",
+        "--data",
+        "nowhere",
+        "--output",
+        str(tmp_path / "run"),
+    )
+    assert done.returncode == 1
+    assert "error: no motions in nowhere; make them with" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,38 @@
+"""What the tests of the jobs share: three clips prepared once, a small model trained once."""
+
+from pathlib import Path
+
+import pytest
+
+from motion.denoiser import DenoiserConfig
+from motion.recipes import OptimConfig, Recipe, SamplingConfig
+from ray_jobs.prepare import PrepareConfig, prepare
+from ray_jobs.train import TrainConfig, train
+
+RECIPE = Recipe(
+    name="test",
+    denoiser=DenoiserConfig(width=32, layers=1, heads=2, feedforward=64, text_dim=384, dropout=0.0),
+    optim=OptimConfig(batch_size=4, steps=6, warmup_steps=2),
+    sampling=SamplingConfig(num_steps=10),
+    max_frames=40,
+    max_persons=2,
+)
+
+
+@pytest.fixture(scope="session")
+def prepared(ray_cluster: None, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("prepared")
+    prepare(PrepareConfig(str(output), root=clip_folder))
+    return output
+
+
+@pytest.fixture(scope="session")
+def train_config(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Six steps of the smallest model on two workers, a checkpoint every three."""
+    output = tmp_path_factory.mktemp("runs") / "first"
+    return TrainConfig(RECIPE, str(prepared), output, repeats=8, log_every=2, checkpoint_every=3)
+
+
+@pytest.fixture(scope="session")
+def model_file(train_config: TrainConfig) -> Path:
+    return train(train_config)

@@ -1,0 +1,82 @@
+"""Bulk generation through the served model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from ray import serve
+
+from motion.errors import InputError
+from motion.sequence import parquet_files, read_motions
+from ray_jobs.generate import GenerateConfig, generate, read_requests
+from ray_jobs.serve import ServeConfig, start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def served(model_file: Path) -> Iterator[None]:
+    start(ServeConfig(model_file, port=18432))
+    yield
+    serve.shutdown()
+
+
+def config(model: Path, folder: Path, *lines: str, **changes: int) -> GenerateConfig:
+    prompts = folder / "prompts.txt"
+    prompts.write_text("\n".join(lines))
+    return GenerateConfig(model, prompts, str(folder / "out"), **{"num_frames": 12, "shard_size": 3} | changes)
+
+
+def test_prompts_become_labelled_motions_once(model_file: Path, tmp_path: Path) -> None:
+    lines = [
+        "a person walks forward",
+        "",
+        '{"prompt": "a patient lies on the floor", "num_frames": 9, "person_class": ["patient"], '
+        '"action": ["laying_on_floor"]}',
+    ]
+    first = config(model_file, tmp_path, *lines, samples_per_prompt=2)
+    generate(first)
+    motions = read_motions(tmp_path / "out" / "motions")
+    assert sorted((m.texts[0], m.num_frames, m.provenance["seed"]) for m in motions) == [
+        ("a patient lies on the floor", 9, "2"),
+        ("a patient lies on the floor", 9, "3"),
+        ("a person walks forward", 12, "0"),
+        ("a person walks forward", 12, "1"),
+    ]
+    patient = next(m for m in motions if m.num_frames == 9)
+    assert patient.person_class.tolist() == [2]
+    assert set(patient.action.ravel().tolist()) == {2}
+
+    written = {path: Path(path).stat().st_mtime_ns for path in parquet_files(tmp_path / "out" / "motions")}
+    Path(next(iter(written))).unlink()
+    generate(first)
+    again = read_motions(tmp_path / "out" / "motions")
+    assert sorted(m.id for m in again) == sorted(m.id for m in motions), "only what was missing, nothing twice"
+
+
+def test_bad_requests_are_rejected_and_good_ones_kept(model_file: Path, tmp_path: Path) -> None:
+    lines = ["a person runs", '{"prompt": "a person runs", "num_frames": 500}']
+    with pytest.raises(InputError, match=r"1 of 2 requests were rejected .*num_frames is 500"):
+        generate(config(model_file, tmp_path, *lines, samples_per_prompt=1))
+    assert len(read_motions(tmp_path / "out" / "motions")) == 1
+    (rejected,) = parquet_files(tmp_path / "out" / "rejected")
+    assert pq.read_table(rejected)["reason"].to_pylist() == ["num_frames is 500, this model takes 1 to 40"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"prompt": "x", ', "prompts.txt:2 is not valid JSON"),
+        ('{"prompt": "x", "frames": 3}', r"prompts.txt:2 has the unknown field\(s\) frames; known are"),
+        ('{"num_frames": 3}', "prompts.txt:2 has no prompt"),
+    ],
+)
+def test_malformed_lines_are_named(model_file: Path, tmp_path: Path, line: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_requests(config(model_file, tmp_path, "a person walks", line))
+
+
+def test_no_prompts(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no prompt"):
+        read_requests(config(model_file, tmp_path, "", " "))
+    with pytest.raises(InputError, match="no prompt list at"):
+        read_requests(GenerateConfig(model_file, tmp_path / "absent.txt", "out"))

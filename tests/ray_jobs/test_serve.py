@@ -1,0 +1,143 @@
+"""A real Ray Serve application, asked by a real HTTP client."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from ray import serve
+
+from motion.errors import InputError
+from motion.generator import Generator, MotionRequest
+from ray_jobs.serve import MAX_BODY_BYTES, TOKEN_VARIABLE, ServeConfig, build, start
+
+PORT = 18431
+WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def client(model_file: Path) -> Iterator[httpx.Client]:
+    start(ServeConfig(model_file, port=PORT, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=24))
+    with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as connection:
+        yield connection
+    serve.shutdown()
+
+
+def post(client: httpx.Client, **changes: object) -> httpx.Response:
+    return client.post("/v1/motions", json=WALK | changes)
+
+
+def test_a_motion_over_http_is_the_generators(client: httpx.Client, model_file: Path) -> None:
+    response = post(client)
+    assert response.status_code == 200
+    expected = Generator.load(model_file).generate([MotionRequest(**WALK)])[0]
+    body = response.json()
+    np.testing.assert_allclose(body["joints"], expected.joints, atol=1e-4)
+    assert body["id"] == expected.id
+    assert body["provenance"]["model"] == expected.provenance["model"]
+
+
+def test_alone_and_among_others(client: httpx.Client) -> None:
+    """The same request and seed give the same motion in a batch of other requests."""
+    alone = post(client).json()
+    others = [{"seed": k, "num_frames": 10 + 3 * k, "prompt": f"a person does thing {k}"} for k in range(7)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda changes: post(client, **changes).json(), [*others[:4], {}, *others[4:]]))[4]
+    np.testing.assert_allclose(together["joints"], alone["joints"], atol=1e-4)
+
+
+def test_model_and_health(client: httpx.Client) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/v1/model").json()["recipe"]["name"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "sentence"),
+    [
+        ({"num_frames": 41}, 400, "num_frames is 41, this model takes 1 to 40"),
+        ({"num_persons": 3}, 400, "num_persons is 3, this model takes 1 to 2"),
+        ({"prompt": ""}, 400, "the prompt is empty"),
+        ({"prompt": "walk " * 400}, 400, "tokens, at most"),
+        ({"action": ["flying"]}, 400, "action 'flying' is unknown"),
+        ({"num_frames": "many"}, 422, "valid integer"),
+        ({"speed": 2}, 422, "Extra inputs are not permitted"),
+    ],
+)
+def test_bad_requests(client: httpx.Client, changes: dict[str, object], status: int, sentence: str) -> None:
+    response = post(client, **changes)
+    assert response.status_code == status
+    assert sentence in str(response.json()["detail"])
+
+
+def test_bodies_of_great_or_unknown_length(client: httpx.Client) -> None:
+    assert client.post("/v1/motions", content=b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
+    assert client.post("/v1/motions", content=iter([b"{}"])).status_code == 411
+
+
+def test_a_bad_request_does_not_spoil_its_neighbours(client: httpx.Client) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        changes = [{"seed": k} if k % 2 else {"num_frames": 999} for k in range(6)]
+        statuses = [r.status_code for r in pool.map(lambda change: post(client, **change), changes)]
+    assert statuses == [400, 200] * 3
+
+
+def test_too_many_at_once_are_told_when_to_come_back(client: httpx.Client) -> None:
+    with ThreadPoolExecutor(48) as pool:
+        answers = list(pool.map(lambda k: post(client, seed=k), range(48)))
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 503}
+    full = next(answer for answer in answers if answer.status_code == 503)
+    assert full.headers["Retry-After"] == "1"
+    assert full.json() == {"detail": "all places are taken, try again"}
+    assert post(client).status_code == 200, "afterwards there is room again"
+
+
+def test_a_lost_replicas_requests_are_retried(client: httpx.Client) -> None:
+    """SIGKILL one of two replicas under load: every request is answered, with the same motion as before."""
+    before = [post(client, seed=k).json()["joints"] for k in range(8)]
+    answers: list[httpx.Response] = []
+
+    def load() -> None:
+        with ThreadPoolExecutor(8) as pool:
+            answers.extend(pool.map(lambda k: post(client, seed=k % 8), range(64)))
+
+    asking = threading.Thread(target=load)
+    asking.start()
+    time.sleep(0.5)
+    replicas = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "ServeReplica:carescene:Sampler" in " ".join(process.info["cmdline"] or [])
+    ]
+    assert len(replicas) == 2
+    replicas[0].kill()
+    asking.join()
+    assert {answer.status_code for answer in answers} == {200}
+    for k, answer in enumerate(answers):
+        np.testing.assert_allclose(answer.json()["joints"], before[k % 8], atol=1e-4)
+
+
+def test_beyond_loopback_a_token_is_needed(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    with pytest.raises(InputError, match=f"0.0.0.0 is reachable from outside: set {TOKEN_VARIABLE}"):
+        build({"model": str(model_file), "host": "0.0.0.0"})
+
+
+def test_with_a_token_set_only_its_bearers_come_in(
+    client: httpx.Client, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redeploys the application, so it comes last."""
+    monkeypatch.setitem(os.environ, TOKEN_VARIABLE, "open-sesame")
+    start(ServeConfig(model_file, port=PORT))
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "open-sesame"}):
+        answer = client.post("/v1/motions", json=WALK, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    right = client.post("/v1/motions", json=WALK, headers={"Authorization": "Bearer open-sesame"})
+    assert right.status_code == 200

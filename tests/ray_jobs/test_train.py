@@ -1,0 +1,113 @@
+"""Ray Train with two workers and a real DeepSpeed engine, tracked in a real MLflow store."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from motion.errors import InputError
+from motion.generator import Generator, MotionRequest, load_model
+from ray_jobs import tracking
+from ray_jobs.train import TrainConfig, train
+from tests.ray_jobs.conftest import RECIPE
+
+pytestmark = pytest.mark.timeout(600)  # DeepSpeed compiles its communication op once
+
+
+def runs_of(config: TrainConfig) -> list:
+    client = MlflowClient(tracking.local_store(config.output))
+    experiment = client.get_experiment_by_name("carescene")
+    return client.search_runs([experiment.experiment_id])
+
+
+def test_the_model_file_samples(model_file: Path) -> None:
+    generator = Generator.load(model_file)
+    assert generator.recipe == RECIPE
+    motion = generator.generate([MotionRequest("a person walks forward", 20, seed=1)])[0]
+    assert motion.joints.shape == (1, 20, 24, 3)
+    assert np.isfinite(motion.joints).all()
+
+
+def test_mlflow_shows_the_run(train_config: TrainConfig, model_file: Path) -> None:
+    """Parameters, loss curve, resolved config and sample pictures."""
+    (run,) = runs_of(train_config)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["recipe.denoiser.width"] == "32"
+    store = tracking.local_store(train_config.output)
+    assert [step for step, _ in tracking.loss_curve(store, run.info.run_id)] == [2, 4, 6]
+    client = MlflowClient(store)
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"config.yaml", "samples"}
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "samples")] == [
+        "samples/a_person_walks_forward.png"
+    ]
+
+
+def test_a_finished_run_is_left_alone(train_config: TrainConfig, model_file: Path) -> None:
+    written = model_file.stat().st_mtime_ns
+    assert train(train_config) == model_file
+    assert model_file.stat().st_mtime_ns == written
+
+
+def test_an_output_belongs_to_one_configuration(train_config: TrainConfig, model_file: Path) -> None:
+    other = replace(train_config, recipe=replace(RECIPE, denoiser=replace(RECIPE.denoiser, width=64)))
+    with pytest.raises(InputError, match=r"another configuration \(width: 32; width: 64\)"):
+        train(other)
+
+
+def test_weights_are_the_same_for_the_same_seed(train_config: TrainConfig, model_file: Path) -> None:
+    again = train(replace(train_config, output=train_config.output.with_name("again")))
+    assert_same_weights(model_file, again, atol=1e-6)
+
+
+def test_a_killed_worker_is_replaced_and_bf16_trains(train_config: TrainConfig) -> None:
+    """SIGKILL one of two workers after the first checkpoint: the run ends at its last step, in one MLflow run."""
+    recipe = replace(RECIPE, optim=replace(RECIPE.optim, steps=40, precision="bf16"))
+    config = replace(train_config, recipe=recipe, output=train_config.output.with_name("killed"), repeats=80)
+    killed: list[int] = []
+
+    def kill_one_worker() -> None:
+        while not (config.output / "train" / "step-0000003" / "latest").exists():
+            time.sleep(0.05)
+        workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+        workers[-1].kill()
+        killed.append(workers[-1].pid)
+
+    killer = threading.Thread(target=kill_one_worker)
+    killer.start()
+    model = train(config)
+    killer.join()
+    assert killed
+    (run,) = runs_of(config)
+    assert run.info.status == "FINISHED"
+    assert tracking.loss_curve(tracking.local_store(config.output), run.info.run_id)[-1][0] == 40
+    weights = load_model(model).network.state_dict()
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
+
+
+def assert_same_weights(one: Path, other: Path, atol: float) -> None:
+    weights, others = (load_model(path).network.state_dict() for path in (one, other))
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], atol=atol, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"num_workers": 3}, "optim.batch_size 4 does not divide among 3 workers"),
+        ({"deepspeed": Path("absent.json")}, "no DeepSpeed configuration at absent.json"),
+        ({"data": "nowhere"}, "no motions in nowhere; make them with"),
+    ],
+)
+def test_bad_configurations_leave_nothing_behind(
+    train_config: TrainConfig, tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    config = replace(train_config, output=tmp_path / "run", **change)
+    with pytest.raises(InputError, match=sentence):
+        train(config)
+    assert not config.output.exists()
