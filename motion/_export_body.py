@@ -261,8 +261,8 @@ def _merge_weights(rig: Rig) -> Float[np.ndarray, "vertex 24"]:
             names = tuple(name.replace("left_", "right_") for name in names)
         shares[index, [JOINT[name] for name in names]] = 1 / len(names)
     weights = rig.weights @ shares
-    weights[weights < np.sort(weights, axis=1)[:, -MAX_INFLUENCES, None]] = 0
-    weights[weights < 1e-4] = 0
+    too_many = np.sort(weights, axis=1)[:, -MAX_INFLUENCES - 1, None]  # left and right can tie: drop both
+    weights[weights <= np.maximum(too_many, 1e-4)] = 0
     return weights / weights.sum(axis=1, keepdims=True)
 
 
