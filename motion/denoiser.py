@@ -140,12 +140,13 @@ class Denoiser(nn.Module):
         t: Int[Tensor, " batch"],
         conditions: Conditions,
     ) -> Float[Tensor, "batch person frame feature"]:
-        motion_BSD = self._motion_tokens(x_t, conditions).flatten(1, 2)
+        weight_type = self.output.weight.dtype  # bf16 weights take bf16 inputs
+        motion_BSD = self._motion_tokens(x_t.to(weight_type), conditions).flatten(1, 2)
         prefix_BSD = torch.cat(
             [
-                self.embed_text(conditions.text)[:, None],
+                self.embed_text(conditions.text.to(weight_type))[:, None],
                 self.embed_step(t)[:, None],
-                self.embed_points(conditions.points.flatten(-2)),
+                self.embed_points(conditions.points.flatten(-2).to(weight_type)),
             ],
             dim=1,
         )
