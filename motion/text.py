@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from motion.errors import InputError
 
@@ -91,6 +92,7 @@ def load_text_encoder(name: str = "minilm") -> TextEncoder:
 
 def _load_minilm() -> TextEncoder:
     folder = get_model_path()
+    transformers_logging.disable_progress_bar()  # for a file that loads in a blink
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32).eval()
 

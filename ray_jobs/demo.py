@@ -17,18 +17,21 @@ from pathlib import Path
 
 import httpx
 from ray import serve
-from tqdm import tqdm
 
+from motion.body import load_body
 from motion.generator import load_model
 from motion.recipes import tiny
 from motion.render import body_strip
 from motion.sequence import MotionSequence, read_motions
+from motion.skeleton import ACTIONS
 from ray_jobs import config, tracking
 from ray_jobs.generate import GenerateConfig, generate
 from ray_jobs.prepare import PrepareConfig, prepare
-from ray_jobs.report import Report, compare, write_report
+from ray_jobs.report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.serve import ServeConfig, start
 from ray_jobs.train import TrainConfig, train
+
+WALK = "a person walks forward"
 
 logger = logging.getLogger(__name__)
 
@@ -70,55 +73,74 @@ def demo(config_: DemoConfig) -> None:
     with stages.stage("train"):
         model = train(train_config(config_, data, run))
     with stages.stage("serve"):
-        start(ServeConfig(model, port=config_.port))
+        start(ServeConfig(model, port=config_.port, num_cpus=2))
         ask_over_http(config_.port)
     with stages.stage("generate"):
         prompts = write_prompts(output / "prompts.jsonl", clips)
         generate(GenerateConfig(model, prompts, str(generated), samples_per_prompt=config_.samples_per_prompt))
         serve.shutdown()
-    report(output, model, clips, read_motions(generated / "motions"), stages.seconds)
+    with stages.stage("picture"):
+        version = load_model(model).version  # an earlier demo with other steps may have left its own samples
+        samples = [m for m in read_motions(generated / "motions") if m.provenance["model"] == version]
+        comparisons = compare(clips, samples)
+        walk = next(row for row in comparisons if row.caption == WALK)
+        body_strip(walk.samples[walk.best], load_body(), output / "walk.png")
+    write_report(output / "report.html", gather(output, model, comparisons, stages.seconds))
+    error = mean_best_error(comparisons)
+    logger.info("mean over captions of the best of %d: %.3f m", config_.samples_per_prompt, error)
+    logger.info("look at %s", output / "report.html")
 
 
 def train_config(config_: DemoConfig, data: Path, run: Path) -> TrainConfig:
     recipe = tiny()
     recipe = replace(recipe, optim=replace(recipe.optim, steps=config_.steps))
-    return TrainConfig(recipe, str(data), run, repeats=64)
+    # 640 x 15 clips an epoch: starting one takes seconds, a step takes half of one
+    return TrainConfig(recipe, str(data), run, repeats=640)
 
 
 def ask_over_http(port: int) -> None:
     """One request as any client would send it."""
-    body = {"prompt": "a person walks forward", "num_frames": 26, "seed": 7}
+    body = {"prompt": WALK, "num_frames": 26, "seed": 7}
     response = httpx.post(f"http://127.0.0.1:{port}/v1/motions", json=body, timeout=120)
     response.raise_for_status()
     logger.info("POST /v1/motions %s -> %d frames", body, len(response.json()["transl"][0]))
 
 
 def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
-    """Each clip's caption, at the clip's own length."""
-    lines = [json.dumps({"prompt": clip.texts[0], "num_frames": clip.num_frames}) for clip in clips if clip.texts]
-    path.write_text("\n".join(lines) + "\n")
+    """Each clip's caption, at the clip's own length and with its action where it has one."""
+    requests = []
+    for clip in clips:
+        request = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
+        if action := int(clip.action[0, 0]):
+            request["action"] = [ACTIONS[action]]
+        requests.append(json.dumps(request))
+    path.write_text("\n".join(requests) + "\n")
     return path
 
 
-def report(
-    output: Path,
-    model: Path,
-    clips: list[MotionSequence],
-    generated: list[MotionSequence],
-    stages: dict[str, float],
-) -> None:
-    store = tracking.local_store(output / "run")
-    loaded = load_model(model)
-    run_id = tracking.open_run(store, "carescene", str(output / "run"), output / "run" / "mlartifacts", {})
-    comparisons = compare(clips, generated)
-    page = output / "report.html"
-    write_report(
-        page,
-        Report(
-            model_version=loaded.version,
-        ),
+def gather(output: Path, model: Path, comparisons: list[Comparison], stages: dict[str, float]) -> Report:
+    """What the page shows, from what the stages left."""
+    loaded, run = load_model(model), output / "run"
+    store = tracking.local_store(run)
+    run_id = tracking.find_run(store, TrainConfig.experiment, str(run))
+    if run_id is None:
+        raise RuntimeError(f"{store} holds no run of {run}")
+    return Report(
+        model_version=loaded.version,
+        num_parameters=sum(parameter.numel() for parameter in loaded.network.parameters()),
+        recipe=loaded.recipe.name,
+        loss=tracking.loss_curve(store, run_id),
+        real=[row.real for row in comparisons],
+        generated=[sample for row in comparisons for sample in row.samples],
+        stages=stages,
+        places={
+            "Real clips (Parquet)": str(output / "data" / "motions"),
+            "Generated motions (Parquet)": str(output / "generated" / "motions"),
+            "Model": str(model),
+            "MLflow": f"mlflow ui --backend-store-uri {store}",
+            "Serve it": f"python -m ray_jobs.serve --model {model}",
+        },
     )
-    logger.info("mean best-of-%d error %.3f m; look at %s", 8, 0.0, page)
 
 
 if __name__ == "__main__":

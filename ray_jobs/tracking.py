@@ -20,19 +20,29 @@ def local_store(folder: Path) -> str:
     return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
 
 
-def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
-    """Id of the run that wrote to `output` before, or of a new one."""
+def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
+    """Id of the run that wrote to `output`."""
     client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    tagged = f"tags.`{OUTPUT_TAG}` = '{output}'"
+    runs = client.search_runs([found.experiment_id], filter_string=tagged, max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
+    """Id of the run that wrote to `output` before, set to RUNNING, or of a new one."""
+    client = MlflowClient(tracking_uri)
+    if run_id := find_run(tracking_uri, experiment, output):
+        client.update_run(run_id, status="RUNNING")
+        return run_id
     found = client.get_experiment_by_name(experiment)
     experiment_id = (
         found.experiment_id
         if found
         else client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
     )
-    runs = client.search_runs([experiment_id], filter_string=f"tags.`{OUTPUT_TAG}` = '{output}'", max_results=1)
-    if runs:
-        client.update_run(runs[0].info.run_id, status="RUNNING")
-        return str(runs[0].info.run_id)
     run = client.create_run(experiment_id, tags={OUTPUT_TAG: output, "mlflow.runName": Path(output).name})
     for name, value in params.items():
         client.log_param(run.info.run_id, name, value)

@@ -1,7 +1,6 @@
 """The command line: what is wrong is said in one sentence, and nothing runs."""
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,18 +10,13 @@ import yaml
 from ray_jobs import config
 from ray_jobs.serve import ServeConfig
 
-REPO = Path(__file__).parents[2]
 
-
-def call(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=REPO,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> object:
+    """Run a job's module as `python -m` does and return its exit status."""
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    return ended.value.code
 
 
 @pytest.mark.parametrize(
@@ -46,19 +40,23 @@ def call(*arguments: str) -> subprocess.CompletedProcess:
         ),
     ],
 )
-def test_unknown_and_ill_typed_keys(arguments: tuple[str, ...], words: str) -> None:
-    done = call(*arguments)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (REPO / "o").exists()
+def test_unknown_and_ill_typed_keys(
+    arguments: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("job", ["prepare", "train", "serve", "generate", "demo"])
-def test_help_teaches(job: str) -> None:
-    done = call(f"ray_jobs.{job}", "--help")
-    assert done.returncode == 0
-    assert f"python -m ray_jobs.{job}" in done.stdout
+def test_help_teaches(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, f"ray_jobs.{job}", "--help") == 0
+    assert f"python -m ray_jobs.{job}" in capsys.readouterr().out
 
 
 def test_resolved_configs_are_plain_yaml() -> None:

@@ -282,7 +282,10 @@ requestAnimationFrame(function wait() {
   card.button.click();
   last.click();
   document.getElementById("all").click();
-  const after = { playing: cards.map(card => card.playing), switched: card.shown[1] === card.clips.samples[2] };
+  const canvas = card.canvases[1], azimuth = card.view.azimuth;
+  canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft" }));
+  const after = { playing: cards.map(card => card.playing), switched: card.shown[1] === card.clips.samples[2],
+    turned: card.view.azimuth - azimuth };
   console.log("<probe>" + JSON.stringify({ ...before, ...after }) + "</probe>");
 });
 </script>
@@ -320,6 +323,7 @@ def test_a_browser_draws_it(page: Page, tmp_path: Path) -> None:
     assert seen["time"] > 0
     assert seen["playing"] == [False] * len(CAPTIONS)
     assert seen["switched"]
+    assert seen["turned"] == pytest.approx(0.1)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome is installed")
