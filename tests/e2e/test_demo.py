@@ -17,11 +17,11 @@ from ray_jobs import tracking
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-MLFLOW_PORT = 18550
+MLFLOW_PORT = 8550
 
 
 def run_demo(output: Path) -> str:
-    arguments = ["--output", str(output), "--steps", "4", "--samples-per-prompt", "1", "--port", "18433"]
+    arguments = ["--output", str(output), "--steps", "4", "--samples-per-prompt", "1", "--port", "8433"]
     command = [sys.executable, "-m", "ray_jobs.demo", *arguments]
     done = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

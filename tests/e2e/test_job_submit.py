@@ -14,7 +14,7 @@ from motion.generator import load_model
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-PORT, DASHBOARD_PORT = 16399, 18275
+PORT, DASHBOARD_PORT = 6399, 8275
 BIN = Path(sys.executable).parent
 
 
@@ -60,7 +60,7 @@ def test_one_epoch_trains(cluster: dict[str, str], clip_folder: Path, tmp_path: 
     data, run = tmp_path / "data", tmp_path / "run"
     prepared = submit(cluster, "python", "-m", "ray_jobs.prepare", "--output", str(data), "--root", str(clip_folder))
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    arguments = "--recipe.optim.steps 3 --recipe.optim.batch-size 4 --repeats 4".split()
+    arguments = ["--recipe.optim.steps", "3", "--recipe.optim.batch-size", "4", "--repeats", "4"]
     done = submit(
         cluster,
         "python",

@@ -15,7 +15,7 @@ from ray_jobs.serve import ServeConfig, start
 
 @pytest.fixture(scope="module", autouse=True)
 def served(model_file: Path) -> Iterator[None]:
-    start(ServeConfig(model_file, port=18432))
+    start(ServeConfig(model_file, port=8432))
     yield
     serve.shutdown()
 

@@ -17,7 +17,7 @@ from motion.errors import InputError
 from motion.generator import Generator, MotionRequest
 from ray_jobs.serve import MAX_BODY_BYTES, TOKEN_VARIABLE, ServeConfig, build, start
 
-PORT = 18431
+PORT = 8431
 WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
 
 
