@@ -9,6 +9,7 @@ is missing.
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,8 @@ from motion.generator import MotionRequest, request_id
 from motion.sequence import MotionSequence
 from ray_jobs import config, storage
 from ray_jobs.serve import APPLICATION, ServeConfig, sample, start
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class GenerateConfig:
     """Motions per Parquet file; as many are lost at most when the job is stopped."""
     in_flight: int = 32
     """Requests given to the sampler at a time."""
+    max_rejected_fraction: float = 0.05
+    """The job fails at its end, good output kept, when more than this share of the requests is rejected."""
 
     def __post_init__(self) -> None:
         if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
@@ -92,7 +97,7 @@ async def generate_missing(sampler: DeploymentHandle, requests: list[MotionReque
     """Sample what is not in the output yet and write it shard by shard as it comes."""
     version = (await sampler.describe.remote())["version"]
     motions, rejected = (storage.join(config_.output, name) for name in ("motions", "rejected"))
-    done = storage.existing_ids(motions)
+    done = set(storage.read_column(motions, "id"))
     missing = [request for request in requests if request_id(request, version) not in done]
     storage.delete_folder(rejected)  # rejected requests are tried anew
     bad: list[tuple[str, str]] = []
@@ -102,8 +107,13 @@ async def generate_missing(sampler: DeploymentHandle, requests: list[MotionReque
             storage.write_shard(motions, good)
     storage.write_rejected(rejected, bad)
     storage.write_bytes(storage.join(config_.output, "config.yaml"), config.to_yaml(config_).encode())
-    if bad:
-        raise InputError(f"{len(bad)} of {len(requests)} requests were rejected ({rejected}), the first: {bad[0][1]}")
+    for _, reason in bad:
+        logger.warning("rejected: %s", reason)
+    if len(bad) > config_.max_rejected_fraction * len(requests):
+        raise InputError(
+            f"{len(bad)} of {len(requests)} requests were rejected, more than max_rejected_fraction = "
+            f"{config_.max_rejected_fraction}; the reasons are in {rejected}, the first is: {bad[0][1]}"
+        )
 
 
 async def sample_shard(

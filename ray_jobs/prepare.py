@@ -51,7 +51,7 @@ class PrepareConfig:
 def prepare(config_: PrepareConfig) -> None:
     paths = deepmimic.clip_paths(config_.root)
     motions, rejected = (storage.join(config_.output, name) for name in ("motions", "rejected"))
-    done = storage.existing_ids(motions)
+    done = set(storage.read_column(motions, "id"))
     missing = [path for path in paths if f"deepmimic/{path.stem}" not in done]
     storage.delete_folder(rejected)  # rejected clips are tried anew
     outcomes = _convert(missing, motions, rejected, config_.fps) if missing else []

@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
@@ -18,14 +19,14 @@ def join(folder: str | Path, *names: str) -> str:
     return "/".join([str(folder).rstrip("/"), *names])
 
 
-def existing_ids(folder: str) -> set[str]:
-    """Ids of the records that earlier runs left under `folder`."""
+def read_column(folder: str, name: str) -> list[Any]:
+    """One column of all the Parquet files under `folder`."""
     filesystem, _ = resolve(folder)
-    return {
-        record_id
+    return [
+        value
         for path in parquet_files(folder)
-        for record_id in pq.read_table(path, filesystem=filesystem, columns=["id"])["id"].to_pylist()
-    }
+        for value in pq.read_table(path, filesystem=filesystem, columns=[name])[name].to_pylist()
+    ]
 
 
 def shard_name(ids: Sequence[str]) -> str:

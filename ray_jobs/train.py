@@ -36,7 +36,7 @@ from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
 from motion.recipes import RECIPES, Recipe, from_dict, to_dict
 from motion.render import strip
-from motion.sequence import MotionSequence, from_table, parquet_files
+from motion.sequence import MotionSequence, from_table
 from motion.text import load_text_encoder
 from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate
 from ray_jobs import config, storage, tracking
@@ -70,22 +70,46 @@ class TrainConfig:
     sample_prompts: tuple[str, ...] = ("a person walks forward",)
     """A picture of each is logged at the end."""
 
-    def check(self) -> None:
-        if self.recipe.optim.batch_size % self.num_workers:
-            raise InputError(
-                f"optim.batch_size {self.recipe.optim.batch_size} does not divide among {self.num_workers} workers"
-            )
-        if not self.deepspeed.is_file():
-            raise InputError(f"no DeepSpeed configuration at {self.deepspeed}; give one with --deepspeed")
-        if not parquet_files(storage.join(self.data, "motions")):
-            raise InputError(
-                f"no motions in {self.data}; make them with `python -m ray_jobs.prepare --output {self.data}`"
-            )
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads, checked before anything is written."""
+
+    normalizer: Normalizer
+    deepspeed: dict[str, Any]
+
+
+def read_inputs(config_: TrainConfig) -> Inputs:
+    recipe, optim = config_.recipe, config_.recipe.optim
+    if optim.batch_size % config_.num_workers:
+        raise InputError(f"optim.batch_size {optim.batch_size} does not divide among {config_.num_workers} workers")
+    if not config_.deepspeed.is_file():
+        raise InputError(f"no DeepSpeed configuration at {config_.deepspeed}; give one with --deepspeed")
+    persons = storage.read_column(storage.join(config_.data, "motions"), "num_persons")
+    if not persons:
+        raise InputError(
+            f"no motions in {config_.data}; make them with `python -m ray_jobs.prepare --output {config_.data}`"
+        )
+    if max(persons) > recipe.max_persons:
+        raise InputError(
+            f"{config_.data} has clips of {max(persons)} persons, recipe.max_persons is {recipe.max_persons}"
+        )
+    if len(persons) * config_.repeats < optim.batch_size:
+        raise InputError(
+            f"an epoch of {len(persons)} clips x {config_.repeats} repeats is less than one batch of "
+            f"{optim.batch_size}; raise --repeats or lower --recipe.optim.batch-size"
+        )
+    text_dim = load_text_encoder(recipe.text_encoder).dim
+    if text_dim != recipe.denoiser.text_dim:
+        raise InputError(
+            f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
+        )
+    return Inputs(read_normalizer(config_.data), json.loads(config_.deepspeed.read_text()))
 
 
 def train(config_: TrainConfig) -> Path:
     """Train to the recipe's last step and return the path of the model file."""
-    config_.check()
+    inputs = read_inputs(config_)
     output = config_.output.absolute()
     model = output / MODEL_FILE
     refuse_other_run(output / "config.yaml", config.to_yaml(config_))
@@ -97,7 +121,7 @@ def train(config_: TrainConfig) -> Path:
     run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", flatten(asdict(config_)))
     with tracking.closing(store, run_id) as client:
         client.log_artifact(run_id, str(output / "config.yaml"))
-        result = make_trainer(config_, store, run_id).fit()
+        result = make_trainer(config_, inputs, store, run_id).fit()
         if result.checkpoint is None:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
@@ -116,7 +140,7 @@ def refuse_other_run(path: Path, resolved: str) -> None:
         )
 
 
-def make_trainer(config_: TrainConfig, store: str, run_id: str) -> TorchTrainer:
+def make_trainer(config_: TrainConfig, inputs: Inputs, store: str, run_id: str) -> TorchTrainer:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
@@ -124,8 +148,8 @@ def make_trainer(config_: TrainConfig, store: str, run_id: str) -> TorchTrainer:
     dataset = motions.map_batches(partial(repeat_rows, times=config_.repeats), batch_format="pyarrow", batch_size=None)
     loop_config = {
         "recipe": to_dict(config_.recipe),
-        "normalizer": read_normalizer(config_.data),
-        "deepspeed": json.loads(config_.deepspeed.read_text()),
+        "normalizer": inputs.normalizer,
+        "deepspeed": inputs.deepspeed,
         "log_every": config_.log_every,
         "checkpoint_every": config_.checkpoint_every,
         "seed": config_.seed,
@@ -231,16 +255,9 @@ def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: 
     rng = np.random.default_rng([seed, context.get_world_rank()])
     size = recipe.optim.batch_size // context.get_world_size()
     while True:
-        seen = 0
         for table in shard.iter_batches(batch_size=size, batch_format="pyarrow", drop_last=True):
-            seen += 1
             clips = list(from_table(MotionSequence, table))
             yield collate(clips, recipe, normalizer, encode_text, body, rng).to(device)
-        if not seen:
-            raise InputError(
-                f"a worker's share of one epoch is less than its batch of {size} clips; raise --repeats or lower "
-                "--recipe.optim.batch-size"
-            )
 
 
 def resume(engine: Any, ema: Ema) -> int:

@@ -1,9 +1,11 @@
 """The jobs as a user of a cluster starts them: `ray job submit` against `ray start --head`."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -29,19 +31,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{DASHBOARD_PORT}",
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }
-    before = {process.pid for process in psutil.process_iter()}
+    folder = Path(f"/tmp/rj{os.getpid()}")  # short: Ray puts sockets there, whose paths are limited
     start = [
         *("ray", "start", "--head", "--num-cpus=4", f"--port={PORT}", "--dashboard-host=127.0.0.1"),
-        *(f"--dashboard-port={DASHBOARD_PORT}", "--object-store-memory=500000000"),
-        f"--temp-dir=/tmp/rj{os.getpid()}",  # short: Ray puts sockets there, whose paths are limited
+        *(f"--dashboard-port={DASHBOARD_PORT}", "--object-store-memory=500000000", f"--temp-dir={folder}"),
     ]
     subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
     yield environment
     # Not `ray stop`, which ends every Ray process on the machine.
-    ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and f"rj{os.getpid()}" in str(p.info)]
+    roots = [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
+    ours = roots + [child for process in roots for child in process.children(recursive=True)]
     for process in ours:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(ours, timeout=20)
+    shutil.rmtree(folder)
 
 
 def submit(environment: dict[str, str], *entrypoint: str) -> subprocess.CompletedProcess:

@@ -102,6 +102,11 @@ def assert_same_weights(one: Path, other: Path, atol: float) -> None:
         ({"num_workers": 3}, "optim.batch_size 4 does not divide among 3 workers"),
         ({"deepspeed": Path("absent.json")}, "no DeepSpeed configuration at absent.json"),
         ({"data": "nowhere"}, "no motions in nowhere; make them with"),
+        ({"repeats": 1}, "an epoch of 3 clips x 1 repeats is less than one batch of 4"),
+        (
+            {"recipe": replace(RECIPE, denoiser=replace(RECIPE.denoiser, text_dim=768))},
+            "minilm gives 384 numbers, denoiser.text_dim is 768",
+        ),
     ],
 )
 def test_bad_configurations_leave_nothing_behind(
