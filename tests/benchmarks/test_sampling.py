@@ -1,0 +1,92 @@
+"""How fast the `tiny` recipe samples on this machine: `make bench` writes results/sampling.md.
+
+Weights are random, which costs as much as trained ones. Every figure is the median of `REPEATS` runs with the
+spread beside it; what is compared runs alternately in one process.
+"""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+from motion.denoiser import Conditions, Denoiser
+from motion.features import Normalizer
+from motion.generator import Generator, Model, MotionRequest
+from motion.guidance import ClassifierFree
+from motion.recipes import tiny
+from motion.training import empty_conditions
+
+pytestmark = pytest.mark.bench
+
+RESULTS = Path(__file__).parent / "results" / "sampling.md"
+REPEATS = 5
+FRAMES = 60
+
+
+def seconds(*runs: Callable[[], object]) -> list[list[float]]:
+    """`REPEATS` timings of each run, taken in turn, after one to warm up."""
+    timings: list[list[float]] = [[] for _ in runs]
+    for repeat in range(REPEATS + 1):
+        for run, taken in zip(runs, timings, strict=True):
+            start = time.perf_counter()
+            run()
+            if repeat:
+                taken.append(time.perf_counter() - start)
+    return timings
+
+
+def spread(values: list[float], digits: int) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def batch_seconds(generator: Generator, batch: int) -> list[float]:
+    requests = [MotionRequest("a person walks forward", FRAMES, seed=seed) for seed in range(batch)]
+    return seconds(lambda: generator.generate(requests))[0]
+
+
+def guidance_ratio(network: Denoiser) -> list[float]:
+    """Two separate forwards ÷ both branches in one, per guided step at batch 8."""
+    recipe = tiny()
+    conditions = empty_conditions(8, 1, FRAMES, recipe)
+    conditions.valid.fill_(True)
+    conditions.text_valid.fill_(True)
+    x, t = torch.randn(8, 1, FRAMES, 282), torch.full((8,), 500)
+    guide = ClassifierFree(torch.full((8,), 2.0))
+
+    def estimate(x_t: torch.Tensor, t: torch.Tensor, given: Conditions) -> torch.Tensor:
+        return network(x_t, t, given)
+
+    def separately() -> torch.Tensor:
+        without = network(x, t, conditions.without(torch.ones(8, dtype=torch.bool)))
+        return without + 2.0 * (network(x, t, conditions) - without)
+
+    with torch.inference_mode():
+        two, one = seconds(separately, lambda: guide(estimate, x, t, conditions))
+    return [a / b for a, b in zip(two, one, strict=True)]
+
+
+def test_sampling_speed() -> None:
+    torch.manual_seed(0)
+    recipe = tiny()
+    network = Denoiser(recipe.denoiser).eval()
+    model = Model(network, Normalizer(torch.zeros(282), torch.ones(282)), recipe, "random")
+    generator = Generator(model)
+    taken = {batch: batch_seconds(generator, batch) for batch in (1, 4, 16)}
+    rates = {batch: [batch / t for t in times] for batch, times in taken.items()}
+    rows = [f"| {batch} | {spread(rates[batch], 1)} | {spread(taken[batch], 2)} |" for batch in taken]
+    ratio = guidance_ratio(network)
+    cores = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(
+        f"# Sampling, recipe `tiny`, {FRAMES} frames, {recipe.sampling.sampler}-{recipe.sampling.num_steps}, guided\n\n"
+        f"{date.today()}, {cores}; `make bench`; median (least–greatest) of {REPEATS}.\n\n"
+        "| batch | motions/s | s per batch |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"Two forwards ÷ both guidance branches in one, batch 8: {spread(ratio, 2)}\n"
+    )
+    assert statistics.median(rates[16]) > statistics.median(rates[1]), "batching does not pay"
