@@ -60,7 +60,7 @@ def sampler_handle(model: Path) -> DeploymentHandle:
     """The running application's sampler, or one started for this job."""
     if APPLICATION in serve.status().applications:
         return serve.get_deployment_handle("Sampler", APPLICATION)
-    return start(ServeConfig(model))
+    return start(ServeConfig(model), over_http=False)
 
 
 def read_requests(config_: GenerateConfig) -> list[MotionRequest]:

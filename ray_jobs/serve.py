@@ -208,10 +208,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def start(config_: ServeConfig) -> DeploymentHandle:
-    """Deploy the application and return the handle of its sampler."""
+def start(config_: ServeConfig, over_http: bool = True) -> DeploymentHandle:
+    """Deploy the application and return the handle of its sampler; without HTTP only handles reach it."""
     application = build(asdict(config_))
-    serve.start(http_options={"host": config_.host, "port": config_.port})
+    http = {"host": config_.host, "port": config_.port} if over_http else {"location": "NoServer"}
+    serve.start(http_options=http)
     serve.run(application, name=APPLICATION, route_prefix="/")
     return serve.get_deployment_handle("Sampler", APPLICATION)
 

@@ -10,12 +10,11 @@ from ray import serve
 from motion.errors import InputError
 from motion.sequence import parquet_files, read_motions
 from ray_jobs.generate import GenerateConfig, generate, read_requests
-from ray_jobs.serve import ServeConfig, start
 
 
 @pytest.fixture(scope="module", autouse=True)
-def served(model_file: Path) -> Iterator[None]:
-    start(ServeConfig(model_file, port=8432))
+def serve_stopped() -> Iterator[None]:
+    """The first job starts the application, the others find it running."""
     yield
     serve.shutdown()
 
@@ -55,7 +54,7 @@ def test_prompts_become_labelled_motions_once(model_file: Path, tmp_path: Path) 
 
 def test_bad_requests_are_rejected_and_good_ones_kept(model_file: Path, tmp_path: Path) -> None:
     lines = ["a person runs", '{"prompt": "a person runs", "num_frames": 500}']
-    with pytest.raises(InputError, match=r"1 of 2 requests were rejected .*num_frames is 500"):
+    with pytest.raises(InputError, match=r"1 of 2 requests were rejected, .*num_frames is 500"):
         generate(config(model_file, tmp_path, *lines, samples_per_prompt=1))
     assert len(read_motions(tmp_path / "out" / "motions")) == 1
     (rejected,) = parquet_files(tmp_path / "out" / "rejected")
