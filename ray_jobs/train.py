@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from motion.text import load_text_encoder
 from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate
 from ray_jobs import config, storage, tracking
 from ray_jobs.prepare import read_normalizer
+
+SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +128,9 @@ def train(config_: TrainConfig) -> Path:
         if result.checkpoint is None:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
-            storage.write_bytes(str(model), (Path(folder) / MODEL_FILE).read_bytes())
-        log_samples(client, run_id, Generator.load(model), config_.sample_prompts)
+            trained = Path(folder) / MODEL_FILE
+            log_samples(client, run_id, Generator.load(trained), config_.sample_prompts)
+            storage.write_bytes(str(model), trained.read_bytes())  # last: it says that all is done
     return model
 
 
@@ -254,8 +258,14 @@ def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: 
     encode_text, body = load_text_encoder(recipe.text_encoder), load_body()
     rng = np.random.default_rng([seed, context.get_world_rank()])
     size = recipe.optim.batch_size // context.get_world_size()
-    while True:
-        for table in shard.iter_batches(batch_size=size, batch_format="pyarrow", drop_last=True):
+    for epoch in count():
+        for table in shard.iter_batches(
+            batch_size=size,
+            batch_format="pyarrow",
+            drop_last=True,
+            local_shuffle_buffer_size=SHUFFLED_BATCHES * size,
+            local_shuffle_seed=seed + epoch,
+        ):
             clips = list(from_table(MotionSequence, table))
             yield collate(clips, recipe, normalizer, encode_text, body, rng).to(device)
 
