@@ -85,7 +85,7 @@ def tiny() -> Recipe:
     return Recipe(
         name="tiny",
         denoiser=DenoiserConfig(width=192, layers=4, heads=6, feedforward=512, text_dim=384, dropout=0.0),
-        optim=OptimConfig(batch_size=32, steps=1200, learning_rate=5e-4, ema_decay=0.99),
+        optim=OptimConfig(batch_size=32, steps=1500, learning_rate=5e-4, ema_decay=0.99),
         sampling=SamplingConfig(guidance_scale=2.0),
         max_frames=90,
     )

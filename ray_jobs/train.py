@@ -157,6 +157,8 @@ def make_trainer(config_: TrainConfig, inputs: Inputs, store: str, run_id: str) 
         "log_every": config_.log_every,
         "checkpoint_every": config_.checkpoint_every,
         "seed": config_.seed,
+        # Repeats come in turn, so each batch holds every clip about equally often; drawing would only upset that.
+        "shuffle": config_.repeats == 1,
         "show_bar": sys.stderr.isatty(),
         "store": store,
         "run_id": run_id,
@@ -198,7 +200,7 @@ def train_loop(loop: dict[str, Any]) -> None:
     if bar is not None:
         bar.update(step)
     losses: list[float] = []
-    for batch in batches(recipe, loop["normalizer"], engine.device, loop["seed"] + step):
+    for batch in batches(recipe, loop["normalizer"], engine.device, loop["seed"] + step, loop["shuffle"]):
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
         loss = diffusion_loss(engine, schedule, recipe, batch, generator)
@@ -251,7 +253,7 @@ def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
     return [safe_get_full_fp32_param(parameter) for parameter in parameters]
 
 
-def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: int) -> Iterator[Batch]:
+def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: int, shuffle: bool) -> Iterator[Batch]:
     """Endless batches of this worker's share of the data."""
     context = ray.train.get_context()
     shard = ray.train.get_dataset_shard("train")
@@ -263,7 +265,7 @@ def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: 
             batch_size=size,
             batch_format="pyarrow",
             drop_last=True,
-            local_shuffle_buffer_size=SHUFFLED_BATCHES * size,
+            local_shuffle_buffer_size=SHUFFLED_BATCHES * size if shuffle else None,
             local_shuffle_seed=seed + epoch,
         ):
             clips = list(from_table(MotionSequence, table))

@@ -34,7 +34,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     folder = Path(f"/tmp/rj{os.getpid()}")  # short: Ray puts sockets there, whose paths are limited
     start = [
         *("ray", "start", "--head", "--num-cpus=4", f"--port={PORT}", "--dashboard-host=127.0.0.1"),
-        *(f"--dashboard-port={DASHBOARD_PORT}", "--object-store-memory=500000000", f"--temp-dir={folder}"),
+        *(f"--dashboard-port={DASHBOARD_PORT}", f"--dashboard-agent-listen-port={DASHBOARD_PORT + 1}"),
+        *(f"--ray-client-server-port={DASHBOARD_PORT + 2}", "--object-store-memory=500000000"),
+        f"--temp-dir={folder}",
     ]
     subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
     yield environment
@@ -64,7 +66,7 @@ def test_one_epoch_trains(cluster: dict[str, str], clip_folder: Path, tmp_path: 
     data, run = tmp_path / "data", tmp_path / "run"
     prepared = submit(cluster, "python", "-m", "ray_jobs.prepare", "--output", str(data), "--root", str(clip_folder))
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    arguments = ["--recipe.optim.steps", "3", "--recipe.optim.batch-size", "4", "--repeats", "4"]
+    arguments = ["--recipe.optim.steps", "3", "--recipe.optim.batch-size", "2"]
     done = submit(
         cluster,
         "python",
