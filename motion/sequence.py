@@ -8,6 +8,7 @@ seen. One record is one Parquet row; arrays are stored flat (C order) beside the
 import math
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -247,13 +248,20 @@ def write_parquet(records: Sequence[Record], uri: str | Path) -> None:
 
 
 def write_table(table: pa.Table, uri: str | Path) -> None:
-    """Write any table as zstd Parquet under a temporary name, then move it into place."""
+    """Write any table as zstd Parquet."""
+    with whole_file(uri) as (filesystem, partial):
+        pq.write_table(table, partial, filesystem=filesystem, compression="zstd", row_group_size=ROWS_PER_GROUP)
+
+
+@contextmanager
+def whole_file(uri: str | Path) -> Iterator[tuple[pa.fs.FileSystem, str]]:
+    """A temporary path to write to, which is moved to `uri` when that succeeds and removed when it fails."""
     filesystem, path = resolve(uri)
     folder, name = path.rsplit("/", 1)
     partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
     filesystem.create_dir(folder, recursive=True)
     try:
-        pq.write_table(table, partial, filesystem=filesystem, compression="zstd", row_group_size=ROWS_PER_GROUP)
+        yield filesystem, partial
         filesystem.move(partial, path)
     except BaseException:
         if filesystem.get_file_info(partial).type != pa.fs.FileType.NotFound:

@@ -1,7 +1,6 @@
 """Job outputs on any pyarrow filesystem: whole files only, each output exactly once."""
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from motion.sequence import MotionSequence, parquet_files, resolve, write_parquet, write_table
+from motion.sequence import MotionSequence, parquet_files, resolve, whole_file, write_parquet, write_table
 
 REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
 
@@ -50,13 +49,8 @@ def write_rejected(folder: str, rejected: Sequence[tuple[str, str]]) -> None:
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Write a small file, which appears under its name only when complete."""
-    filesystem, path = resolve(uri)
-    folder, name = path.rsplit("/", 1)
-    filesystem.create_dir(folder, recursive=True)
-    partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
-    with filesystem.open_output_stream(partial) as stream:
+    with whole_file(uri) as (filesystem, partial), filesystem.open_output_stream(partial) as stream:
         stream.write(content)
-    filesystem.move(partial, path)
 
 
 def read_bytes(uri: str) -> bytes:
