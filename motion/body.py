@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import smplx.lbs
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
-from motion.skeleton import PARENTS
+from motion.skeleton import JOINT, LEFT, PARENTS, RIGHT
 from motion.unpickle import load_arrays
 
 NUM_BETAS = 10
@@ -39,6 +39,9 @@ FAMILIES = {  # by number of joints: the name, and which joints are SMPL's 24
     52: ("smplh", (*range(22), 22, 37)),
     55: ("smplx", (*range(22), 25, 40)),
 }
+MAX_BETA = 3.0  # standard deviations; beyond, shape directions no longer make people
+LENGTH_ERROR, SMALLEST_ERROR = 0.02, 1e-5  # metres, of a source's bones against any body's: at first, at least
+SHAPE_STEPS = 20
 WHERE_TO_GET = (
     "register at smpl.is.tue.mpg.de (SMPL), mano.is.tue.mpg.de (SMPL-H) or smpl-x.is.tue.mpg.de (SMPL-X), "
     'download the model and pass the path of its .npz or .pkl, or use "default"'
@@ -69,6 +72,34 @@ class Body:
         """T-pose joints in SMPL's frame; the regressor is linear, so they need no mesh."""
         template, directions = self.joint_template.to(betas), self.joint_shapedirs.to(betas)
         return template + torch.einsum("...b,jkb->...jk", betas, directions)
+
+    def fit_betas(
+        self, joints: Float[Tensor, "person frame 24 3"], known: Bool[Tensor, "24"]
+    ) -> Float[Tensor, "person 10"]:
+        """The shape whose bones have the lengths seen: medians over the frames, left and right averaged.
+
+        Only joints that are True in `known` count. Where spine and pelvis are not all known, the distance from
+        hips to neck stands for the trunk; where the collars are not, the one between the shoulders does.
+
+        Gauss-Newton with betas of unit variance as prior; the variance of the lengths comes from what remains
+        (MacKay 1992, Bayesian interpolation). So the body's own proportions come back exactly, and
+        proportions it cannot reach do not drive betas to extremes for the last millimetre.
+        """
+        spans = _measured_spans(known)
+        seen = _lengths(spans, joints.double())[0].median(dim=1).values
+        template, directions = self.joint_template.double(), self.joint_shapedirs.double()
+        betas = seen.new_zeros(len(seen), NUM_BETAS, 1)
+        variance = seen.new_full((len(seen), 1, 1), LENGTH_ERROR**2)
+        for _ in range(SHAPE_STEPS):
+            lengths, units = _lengths(spans, template + torch.einsum("jkb,pb->pjk", directions, betas[..., 0]))
+            slopes = torch.einsum("plsk,lsj,jkb->plb", units / 2, spans, directions)
+            wanted = (seen - lengths).unsqueeze(-1) + slopes @ betas
+            inverse = torch.linalg.inv(slopes.mT @ slopes + variance * torch.eye(NUM_BETAS).to(slopes))
+            betas = (inverse @ slopes.mT @ wanted).clamp(-MAX_BETA, MAX_BETA)
+            determined = NUM_BETAS - variance * inverse.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
+            remaining = (wanted - slopes @ betas).square().sum(dim=1, keepdim=True)
+            variance = (remaining / (len(spans) - determined)).clamp_min(SMALLEST_ERROR**2)
+        return betas.squeeze(-1).to(joints)
 
     def joints(
         self,
@@ -209,6 +240,33 @@ def _parents(arrays: dict[str, Any]) -> np.ndarray:
     parents = np.asarray(arrays["kintree_table"])[0].astype(np.int64)
     parents[0] = -1  # official files store it as 2**32 - 1
     return parents
+
+
+def _measured_spans(known: Bool[Tensor, "24"]) -> Float[Tensor, "length side 24"]:
+    """Lengths to compare: weights of the joints whose sum is the vector along each, on either side of the body."""
+    one = torch.eye(24, dtype=torch.float64)
+    bones = [one[c] - one[p] for c, p in enumerate(PARENTS) if p >= 0 and known[[c, p]].all()]
+    left_hip, right_hip, left_shoulder, right_shoulder, neck = (
+        one[JOINT[name]] for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder", "neck")
+    )
+    spans = [*bones, left_hip - right_hip]
+    if not known[[JOINT[name] for name in ("pelvis", "spine1", "spine2", "spine3")]].all():
+        spans.append(neck - (left_hip + right_hip) / 2)
+    if not known[JOINT["left_collar"]]:
+        spans.append(left_shoulder - right_shoulder)
+    mirrored = list(range(24))
+    for left, right in zip(LEFT, RIGHT, strict=True):
+        mirrored[left], mirrored[right] = right, left
+    return torch.stack([torch.stack(spans), torch.stack(spans)[:, mirrored]], dim=1)
+
+
+def _lengths(
+    spans: Float[Tensor, "length side 24"], joints: Float[Tensor, "*batch 24 3"]
+) -> tuple[Float[Tensor, "*batch length"], Float[Tensor, "*batch length side 3"]]:
+    """Lengths, the mean of both sides of the body, and the unit vectors along them."""
+    vectors = spans @ joints.unsqueeze(-3)
+    lengths = vectors.norm(dim=-1)
+    return lengths.mean(dim=-1), vectors / lengths.unsqueeze(-1).clamp_min(1e-9)
 
 
 def _float(array: Any) -> Tensor:

@@ -66,14 +66,36 @@ class Normalizer:
     # A feature that never moves (the hands of mocap without fingers) would otherwise be divided by ~0.
     MIN_STD = 1e-3
 
-    @classmethod
-    def fit(cls, frames: Float[Tensor, "frame feature"]) -> "Normalizer":
-        frames = frames.double()
-        std = frames.std(dim=0, correction=0).clamp_min(cls.MIN_STD)
-        return cls(frames.mean(dim=0).float(), std.float())
-
     def normalize(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
         return (features - self.mean) / self.std
 
     def denormalize(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
         return features * self.std + self.mean
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and summed squared deviation of feature frames, which merge exactly over blocks of any size.
+
+    Chan, Golub & LeVeque 1983, the pairwise form of Welford's update; double precision.
+    """
+
+    count: int
+    mean: Float[Tensor, " feature"]
+    squares: Float[Tensor, " feature"]
+
+    @classmethod
+    def of(cls, frames: Float[Tensor, "frame feature"]) -> "Moments":
+        frames = frames.double()
+        mean = frames.mean(dim=0)
+        return cls(len(frames), mean, (frames - mean).square().sum(dim=0))
+
+    def merge(self, other: "Moments") -> "Moments":
+        count = self.count + other.count
+        step = other.mean - self.mean
+        squares = self.squares + other.squares + step.square() * (self.count * other.count / count)
+        return Moments(count, self.mean + step * (other.count / count), squares)
+
+    def normalizer(self) -> Normalizer:
+        std = (self.squares / self.count).sqrt().clamp_min(Normalizer.MIN_STD)
+        return Normalizer(self.mean.float(), std.float())

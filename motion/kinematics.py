@@ -1,15 +1,30 @@
-"""Forward kinematics of the SMPL skeleton and its closed-form inverse at the root.
+"""Forward kinematics of the SMPL skeleton and its closed-form inverse.
 
 Positions are metres in the Z-up world, rotations are matrices. `rest_joints` are the body's T-pose joints in
 SMPL's own frame (y up, facing +z, left = +x), as `motion.body.Body.rest_joints` gives them.
+
+Joints to rotations: a joint with one child turns its rest bone onto the bone seen by the shortest rotation
+(swing); joints with several children are orthogonal Procrustes fits; what turns about a bone (twist) is read
+from the bones further out. Thigh and upper arm turn so that knee and elbow flex about their hinges.
 """
+
+import math
+from dataclasses import dataclass
 
 import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from motion.skeleton import JOINT, PARENTS
+from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
+
+CHILD: dict[int, int] = {parent: child for child, parent in enumerate(PARENTS) if PARENTS.count(parent) == 1}
+# Bend at which the plane of a limb counts half for its twist; knees overstretch, which turns their plane around.
+KNEE_BEND, ELBOW_BEND = math.radians(20), math.radians(12)
+REST_TRUST = 0.3  # how much the untwisted limb counts where straight, against 1 for the plane of a bent one
+FOOT_TRUST = 0.5  # how much the foot's direction counts for a straight leg
+SHIN_SHARE = 0.5  # of the foot's turn against the thigh; the ankle has the rest
+TWIST_SMOOTHING = 4.0  # standard deviation in frames of what straight limbs learn from bent ones before and after
 
 
 def forward_kinematics(
@@ -40,7 +55,191 @@ def root_orientation(
     Hips and first spine joint hang rigidly on the pelvis, so this orthogonal Procrustes fit is exact for
     consistent joints. It replaces the thesis' 1000 Adam steps after eq. 4.7.
     """
-    attached = [JOINT["left_hip"], JOINT["right_hip"], JOINT["spine1"]]
-    seen = joints[..., attached, :] - joints[..., :1, :]
-    rest = rest_joints[..., attached, :] - rest_joints[..., :1, :]
-    return roma.special_procrustes(seen.mT @ rest)
+    return _procrustes(joints, rest_joints, "pelvis", ["left_hip", "right_hip", "spine1"])
+
+
+def pose_from_joints(
+    joints: Float[Tensor, "*batch frame 24 3"], rest_joints: Float[Tensor, "*batch 24 3"]
+) -> tuple[Float[Tensor, "*batch frame 3"], Float[Tensor, "*batch frame 3 3"], Float[Tensor, "*batch frame 23 3 3"]]:
+    """`transl`, `global_orient` and `body_pose` that carry the body with these `rest_joints` to the joints seen.
+
+    The joints come back exactly where the bones have the body's lengths; else the bones' directions do. A bone
+    of no length says nothing: its joint keeps still against its parent.
+    """
+    rest = rest_joints.unsqueeze(-3)
+    chain = _Chain(_bones(joints), _bones(rest), {})
+    chain.world[0] = root_orientation(joints, rest.expand_as(joints))
+    chest = _procrustes(joints, rest.expand_as(joints), "spine3", ["neck", "left_collar", "right_collar"])
+    _turn_trunk(chain, chest)
+    for side in ("left", "right"):
+        _turn_leg(chain, *(JOINT[f"{side}_{name}"] for name in ("hip", "knee", "ankle")))
+        chain.swing(JOINT[f"{side}_collar"])
+        _turn_arm(chain, *(JOINT[f"{side}_{name}"] for name in ("shoulder", "elbow")))
+        chain.swing(JOINT[f"{side}_wrist"])
+    for leaf in ("head", "left_foot", "right_foot", "left_hand", "right_hand"):
+        chain.world[JOINT[leaf]] = chain.world[PARENTS[JOINT[leaf]]]
+    world = torch.stack([chain.world[joint] for joint in range(NUM_JOINTS)], dim=-3)
+    body_pose = world[..., PARENTS[1:], :, :].mT @ world[..., 1:, :, :]
+    return joints[..., 0, :] - rest[..., 0, :], world[..., 0, :, :], body_pose
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Unit bones seen and at rest, each stored at the joint it leads to, and the world rotations found so far."""
+
+    seen: Tensor
+    rest: Tensor
+    world: dict[int, Tensor]
+
+    def swing(self, joint: int) -> None:
+        """Turn a joint from its parent's rotation by the least that aligns the bone to its only child."""
+        child, parent = CHILD[joint], self.world[PARENTS[joint]]
+        bone = torch.einsum("...ij,...j->...i", parent, self.rest[..., child, :])
+        self.world[joint] = _shortest_rotation(bone, self.seen[..., child, :]) @ parent
+
+    def twist(self, joint: int, angle: Tensor) -> None:
+        """Turn a joint about its own bone."""
+        turn = roma.rotvec_to_rotmat(angle.unsqueeze(-1) * self.rest[..., CHILD[joint], :])
+        self.world[joint] = self.world[joint] @ turn
+
+    def local(self, joint: int, bone: Tensor) -> Tensor:
+        """A world direction in a joint's frame."""
+        return torch.einsum("...ji,...j->...i", self.world[joint], bone)
+
+
+def _turn_trunk(chain: _Chain, chest: Tensor) -> None:
+    """Spine and neck; the chest's twist against the pelvis is spread evenly over the three spine joints."""
+    spine = [JOINT["spine1"], JOINT["spine2"]]
+    for joint in spine:
+        chain.swing(joint)
+    up = chain.rest[..., JOINT["spine3"], :]
+    twist = _twist_about(up, chain.world[spine[-1]].mT @ chest)
+    for number, joint in enumerate(spine, start=1):
+        chain.twist(joint, twist * number / 3)
+    chain.world[JOINT["spine3"]] = chest
+    chain.swing(JOINT["neck"])
+
+
+def _turn_leg(chain: _Chain, hip: int, knee: int, ankle: int) -> None:
+    """The knee flexes backward about the body's lateral axis; the foot says how a straight leg is turned."""
+    chain.swing(hip)
+    plane = _Plane.across(chain.rest[..., knee, :], axis=(1.0, 0.0, 0.0), toward=(0.0, 0.0, -1.0))
+    foot = plane.turn(chain.local(hip, chain.seen[..., CHILD[ankle], :]), chain.rest[..., CHILD[ankle], :])
+    chain.twist(hip, _hinge_twist(plane, chain, hip, knee, KNEE_BEND, FOOT_TRUST * foot + REST_TRUST))
+    chain.swing(knee)
+    chain.twist(knee, _shin_twist(chain, knee, ankle))
+    chain.swing(ankle)
+
+
+def _turn_arm(chain: _Chain, shoulder: int, elbow: int) -> None:
+    """The elbow flexes forward about the vertical axis of the T-pose."""
+    chain.swing(shoulder)
+    plane = _Plane.across(chain.rest[..., elbow, :], axis=(0.0, 1.0, 0.0), toward=(0.0, 0.0, 1.0))
+    chain.twist(shoulder, _hinge_twist(plane, chain, shoulder, elbow, ELBOW_BEND, torch.tensor(REST_TRUST)))
+    chain.swing(elbow)
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """The plane across a rest bone as complex numbers: real along a hinge's axis, imaginary where it flexes to."""
+
+    bone: Tensor
+    axis: Tensor
+    real: Tensor
+    imag: Tensor
+    sign: Tensor
+    """+1 where a turn from real to imaginary is right-handed about the bone, else -1."""
+
+    @classmethod
+    def across(cls, bone: Tensor, axis: tuple[float, ...], toward: tuple[float, ...]) -> "_Plane":
+        hinge, flexed = torch.tensor(axis).to(bone), torch.tensor(toward).to(bone)
+        real = _unit(hinge - (bone @ hinge).unsqueeze(-1) * bone)
+        imag = torch.linalg.cross(bone, real)
+        sign = torch.sign(imag @ flexed)
+        return cls(bone, hinge, real, sign.unsqueeze(-1) * imag, sign)
+
+    def project(self, direction: Tensor) -> Tensor:
+        return torch.complex((direction * self.real).sum(dim=-1), (direction * self.imag).sum(dim=-1))
+
+    def turn(self, seen: Tensor, rest: Tensor) -> Tensor:
+        """The turn about the bone from one direction to another, as long as both lie in the plane."""
+        return self.project(seen) * self.project(rest).conj()
+
+    def hinge_turn(self, seen: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """The unit turn about the bone after which a hinge alone carries the next bone from `rest` to `seen`,
+        and the sine of the bend that tells it.
+
+        A hinge keeps the next bone's component along its axis. That fixes the real part of the direction
+        before the turn; its length fixes the imaginary part, whose sign is where the joint can flex to.
+        """
+        kept = rest @ self.axis - (seen * self.bone).sum(dim=-1) * (self.bone @ self.axis)
+        kept = kept / (self.real @ self.axis)
+        across = self.project(seen)
+        bend = (across.abs().square() - kept.square()).clamp_min(0).sqrt()
+        turn = across * torch.complex(kept, -bend)
+        return turn / turn.abs().clamp_min(1e-9), bend
+
+
+def _hinge_twist(plane: _Plane, chain: _Chain, start: int, hinge: int, trusted: float, straight: Tensor) -> Tensor:
+    """The angle a limb turns by about its upper bone: what its plane says where it is bent; where it is
+    straight, the bent limb's before and after and `straight`.
+    """
+    end = CHILD[hinge]
+    turn, bend = plane.hinge_turn(chain.local(start, chain.seen[..., end, :]), chain.rest[..., end, :])
+    weight = bend**4 / (bend**4 + math.sin(trusted) ** 4)
+    turn = weight * turn + (1 - weight) * (_smooth(weight * turn) + straight)
+    return plane.sign * turn.angle()
+
+
+def _shin_twist(chain: _Chain, knee: int, ankle: int) -> Tensor:
+    """The shin's share of the foot's turn against the thigh, none where the foot is stretched or unknown."""
+    plane = _Plane.across(chain.rest[..., ankle, :], axis=(1.0, 0.0, 0.0), toward=(0.0, 0.0, -1.0))
+    foot = CHILD[ankle]
+    turn = _smooth(plane.turn(chain.local(knee, chain.seen[..., foot, :]), chain.rest[..., foot, :])) + REST_TRUST
+    # The angle itself would jump between 180 and -180 degrees for a foot that points backward.
+    sine = turn.imag / turn.abs().clamp_min(1e-9)
+    return plane.sign * SHIN_SHARE * sine.asin()
+
+
+def _smooth(turns: Tensor) -> Tensor:
+    """Gaussian mean over the frames, the last axis, of complex numbers."""
+    radius = math.ceil(3 * TWIST_SMOOTHING)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(turns.real) / TWIST_SMOOTHING).square())
+    rows = torch.view_as_real(turns).movedim(-1, -2).reshape(-1, 1, turns.shape[-1])
+    padded = torch.nn.functional.pad(rows, (radius, radius), mode="replicate")
+    smooth = torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])
+    return torch.view_as_complex(smooth.view(*turns.shape[:-1], 2, turns.shape[-1]).movedim(-2, -1).contiguous())
+
+
+def _bones(joints: Tensor) -> Tensor:
+    """Unit vectors from each joint's parent to it; zeros for the root and where the two coincide."""
+    return _unit(joints - joints[..., [0, *PARENTS[1:]], :])
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1, eps=1e-6)
+
+
+def _procrustes(joints: Tensor, rest: Tensor, center: str, around: list[str]) -> Tensor:
+    """The rotation that best carries some joints, as they lie about `center` at rest, to where they are seen."""
+    at, attached = JOINT[center], [JOINT[name] for name in around]
+    seen = joints[..., attached, :] - joints[..., at : at + 1, :]
+    own = rest[..., attached, :] - rest[..., at : at + 1, :]
+    return roma.special_procrustes(seen.mT @ own)
+
+
+def _shortest_rotation(start: Tensor, end: Tensor) -> Tensor:
+    """The least rotation of one unit vector onto another; about any normal axis where they are opposite."""
+    cos = (start * end).sum(dim=-1, keepdim=True)
+    normal = torch.linalg.cross(start, torch.roll(start, 1, dims=-1) * torch.tensor([1.0, 1.0, -1.0]).to(start))
+    opposite = cos < -1 + 1e-6
+    quaternion = torch.cat([torch.where(opposite, normal, torch.linalg.cross(start, end)), 1 + cos], dim=-1)
+    return roma.unitquat_to_rotmat(roma.quat_normalize(quaternion))
+
+
+def _twist_about(axis: Tensor, rotation: Tensor) -> Tensor:
+    """The angle of the part of a rotation that turns about `axis` (swing-twist decomposition)."""
+    x, y, z = rotation[..., 2, 1], rotation[..., 0, 2], rotation[..., 1, 0]
+    vector = torch.stack([x - rotation[..., 1, 2], y - rotation[..., 2, 0], z - rotation[..., 0, 1]], dim=-1)
+    trace = rotation.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    return 2 * torch.atan2((vector * axis).sum(dim=-1), 1 + trace)

@@ -1,8 +1,8 @@
 """6D, matrix and axis-angle rotations, thin over roma.
 
 A 6D rotation is the first two **columns** of the matrix, flattened row by row:
-``r00 r01 r10 r11 r20 r21`` (the thesis' order). InterGen and HumanML3D write the first column, then the
-second: `columns_first` and `rows_first` convert between the two.
+``r00 r01 r10 r11 r20 r21`` (the thesis' order, and InterHuman's). HumanML3D writes the first column,
+then the second: `columns_first` and `rows_first` convert between the two.
 """
 
 import roma
@@ -20,12 +20,12 @@ def matrix_from_6d(rotation: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch
 
 
 def columns_first(rotation: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 6"]:
-    """Our 6D order to InterGen's and HumanML3D's (first column, then second)."""
+    """Our 6D order to HumanML3D's (first column, then second)."""
     return rotation.unflatten(-1, (3, 2)).mT.flatten(-2)
 
 
 def rows_first(rotation: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 6"]:
-    """InterGen's and HumanML3D's 6D order to ours."""
+    """HumanML3D's 6D order to ours."""
     return rotation.unflatten(-1, (2, 3)).mT.flatten(-2)
 
 

@@ -1,118 +1,231 @@
-"""Motion data of any source to MotionSequences in Parquet, ready to train on.
+"""Motion data of any mix of sources to MotionSequences in Parquet, ready to train on.
 
     python -m ray_jobs.prepare --output data/deepmimic
+    python -m ray_jobs.prepare --output data/all --sources deepmimic humanml3d:HumanML3D interhuman:InterHuman
 
-Writes motions/*.parquet, rejected/*.parquet (what could not be read, and why), normalizer.safetensors and config.yaml.
-Run again it reads only what is missing.
+Writes to the output folder
+
+    motions/*.parquet        one row a clip: Z up, floor at z = 0, metres, one frame rate
+    rejected/*.parquet       id and reason of each clip that could not be read
+    normalizer.safetensors   mean and standard deviation of the training features
+    card.html                what is in the data, and under which licences
+    duplicates.parquet       motions that are there twice: the id left out, and the one it repeats
+    config.yaml, clips.parquet, checkpoint/   what was asked for, the clips that were found, which of them are done
+
+A job that was interrupted, or whose sources have grown, is started again with the same arguments and reads only what
+is missing; what was rejected is tried anew.
 """
 
 import logging
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import ray
 import ray.data
 import torch
+import yaml
 from safetensors.torch import load, save
 
-from motion.body import load_body
-from motion.datasets import deepmimic
-from motion.datasets.unify import canonical_start, resample
+from motion.body import Body, load_body
+from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman
+from motion.datasets.clip import Clip
+from motion.datasets.unify import canonical_start, cut, find_duplicates, resample, windows
 from motion.errors import InputError
-from motion.features import Normalizer, encode_sequence
-from motion.sequence import MotionSequence, iter_parquet
-from ray_jobs import config, storage
+from motion.features import Moments, Normalizer, encode_sequence
+from motion.sequence import MotionSequence, from_table, write_table
+from ray_jobs import config, dataset_card, storage
+from ray_jobs.motion_files import CLIP, SCHEMA, MotionSink, checkpoint, drop_rows
 
-CLIPS_PER_SHARD = 32
+CLIPS_PER_FILE = 32
 NORMALIZER_FILE = "normalizer.safetensors"
+FIXED = ("fps", "body", "max_seconds")
+"""Settings that all clips of one output share."""
 
 logger = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """A module of `motion.datasets`; see `motion.datasets.clip`."""
+
+    LICENCE: str
+
+    def list_clips(self, root: Path) -> list[Clip]: ...
+
+    def read_clip(self, clip: Clip, body: Body) -> MotionSequence: ...
+
+
+READERS: dict[str, Reader] = {
+    "amass": amass,
+    "bvh": bvh,
+    "deepmimic": deepmimic,
+    "humanml3d": humanml3d,
+    "interhuman": interhuman,
+}
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
     output: str
     """Folder or URI (s3://…) to write to."""
-    source: Literal["deepmimic"] = "deepmimic"
-    root: Path | None = None
-    """Folder of the source's files; for deepmimic the default is the installed pybullet_data."""
+    sources: tuple[str, ...] = ("deepmimic",)
+    """Any mix of NAME:FOLDER, where NAME is amass, bvh, deepmimic, humanml3d or interhuman; the first lines of
+    motion/datasets/NAME.py say what the folder holds. deepmimic alone takes those of the installed pybullet_data."""
     fps: float = 20.0
+    body: str = "default"
+    """"default", or the path of an SMPL, SMPL-H or SMPL-X model."""
+    max_seconds: float = 20.0
+    """Longer clips are cut into equal pieces."""
     max_rejected_fraction: float = 0.05
-    """The job fails at its end, good output kept, when more than this share of the clips is rejected."""
+    """The job fails at its end, good output kept, when more than this share of the clips could not be read."""
 
     def __post_init__(self) -> None:
-        if self.fps <= 0 or not 0 <= self.max_rejected_fraction <= 1:
-            raise InputError("fps must be positive and max_rejected_fraction lie in 0..1")
+        if min(self.fps, self.max_seconds) <= 0 or not 0 <= self.max_rejected_fraction <= 1:
+            raise InputError("fps and max_seconds must be positive and max_rejected_fraction lie in 0..1")
+        for source in self.sources:
+            name, _, folder = source.partition(":")
+            if name not in READERS or not (folder or name == "deepmimic"):
+                raise InputError(f"{source!r} is no source, expected NAME:FOLDER with NAME of {', '.join(READERS)}")
 
 
 def prepare(config_: PrepareConfig) -> None:
-    paths = deepmimic.clip_paths(config_.root)
-    motions, rejected = (storage.join(config_.output, name) for name in ("motions", "rejected"))
-    done = set(storage.read_column(motions, "id"))
-    missing = [path for path in paths if f"deepmimic/{path.stem}" not in done]
-    storage.delete_folder(rejected)  # rejected clips are tried anew
-    outcomes = _convert(missing, motions, rejected, config_.fps) if missing else []
-    reasons = [outcome["reason"] for outcome in outcomes if outcome["reason"]]
-    logger.info(
-        "%d clips prepared, %d there before, %d rejected",
-        len(missing) - len(reasons),
-        len(done),
-        len(reasons),
+    load_body(config_.body)
+    clips = list_clips(config_.sources)
+    _claim(config_)
+    manifest, motions, rejected, duplicates = (
+        storage.join(config_.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
     )
-    for reason in reasons:
+    write_table(pa.Table.from_pylist([{CLIP: clip.id, "json": clip.to_json()} for clip in clips]), manifest)
+    storage.delete_folder(rejected)  # what was rejected is tried anew
+    before = len(storage.read_column(motions, "id"))
+    convert(manifest, config_)
+    if "train" not in storage.read_column(motions, "split"):
+        raise InputError(f"{config_.output} holds no training clips; see {rejected} for why")
+    reasons = storage.read_rows(rejected, ("id", "reason"))
+    survey = drop_duplicates(dataset_card.survey(motions), motions, duplicates, [clip.id for clip in clips])
+    logger.info(
+        "%d motions (%d of them there before) of %d clips, %d rejected, %d left out as duplicates",
+        *(len(survey), before, len(clips), len(reasons), len(storage.read_rows(duplicates, ("id",)))),
+    )
+    for _, reason in reasons:
         logger.warning("rejected: %s", reason)
     write_normalizer(config_.output)
-    storage.write_bytes(storage.join(config_.output, "config.yaml"), config.to_yaml(config_).encode())
-    if len(reasons) > config_.max_rejected_fraction * len(paths):
+    card = dataset_card.render(survey, motions, {name: reader.LICENCE for name, reader in READERS.items()}, reasons)
+    storage.write_bytes(storage.join(config_.output, "card.html"), card.encode())
+    if len(reasons) > config_.max_rejected_fraction * len(clips):
         raise InputError(
-            f"{len(reasons)} of {len(paths)} clips were rejected, more than max_rejected_fraction = "
-            f"{config_.max_rejected_fraction}; the reasons are in {rejected}, the first is: {reasons[0]}"
+            f"{len(reasons)} of {len(clips)} clips were rejected, more than max_rejected_fraction = "
+            f"{config_.max_rejected_fraction}; the reasons are in {rejected}, the first is: {reasons[0][1]}"
         )
 
 
-def _convert(paths: list[Path], motions: str, rejected: str, fps: float) -> list[dict[str, Any]]:
-    dataset = ray.data.from_items([{"path": str(path)} for path in paths]).map_batches(
-        partial(convert_shard, motions=motions, rejected=rejected, fps=fps),
-        batch_size=CLIPS_PER_SHARD,
-        batch_format="numpy",
-    )
-    return dataset.take_all()
+def list_clips(sources: Iterable[str]) -> list[Clip]:
+    """The clips of all sources in their order; an id that is there twice is refused."""
+    clips: dict[str, Clip] = {}
+    for source in sources:
+        name, _, folder = source.partition(":")
+        for clip in READERS[name].list_clips(Path(folder).absolute()) if folder else deepmimic.list_clips():
+            if clip.id in clips:
+                raise InputError(f"{clip.id} is both {clips[clip.id].files[0]} and {clip.files[0]}: prepare them apart")
+            clips[clip.id] = clip
+    return list(clips.values())
 
 
-def convert_shard(batch: dict[str, np.ndarray], motions: str, rejected: str, fps: float) -> dict[str, np.ndarray]:
-    """Read the clips at batch["path"], write good and bad ones to their folders; return a reason or "" per clip."""
-    body = load_body()
-    good: list[MotionSequence] = []
+def _claim(config_: PrepareConfig) -> None:
+    """Write the configuration; an output made with other settings is refused, other sources may join."""
+    uri = storage.join(config_.output, "config.yaml")
+    if storage.exists(uri):
+        there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(config.to_yaml(config_))
+        if changed := [f"{name}: {there.get(name)}" for name in FIXED if there.get(name) != asked[name]]:
+            raise InputError(f"{config_.output} was made with {', '.join(changed)}: keep that, or take another output")
+    storage.write_bytes(uri, config.to_yaml(config_).encode())
+
+
+def convert(manifest: str, config_: PrepareConfig) -> None:
+    """Read each listed clip that is not done yet and write it to motions/ or rejected/."""
+    context = ray.data.DataContext.get_current().copy()
+    context.checkpoint_config = checkpoint(config_.output)
+    with ray.data.DataContext.current(context):
+        (
+            ray.data.read_parquet(manifest)
+            .repartition(target_num_rows_per_block=CLIPS_PER_FILE)
+            .map_batches(partial(convert_clips, config_=config_), batch_size=None, batch_format="pyarrow")
+            .write_datasink(MotionSink(config_.output))
+        )
+
+
+def convert_clips(clips: pa.Table, config_: PrepareConfig) -> pa.Table:
+    """The motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
+    body = load_body(config_.body)
+    rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
-    reasons = []
-    for path in map(Path, batch["path"]):
+    for clip in map(Clip.from_json, clips["json"].to_pylist()):
         try:
-            clip = resample(deepmimic.read_clip(path, body), fps, body)
-            good.append(canonical_start(clip, body))
-            reasons.append("")
+            rows += [{CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, config_, body)]
         except InputError as error:
-            bad.append((f"deepmimic/{path.stem}", str(error)))
-            reasons.append(str(error))
-    storage.write_shard(motions, good)
-    storage.write_rejected(rejected, bad)
-    return {"path": batch["path"], "reason": np.array(reasons, dtype=object)}
+            bad.append((clip.id, str(error)))
+        except Exception as error:  # a reader's own mistake must not cost the other clips of a long job
+            bad.append((clip.id, f"{', '.join(clip.files)}: {type(error).__name__} while reading: {error}"))
+    storage.write_rejected(storage.join(config_.output, "rejected"), bad)
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def read_pieces(clip: Clip, config_: PrepareConfig, body: Body) -> list[MotionSequence]:
+    """The clip at the one frame rate, from the origin on, in pieces of at most `max_seconds`."""
+    read = READERS[clip.source].read_clip(clip, body)
+    whole = resample(read, config_.fps, body)
+    provenance = whole.provenance | {"source_fps": f"{read.fps:g}"}
+    spans = windows(whole.num_frames / whole.fps, config_.max_seconds)
+    if len(spans) == 1:
+        return [canonical_start(replace(whole, provenance=provenance), body)]
+    ids = [f"{clip.id}@{start:.2f}-{stop:.2f}" for start, stop in spans]
+    pieces = [replace(cut(whole, *span), id=name) for span, name in zip(spans, ids, strict=True)]
+    return [canonical_start(replace(piece, provenance=provenance), body) for piece in pieces]
+
+
+def drop_duplicates(
+    survey: list[dict[str, Any]], motions: str, duplicates: str, order: list[str]
+) -> list[dict[str, Any]]:
+    """Take motions out that are there twice, and note them in `duplicates`; the one of the clip listed first stays."""
+    rank = {clip: place for place, clip in enumerate(order)}
+    survey = sorted(survey, key=lambda row: (rank.get(row["clip"], len(rank)), row["id"]))
+    same = find_duplicates([row["id"] for row in survey], np.array([row["signature"] for row in survey], np.float32))
+    if same:
+        noted = storage.read_rows(duplicates, ("id", "same_as")) + sorted(same.items())
+        write_table(pa.Table.from_pylist([{"id": repeat, "same_as": first} for repeat, first in noted]), duplicates)
+        drop_rows(motions, same.keys())
+    return [row for row in survey if row["id"] not in same]
 
 
 def write_normalizer(output: str) -> None:
     """Mean and standard deviation of the training features of everything under `output`."""
-    frames = [
-        encode_sequence(sequence)[torch.from_numpy(sequence.valid)]
-        for sequence in iter_parquet(MotionSequence, storage.join(output, "motions"))
-        if sequence.split == "train"
+    blocks = ray.data.read_parquet(storage.join(output, "motions"), file_extensions=["parquet"]).map_batches(
+        block_moments, batch_size=None, batch_format="pyarrow"
+    )
+    moments = [
+        Moments(row["count"], torch.tensor(row["mean"]), torch.tensor(row["squares"])) for row in blocks.iter_rows()
     ]
-    if not frames:
-        raise InputError(f"{output} holds no training clips; see {storage.join(output, 'rejected')} for why")
-    normalizer = Normalizer.fit(torch.cat(frames))
+    normalizer = reduce(Moments.merge, moments).normalizer()
     content = save({"mean": normalizer.mean, "std": normalizer.std})
     storage.write_bytes(storage.join(output, NORMALIZER_FILE), content)
+
+
+def block_moments(table: pa.Table) -> dict[str, np.ndarray]:
+    frames = [
+        encode_sequence(sequence)[torch.from_numpy(sequence.valid)]
+        for sequence in from_table(MotionSequence, table)
+        if sequence.split == "train"
+    ]
+    moments = [Moments.of(torch.cat(frames))] if frames else []
+    return {
+        "count": np.array([m.count for m in moments], dtype=np.int64),
+        "mean": np.array([m.mean.numpy() for m in moments]).reshape(len(moments), -1),
+        "squares": np.array([m.squares.numpy() for m in moments]).reshape(len(moments), -1),
+    }
 
 
 def read_normalizer(data: str) -> Normalizer:

@@ -28,6 +28,11 @@ def read_column(folder: str, name: str) -> list[Any]:
     ]
 
 
+def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
+    return list(zip(*(read_column(uri, name) for name in columns), strict=True))
+
+
 def shard_name(ids: Sequence[str]) -> str:
     """The same name for the same records, so that a task run twice leaves one file."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] + ".parquet"

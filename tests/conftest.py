@@ -90,7 +90,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from motion.datasets import deepmimic
 
     folder = tmp_path_factory.mktemp("clips")
-    for path in deepmimic.clip_paths():
-        if path.stem in CLIPS:
-            shutil.copy(path, folder)
+    for clip in deepmimic.list_clips():
+        if Path(clip.files[0]).stem in CLIPS:
+            shutil.copy(clip.files[0], folder)
     return folder

@@ -12,6 +12,7 @@ DeepMimic's rest bone, the SMPL joint's local rotation is `A_parent^T (C R_j C^T
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,15 @@ from scipy.ndimage import gaussian_filter1d, grey_opening
 from torch import Tensor
 
 from motion.body import Body
+from motion.datasets.clip import Clip, check_fps, to_record
 from motion.datasets.unify import Neighbours
 from motion.errors import InputError
+from motion.features import Pose
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, slerp
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT, NUM_JOINTS, PARENTS
+
+LICENCE = "DeepMimic: MIT; the captions are carescene's, Apache-2.0."
 
 NUM_COLUMNS = 44
 ROOT_POSITION = slice(1, 4)
@@ -87,7 +92,7 @@ LONGEST_LEAP = 0.8  # seconds without touching the floor
 GROUND_SMOOTHING = 0.1  # seconds
 
 
-def clip_paths(root: Path | None = None) -> list[Path]:
+def list_clips(root: Path | None = None) -> list[Clip]:
     """The humanoid clips in `root`, or in the installed `pybullet_data`, sorted by name."""
     if root is None:
         spec = importlib.util.find_spec("pybullet_data")
@@ -99,37 +104,29 @@ def clip_paths(root: Path | None = None) -> list[Path]:
     paths = sorted(root.glob("humanoid3d_*.txt"))
     if not paths:
         raise InputError(f"{root}: holds no humanoid3d_*.txt, expected a folder of DeepMimic clips")
-    return paths
+    return [_clip(path) for path in paths]
 
 
-def read_clip(path: Path, body: Body) -> MotionSequence:
-    """One clip as a person of mean shape; `texts` holds our caption, if we have seen the clip."""
+def _clip(path: Path) -> Clip:
+    texts = (CAPTIONS[path.stem],) if path.stem in CAPTIONS else ()
+    return Clip(f"deepmimic/{path.stem}", "deepmimic", (str(path),), texts=texts)
+
+
+def read_clip(clip: Clip, body: Body) -> MotionSequence:
+    """One clip as a person of mean shape."""
+    path = Path(clip.files[0])
     frames = _read_frames(path)
     position, rotations, fps = _at_uniform_rate(frames)
+    check_fps(str(path), fps)
     rest = body.rest_joints(torch.zeros(1, 10))[0]
     pose = _smpl_rotations(rotations, rest)
     transl = _on_the_floor(_translation(position, pose[:, 0], rest), pose, fps, body)
     betas, pose = torch.zeros(1, 10), pose[None]
     joints = body.joints(transl, pose[:, :, 0], pose[:, :, 1:], betas)
-    caption = CAPTIONS.get(path.stem)
+    provenance = {"frames": f"0:{len(frames)}"} | ({"caption_by": "carescene"} if clip.texts else {})
+    record = to_record(clip, fps, Pose(transl, pose[:, :, 0], pose[:, :, 1:], joints), betas, body, provenance)
     action = ACTIONS.index(CLIP_ACTIONS.get(path.stem, "unknown"))
-    return MotionSequence(
-        id=f"deepmimic/{path.stem}",
-        source="deepmimic",
-        split="train",
-        fps=fps,
-        transl=transl.numpy(),
-        global_orient=pose[:, :, 0].numpy(),
-        body_pose=pose[:, :, 1:].numpy(),
-        betas=betas.numpy(),
-        joints=joints.numpy(),
-        body=body.name,
-        valid=np.ones(transl.shape[:2], dtype=np.bool_),
-        person_class=np.ones(1, dtype=np.int8),
-        action=np.full(transl.shape[:2], action, dtype=np.int8),
-        texts=[caption] if caption else [],
-        provenance={"file": path.name, "frames": f"0:{len(frames)}"} | ({"caption_by": "carescene"} if caption else {}),
-    )
+    return replace(record, action=np.full_like(record.action, action))
 
 
 def _read_frames(path: Path) -> Float64[np.ndarray, "frame 44"]:

@@ -64,7 +64,9 @@ def test_help_teaches(cluster: dict[str, str]) -> None:
 
 def test_one_epoch_trains(cluster: dict[str, str], clip_folder: Path, tmp_path: Path) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
-    prepared = submit(cluster, "python", "-m", "ray_jobs.prepare", "--output", str(data), "--root", str(clip_folder))
+    prepared = submit(
+        cluster, "python", "-m", "ray_jobs.prepare", "--output", str(data), "--sources", f"deepmimic:{clip_folder}"
+    )
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
     arguments = ["--recipe.optim.steps", "3", "--recipe.optim.batch-size", "2"]
     done = submit(

@@ -1,20 +1,20 @@
 """The DeepMimic reader: made-up clips whose pose is known, the real clips, and clips that are broken."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from motion.body import Body, load_body
-from motion.datasets.deepmimic import CAPTIONS, LEG_LENGTH, TO_WORLD, clip_paths, read_clip
+from motion.datasets.clip import Clip
+from motion.datasets.deepmimic import CAPTIONS, LEG_LENGTH, TO_WORLD, list_clips, read_clip
 from motion.errors import InputError
+from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT
+from tests.motion.sources.deepmimic import BROKEN, frame, write
 
-IDENTITY = [1.0, 0.0, 0.0, 0.0]
 LIMBS = [
     (f"{side}_{start}", f"{side}_{end}")
     for side in ("left", "right")
@@ -27,22 +27,15 @@ def body() -> Body:
     return load_body("default")
 
 
-def frame(
-    duration: float = 1 / 30,
-    position: tuple[float, float, float] = (0.0, 0.85, 0.0),
-    knee: float = 0.0,
-    elbow: float = 0.0,
-    root: list[float] = IDENTITY,
-    chest: list[float] = IDENTITY,
-) -> list[float]:
-    """One row at rest but for what is given; knees and elbows alike on both sides."""
-    leg, arm = [*IDENTITY, knee, *IDENTITY], [*IDENTITY, elbow]
-    return [duration, *position, *root, *chest, *IDENTITY, *leg, *arm, *leg, *arm]
+def read(path: Path, body: Body) -> MotionSequence:
+    """The clip of one file."""
+    return read_clip(Clip(f"deepmimic/{path.stem}", "deepmimic", (str(path),)), body)
 
 
-def write(path: Path, frames: Any) -> Path:
-    path.write_text(json.dumps({"Loop": "none", "Frames": frames}))
-    return path
+def bundled(name: str, body: Body) -> MotionSequence:
+    """A clip of pybullet_data."""
+    [clip] = [clip for clip in list_clips() if clip.id == f"deepmimic/humanoid3d_{name}"]
+    return read_clip(clip, body)
 
 
 def direction(joints: np.ndarray, start: str, end: str) -> np.ndarray:
@@ -51,7 +44,7 @@ def direction(joints: np.ndarray, start: str, end: str) -> np.ndarray:
 
 
 def test_rest_pose_stands_upright_facing_x_with_arms_down(tmp_path: Path, body: Body) -> None:
-    clip = read_clip(write(tmp_path / "humanoid3d_new.txt", [frame()] * 3), body)
+    clip = read(write(tmp_path / "humanoid3d_new.txt", [frame()] * 3), body)
     joints = clip.joints[0, 0]
     for start, end in LIMBS:
         np.testing.assert_allclose(direction(joints, start, end), [0, 0, -1], atol=1e-5)
@@ -66,7 +59,7 @@ def test_rest_pose_stands_upright_facing_x_with_arms_down(tmp_path: Path, body: 
 
 
 def test_knees_bend_backward_and_elbows_forward(tmp_path: Path, body: Body) -> None:
-    joints = read_clip(write(tmp_path / "a.txt", [frame(knee=-1.0, elbow=1.0)] * 2), body).joints[0, 0]
+    joints = read(write(tmp_path / "a.txt", [frame(knee=-1.0, elbow=1.0)] * 2), body).joints[0, 0]
     for side in ("left", "right"):
         shin, forearm = (
             direction(joints, f"{side}_knee", f"{side}_ankle"),
@@ -78,7 +71,7 @@ def test_knees_bend_backward_and_elbows_forward(tmp_path: Path, body: Body) -> N
 
 def test_chest_rotation_is_shared_by_the_spine(tmp_path: Path, body: Body) -> None:
     turned = [math.cos(0.3), 0.0, math.sin(0.3), 0.0]  # 0.6 rad about the upward axis: to the left
-    clip = read_clip(write(tmp_path / "a.txt", [frame(chest=turned)] * 2), body)
+    clip = read(write(tmp_path / "a.txt", [frame(chest=turned)] * 2), body)
     for name in ("spine1", "spine2", "spine3"):
         matrix = clip.body_pose[0, 0, JOINT[name] - 1]
         assert math.acos((np.trace(matrix) - 1) / 2) == pytest.approx(0.2, abs=1e-4)
@@ -89,7 +82,7 @@ def test_chest_rotation_is_shared_by_the_spine(tmp_path: Path, body: Body) -> No
 def test_root_rotation_turns_and_path_is_scaled_to_the_legs(tmp_path: Path, body: Body) -> None:
     left_turn = [math.cos(math.pi / 4), 0.0, math.sin(math.pi / 4), 0.0]
     frames = [frame(position=(t / 10, 0.85, -t / 5), root=left_turn) for t in range(5)]
-    clip = read_clip(write(tmp_path / "a.txt", frames), body)
+    clip = read(write(tmp_path / "a.txt", frames), body)
     forward = clip.global_orient[0, 0, :, 2]
     np.testing.assert_allclose(forward, [0, 1, 0], atol=1e-5)
     legs = sum(np.linalg.norm(clip.joints[0, 0, a] - clip.joints[0, 0, b]) for a, b in ((1, 4), (4, 7)))
@@ -101,7 +94,7 @@ def test_uneven_durations_are_resampled_to_the_median(tmp_path: Path, body: Body
     durations = [0.05, 0.05, 0.1, 0.05, 0.0]
     times = np.concatenate([[0], np.cumsum(durations)])[:5]
     frames = [frame(d, position=(float(t), 0.85, 0.0)) for d, t in zip(durations, times, strict=True)]
-    clip = read_clip(write(tmp_path / "a.txt", frames), body)
+    clip = read(write(tmp_path / "a.txt", frames), body)
     assert clip.fps == 20
     assert clip.num_frames == 6
     speeds = np.diff(clip.joints[0, :, 0, 0])
@@ -109,7 +102,7 @@ def test_uneven_durations_are_resampled_to_the_median(tmp_path: Path, body: Body
 
 
 def test_a_single_frame_is_a_clip(tmp_path: Path, body: Body) -> None:
-    assert read_clip(write(tmp_path / "a.txt", [frame(0.0)]), body).num_frames == 1
+    assert read(write(tmp_path / "a.txt", [frame(0.0)]), body).num_frames == 1
 
 
 def test_each_caption_is_its_own() -> None:
@@ -118,7 +111,7 @@ def test_each_caption_is_its_own() -> None:
 
 def test_all_clips_of_pybullet_rest_on_the_floor(body: Body) -> None:
     pytest.importorskip("pybullet_data")
-    clips = [read_clip(path, body) for path in clip_paths()]
+    clips = [read_clip(clip, body) for clip in list_clips()]
     assert len(clips) == 15
     for clip in clips:
         assert clip.texts == [CAPTIONS[clip.id.removeprefix("deepmimic/")]]
@@ -131,8 +124,7 @@ def test_all_clips_of_pybullet_rest_on_the_floor(body: Body) -> None:
 
 def test_the_walk_is_upright_and_forward(body: Body) -> None:
     pytest.importorskip("pybullet_data")
-    [path] = [path for path in clip_paths() if path.stem == "humanoid3d_walk"]
-    clip = read_clip(path, body)
+    clip = bundled("walk", body)
     joints, orient = clip.joints[0], clip.global_orient[0]
     assert orient[:, 2, 1].min() > 0.95  # the pelvis' upward axis stays upright
     way = joints[-1, 0] - joints[0, 0]
@@ -142,8 +134,7 @@ def test_the_walk_is_upright_and_forward(body: Body) -> None:
 
 def test_the_get_up_starts_on_the_back_and_ends_standing(body: Body) -> None:
     pytest.importorskip("pybullet_data")
-    [path] = [path for path in clip_paths() if path.stem == "humanoid3d_getup_faceup"]
-    clip = read_clip(path, body)
+    clip = bundled("getup_faceup", body)
     assert clip.global_orient[0, 0, 2, 2] > 0.9  # the belly looks up
     assert clip.joints[0, 0, JOINT["head"], 2] < 0.4
     assert clip.joints[0, -1, JOINT["head"], 2] > 1.3
@@ -151,9 +142,8 @@ def test_the_get_up_starts_on_the_back_and_ends_standing(body: Body) -> None:
 
 def test_only_the_crawl_is_a_teton_action(body: Body) -> None:
     pytest.importorskip("pybullet_data")
-    chosen = {p.stem: p for p in clip_paths() if p.stem in ("humanoid3d_crawl", "humanoid3d_walk")}
-    actions = {stem: set(read_clip(path, body).action.flat) for stem, path in chosen.items()}
-    assert actions == {"humanoid3d_crawl": {ACTIONS.index("crawling")}, "humanoid3d_walk": {0}}
+    actions = {name: set(bundled(name, body).action.flat) for name in ("crawl", "walk")}
+    assert actions == {"crawl": {ACTIONS.index("crawling")}, "walk": {0}}
 
 
 def test_golden_bone_directions_and_path(shared_data: Path, body: Body) -> None:
@@ -162,10 +152,11 @@ def test_golden_bone_directions_and_path(shared_data: Path, body: Body) -> None:
     column = {name: k for k, name in enumerate(golden["joint_names"])}
     rest = body.rest_joints(torch.zeros(1, 10))[0]
     legs = float((rest[1] - rest[4]).norm() + (rest[4] - rest[7]).norm())
-    for path in clip_paths(shared_data / "deepmimic" / "motions"):
+    for clip in list_clips(shared_data / "deepmimic" / "motions"):
+        path = Path(clip.files[0])
         if path.stem == "humanoid3d_roll":  # one of its frames is longer, so it is resampled
             continue
-        joints = read_clip(path, body).joints[0]
+        joints = read(path, body).joints[0]
         expected = golden[f"{path.stem}|pos_m"] @ TO_WORLD.numpy().T
         for start, end in LIMBS:
             bone = expected[:, column[end]] - expected[:, column[start]]
@@ -178,26 +169,13 @@ def test_golden_bone_directions_and_path(shared_data: Path, body: Body) -> None:
         assert np.ptp(offset[:, 2]) < 0.2, path.stem  # the floor under our thicker body: measured 0.17 m
 
 
-BROKEN: dict[str, tuple[Any, str]] = {
-    "no frames": ({"Loop": "wrap"}, "holds no frames"),
-    "empty frames": ({"Frames": []}, "holds no frames"),
-    "a list": ([1, 2], "holds no frames"),
-    "a short row": ({"Frames": [frame(), frame()[:-1]]}, "frame 1 is 43 columns, expected 44"),
-    "no row": ({"Frames": [frame(), 3]}, "frame 1 is int, expected 44"),
-    "a word": ({"Frames": [["x", *frame()[1:]]]}, "other than numbers"),
-    "not finite": ({"Frames": [frame(), frame(knee=float("nan"))]}, "frame 1 holds NaN"),
-    "zero quaternion": ({"Frames": [frame(chest=[0.0] * 4)]}, "zero quaternion at the chest"),
-    "no duration": ({"Frames": [frame(duration=0.0), frame()]}, "frame 0 lasts 0 s"),
-}
-
-
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_clip_is_named_in_one_sentence(case: str, tmp_path: Path, body: Body) -> None:
     content, message = BROKEN[case]
     path = tmp_path / "broken.txt"
-    path.write_text(json.dumps(content))
+    path.write_text(content)
     with pytest.raises(InputError, match=message) as caught:
-        read_clip(path, body)
+        read(path, body)
     assert str(path) in str(caught.value)
     assert "expected" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -205,15 +183,15 @@ def test_a_broken_clip_is_named_in_one_sentence(case: str, tmp_path: Path, body:
 
 def test_missing_and_foreign_files(tmp_path: Path, body: Body) -> None:
     with pytest.raises(InputError, match=r"none.txt: cannot be read \(No such file"):
-        read_clip(tmp_path / "none.txt", body)
+        read(tmp_path / "none.txt", body)
     (tmp_path / "text.txt").write_bytes(b"\xff{")
     with pytest.raises(InputError, match="is not JSON"):
-        read_clip(tmp_path / "text.txt", body)
+        read(tmp_path / "text.txt", body)
     with pytest.raises(InputError, match="holds no humanoid3d"):
-        clip_paths(tmp_path)
+        list_clips(tmp_path)
 
 
 def test_without_pybullet_data_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install carescene\[demo\]"):
-        clip_paths()
+        list_clips()

@@ -9,7 +9,7 @@ import torch
 from motion.body import load_body
 from motion.denoiser import Denoiser, DenoiserConfig
 from motion.diffusion import make_schedule
-from motion.features import Normalizer, encode_sequence
+from motion.features import Moments, Normalizer, encode_sequence
 from motion.recipes import OptimConfig, Recipe
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
@@ -36,7 +36,7 @@ def clips() -> list[MotionSequence]:
 
 @pytest.fixture(scope="module")
 def normalizer(clips: list[MotionSequence]) -> Normalizer:
-    return Normalizer.fit(torch.cat([encode_sequence(clip).flatten(0, 1) for clip in clips]))
+    return Moments.of(torch.cat([encode_sequence(clip).flatten(0, 1) for clip in clips])).normalizer()
 
 
 def make_batch(clips: list[MotionSequence], normalizer: Normalizer, seed: int = 0) -> Batch:

@@ -22,7 +22,7 @@ RECIPE = Recipe(
 @pytest.fixture(scope="session")
 def prepared(ray_cluster: None, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("prepared")
-    prepare(PrepareConfig(str(output), root=clip_folder))
+    prepare(PrepareConfig(str(output), (f"deepmimic:{clip_folder}",)))
     return output
 
 

@@ -28,7 +28,7 @@ def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> objec
             "wide",
         ),
         (("ray_jobs.train", "huge"), "huge"),
-        (("ray_jobs.prepare", "--output", "o", "--source", "youtube"), "youtube"),
+        (("ray_jobs.prepare", "--output", "o", "--sources", "youtube"), "youtube"),
         (("ray_jobs.serve", "--model", "m", "--port", "http"), "http"),
         (
             ("ray_jobs.train", "tiny", "--data", "d", "--output", "o", "--recipe.max-persons", "99"),

@@ -1,0 +1,168 @@
+"""What every reader of `motion.datasets` shares: a clip before it is read, its captions, and the record it becomes.
+
+A reader is a module with two functions:
+
+    list_clips(root) -> list[Clip]            cheap: looks at names, lists and captions, not at motion
+    read_clip(clip, body) -> MotionSequence   the clip at its own frame rate, Z up, metres, floor on z = 0
+
+`list_clips` raises InputError only where `root` is no such data set at all; what is wrong with one clip is noted
+in `Clip.problem` and raised by `read_clip`, so that a job can reject that clip and go on.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.body import Body
+from motion.errors import InputError
+from motion.features import Pose
+from motion.sequence import MotionSequence
+
+FPS_RANGE = (5.0, 1000.0)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Where a clip lies and what is known of it before it is read. Plain values only: it travels as JSON."""
+
+    id: str
+    source: str
+    files: tuple[str, ...]
+    """The file of the motion, or one per person."""
+    split: str = "train"
+    texts: tuple[str, ...] = ()
+    start: float = 0.0
+    """Seconds into the file(s)."""
+    stop: float | None = None
+    mirrored: bool = False
+    problem: str | None = None
+    """Why it cannot be read, where listing found out."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Clip":
+        values: dict[str, Any] = json.loads(text)
+        return cls(**values | {name: tuple(values[name]) for name in ("files", "texts")})
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A description of a clip, or of the seconds `start` to `stop` of it."""
+
+    text: str
+    start: float = 0.0
+    stop: float | None = None
+
+
+def read_captions(path: Path) -> list[Caption]:
+    """Captions in HumanML3D's form, one a line: `text#word/TAG word/TAG#from#to`, or the text alone.
+
+    From and to are seconds; 0 and 0 (or nothing, or HumanML3D's nan) mean the whole clip.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}), expected lines of caption#tokens#from#to") from error
+    captions = [_caption(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not captions:
+        raise InputError(f"{path}: holds no caption, expected lines of caption#tokens#from#to")
+    return captions
+
+
+def _caption(path: Path, number: int, line: str) -> Caption:
+    text, *rest = line.strip().split("#")
+    where = f"{path}: line {number}"
+    if not text.strip():
+        raise InputError(f"{where} has an empty caption, expected caption#tokens#from#to")
+    if len(rest) < 3:
+        return Caption(text.strip())
+    try:
+        start, stop = (0.0 if math.isnan(float(value)) else float(value) for value in rest[-2:])
+    except ValueError as error:
+        raise InputError(f"{where} has the span {rest[-2:]}, expected two numbers of seconds") from error
+    if (start, stop) == (0.0, 0.0):
+        return Caption(text.strip())
+    if not 0 <= start < stop < math.inf:
+        raise InputError(f"{where} spans {start:g} s to {stop:g} s, expected 0 <= from < to")
+    return Caption(text.strip(), start, stop)
+
+
+def with_captions(clip: Clip, captions: Sequence[Caption]) -> list[Clip]:
+    """The clip with what is said of all of it, and a clip `ID@FROM-TO` for each span of seconds that is described.
+
+    Where only spans are described, only they become clips. Seconds count from the clip's own start.
+    """
+    clips: dict[str, Clip] = {}
+    for caption in captions:
+        name = clip.id if caption.stop is None else f"{clip.id}@{caption.start:g}-{caption.stop:g}"
+        stop = clip.stop if caption.stop is None else clip.start + caption.stop
+        found = clips.setdefault(name, replace(clip, id=name, start=clip.start + caption.start, stop=stop, texts=()))
+        clips[name] = replace(found, texts=(*found.texts, caption.text))
+    return list(clips.values())
+
+
+def with_sidecar(clip: Clip, path: Path) -> list[Clip]:
+    """`with_captions` of the file that may lie beside a motion; a bad one is noted in `Clip.problem`."""
+    if not path.is_file():
+        return [clip]
+    try:
+        return with_captions(clip, read_captions(path))
+    except InputError as error:
+        return [replace(clip, problem=str(error))]
+
+
+def frame_range(clip: Clip, fps: float, num_frames: int) -> slice:
+    """The frames from `Clip.start` to `Clip.stop`, which must lie within the motion; half a frame is forgiven."""
+    stop = num_frames if clip.stop is None else round(clip.stop * fps)
+    start = round(clip.start * fps)
+    if not start < stop <= num_frames:
+        span = f"{clip.start:g} s to {stop / fps if clip.stop is None else clip.stop:g} s"
+        raise InputError(f"{clip.files[0]}: is {num_frames / fps:g} s long, expected to hold {span} of clip {clip.id}")
+    return slice(start, stop)
+
+
+def check_fps(where: str, fps: float) -> float:
+    """The rate itself when it can be one of motion capture; nan, 0 or 100000 are damage."""
+    low, high = FPS_RANGE
+    if not low <= fps <= high:
+        raise InputError(f"{where}: has {fps:g} frames per second, expected {low:g} to {high:g}")
+    return float(fps)
+
+
+def to_record(
+    clip: Clip,
+    fps: float,
+    pose: Pose,
+    betas: Float[Tensor, "person 10"],
+    body: Body,
+    provenance: dict[str, str] | None = None,
+) -> MotionSequence:
+    """The record of persons who are there all the time and of whose actions nothing is known."""
+    people, frames = pose.transl.shape[:2]
+    files = ", ".join(Path(file).name for file in clip.files)
+    return MotionSequence(
+        id=clip.id,
+        source=clip.source,
+        split=clip.split,
+        fps=fps,
+        transl=pose.transl.float().numpy(),
+        global_orient=pose.global_orient.float().numpy(),
+        body_pose=pose.body_pose.float().numpy(),
+        betas=betas.float().numpy(),
+        joints=pose.joints.float().numpy(),
+        body=body.name,
+        valid=np.ones((people, frames), dtype=np.bool_),
+        person_class=np.ones(people, dtype=np.int8),
+        action=np.zeros((people, frames), dtype=np.int8),
+        texts=list(clip.texts),
+        provenance={"file": files} | (provenance or {}),
+    )

@@ -1,0 +1,170 @@
+"""InterHuman (Liang et al. 2024, github.com/tr3e/InterGen): two people in one world, with captions.
+
+    motions/ID.pkl                        raw, preferred: person1 and person2 with trans (T, 3), root_orient (T, 3),
+                                          pose_body (T, 63) axis-angle, betas (10); frames; mocap_framerate, 59.94
+    motions_processed/person{1,2}/ID.npy  (T, 492): 62 joints' positions, of which the first 22 are SMPL's, then
+                                          51 rotations in 6D, which are not read here
+    annots/ID.txt                         a caption a line
+    [split/]{train,val,test}.txt          ids; those in no list are left out, as is any in [split/]ignore_list.txt
+
+World: Z up and metres in both forms. The raw bodies are SMPL-H (the processed pelvis is trans + SMPL-H's J0), so their
+betas mean something to that body only: `motion.datasets.amass.to_pose`. The processed files hold each second raw frame:
+clip 1000 has 160 of the one and 81 of the other, and InterGen's loader takes them as they are, for 30 fps.
+
+Two of the official annotations have an apostrophe in GB 18030 instead of UTF-8.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.body import NUM_BETAS, Body
+from motion.datasets.amass import LARGEST, AmassPoses, to_pose
+from motion.datasets.clip import Clip, check_fps, to_record
+from motion.datasets.humanml3d import fit_file, read_array, read_splits
+from motion.datasets.unify import settle
+from motion.errors import InputError
+from motion.features import Pose
+from motion.rotations import matrix_from_axis_angle
+from motion.sequence import MotionSequence
+from motion.skeleton import JOINT_NAMES
+from motion.unpickle import load_arrays
+
+LICENCE = "InterHuman: CC BY-NC-SA 4.0, for non-commercial purposes with credit, no redistribution of the data."
+
+PERSONS = ("person1", "person2")
+PROCESSED_FPS = 59.94 / 2
+PROCESSED_COLUMNS = 492
+NUM_BODY_JOINTS = 22
+
+
+def list_clips(root: Path) -> list[Clip]:
+    """The clips of the split lists, but for the ignored ones."""
+    raw, processed = root / "motions", root / "motions_processed"
+    if not raw.is_dir() and not processed.is_dir():
+        raise InputError(f"{root} is no InterHuman data set, expected a folder motions or motions_processed")
+    lists = root / "split" if (root / "split").is_dir() else root
+    ignored = {name for folder in (root, lists) for name in _words(folder / "ignore_list.txt")}
+    return [_clip(root, name, split) for name, split in read_splits(lists).items() if name not in ignored]
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else []
+
+
+def _clip(root: Path, name: str, split: str) -> Clip:
+    raw = root / "motions" / f"{name}.pkl"
+    processed = [root / "motions_processed" / person / f"{name}.npy" for person in PERSONS]
+    files = (raw,) if raw.is_file() or not any(path.is_file() for path in processed) else processed
+    clip = Clip(f"interhuman/{name}", "interhuman", tuple(map(str, files)), split)
+    try:
+        return replace(clip, texts=_captions(root / "annots" / f"{name}.txt"))
+    except InputError as error:
+        return replace(clip, problem=str(error))
+
+
+def _captions(path: Path) -> tuple[str, ...]:
+    expected = "expected a caption a line"
+    try:
+        content = path.read_bytes()
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            text = content.decode("gb18030")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}), {expected}") from error
+    captions = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not captions:
+        raise InputError(f"{path}: holds no caption, {expected}")
+    return captions
+
+
+def read_clip(clip: Clip, body: Body) -> MotionSequence:
+    """Both people at the file's frame rate, Z up, floor on z = 0; InputError where any of it is damaged."""
+    if clip.problem:
+        raise InputError(clip.problem)
+    paths = [Path(file) for file in clip.files]
+    fps, pose, betas = _from_parameters(paths[0], body) if len(paths) == 1 else _from_joints(paths, body)
+    return settle(to_record(clip, fps, pose, betas, body), body)
+
+
+def _from_parameters(path: Path, body: Body) -> tuple[float, Pose, Float[Tensor, "2 10"]]:
+    people = read_people(path)
+    poses, betas = zip(*(to_pose(person, body) for person in people), strict=True)
+    together = [torch.cat([getattr(pose, name) for pose in poses]) for name in Pose.__dataclass_fields__]
+    return people[0].fps, Pose(*together), torch.cat(betas)
+
+
+def read_people(path: Path) -> list[AmassPoses]:
+    """The two people of a raw file, frame by frame together."""
+    content = load_arrays(path)
+    people = [_person(path, content, name, _fps(path, content.get("mocap_framerate"))) for name in PERSONS]
+    lengths = [len(person.transl) for person in people]
+    if lengths[0] != lengths[1]:
+        raise InputError(
+            f"{path}: {lengths[0]} frames of person1 and {lengths[1]} of person2, expected as many of both"
+        )
+    return people
+
+
+def _fps(path: Path, rate: object) -> float:
+    if isinstance(rate, np.ndarray) and rate.size == 1:
+        rate = rate.item()
+    if not isinstance(rate, int | float) or abs(rate) > LARGEST:
+        raise InputError(f"{path}: mocap_framerate is a {type(rate).__name__}, expected a number of frames per second")
+    return check_fps(str(path), rate)
+
+
+def _person(path: Path, content: dict[str, Any], name: str, fps: float) -> AmassPoses:
+    fields = content.get(name)
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: lacks {name}, expected the parameters of person1 and person2")
+    transl, orient, pose = (
+        _table(path, name, fields, field, (-1, columns))
+        for field, columns in (("trans", 3), ("root_orient", 3), ("pose_body", 63))
+    )
+    betas = _table(path, name, fields, "betas", (NUM_BETAS,))
+    if not 0 < len(transl) == len(orient) == len(pose):
+        found = f"{len(transl)} trans, {len(orient)} root_orient and {len(pose)} pose_body"
+        raise InputError(f"{path}: {name} has {found}, expected one of each per frame")
+    rotations = matrix_from_axis_angle(torch.cat([orient, pose], dim=1).unflatten(1, (NUM_BODY_JOINTS, 3))).float()
+    hands = torch.eye(3).expand(len(pose), 2, 3, 3)
+    return AmassPoses(
+        fps=fps,
+        transl=transl.float(),
+        global_orient=rotations[:, 0],
+        body_pose=torch.cat([rotations[:, 1:], hands], dim=1),
+        betas=betas.float(),
+        gender=str(fields.get("gender", "neutral")),
+        family="smplh",
+    )
+
+
+def _table(path: Path, person: str, fields: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """Finite floats of the given shape, where -1 stands for any length."""
+    array = fields.get(name)
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != len(shape):
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{path}: {name} of {person} is {found}, expected floats of shape {shape}")
+    if any(wanted not in (-1, length) for wanted, length in zip(shape, array.shape, strict=True)):
+        raise InputError(f"{path}: {name} of {person} has shape {array.shape}, expected {shape}")
+    if not (np.abs(array) < LARGEST).all():
+        raise InputError(f"{path}: {name} of {person} holds NaN or numbers beyond {LARGEST:g}")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def _from_joints(paths: list[Path], body: Body) -> tuple[float, Pose, Float[Tensor, "2 10"]]:
+    arrays = [read_array(path) for path in paths]
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape[1:] != (PROCESSED_COLUMNS,):
+            raise InputError(f"{path}: has shape {array.shape}, expected (frames, {PROCESSED_COLUMNS})")
+    if len(arrays[0]) != len(arrays[1]):
+        found = f"{len(arrays[0])} frames, but {paths[1]} has {len(arrays[1])}"
+        raise InputError(f"{paths[0]}: has {found}, expected as many of both people")
+    positions = torch.from_numpy(np.stack(arrays))[..., : NUM_BODY_JOINTS * 3].unflatten(-1, (NUM_BODY_JOINTS, 3))
+    return PROCESSED_FPS, *fit_file(paths[0], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)

@@ -1,0 +1,69 @@
+"""How fast joints become rotations on this machine: `make bench` writes results/kinematics.md.
+
+`pose_from_joints` alone, and `fit_joints` with shape fitting and forward kinematics around it, on one person's
+random smooth motion, for a short clip and a long one. Every figure is the median of `REPEATS` runs with the
+spread beside it.
+"""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+from motion.body import load_body
+from motion.datasets.joints import fit_joints
+from motion.kinematics import pose_from_joints
+from motion.rotations import matrix_from_axis_angle
+from motion.skeleton import JOINT_NAMES
+
+pytestmark = pytest.mark.bench
+
+RESULTS = Path(__file__).parent / "results" / "kinematics.md"
+REPEATS = 5
+LENGTHS = (200, 20_000)
+WANTED = 20_000  # frames a second
+
+
+def rates(frames: int, run: Callable[[], object]) -> list[float]:
+    """Frames per second of `REPEATS` runs after one to warm up."""
+    taken = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        run()
+        taken.append(frames / (time.perf_counter() - start))
+    return taken[1:]
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})"
+
+
+def test_kinematics_speed() -> None:
+    body, betas = load_body(), torch.zeros(1, 10)
+    rest = body.rest_joints(betas)
+    found = {}
+    for frames in LENGTHS:
+        time_line = torch.linspace(0, frames / 30, frames)[:, None, None]
+        pose = matrix_from_axis_angle(0.5 * torch.sin(time_line + 6 * torch.rand(1, 1, 24, 3)))
+        joints = body.joints(torch.zeros(1, frames, 3), pose[:, :, 0], pose[:, :, 1:], betas)
+        found[frames] = (
+            rates(frames, lambda joints=joints: pose_from_joints(joints, rest)),  # type: ignore[misc]
+            rates(frames, lambda joints=joints: fit_joints(joints, JOINT_NAMES, body)),  # type: ignore[misc]
+        )
+    rows = [f"| {frames:,} | {spread(inverse)} | {spread(fit)} |" for frames, (inverse, fit) in found.items()]
+    cores = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    table = (
+        "# Joints to rotations, frames per second\n\n"
+        f"{date.today()}, {cores}; `make bench`; median (least–greatest) of {REPEATS}.\n\n"
+        "| frames of the clip | `pose_from_joints` | `fit_joints` |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+    print(table)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(table)
+    assert statistics.median(found[LENGTHS[-1]][0]) >= WANTED

@@ -1,0 +1,125 @@
+"""`kill -9` of a preparing job and of its workers, at random moments: the same rows as an undisturbed run."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from motion.datasets import deepmimic
+from motion.sequence import parquet_files, read_motions
+from ray_jobs.prepare import read_normalizer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+REPO = Path(__file__).parents[2]
+FRAMES, STRIDE = 40, 15
+# The job as its command line starts it, but with smaller files, so that there are many moments to die between.
+JOB = "import ray_jobs.prepare as job; job.CLIPS_PER_FILE = 2; job.config.run(job.prepare, job.PrepareConfig, '')"
+KILLS = 2
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred different clips: windows of DeepMimic's."""
+    folder = tmp_path_factory.mktemp("windows")
+    for path in (Path(clip.files[0]) for clip in deepmimic.list_clips()):
+        frames = json.loads(path.read_text())["Frames"]
+        for start in range(0, max(1, len(frames) - FRAMES), STRIDE):
+            cut = {"Loop": "none", "Frames": frames[start : start + FRAMES]}
+            (folder / f"{path.stem}_{start:04}.txt").write_text(json.dumps(cut))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(windows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output of a run that nobody disturbed."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    assert finish(start(windows, output)) == 0, log(output)
+    return output
+
+
+def start(windows: Path, output: Path) -> subprocess.Popen:
+    arguments = ["--output", str(output), "--sources", f"deepmimic:{windows}"]
+    with (output / "log.txt").open("a") as said:
+        return subprocess.Popen([sys.executable, "-c", JOB, *arguments], cwd=REPO, stdout=said, stderr=said)
+
+
+def finish(job: subprocess.Popen) -> int:
+    return job.wait(timeout=600)
+
+
+def rows(output: Path) -> dict[str, bytes]:
+    """Joints by id; every id once, and nothing half-written beside."""
+    clips = read_motions(output / "motions")
+    assert len({clip.id for clip in clips}) == len(clips)
+    assert not [path for path in (output / "motions").iterdir() if path.suffix != ".parquet"]
+    return {clip.id: clip.joints.tobytes() for clip in clips}
+
+
+def kill_job(job: subprocess.Popen) -> None:
+    """SIGKILL the job itself; its Ray cluster ends on its own, but for two agents that hold no data."""
+    cluster = psutil.Process(job.pid).children(recursive=True)
+    os.kill(job.pid, signal.SIGKILL)
+    job.wait()
+    _, alive = psutil.wait_procs(cluster, timeout=20)
+    assert {process.name() for process in alive} <= {"ray::RuntimeEnvAgent", "ray::DashboardAgent"}
+    for agent in alive:
+        agent.kill()
+
+
+def wait_for_motions(job: subprocess.Popen, output: Path) -> None:
+    """Until the job has written its first file."""
+    before = len(parquet_files(output / "motions"))
+    while job.poll() is None and len(parquet_files(output / "motions")) == before:
+        time.sleep(0.02)
+
+
+def test_a_killed_job_started_again_gives_the_same_rows(windows: Path, undisturbed: Path, tmp_path: Path) -> None:
+    files_there = []
+    for _ in range(KILLS):
+        job = start(windows, tmp_path)
+        wait_for_motions(job, tmp_path)
+        time.sleep(random.uniform(0, 3))
+        if job.poll() is None:
+            kill_job(job)
+        files_there.append(len(parquet_files(tmp_path / "motions")))
+    print("files there at each kill:", files_there)
+    assert finish(start(windows, tmp_path)) == 0, log(tmp_path)
+    assert rows(tmp_path) == rows(undisturbed)
+    assert_same_normalizer(tmp_path, undisturbed)
+
+
+def test_killed_workers_change_nothing(windows: Path, undisturbed: Path, tmp_path: Path) -> None:
+    job, killed = start(windows, tmp_path), 0
+    wait_for_motions(job, tmp_path)
+    while job.poll() is None and killed < KILLS:
+        # The kernel keeps 15 letters of a name.
+        if busy := [
+            p for p in psutil.Process(job.pid).children(recursive=True) if p.name().startswith("ray::MapBatch")
+        ]:
+            random.choice(busy).kill()
+            killed += 1
+        time.sleep(random.uniform(0.2, 1.5))
+    assert finish(job) == 0, log(tmp_path)
+    assert killed
+    assert rows(tmp_path) == rows(undisturbed)
+    assert_same_normalizer(tmp_path, undisturbed)
+
+
+def log(output: Path) -> str:
+    return (output / "log.txt").read_text()[-3000:]
+
+
+def assert_same_normalizer(one: Path, other: Path) -> None:
+    """Up to the order in which blocks were merged."""
+    first, second = read_normalizer(str(one)), read_normalizer(str(other))
+    torch.testing.assert_close(first.mean, second.mean, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(first.std, second.std, atol=1e-6, rtol=1e-5)

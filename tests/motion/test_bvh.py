@@ -1,0 +1,275 @@
+"""BVH: all layouts and units, pairs, T-poses, captions, real samples, and damage of all kinds."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from motion.body import Body, load_body
+from motion.datasets import bvh
+from motion.datasets.clip import Clip
+from motion.errors import InputError
+from motion.skeleton import JOINT
+from tests.motion.sources import bvh as source
+from tests.motion.sources.humanml3d import check_refusals, walk
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bvh")
+    source.write_dataset(folder)
+    return folder
+
+
+def clips(folder: Path) -> dict[str, Clip]:
+    return {clip.id.removeprefix("bvh/"): clip for clip in bvh.list_clips(folder)}
+
+
+def level(joints: np.ndarray) -> np.ndarray:
+    """Without the height of the floor."""
+    return joints - joints[..., 2].mean() * np.array([0, 0, 1])
+
+
+TWO_JOINTS = """HIERARCHY
+ROOT Hips
+{{
+  OFFSET 1 2 3
+  CHANNELS {root}
+  JOINT Left Leg
+  {{
+    OFFSET 0 -10 0
+    CHANNELS {leg}
+    End Site
+    {{
+      OFFSET 0 -5 2
+    }}
+  }}
+}}
+MOTION
+Frames: 1
+Frame Time: .04
+{numbers}
+"""
+
+
+def small_file(folder: Path, root: str, leg: str, numbers: str) -> Path:
+    path = folder / "small.bvh"
+    path.write_text(TWO_JOINTS.format(root=root, leg=leg, numbers=numbers))
+    return path
+
+
+def test_parses_names_parents_channels_and_rate(tmp_path: Path) -> None:
+    found = bvh.read_bvh(small_file(tmp_path, "3 Xrotation Yrotation Zrotation", "1 YPOSITION", "0 0 0 7"))
+    assert [(joint.name, joint.parent) for joint in found.joints] == [
+        ("Hips", -1),
+        ("Left Leg", 0),
+        ("Left Leg_end", 1),
+    ]
+    assert [joint.channels for joint in found.joints] == [("xrotation", "yrotation", "zrotation"), ("yposition",), ()]
+    assert found.fps == 25.0
+
+
+@pytest.mark.parametrize(
+    ("root", "leg", "numbers", "ends"),
+    [
+        # a root without position channels stays on its offset; 90 degrees about x take y to z
+        ("1 Xrotation", "0", "90", [[1, 2, 3], [1, 2, -7], [1, 0, -12]]),
+        # channels multiply in the order written: Rz Rx takes -y to -x and -z, Rx Rz takes it to +x
+        ("2 Zrotation Xrotation", "0", "90 90", [[1, 2, 3], [1, 2, -7], [3, 2, -12]]),
+        ("2 Xrotation Zrotation", "0", "90 90", [[1, 2, 3], [11, 2, 3], [16, 0, 3]]),
+        # positions stand in for the offset, axis by axis, in any order and among rotations
+        (
+            "4 Yposition Xrotation Zposition Xposition",
+            "1 Yposition",
+            "5 0 6 4 -20",
+            [[4, 5, 6], [4, -15, 6], [4, -20, 8]],
+        ),
+    ],
+)
+def test_forward_kinematics_follow_the_channels(
+    tmp_path: Path, root: str, leg: str, numbers: str, ends: list[list[int]]
+) -> None:
+    found = bvh.read_bvh(small_file(tmp_path, root, leg, numbers))
+    np.testing.assert_allclose(bvh.joint_positions(found)[0], ends, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("written", "fps"),
+    [("0.0333333", 30), ("0.033333", 30), ("0.008333", 120), ("0.00833", 120), ("0.0417083", 23.976)],
+)
+def test_rates_that_were_rounded_are_whole_again(tmp_path: Path, written: str, fps: float) -> None:
+    path = small_file(tmp_path, "1 Xrotation", "0", "0")
+    path.write_text(path.read_text().replace("Frame Time: .04", f"Frame Time:\t{written}"))
+    assert bvh.read_bvh(path).fps == pytest.approx(fps, abs=1e-3 if fps % 1 else 0)
+
+
+def test_reads_carriage_returns_tabs_and_braces_on_the_same_line(tmp_path: Path) -> None:
+    path = tmp_path / "clip.bvh"
+    source.write_pose(path, walk(0.5, 30.0, 0), 30.0)
+    plain = bvh.joint_positions(bvh.read_bvh(path))
+    text = path.read_text().replace("\n{", " {").replace(" ", "\t").replace("\n", "\r\n")
+    path.write_bytes(text.replace("Frame\tTime", "Frame Time").encode())
+    np.testing.assert_array_equal(bvh.joint_positions(bvh.read_bvh(path)), plain)
+
+
+def test_lists_files_pairs_and_described_spans(tmp_path: Path) -> None:
+    expected = source.write_dataset(tmp_path)
+    found = bvh.list_clips(tmp_path)
+    assert [clip.id for clip in found] == expected
+    by_id = {clip.id.removeprefix("bvh/"): clip for clip in found}
+    assert [Path(file).name for file in by_id["cmu/60_01+61_01"].files] == ["60_01.bvh", "61_01.bvh"]
+    span = by_id["bandai/walk_old_001@0.5-1.5"]
+    assert (span.texts, span.start, span.stop) == (("the left knee bends",), 0.5, 1.5)
+
+
+def test_a_folder_without_files_or_with_a_bad_list_of_pairs_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no motion, expected \.bvh files"):
+        bvh.list_clips(tmp_path)
+    source.write_dataset(tmp_path)
+    for text in ("first,second\na.bvh,b.bvh\n", "person1,person2\na.bvh\n"):
+        (tmp_path / "pairs.csv").write_text(text)
+        with pytest.raises(InputError, match=r"pairs\.csv: cannot be read .*expected columns person1,person2"):
+            bvh.list_clips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "fps", "seed", "layout"),
+    [
+        ("bandai/walk_old_001", 2.0, 30.0, 1, source.BANDAI_NAMCO),
+        ("mixamo", 1.0, 60.0, 3, source.MOTION_BUILDER),
+        ("cmu/02_01", 1.0, 120.0, 4, source.MOTION_BUILDER),
+    ],
+)
+def test_reads_each_layout_and_unit(
+    dataset: Path, body: Body, name: str, seconds: float, fps: float, seed: int, layout: str
+) -> None:
+    record = bvh.read_clip(clips(dataset)[name], body)
+    wanted = walk(seconds, fps, seed).joints.numpy()
+    assert (record.source, record.fps, record.num_frames) == ("bvh", fps, round(seconds * fps))
+    assert record.provenance["joint_names"] == layout
+    assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
+
+
+def test_a_described_span_is_that_part_of_the_motion(dataset: Path, body: Body) -> None:
+    record = bvh.read_clip(clips(dataset)["bandai/walk_old_001@0.5-1.5"], body)
+    wanted = walk(2.0, 30.0, 1).joints.numpy()[:, 15:45]
+    assert record.texts == ["the left knee bends"]
+    assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
+
+
+def test_a_pair_is_one_record_on_one_scale(dataset: Path, body: Body) -> None:
+    record = bvh.read_clip(clips(dataset)["cmu/60_01+61_01"], body)
+    wanted = torch.cat([walk(1.0, 120.0, seed).joints for seed in (5, 6)]).numpy()
+    metres = float(record.provenance["metres_per_unit"])
+    assert record.num_persons == 2
+    gap, own_gap = (joints[0, :, 0] - joints[1, :, 0] for joints in (wanted, record.joints))
+    assert np.linalg.norm(gap / 1.31 * metres - own_gap, axis=-1).mean() < 0.05
+
+
+def test_the_poser_figure_gets_a_leg_of_an_adult(dataset: Path) -> None:
+    files = [dataset / "cmu" / f"{subject}_01.bvh" for subject in ("60", "61")]
+    joints = list(bvh.LAYOUTS[source.POSER].joints)
+    tracks = [bvh._tracks(str(file), bvh.read_bvh(file), source.POSER, joints) for file in files]
+    scale = bvh._scale(str(files[0]), tracks[0], joints, bvh.LAYOUTS[source.POSER].leg)
+    assert bvh._leg(scale * tracks[1], joints) == pytest.approx(0.84)
+
+
+def with_t_pose(path: Path, fps: float, layout: str) -> None:
+    """Put a T-pose at the origin before the walk, as cgspeed did."""
+    pose = walk(0.5, fps, 0)
+    source.write_pose(path, pose, fps, layout)
+    frames, rate = pose.transl.shape[1], f"Frame Time: {1 / fps:.7f}\n"
+    head, rows = path.read_text().replace(f"Frames: {frames}", f"Frames: {frames + 1}").split(rate)
+    path.write_text(head + rate + "0.0 " * len(rows.splitlines()[0].split()) + "\n" + rows)
+
+
+def test_the_t_pose_before_a_capture_is_left_out(tmp_path: Path, body: Body) -> None:
+    with_t_pose(tmp_path / "clip.bvh", 120.0, source.MOTION_BUILDER)
+    source.write_pose(tmp_path / "plain.bvh", walk(0.5, 120.0, 0), 120.0, source.MOTION_BUILDER)
+    record, plain = (bvh.read_clip(clips(tmp_path)[name], body) for name in ("clip", "plain"))
+    assert (record.provenance["t_pose"], plain.provenance["t_pose"]) == ("left out", "none")
+    np.testing.assert_allclose(record.joints, plain.joints, atol=1e-5)
+
+
+def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body) -> None:
+    names = ["Hips", *bvh.LAYOUTS[source.BANDAI_NAMCO].joints.values()]
+    at = body.rest_joints(torch.zeros(10)).numpy()
+    offsets = 100 * np.stack([at[0], *(at[JOINT[joint]] - at[0] for joint in bvh.LAYOUTS[source.BANDAI_NAMCO].joints)])
+    still = np.tile(np.eye(3), (8, len(names), 1, 1))
+    root = np.linspace(0, 5, 8)[:, None] * np.array([0, 0, 1])
+    source.write_bvh(tmp_path / "clip.bvh", names, [-1, *[0] * (len(names) - 1)], offsets, still, root, 30.0)
+    record = bvh.read_clip(clips(tmp_path)["clip"], body)
+    assert (record.provenance["t_pose"], record.num_frames) == ("none", 8)
+
+
+def test_refuses_each_spoilt_clip_in_one_sentence(tmp_path: Path, body: Body) -> None:
+    good = source.write_dataset(tmp_path)
+    check_refusals(bvh, tmp_path, good, source.write_malformed(tmp_path), body)
+
+
+def test_random_damage_never_ends_in_another_error(tmp_path: Path, body: Body, rng: np.random.Generator) -> None:
+    path = tmp_path / "clip.bvh"
+    source.write_pose(path, walk(0.2, 30.0, 0), 30.0)
+    whole = path.read_bytes()
+    clip = clips(tmp_path)["clip"]
+    for length in rng.integers(0, len(whole) - 10, 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            bvh.read_clip(clip, body)
+    for _ in range(150):
+        damaged = np.frombuffer(whole, dtype=np.uint8).copy()
+        damaged[rng.integers(0, len(whole), 3)] = rng.choice(np.frombuffer(b"0123456789-e. \n{}JX\xff", np.uint8), 3)
+        path.write_bytes(damaged.tobytes())
+        with suppress(InputError):  # one digit instead of another does no harm
+            bvh.read_clip(clip, body)
+
+
+def test_real_bandai_namco_files_have_the_published_positions(shared_data: Path) -> None:
+    data = np.load(shared_data / "bandai_namco" / "bandai_namco_30fps.npz")
+    files = sorted((shared_data / "bandai_namco" / "bvh_sample").glob("*.bvh"))
+    assert len(files) == 2
+    for file in files:
+        found = bvh.read_bvh(file)
+        positions = bvh.joint_positions(found)[:, [found.names.index(name) for name in data["joint_names"]]]
+        assert found.fps == 30.0
+        np.testing.assert_allclose(0.01 * positions, data[f"{file.stem}|pos"], atol=1e-5)
+
+
+def test_real_salsa_pairs_are_read_together(shared_data: Path, body: Body, tmp_path: Path) -> None:
+    data = np.load(shared_data / "cmu_salsa_pairs" / "cmu_salsa_pairs_60fps.npz")
+    for name in ("60_10", "61_10"):
+        (tmp_path / f"{name}.bvh").symlink_to(shared_data / "cmu_salsa_pairs" / "bvh_sample" / f"{name}_scaled.bvh")
+    (tmp_path / "pairs.csv").write_text("person1,person2\n60_10.bvh,61_10.bvh\n")
+    record = bvh.read_clip(clips(tmp_path)["60_10+61_10"], body)
+    assert (record.num_persons, record.fps) == (2, 120.0)
+    names = list(data["joint_names"])
+    hips = [
+        data[f"{name}|pos_m"][:, [names.index("lThigh"), names.index("rThigh")]].mean(axis=1)
+        for name in ("60_10", "61_10")
+    ]
+    wanted = np.linalg.norm(hips[0] - hips[1], axis=-1)
+    ours = record.joints[:, ::2, 1:3].mean(axis=2)[:, : len(wanted)]
+    assert np.abs(np.linalg.norm(ours[0] - ours[1], axis=-1) - wanted).mean() < 0.05
+
+
+def test_many_bandai_namco_files_are_read_fast(shared_data: Path, tmp_path: Path) -> None:
+    data = shared_data / "bandai_namco" / "bandai_namco_30fps.npz"
+    assert source.write_bandai_namco(data, tmp_path, 30) == 30
+    wanted, frames, seconds = np.load(data), 0, 0.0
+    for clip in bvh.list_clips(tmp_path):
+        start = time.perf_counter()
+        found = bvh.read_bvh(Path(clip.files[0]))
+        positions = bvh.joint_positions(found)
+        seconds += time.perf_counter() - start
+        frames += len(positions)
+        of_names = positions[:, [found.names.index(name) for name in wanted["joint_names"]]]
+        np.testing.assert_allclose(0.01 * of_names, wanted[f"{Path(clip.files[0]).stem}|pos"], atol=2e-3)
+    assert frames / seconds > 2000  # all 804 files have 131 000 frames, which then take about a minute
