@@ -15,13 +15,11 @@ from motion.body import Body
 from motion.datasets.unify import canonical_start, check_body, crop, resample, transform
 from motion.errors import InputError
 from motion.sequence import MotionSequence
-from motion.skeleton import LEFT, NUM_JOINTS, RIGHT
+from motion.skeleton import MIRRORED
 from motion.words import mirror_words
 
-# S and the joint that each joint becomes. S takes x to -x, in the world and in SMPL's rest frame alike.
+# S, which takes x to -x, in the world and in SMPL's rest frame alike.
 FLIP = np.diag([-1, 1, 1]).astype(np.float32)
-SWAPPED = np.arange(NUM_JOINTS)
-SWAPPED[[*LEFT, *RIGHT]] = [*RIGHT, *LEFT]
 
 
 def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.random.Generator) -> MotionSequence:
@@ -43,7 +41,7 @@ def mirror(sequence: MotionSequence, body: Body) -> MotionSequence:
     rest_pelvis = body.rest_joints(torch.from_numpy(sequence.betas))[:, 0].numpy()[:, None]
     transl = (sequence.transl + rest_pelvis) @ FLIP - rest_pelvis
     global_orient = FLIP @ sequence.global_orient @ FLIP
-    body_pose = FLIP @ sequence.body_pose[:, :, SWAPPED[1:] - 1] @ FLIP
+    body_pose = FLIP @ sequence.body_pose[:, :, [joint - 1 for joint in MIRRORED[1:]]] @ FLIP
     pose = (transl, global_orient, body_pose, sequence.betas)
     return replace(
         sequence,

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
-from motion.skeleton import JOINT, LEFT, PARENTS, RIGHT
+from motion.skeleton import JOINT, MIRRORED, PARENTS
 from motion.unpickle import load_arrays
 
 NUM_BETAS = 10
@@ -254,10 +254,7 @@ def _measured_spans(known: Bool[Tensor, "24"]) -> Float[Tensor, "length side 24"
         spans.append(neck - (left_hip + right_hip) / 2)
     if not known[JOINT["left_collar"]]:
         spans.append(left_shoulder - right_shoulder)
-    mirrored = list(range(24))
-    for left, right in zip(LEFT, RIGHT, strict=True):
-        mirrored[left], mirrored[right] = right, left
-    return torch.stack([torch.stack(spans), torch.stack(spans)[:, mirrored]], dim=1)
+    return torch.stack([torch.stack(spans), torch.stack(spans)[:, MIRRORED]], dim=1)
 
 
 def _lengths(

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from motion.rotations import shortest_rotation
 from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
 
 CHILD: dict[int, int] = {parent: child for child, parent in enumerate(PARENTS) if PARENTS.count(parent) == 1}
@@ -95,7 +96,7 @@ class _Chain:
         """Turn a joint from its parent's rotation by the least that aligns the bone to its only child."""
         child, parent = CHILD[joint], self.world[PARENTS[joint]]
         bone = torch.einsum("...ij,...j->...i", parent, self.rest[..., child, :])
-        self.world[joint] = _shortest_rotation(bone, self.seen[..., child, :]) @ parent
+        self.world[joint] = shortest_rotation(bone, self.seen[..., child, :]) @ parent
 
     def twist(self, joint: int, angle: Tensor) -> None:
         """Turn a joint about its own bone."""
@@ -226,15 +227,6 @@ def _procrustes(joints: Tensor, rest: Tensor, center: str, around: list[str]) ->
     seen = joints[..., attached, :] - joints[..., at : at + 1, :]
     own = rest[..., attached, :] - rest[..., at : at + 1, :]
     return roma.special_procrustes(seen.mT @ own)
-
-
-def _shortest_rotation(start: Tensor, end: Tensor) -> Tensor:
-    """The least rotation of one unit vector onto another; about any normal axis where they are opposite."""
-    cos = (start * end).sum(dim=-1, keepdim=True)
-    normal = torch.linalg.cross(start, torch.roll(start, 1, dims=-1) * torch.tensor([1.0, 1.0, -1.0]).to(start))
-    opposite = cos < -1 + 1e-6
-    quaternion = torch.cat([torch.where(opposite, normal, torch.linalg.cross(start, end)), 1 + cos], dim=-1)
-    return roma.unitquat_to_rotmat(roma.quat_normalize(quaternion))
 
 
 def _twist_about(axis: Tensor, rotation: Tensor) -> Tensor:

@@ -26,18 +26,25 @@ gives that one turn the wrong sign and the rest of the motion comes back turned.
 
 from math import pi
 
-import roma
 import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot, pad
+from torch.nn.functional import normalize, pad
 
+from motion.datasets.unify import to_z_up
 from motion.errors import InputError
 from motion.features import encode
-from motion.rotations import columns_first, matrix_from_6d, matrix_from_axis_angle, matrix_to_6d, rows_first
+from motion.rotations import (
+    columns_first,
+    matrix_from_6d,
+    matrix_from_axis_angle,
+    matrix_to_6d,
+    rows_first,
+    shortest_rotation,
+)
 from motion.sequence import MotionSequence
-from motion.skeleton import FEET, JOINT, LEFT, PARENTS, RIGHT
+from motion.skeleton import FEET, JOINT, MIRRORED, PARENTS
 
 NUM_JOINTS = 22
 HUMANML3D_FPS = 20
@@ -63,8 +70,7 @@ HUMANML3D_STILL = 0.002  # squared metres per frame below which a foot is in con
 INTERGEN_STILL = 0.001
 CONTACT_HEIGHTS = (0.12, 0.05, 0.12, 0.05)  # metres; left ankle and foot, right ankle and foot
 
-_ACROSS = dict(zip(LEFT + RIGHT, RIGHT + LEFT, strict=True))
-MIRROR = [_ACROSS.get(joint, joint) for joint in range(NUM_JOINTS)]
+MIRROR = MIRRORED[:NUM_JOINTS]
 
 
 def humanml3d_263(
@@ -124,7 +130,7 @@ def joints_from_263(features: Float[Tensor, "*batch frame 263"]) -> Float[Tensor
     yaw, pelvis = _path(features.double())
     local = features[..., LOCAL_JOINTS].double().unflatten(-1, (NUM_JOINTS - 1, 3))
     joints = _turn(yaw[..., None], local) + _on_ground(pelvis)[..., None, :]
-    return _to_z_up(torch.cat([pelvis[..., None, :], joints], dim=-2)).to(features.dtype)
+    return to_z_up(torch.cat([pelvis[..., None, :], joints], dim=-2)).to(features.dtype)
 
 
 def joints_from_263_rotations(
@@ -138,7 +144,7 @@ def joints_from_263_rotations(
     for child in range(1, NUM_JOINTS):
         rotations.append(rotations[BASES[child]] @ local[..., child - 1, :, :])
         joints.append(joints[PARENTS[child]] + rotations[child] @ bones[child])
-    return _to_z_up(torch.stack(joints, dim=-2)).to(features.dtype)
+    return to_z_up(torch.stack(joints, dim=-2)).to(features.dtype)
 
 
 def intergen_262(sequence: MotionSequence) -> Float[Tensor, "person step 262"]:
@@ -188,7 +194,7 @@ def encode_262(
 
 def joints_from_262(features: Float[Tensor, "person frame 262"]) -> Float[Tensor, "person frame 22 3"]:
     """The positions of all persons among InterGen's numbers."""
-    return _to_z_up(features[..., : NUM_JOINTS * 3].unflatten(-1, (NUM_JOINTS, 3)))
+    return to_z_up(features[..., : NUM_JOINTS * 3].unflatten(-1, (NUM_JOINTS, 3)))
 
 
 def encode_286(
@@ -198,16 +204,6 @@ def encode_286(
     low = joints[:, 1:, FEET, 2] < joints.new_tensor(CONTACT_HEIGHTS)
     contacts = pad(_slow_feet(joints, INTERGEN_STILL) * low, (0, 0, 1, 0))
     return torch.cat([encode(joints, body_pose), contacts], dim=-1)
-
-
-def shortest_rotation(start: Float[Tensor, "*batch 3"], end: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation by the smallest angle that turns one direction to another; one of many where they are opposite."""
-    start, end = normalize(start, dim=-1), normalize(end, dim=-1)
-    cos = (start * end).sum(dim=-1, keepdim=True)
-    sideways = torch.linalg.cross(start, one_hot(start.abs().argmin(dim=-1), 3).to(start))
-    opposite = 1 + cos < 10 * torch.finfo(start.dtype).eps
-    axis = torch.where(opposite, sideways, torch.linalg.cross(start, end))
-    return roma.unitquat_to_rotmat(normalize(torch.cat([axis, 1 + cos], dim=-1), dim=-1))
 
 
 def _joints_of(sequence: MotionSequence, fps: int) -> Float[Tensor, "person frame 22 3"]:
@@ -228,10 +224,6 @@ def _joints_of(sequence: MotionSequence, fps: int) -> Float[Tensor, "person fram
 
 def _to_y_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     return points[..., [0, 2, 1]] * points.new_tensor([1, 1, -1])
-
-
-def _to_z_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    return points[..., [0, 2, 1]] * points.new_tensor([1, -1, 1])
 
 
 # From here on all is Y up.

@@ -6,8 +6,10 @@ then the second: `columns_first` and `rows_first` convert between the two.
 """
 
 import roma
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize, one_hot
 
 
 def matrix_to_6d(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
@@ -43,3 +45,13 @@ def slerp(
     """Shortest-arc interpolation: `start` at weight 0, `end` at weight 1."""
     step = roma.rotmat_to_rotvec(start.mT @ end)
     return start @ roma.rotvec_to_rotmat(weight.unsqueeze(-1) * step)
+
+
+def shortest_rotation(start: Float[Tensor, "*batch 3"], end: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation by the smallest angle that turns one direction to another; one of many where they are opposite."""
+    start, end = normalize(start, dim=-1), normalize(end, dim=-1)
+    cos = (start * end).sum(dim=-1, keepdim=True)
+    sideways = torch.linalg.cross(start, one_hot(start.abs().argmin(dim=-1), 3).to(start))
+    opposite = 1 + cos < 10 * torch.finfo(start.dtype).eps
+    axis = torch.where(opposite, sideways, torch.linalg.cross(start, end))
+    return roma.unitquat_to_rotmat(normalize(torch.cat([axis, 1 + cos], dim=-1), dim=-1))

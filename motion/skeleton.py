@@ -39,6 +39,9 @@ JOINT: dict[str, int] = {name: index for index, name in enumerate(JOINT_NAMES)}
 BONES: tuple[tuple[int, int], ...] = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)
 LEFT: tuple[int, ...] = tuple(i for i, name in enumerate(JOINT_NAMES) if name.startswith("left_"))
 RIGHT: tuple[int, ...] = tuple(JOINT[JOINT_NAMES[i].replace("left_", "right_")] for i in LEFT)
+_ACROSS = dict(zip(LEFT + RIGHT, RIGHT + LEFT, strict=True))
+# The joint at each joint's place in the mirror image.
+MIRRORED: tuple[int, ...] = tuple(_ACROSS.get(joint, joint) for joint in range(NUM_JOINTS))
 FEET: tuple[int, ...] = tuple(JOINT[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
 
 PERSON_CLASSES: tuple[str, ...] = ("unknown", "person", "patient", "medical_staff")

@@ -100,26 +100,29 @@ class Source:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of clips in equal bins; what lies beyond the last one is counted in it."""
+    """Counts of clips in equal bins, the first of which begins at `low`; what lies beyond the last is counted in it."""
 
     title: str
     unit: str
     counts: list[int]
     low: float
-    high: float
+    step: float
     median: float
+    ends: tuple[float, float]
+    """What the axis says at its two ends."""
 
     @classmethod
     def of(cls, title: str, unit: str, values: Sequence[float], whole: bool = False) -> "Histogram":
         """`whole` numbers get bins one wide, others reach to the 99th percentile."""
         array = np.asarray(values, dtype=float)
-        low, high = (0.0, max(float(np.percentile(array, 99)), 1e-6))
-        bins = BINS
         if whole:
-            low, high = array.min() - 0.5, min(array.max(), array.min() + 2 * BINS) + 0.5
-            bins = round(high - low)
-        counts, _ = np.histogram(array.clip(low, high), bins=bins, range=(low, high))
-        return cls(title, unit, counts.tolist(), low, high, float(np.median(array)))
+            first, last = array.min(), min(array.max(), array.min() + 2 * BINS)
+            low, step, bins, ends = first - 0.5, 1.0, round(last - first) + 1, (first, last)
+        else:
+            last = max(float(np.percentile(array, 99)), 1e-6)
+            low, step, bins, ends = 0.0, last / BINS, BINS, (0.0, last)
+        counts, _ = np.histogram(array.clip(low, low + bins * step), bins=bins, range=(low, low + bins * step))
+        return cls(title, unit, counts.tolist(), low, step, float(np.median(array)), ends)
 
 
 def render(

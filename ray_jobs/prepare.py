@@ -167,7 +167,7 @@ def convert_clips(clips: pa.Table, config_: PrepareConfig) -> pa.Table:
         try:
             rows += [{CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, config_, body)]
         except InputError as error:
-            bad.append((clip.id, str(error)))
+            bad.append((clip.id, " ".join(str(error).split())))  # libraries' own words may run over lines
         except Exception as error:  # a reader's own mistake must not cost the other clips of a long job
             bad.append((clip.id, f"{', '.join(clip.files)}: {type(error).__name__} while reading: {error}"))
     storage.write_rejected(storage.join(config_.output, "rejected"), bad)

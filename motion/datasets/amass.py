@@ -29,7 +29,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
-from motion.datasets.clip import Clip, check_fps, frame_range, to_record, with_sidecar
+from motion.datasets.clip import LARGEST, Clip, check_fps, frame_range, to_record, with_sidecar
 from motion.datasets.unify import settle
 from motion.errors import InputError
 from motion.features import Pose
@@ -49,7 +49,6 @@ MEAN_PELVIS = {
     "smplh": (-0.0018, -0.2233, 0.0282),
     "smplx": (0.0031, -0.3514, 0.0120),
 }
-LARGEST = 1e4  # metres or radians; beyond it a number is damage
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from motion.body import Body
 from motion.errors import InputError
 from motion.features import Pose
-from motion.sequence import MotionSequence
+from motion.sequence import SPLITS, MotionSequence
 
 FPS_RANGE = (5.0, 1000.0)
+LARGEST = 1e4  # metres or radians; beyond it a number is damage
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,32 @@ def frame_range(clip: Clip, fps: float, num_frames: int) -> slice:
         span = f"{clip.start:g} s to {stop / fps if clip.stop is None else clip.stop:g} s"
         raise InputError(f"{clip.files[0]}: is {num_frames / fps:g} s long, expected to hold {span} of clip {clip.id}")
     return slice(start, stop)
+
+
+def read_splits(folder: Path) -> dict[str, str]:
+    """The split of each id in train.txt, val.txt and test.txt; what is tested on is never trained on."""
+    paths = {split: folder / f"{split}.txt" for split in SPLITS}
+    if not any(path.is_file() for path in paths.values()):
+        raise InputError(f"{folder} lacks train.txt, val.txt and test.txt, expected lists of clip ids")
+    lists = {
+        split: path.read_text(encoding="utf-8", errors="replace") for split, path in paths.items() if path.is_file()
+    }
+    return {name: split for split, text in lists.items() for name in text.split()}
+
+
+def read_array(path: Path) -> Float32[np.ndarray, "frame *row"]:
+    """A .npy of finite floats, at least one row; pickled objects, which may run code, are never opened."""
+    try:
+        # Mapped, so that a damaged header which claims terabytes takes no memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header shows as nearly any of them
+        raise InputError(f"{path}: cannot be read ({error}), expected a .npy of numbers") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim < 2 or not len(array):
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{path}: holds {found}, expected floats with one row a frame")
+    if not (np.abs(array) < LARGEST).all():
+        raise InputError(f"{path}: holds NaN or numbers beyond {LARGEST:g}, expected metres")
+    return np.array(array, dtype=np.float32)
 
 
 def check_fps(where: str, fps: float) -> float:

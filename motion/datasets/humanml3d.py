@@ -25,26 +25,32 @@ and toes point backwards. Such joints get each other's names, here and in the pr
 import csv
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
 
 from motion.augment import mirror
 from motion.body import Body
-from motion.datasets.amass import LARGEST, read_poses, to_pose
-from motion.datasets.clip import Caption, Clip, frame_range, read_captions, to_record, with_captions
-from motion.datasets.joints import fit_joints
+from motion.datasets.amass import read_poses, to_pose
+from motion.datasets.clip import (
+    Caption,
+    Clip,
+    frame_range,
+    read_array,
+    read_captions,
+    read_splits,
+    to_record,
+    with_captions,
+)
+from motion.datasets.joints import fit_file
 from motion.datasets.unify import settle, to_z_up
 from motion.errors import InputError
-from motion.features import Pose
 from motion.representations import joints_from_263
-from motion.sequence import SPLITS, MotionSequence
-from motion.skeleton import JOINT_NAMES, LEFT, RIGHT
+from motion.sequence import MotionSequence
+from motion.skeleton import JOINT_NAMES, MIRRORED
 from motion.words import mirror_words
 
 LICENCE = (
@@ -73,7 +79,6 @@ RENAMED = {  # folders of newer AMASS releases, and what HumanML3D calls them
     "Transitions": "Transitions_mocap",
 }
 OVERSHOOT = 1.0  # seconds; spans were set by hand, and the official loader cuts what reaches beyond the end
-SWAPPED = {JOINT_NAMES[a]: JOINT_NAMES[b] for a, b in (*zip(LEFT, RIGHT, strict=True), *zip(RIGHT, LEFT, strict=True))}
 
 
 def list_clips(root: Path) -> list[Clip]:
@@ -91,17 +96,6 @@ def list_clips(root: Path) -> list[Clip]:
         for name, split in splits.items()
         for clip in _described(replace(_source(sources, name), split=split), inner / "texts", name)
     ]
-
-
-def read_splits(folder: Path) -> dict[str, str]:
-    """The split of each id in train.txt, val.txt and test.txt; what is tested on is never trained on."""
-    paths = {split: folder / f"{split}.txt" for split in SPLITS}
-    if not any(path.is_file() for path in paths.values()):
-        raise InputError(f"{folder} lacks train.txt, val.txt and test.txt, expected lists of clip ids")
-    lists = {
-        split: path.read_text(encoding="utf-8", errors="replace") for split, path in paths.items() if path.is_file()
-    }
-    return {name: split for split, text in lists.items() for name in text.split()}
 
 
 def _source(sources: dict[str, Clip], name: str) -> Clip:
@@ -256,21 +250,11 @@ def _from_joints(clip: Clip, path: Path, body: Body) -> MotionSequence:
     frames, names = _frames(clip, len(joints)), JOINT_NAMES[: joints.shape[1]]
     provenance = _provenance(clip, frames)
     if faces_backwards(joints):
-        names = tuple(SWAPPED.get(name, name) for name in names)
+        names = tuple(JOINT_NAMES[MIRRORED[joint]] for joint in range(joints.shape[1]))
         provenance["left_right"] = "exchanged in the file"
     pose, betas = fit_file(path, joints[None, frames], names, body)
     fps = HUMANACT12_FPS if path.parent.name == HUMANACT12 else FPS
     return to_record(clip, fps, pose, betas, body, provenance)
-
-
-def fit_file(
-    path: Path, positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
-) -> tuple[Pose, Float[Tensor, "person 10"]]:
-    """`fit_joints`, whose complaints then name the file."""
-    try:
-        return fit_joints(positions, names, body)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _frames(clip: Clip, count: int) -> slice:
@@ -295,21 +279,6 @@ def read_joints(path: Path) -> Float[Tensor, "frame joint 3"]:
         expected = "(frames, 22, 3), (frames, 24, 3) or (frames, 263)"
         raise InputError(f"{path}: has shape {tuple(array.shape)}, expected {expected}")
     return to_z_up(array)
-
-
-def read_array(path: Path) -> Float32[np.ndarray, "frame *row"]:
-    """A .npy of finite floats, at least one row; pickled objects, which may run code, are never opened."""
-    try:
-        # Mapped, so that a damaged header which claims terabytes takes no memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged header shows as nearly any of them
-        raise InputError(f"{path}: cannot be read ({error}), expected a .npy of numbers") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim < 2 or not len(array):
-        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise InputError(f"{path}: holds {found}, expected floats with one row a frame")
-    if not (np.abs(array) < LARGEST).all():
-        raise InputError(f"{path}: holds NaN or numbers beyond {LARGEST:g}, expected metres")
-    return np.array(array, dtype=np.float32)
 
 
 def faces_backwards(joints: Float[Tensor, "frame joint 3"]) -> bool:

@@ -24,12 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
-from motion.datasets.amass import LARGEST, AmassPoses, to_pose
-from motion.datasets.clip import Clip, check_fps, to_record
-from motion.datasets.humanml3d import fit_file, read_array, read_splits
+from motion.datasets.amass import AmassPoses, to_pose
+from motion.datasets.clip import LARGEST, Clip, check_fps, read_array, read_splits, to_record
+from motion.datasets.joints import fit_file
 from motion.datasets.unify import settle
 from motion.errors import InputError
 from motion.features import Pose
+from motion.representations import split_492
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES
@@ -166,5 +167,5 @@ def _from_joints(paths: list[Path], body: Body) -> tuple[float, Pose, Float[Tens
     if len(arrays[0]) != len(arrays[1]):
         found = f"{len(arrays[0])} frames, but {paths[1]} has {len(arrays[1])}"
         raise InputError(f"{paths[0]}: has {found}, expected as many of both people")
-    positions = torch.from_numpy(np.stack(arrays))[..., : NUM_BODY_JOINTS * 3].unflatten(-1, (NUM_BODY_JOINTS, 3))
+    positions = torch.stack([split_492(torch.from_numpy(array))[0] for array in arrays])
     return PROCESSED_FPS, *fit_file(paths[0], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)

@@ -6,6 +6,7 @@ joints gets them as the rest body has them in the frames of its hips, trunk and 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,6 +50,16 @@ def fit_joints(
     hips = _scaled_path(joints, rest)
     transl = hips - torch.einsum("ptij,pj->pti", global_orient, _middle(rest, "hip") - rest[:, 0]) - rest[:, None, 0]
     return Pose(transl, global_orient, body_pose, body.joints(transl, global_orient, body_pose, betas)), betas
+
+
+def fit_file(
+    path: Path, positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
+) -> tuple[Pose, Float[Tensor, "person 10"]]:
+    """`fit_joints`, whose complaints then name the file."""
+    try:
+        return fit_joints(positions, names, body)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _check(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str]) -> None:

@@ -30,11 +30,10 @@ from motion.representations import (
     joints_from_263,
     joints_from_263_rotations,
     mirror,
-    shortest_rotation,
     split_492,
     uniform_skeleton,
 )
-from motion.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d
+from motion.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d, shortest_rotation
 from motion.sequence import MotionSequence
 from tests.motion.clips import random_clip
 
