@@ -1,10 +1,13 @@
 """Source files to Parquet on a real Ray cluster."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -13,7 +16,7 @@ from motion.errors import InputError
 from motion.features import encode_sequence
 from motion.sequence import parquet_files, read_motions
 from ray_jobs import storage
-from ray_jobs.prepare import PrepareConfig, prepare, read_normalizer
+from ray_jobs.prepare import PrepareConfig, list_clips, prepare, read_normalizer
 from tests.conftest import CLIPS
 from tests.motion.sources import amass, bvh, deepmimic, humanml3d, interhuman
 
@@ -111,3 +114,67 @@ def test_every_source_in_one_run_and_every_malformed_file_rejected(
     assert {clip.fps for clip in clips} == {20.0}
     card = (output / "card.html").read_text()
     assert all(f"<td>{name}</td>" in card for name in forms)
+
+
+def test_a_motion_that_is_there_twice_is_left_out_and_noted(
+    ray_cluster: None, clip_folder: Path, tmp_path: Path
+) -> None:
+    """Whatever its name, its place and its heading; the one listed first stays, and started again nothing changes."""
+    source, output = tmp_path / "source", tmp_path / "output"
+    shutil.copytree(clip_folder, source)
+    walk = json.loads((source / "humanoid3d_walk.txt").read_text())
+    for frame in walk["Frames"]:
+        frame[1] += 3.0
+    (source / "humanoid3d_zz.txt").write_text(json.dumps(walk))
+    for _ in range(2):
+        prepare(PrepareConfig(str(output), (f"deepmimic:{source}",)))
+        ids = sorted(clip.id for clip in read_motions(output / "motions"))
+        assert ids == sorted(f"deepmimic/{name}" for name in CLIPS)
+        noted = storage.read_rows(str(output / "duplicates.parquet"), ("id", "same_as"))
+        assert noted == [("deepmimic/humanoid3d_zz", "deepmimic/humanoid3d_walk")]
+
+
+def test_long_clips_are_cut_into_equal_pieces(ray_cluster: None, clip_folder: Path, tmp_path: Path) -> None:
+    prepare(PrepareConfig(str(tmp_path), (f"deepmimic:{clip_folder}",), max_seconds=0.7))
+    whole = {path.stem: json.loads(path.read_text())["Frames"] for path in clip_folder.iterdir()}
+    clips = read_motions(tmp_path / "motions")
+    assert max(clip.num_frames for clip in clips) <= 14
+    for name, frames in whole.items():
+        pieces = [clip for clip in clips if clip.id.startswith(f"deepmimic/{name}@")]
+        assert len(pieces) > 1
+        seconds = sum(frame[0] for frame in frames[:-1])
+        assert abs(sum(piece.num_frames for piece in pieces) - (20 * seconds + 1)) < 1, "no frame is lost"
+        for piece in pieces:
+            assert np.abs(piece.joints[0, 0, 0, :2]).max() < 1e-4, "each starts from the origin"
+            assert piece.texts
+
+
+def test_what_was_lost_is_made_anew_and_what_is_not_ours_refused(
+    ray_cluster: None, clip_folder: Path, tmp_path: Path
+) -> None:
+    config = PrepareConfig(str(tmp_path), (f"deepmimic:{clip_folder}",))
+    prepare(config)
+    (file,) = (tmp_path / "motions").iterdir()
+    content = read_motions(file)
+    file.unlink()
+    prepare(config)
+    (file,) = (tmp_path / "motions").iterdir()
+    assert [clip.id for clip in read_motions(file)] == [clip.id for clip in content]
+    shutil.copy(file, tmp_path / "motions" / "mine.parquet")
+    with pytest.raises(InputError, match=r"motions holds mine.parquet, which no preparing job wrote"):
+        prepare(config)
+    (tmp_path / "motions" / "mine.parquet").unlink()
+    with pytest.raises(InputError, match=r"was made with fps: 20.0: keep that, or take another output"):
+        prepare(replace(config, fps=30.0))
+
+
+def test_ids_of_two_folders_must_not_meet(clip_folder: Path) -> None:
+    twice = (f"deepmimic:{clip_folder}", "deepmimic")
+    with pytest.raises(InputError, match=r"deepmimic/humanoid3d_kick is both .* prepare them apart"):
+        list_clips(twice)
+
+
+@pytest.mark.parametrize("source", ["youtube:/videos", "amass", "bvh:"])
+def test_a_source_needs_a_reader_and_a_folder(source: str) -> None:
+    with pytest.raises(InputError, match=rf"'{source}' is no source, expected NAME:FOLDER"):
+        PrepareConfig("o", (source,))
