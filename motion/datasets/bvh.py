@@ -4,33 +4,38 @@
     ROOT/pairs.csv               optional, columns person1,person2: files (relative to ROOT) of one recording of two
                                  people in one space, which become one record with person 1's captions
 
-A BVH gives each joint an offset from its parent and channels, of which rotations (degrees) multiply in the order
-they are written and positions stand in for the offset; y is up. The unit is anybody's: it is the one of `UNITS`
-in which thigh and shin make a person's leg. cgspeed's Poser names (hip, abdomen, lThigh …) put every subject on one
-figure of arbitrary size, so there the leg is taken to be 0.84 m. A pair has person 1's scale.
+The unit of a file (see `bvh_file`) is the one of `UNITS` in which thigh and shin make a person's leg. cgspeed's Poser
+names (hip, abdomen, lThigh …) put every subject on one figure of arbitrary size, so there the leg is taken to be
+0.84 m. A pair has person 1's scale.
 
-Only positions are taken over, of the joints that mean the same in SMPL; `joints.fit_joints` makes rotations of them.
-The T-pose that cgspeed put before each capture is left out. Output: metres, Z up, the file's own frame rate.
+Positions are taken over, of the joints that mean the same in SMPL; `joints.fit_joints` makes rotations of them. But
+where a skeleton has its head joint above the neck and its toes before the ankle is its own affair. So these lie where
+neck and ankles, turned as in the file since the person stood upright, have the body's, and the head turns likewise:
+soles are flat on the floor and eyes look where they did. The T-pose that cgspeed put before each capture is left out,
+and what resampling smeared of it.
+Output: metres, Z up, the file's own frame rate.
 """
 
 import csv
-import re
-from dataclasses import dataclass
-from itertools import islice, pairwise
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from motion.body import Body
-from motion.datasets.clip import Clip, check_fps, frame_range, to_record, with_sidecar
+from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh
+from motion.datasets.clip import Clip, frame_range, to_record, with_sidecar
 from motion.datasets.joints import fit_joints
 from motion.datasets.unify import settle, to_z_up
 from motion.errors import InputError
+from motion.features import Pose
 from motion.sequence import MotionSequence
+from motion.skeleton import JOINT, JOINT_NAMES
 
 LICENCE = (
     "BVH files keep the licence of their source: CMU's captures may be used for anything but resale of the data, "
@@ -41,7 +46,17 @@ UNITS = {"m": 1.0, "CMU's 0.45 inch": 0.0254 / 0.45, "inch": 0.0254, "cm": 0.01,
 LEG_RANGE = (0.55, 1.15)  # metres of thigh and shin; narrow enough that only one unit fits
 POSER_LEG = 0.84
 FARTHEST = 1e4  # metres from the origin; beyond it a number is damage
-T_POSE_JUMP = 0.3  # metres that some joint leaps from the T-pose to the first captured frame
+# A T-pose put before a capture: arms this straight (distance of the wrists to length of both arms) and this level
+# (height between the wrists to that length), left at a speed (m/s) that starts no motion. Resampled ones of CMU have
+# 0.86 to 0.91, 0.03 to 0.08 and 26 to 30, then 23 to 29 and 16 to 20; Bandai-Namco's captures start at 9 or less.
+T_POSE_STRAIGHT, T_POSE_LEVEL, T_POSE_SPEED = 0.8, 0.1, 12.0
+CARRIED = {"head": "neck", "left_foot": "left_ankle", "right_foot": "right_ankle"}
+STANDING = [("right_hip", "left_hip")] + [
+    (f"{side}_{start}", end.format(side))
+    for side in ("left", "right")
+    for start, end in (("hip", "neck"), ("hip", "{}_knee"), ("knee", "{}_ankle"))
+]  # bones that lie alike in all who stand upright, facing +z
+ALIKE = math.radians(35)  # by which bones of an upright skeleton differ from the body's at most; CMU's legs by 20
 
 
 def _names(left: str, right: str, sided: str, neck: str, head: str) -> dict[str, str]:
@@ -56,6 +71,9 @@ def _names(left: str, right: str, sided: str, neck: str, head: str) -> dict[str,
     return both | {"neck": neck, "head": head}
 
 
+Upright = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
 @dataclass(frozen=True)
 class Layout:
     """A way to name joints: SMPL's name to the file's, of which feet and head may be missing."""
@@ -63,12 +81,23 @@ class Layout:
     joints: dict[str, str]
     leg: float | None = None
     """Metres of thigh and shin where the file's own size means nothing."""
+    upright: dict[str, Upright] = field(default_factory=dict)
+    """Where the zero pose is not upright: which axes of neck, head and ankles point up and forward in who stands."""
 
     def fits(self, names: list[str]) -> bool:
         optional = ("left_foot", "right_foot", "head")
         return all(name in names for joint, name in self.joints.items() if joint not in optional)
 
 
+# Bones of Bandai-Namco's zero pose lie along x. Axes are measured on 804 real files: neck and head as means over 8227
+# frames of the "normal" style with trunk upright and hips still (the neck's within 2 degrees of its own axes), of the
+# feet as the median of 159000 frames with ankle and toes still, in which the toes lie 39.6 degrees below the ankle.
+BANDAI_NAMCO_UPRIGHT: dict[str, Upright] = {
+    "neck": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    "head": ((0.990, -0.141, 0.0), (0.141, 0.990, 0.0)),
+    "left_ankle": ((-0.637, 0.0, 0.771), (0.771, 0.0, 0.637)),
+    "right_ankle": ((0.637, 0.0, -0.771), (-0.771, 0.0, -0.637)),
+}
 LAYOUTS = {
     "Poser (cgspeed)": Layout(
         _names("l", "r", "{}Thigh {}Shin {}Foot {}Foot_end {}Shldr {}ForeArm {}Hand", "neck", "head"), leg=POSER_LEG
@@ -79,7 +108,8 @@ LAYOUTS = {
     "Bandai-Namco": Layout(
         _names(
             *("L", "R"), "UpperLeg_{} LowerLeg_{} Foot_{} Toes_{} UpperArm_{} LowerArm_{} Hand_{}", *("Neck", "Head")
-        )
+        ),
+        upright=BANDAI_NAMCO_UPRIGHT,
     ),
 }
 
@@ -121,24 +151,32 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     if clip.problem:
         raise InputError(clip.problem)
     people = _read_people(clip)
-    layout = _layout(clip.files[0], people[0])
-    joints = [joint for joint, name in LAYOUTS[layout].joints.items() if name in people[0].names]
-    tracks = np.stack([_tracks(file, bvh, layout, joints) for file, bvh in zip(clip.files, people, strict=True)])
+    layout, joints = _layout(clip.files, people)
+    axes = [_upright_axes(bvh, LAYOUTS[layout], body) for bvh in people]
+    found = [_tracks(bvh, LAYOUTS[layout], joints, own, body) for bvh, own in zip(people, axes, strict=True)]
+    tracks, heads = (np.stack(arrays) for arrays in zip(*found, strict=True))
     scale = _scale(clip.files[0], tracks[0], joints, LAYOUTS[layout].leg)
     frames = frame_range(clip, people[0].fps, tracks.shape[1])
     positions = to_z_up(torch.from_numpy(scale * tracks[:, frames])).numpy()
     for file, person in zip(clip.files, positions, strict=True):
         _check(file, person, joints)
-    t_pose = all(_starts_with_t_pose(person, joints) for person in positions)
+    t_pose = max(_t_pose_frames(person, joints, people[0].fps) for person in positions)
     try:
-        pose, betas = fit_joints(torch.from_numpy(positions[:, int(t_pose) :]).float(), joints, body)
+        pose, betas = fit_joints(torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
     except InputError as error:
         raise InputError(f"{', '.join(clip.files)}: {error}") from error
-    provenance = {"joint_names": layout, "metres_per_unit": f"{scale:.6g}", "t_pose": "left out" if t_pose else "none"}
+    if all(axes):
+        pose = _turn_heads(pose, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
+    provenance = {
+        "joint_names": layout,
+        "metres_per_unit": f"{scale:.6g}",
+        "head_and_feet": "turned as in the file" if all(axes) else "where the file has them",
+        "t_pose_frames": str(t_pose),
+    }
     return settle(to_record(clip, people[0].fps, pose, betas, body, provenance), body)
 
 
-def _read_people(clip: Clip) -> list["Bvh"]:
+def _read_people(clip: Clip) -> list[Bvh]:
     people = [read_bvh(Path(file)) for file in clip.files]
     first, *others = people
     for file, other in zip(clip.files[1:], others, strict=True):
@@ -150,21 +188,86 @@ def _read_people(clip: Clip) -> list["Bvh"]:
     return people
 
 
-def _layout(file: str, bvh: "Bvh") -> str:
-    for layout, names in LAYOUTS.items():
-        if names.fits(bvh.names):
-            return layout
-    raise InputError(
-        f"{file}: has the joints {', '.join(bvh.names)[:500]}, expected the names of {' or '.join(LAYOUTS)}"
-    )
+def _layout(files: tuple[str, ...], people: list[Bvh]) -> tuple[str, list[str]]:
+    """The layout of person 1 and SMPL's names of the joints that it has, and the others must have."""
+    first = people[0].names
+    layout = next((name for name, names in LAYOUTS.items() if names.fits(first)), None)
+    if layout is None:
+        raise InputError(
+            f"{files[0]}: has the joints {', '.join(first)[:500]}, expected the names of {' or '.join(LAYOUTS)}"
+        )
+    names = {joint: name for joint, name in LAYOUTS[layout].joints.items() if name in first}
+    for file, other in zip(files, people, strict=True):
+        missing = [name for name in names.values() if name not in other.names]
+        if missing:
+            raise InputError(f"{file}: lacks the joints {', '.join(missing)}, expected those of the other person")
+    return layout, list(names)
 
 
-def _tracks(file: str, bvh: "Bvh", layout: str, joints: list[str]) -> Float64[np.ndarray, "frame joint 3"]:
-    names = [LAYOUTS[layout].joints[joint] for joint in joints]
-    missing = [name for name in names if name not in bvh.names]
-    if missing:
-        raise InputError(f"{file}: lacks the joints {', '.join(missing)}, expected those of the other person")
-    return joint_positions(bvh)[:, [bvh.names.index(name) for name in names]]
+def _upright_axes(bvh: Bvh, layout: Layout, body: Body) -> dict[str, Float64[np.ndarray, "3 3"]]:
+    """SMPL's axes (left, up, forward) in the frames of neck, head and ankles of someone who stands upright.
+
+    None where neither a zero pose that stands nor the layout tells them.
+    """
+    own = dict(zip(JOINT_NAMES, body.rest_joints(torch.zeros(10)).double().numpy(), strict=True))
+    zero_pose = bvh.zero_pose()
+    at = {joint: zero_pose[bvh.names.index(name)] for joint, name in layout.joints.items() if name in bvh.names}
+    if all(_angle(at[end] - at[start], own[end] - own[start]) < ALIKE for start, end in STANDING):
+        axes = {f"{side}_ankle": _splay(at, own, side) for side in ("left", "right")}
+        axes |= {"neck": np.eye(3), "head": np.eye(3)}
+    else:
+        upright = {joint: tuple(map(np.array, pair)) for joint, pair in layout.upright.items()}
+        axes = {joint: np.stack([np.cross(up, ahead), up, ahead], axis=1) for joint, (up, ahead) in upright.items()}
+    for end, start in CARRIED.items():
+        if axes and end in at and _angle(at[end] - at[start], axes[start] @ (own[end] - own[start])) > ALIKE:
+            return {}
+    return axes
+
+
+def _splay(
+    at: dict[str, Float64[np.ndarray, "3"]], own: dict[str, Float64[np.ndarray, "3"]], side: str
+) -> Float64[np.ndarray, "3 3"]:
+    """The turn, seen from the front, of a leg from where the body has it to where the zero pose does.
+
+    CMU's skeletons stand astride in their zero pose and are captured turned against that.
+    """
+    legs = (where[f"{side}_ankle"] - where[f"{side}_hip"] for where in (at, own))
+    seen, rest = (math.atan2(leg[1], leg[0]) for leg in legs)
+    return Rotation.from_euler("Z", seen - rest).as_matrix()
+
+
+def _angle(first: Float64[np.ndarray, "3"], second: Float64[np.ndarray, "3"]) -> float:
+    """Radians, 0 where a bone has no length."""
+    return math.atan2(float(np.linalg.norm(np.cross(first, second))), float(first @ second))
+
+
+def _tracks(
+    bvh: Bvh, layout: Layout, joints: list[str], axes: dict[str, Float64[np.ndarray, "3 3"]], body: Body
+) -> tuple[Float64[np.ndarray, "frame joint 3"], Float64[np.ndarray, "frame 3 3"]]:
+    """Positions of SMPL's `joints` in the file's unit, those in `CARRIED` as `axes` say, and the head's rotation."""
+    positions, rotations = joint_transforms(bvh)
+    number = {joint: bvh.names.index(layout.joints[joint]) for joint in joints}
+    own = body.rest_joints(torch.zeros(10)).double().numpy()
+    for end, start in CARRIED.items():
+        if axes and end in number:
+            bone = axes[start] @ (own[JOINT[end]] - own[JOINT[start]])
+            seen = positions[:, number[end]] - positions[:, number[start]]
+            length = np.linalg.norm(seen, axis=-1, keepdims=True) / np.linalg.norm(bone)
+            turned = rotations[:, bvh.joints[number[end]].parent] @ bone
+            positions[:, number[end]] = positions[:, number[start]] + length * turned
+    head = "head" if "head" in number else "neck"
+    turn = rotations[:, number[head]] @ axes.get(head, np.eye(3))
+    return positions[:, list(number.values())], turn
+
+
+def _turn_heads(pose: Pose, heads: Float[Tensor, "person frame 3 3"]) -> Pose:
+    """The pose with these rotations (y up) of the heads, on which nothing hangs."""
+    neck = pose.global_orient
+    for joint in ("spine1", "spine2", "spine3", "neck"):
+        neck = neck @ pose.body_pose[:, :, JOINT[joint] - 1]
+    body_pose = pose.body_pose.clone()
+    body_pose[:, :, JOINT["head"] - 1] = neck.mT @ to_z_up(heads.mT).mT
+    return replace(pose, body_pose=body_pose)
 
 
 def _leg(tracks: Float64[np.ndarray, "frame joint 3"], joints: list[str]) -> float:
@@ -195,138 +298,14 @@ def _check(file: str, positions: Float64[np.ndarray, "frame joint 3"], joints: l
         raise InputError(f"{file}: thigh and shin measure {leg:g} m in the unit of the other person of the pair")
 
 
-def _starts_with_t_pose(positions: Float64[np.ndarray, "frame joint 3"], joints: list[str]) -> bool:
-    """Whether the first frame holds both arms out straight and level, and is a leap away from the next one."""
+def _t_pose_frames(positions: Float64[np.ndarray, "frame joint 3"], joints: list[str], fps: float) -> int:
+    """How many frames to leave out at the start: those up to the end of the leap if it starts from a T-pose."""
     chain = [f"left_{joint}" for joint in ("wrist", "elbow", "shoulder")]
     chain += [joint.replace("left", "right") for joint in reversed(chain)]
     arms = positions[0, [joints.index(joint) for joint in chain]]
     span = arms[-1] - arms[0]
     bones = np.linalg.norm(np.diff(arms, axis=0), axis=-1).sum()
-    straight = np.linalg.norm(span) > 0.95 * bones and abs(span[2]) < 0.1 * bones
-    jump = np.linalg.norm(np.diff(positions[:2], axis=0), axis=-1).max(initial=0.0)
-    return bool(straight and jump > T_POSE_JUMP)
-
-
-@dataclass(frozen=True)
-class Joint:
-    """A joint of the hierarchy; the end of a limb is one too, `PARENT_end`, without channels."""
-
-    name: str
-    parent: int
-    offset: Float64[np.ndarray, "3"]
-    channels: tuple[str, ...]
-    """`xposition` and the like, lower case, in the order of the columns."""
-
-    @property
-    def rotation_axes(self) -> str:
-        return "".join(channel[0].upper() for channel in self.channels if channel.endswith("rotation"))
-
-
-@dataclass(frozen=True)
-class Bvh:
-    """A file as it is, in its own unit and axes; names have no prefix such as `mixamorig:`."""
-
-    joints: tuple[Joint, ...]
-    frames: Float64[np.ndarray, "frame channel"]
-    fps: float
-
-    @property
-    def names(self) -> list[str]:
-        return [joint.name for joint in self.joints]
-
-
-def joint_positions(bvh: Bvh) -> Float64[np.ndarray, "frame joint 3"]:
-    """World positions of all joints in the file's unit, y up."""
-    positions: list[np.ndarray] = []
-    rotations: list[np.ndarray] = []
-    column = 0
-    for joint in bvh.joints:
-        values = bvh.frames[:, column : column + len(joint.channels)]
-        column += len(joint.channels)
-        local, turning = np.tile(joint.offset, (len(values), 1)), []
-        for index, channel in enumerate(joint.channels):
-            if channel.endswith("position"):
-                local[:, "xyz".index(channel[0])] = values[:, index]
-            else:
-                turning.append(index)
-        if joint.parent >= 0:
-            local = positions[joint.parent] + np.einsum("fij,fj->fi", rotations[joint.parent], local)
-        turn = rotations[joint.parent] if joint.parent >= 0 else np.eye(3)
-        if turning:
-            turn = turn @ Rotation.from_euler(joint.rotation_axes, values[:, turning], degrees=True).as_matrix()
-        positions.append(local)
-        rotations.append(np.broadcast_to(turn, (len(values), 3, 3)))
-    return np.stack(positions, axis=1)
-
-
-MOTION = re.compile(r"^\s*MOTION\s+Frames:\s*(\S+)\s+Frame\s+Time:\s*(\S+)", re.MULTILINE)
-CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation")}
-
-
-def read_bvh(path: Path) -> Bvh:
-    """Parse a file; InputError where it is damaged or something else."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    motion = MOTION.search(text)
-    if motion is None:
-        raise InputError(f"{path}: has no MOTION section, expected a BVH with Frames and Frame Time")
-    joints = _hierarchy(path, text[: motion.start()])
-    try:
-        count, seconds = int(motion[1]), float(motion[2])
-        numbers = np.array(text[motion.end() :].split(), dtype=np.float64)
-    except ValueError as error:
-        raise InputError(f"{path}: MOTION holds something else than numbers ({str(error)[:80]})") from error
-    columns = sum(len(joint.channels) for joint in joints)
-    if min(count, columns) < 1 or numbers.size != count * columns:
-        raise InputError(f"{path}: holds {numbers.size} numbers, expected {count} frames of {columns} channels")
-    if not np.isfinite(numbers).all():
-        raise InputError(f"{path}: MOTION holds NaN or infinity, expected finite numbers")
-    return Bvh(joints, numbers.reshape(count, columns), check_fps(str(path), _rate(seconds)))
-
-
-def _rate(seconds: float) -> float:
-    """Frames per second; files write 1/30 s as 0.033333 and 1/120 s as 0.00833."""
-    rate = 1 / seconds if seconds > 0 else float("nan")
-    whole = round(rate) if rate < 1e6 else 0
-    return float(whole) if abs(rate - whole) < 5e-4 * rate else rate
-
-
-def _hierarchy(path: Path, text: str) -> tuple[Joint, ...]:
-    """The joints, parents first, as their channels are ordered in the motion."""
-    tokens = iter(text.replace("{", " { ").replace("}", " } ").split())
-    joints: list[dict[str, Any]] = []
-    ancestors: list[int] = []
-    try:
-        for token in tokens:
-            if token in ("ROOT", "JOINT", "End"):
-                words = list(iter(lambda: next(tokens), "{"))
-                parent = ancestors[-1] if ancestors else -1
-                name = f"{joints[parent]['name']}_end" if token == "End" else " ".join(words).rsplit(":", 1)[-1]
-                ancestors.append(len(joints))
-                joints.append({"name": name, "parent": parent, "channels": ()})
-            elif token == "OFFSET":
-                joints[ancestors[-1]]["offset"] = np.array([float(next(tokens)) for _ in range(3)])
-            elif token == "CHANNELS":
-                joints[ancestors[-1]]["channels"] = tuple(word.lower() for word in islice(tokens, int(next(tokens))))
-            elif token == "}":
-                ancestors.pop()
-            elif token != "HIERARCHY":
-                raise ValueError(f"unknown word {token[:40]!r}")
-        if ancestors:
-            raise ValueError("a brace is not closed")
-        hierarchy = tuple(Joint(**joint) for joint in joints)
-    except (StopIteration, IndexError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: HIERARCHY is damaged ({error!r}), expected nested joints") from error
-    for joint in hierarchy:
-        _check_joint(path, joint)
-    return hierarchy
-
-
-def _check_joint(path: Path, joint: Joint) -> None:
-    if not np.isfinite(joint.offset).all():
-        raise InputError(f"{path}: OFFSET of {joint.name} holds NaN or infinity, expected three lengths")
-    axes = joint.rotation_axes
-    if not CHANNELS.issuperset(joint.channels) or len(axes) > 3 or any(a == b for a, b in pairwise(axes)):
-        raise InputError(f"{path}: CHANNELS of {joint.name} are {joint.channels}, expected positions and Euler angles")
+    if np.linalg.norm(span) < T_POSE_STRAIGHT * bones or abs(span[2]) > T_POSE_LEVEL * bones:
+        return 0
+    speeds = fps * np.linalg.norm(np.diff(positions, axis=0), axis=-1).max(axis=1)
+    return int(np.argmin(np.append(speeds > T_POSE_SPEED, False)))

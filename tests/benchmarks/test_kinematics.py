@@ -1,7 +1,7 @@
 """How fast joints become rotations on this machine: `make bench` writes results/kinematics.md.
 
 `pose_from_joints` alone, and `fit_joints` with shape fitting and forward kinematics around it, on
-random smooth motion: a short clip, many of them at once, and a long one. Every figure is the median of `REPEATS` runs with the
+random smooth motion: a short clip, many at once, and a long one. Every figure is the median of `REPEATS` runs with the
 spread beside it.
 """
 

@@ -10,6 +10,7 @@ import torch
 
 from motion.body import Body, load_body
 from motion.datasets import bvh
+from motion.datasets.bvh_file import joint_transforms, read_bvh
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from motion.skeleton import JOINT
@@ -67,7 +68,7 @@ def small_file(folder: Path, root: str, leg: str, numbers: str) -> Path:
 
 
 def test_parses_names_parents_channels_and_rate(tmp_path: Path) -> None:
-    found = bvh.read_bvh(small_file(tmp_path, "3 Xrotation Yrotation Zrotation", "1 YPOSITION", "0 0 0 7"))
+    found = read_bvh(small_file(tmp_path, "3 Xrotation Yrotation Zrotation", "1 YPOSITION", "0 0 0 7"))
     assert [(joint.name, joint.parent) for joint in found.joints] == [
         ("Hips", -1),
         ("Left Leg", 0),
@@ -97,8 +98,8 @@ def test_parses_names_parents_channels_and_rate(tmp_path: Path) -> None:
 def test_forward_kinematics_follow_the_channels(
     tmp_path: Path, root: str, leg: str, numbers: str, ends: list[list[int]]
 ) -> None:
-    found = bvh.read_bvh(small_file(tmp_path, root, leg, numbers))
-    np.testing.assert_allclose(bvh.joint_positions(found)[0], ends, atol=1e-9)
+    found = read_bvh(small_file(tmp_path, root, leg, numbers))
+    np.testing.assert_allclose(joint_transforms(found)[0][0], ends, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -108,16 +109,16 @@ def test_forward_kinematics_follow_the_channels(
 def test_rates_that_were_rounded_are_whole_again(tmp_path: Path, written: str, fps: float) -> None:
     path = small_file(tmp_path, "1 Xrotation", "0", "0")
     path.write_text(path.read_text().replace("Frame Time: .04", f"Frame Time:\t{written}"))
-    assert bvh.read_bvh(path).fps == pytest.approx(fps, abs=1e-3 if fps % 1 else 0)
+    assert read_bvh(path).fps == pytest.approx(fps, abs=1e-3 if fps % 1 else 0)
 
 
 def test_reads_carriage_returns_tabs_and_braces_on_the_same_line(tmp_path: Path) -> None:
     path = tmp_path / "clip.bvh"
     source.write_pose(path, walk(0.5, 30.0, 0), 30.0)
-    plain = bvh.joint_positions(bvh.read_bvh(path))
+    plain = joint_transforms(read_bvh(path))[0]
     text = path.read_text().replace("\n{", " {").replace(" ", "\t").replace("\n", "\r\n")
     path.write_bytes(text.replace("Frame\tTime", "Frame Time").encode())
-    np.testing.assert_array_equal(bvh.joint_positions(bvh.read_bvh(path)), plain)
+    np.testing.assert_array_equal(joint_transforms(read_bvh(path))[0], plain)
 
 
 def test_lists_files_pairs_and_described_spans(tmp_path: Path) -> None:
@@ -174,11 +175,12 @@ def test_a_pair_is_one_record_on_one_scale(dataset: Path, body: Body) -> None:
     assert np.linalg.norm(gap / 1.31 * metres - own_gap, axis=-1).mean() < 0.05
 
 
-def test_the_poser_figure_gets_a_leg_of_an_adult(dataset: Path) -> None:
+def test_the_poser_figure_gets_a_leg_of_an_adult(dataset: Path, body: Body) -> None:
     files = [dataset / "cmu" / f"{subject}_01.bvh" for subject in ("60", "61")]
-    joints = list(bvh.LAYOUTS[source.POSER].joints)
-    tracks = [bvh._tracks(str(file), bvh.read_bvh(file), source.POSER, joints) for file in files]
-    scale = bvh._scale(str(files[0]), tracks[0], joints, bvh.LAYOUTS[source.POSER].leg)
+    layout = bvh.LAYOUTS[source.POSER]
+    joints = list(layout.joints)
+    tracks = [bvh._tracks(read_bvh(file), layout, joints, {}, body)[0] for file in files]
+    scale = bvh._scale(str(files[0]), tracks[0], joints, layout.leg)
     assert bvh._leg(scale * tracks[1], joints) == pytest.approx(0.84)
 
 
@@ -195,7 +197,7 @@ def test_the_t_pose_before_a_capture_is_left_out(tmp_path: Path, body: Body) -> 
     with_t_pose(tmp_path / "clip.bvh", 120.0, source.MOTION_BUILDER)
     source.write_pose(tmp_path / "plain.bvh", walk(0.5, 120.0, 0), 120.0, source.MOTION_BUILDER)
     record, plain = (bvh.read_clip(clips(tmp_path)[name], body) for name in ("clip", "plain"))
-    assert (record.provenance["t_pose"], plain.provenance["t_pose"]) == ("left out", "none")
+    assert (record.provenance["t_pose_frames"], plain.provenance["t_pose_frames"]) == ("1", "0")
     np.testing.assert_allclose(record.joints, plain.joints, atol=1e-5)
 
 
@@ -207,7 +209,7 @@ def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body
     root = np.linspace(0, 5, 8)[:, None] * np.array([0, 0, 1])
     source.write_bvh(tmp_path / "clip.bvh", names, [-1, *[0] * (len(names) - 1)], offsets, still, root, 30.0)
     record = bvh.read_clip(clips(tmp_path)["clip"], body)
-    assert (record.provenance["t_pose"], record.num_frames) == ("none", 8)
+    assert (record.provenance["t_pose_frames"], record.num_frames) == ("0", 8)
 
 
 def test_refuses_each_spoilt_clip_in_one_sentence(tmp_path: Path, body: Body) -> None:
@@ -237,8 +239,8 @@ def test_real_bandai_namco_files_have_the_published_positions(shared_data: Path)
     files = sorted((shared_data / "bandai_namco" / "bvh_sample").glob("*.bvh"))
     assert len(files) == 2
     for file in files:
-        found = bvh.read_bvh(file)
-        positions = bvh.joint_positions(found)[:, [found.names.index(name) for name in data["joint_names"]]]
+        found = read_bvh(file)
+        positions = joint_transforms(found)[0][:, [found.names.index(name) for name in data["joint_names"]]]
         assert found.fps == 30.0
         np.testing.assert_allclose(0.01 * positions, data[f"{file.stem}|pos"], atol=1e-5)
 
@@ -255,8 +257,10 @@ def test_real_salsa_pairs_are_read_together(shared_data: Path, body: Body, tmp_p
         data[f"{name}|pos_m"][:, [names.index("lThigh"), names.index("rThigh")]].mean(axis=1)
         for name in ("60_10", "61_10")
     ]
-    wanted = np.linalg.norm(hips[0] - hips[1], axis=-1)
-    ours = record.joints[:, ::2, 1:3].mean(axis=2)[:, : len(wanted)]
+    wanted = np.linalg.norm(hips[0] - hips[1], axis=-1)[2:]
+    # the first 3 frames are the rest of a T-pose
+    assert (record.provenance["t_pose_frames"], record.provenance["head_and_feet"]) == ("3", "turned as in the file")
+    ours = record.joints[:, 1::2, 1:3].mean(axis=2)[:, : len(wanted)]
     assert np.abs(np.linalg.norm(ours[0] - ours[1], axis=-1) - wanted).mean() < 0.05
 
 
@@ -266,8 +270,8 @@ def test_many_bandai_namco_files_are_read_fast(shared_data: Path, tmp_path: Path
     wanted, frames, seconds = np.load(data), 0, 0.0
     for clip in bvh.list_clips(tmp_path):
         start = time.perf_counter()
-        found = bvh.read_bvh(Path(clip.files[0]))
-        positions = bvh.joint_positions(found)
+        found = read_bvh(Path(clip.files[0]))
+        positions = joint_transforms(found)[0]
         seconds += time.perf_counter() - start
         frames += len(positions)
         of_names = positions[:, [found.names.index(name) for name in wanted["joint_names"]]]

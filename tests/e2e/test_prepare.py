@@ -1,17 +1,23 @@
-"""`kill -9` of a preparing job and of its workers, at random moments: the same rows as an undisturbed run."""
+"""A preparing job in a process of its own: killed and started again, and writing to an object store.
+
+`kill -9` of the job and of its workers comes at random moments; the rows are those of an undisturbed run.
+"""
 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 
 from motion.datasets import deepmimic
 from motion.sequence import parquet_files, read_motions
@@ -112,6 +118,29 @@ def test_killed_workers_change_nothing(windows: Path, undisturbed: Path, tmp_pat
     assert killed
     assert rows(tmp_path) == rows(undisturbed)
     assert_same_normalizer(tmp_path, undisturbed)
+
+
+def test_the_output_may_be_a_bucket(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real S3 server; started again, the job knows what it has done."""
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+    for name, value in (variables | {"DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    httpx.put(f"http://{host}:{port}/data").raise_for_status()
+    for seen in (1, 3):
+        source = tmp_path / str(seen)
+        source.mkdir()
+        for path in sorted(clip_folder.iterdir())[:seen]:
+            shutil.copy(path, source)
+        arguments = ["--output", "s3://data/mimic", "--sources", f"deepmimic:{source}"]
+        done = subprocess.run([sys.executable, "-m", "ray_jobs.prepare", *arguments], cwd=REPO, capture_output=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert b"3 motions (1 of them there before) of 3 clips" in done.stderr
+    assert len(read_motions("s3://data/mimic/motions")) == 3
+    assert read_normalizer("s3://data/mimic").mean.shape == (282,)
+    server.stop()
 
 
 def log(output: Path) -> str:

@@ -1,0 +1,150 @@
+"""The BVH format: a hierarchy of joints, a table of numbers, and where these put the joints.
+
+A BVH gives each joint an offset from its parent and channels, of which rotations (degrees) multiply in the order
+they are written and positions stand in for the offset; y is up. The unit is anybody's.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.spatial.transform import Rotation
+
+from motion.datasets.clip import check_fps
+from motion.errors import InputError
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint of the hierarchy; the end of a limb is one too, `PARENT_end`, without channels."""
+
+    name: str
+    parent: int
+    offset: Float64[np.ndarray, "3"]
+    channels: tuple[str, ...]
+    """`xposition` and the like, lower case, in the order of the columns."""
+
+    @property
+    def rotation_axes(self) -> str:
+        return "".join(channel[0].upper() for channel in self.channels if channel.endswith("rotation"))
+
+
+@dataclass(frozen=True)
+class Bvh:
+    """A file as it is, in its own unit and axes; names have no prefix such as `mixamorig:`."""
+
+    joints: tuple[Joint, ...]
+    frames: Float64[np.ndarray, "frame channel"]
+    fps: float
+
+    @property
+    def names(self) -> list[str]:
+        return [joint.name for joint in self.joints]
+
+    def zero_pose(self) -> Float64[np.ndarray, "joint 3"]:
+        """Positions where all channels are left out, from the root's."""
+        positions: list[np.ndarray] = []
+        for joint in self.joints:
+            positions.append(joint.offset + positions[joint.parent] if joint.parent >= 0 else np.zeros(3))
+        return np.stack(positions)
+
+
+def joint_transforms(bvh: Bvh) -> tuple[Float64[np.ndarray, "frame joint 3"], Float64[np.ndarray, "frame joint 3 3"]]:
+    """World positions (in the file's unit, y up) and rotations of all joints."""
+    positions: list[np.ndarray] = []
+    rotations: list[np.ndarray] = []
+    column = 0
+    for joint in bvh.joints:
+        values = bvh.frames[:, column : column + len(joint.channels)]
+        column += len(joint.channels)
+        local, turning = np.tile(joint.offset, (len(values), 1)), []
+        for index, channel in enumerate(joint.channels):
+            if channel.endswith("position"):
+                local[:, "xyz".index(channel[0])] = values[:, index]
+            else:
+                turning.append(index)
+        if joint.parent >= 0:
+            local = positions[joint.parent] + np.einsum("fij,fj->fi", rotations[joint.parent], local)
+        turn = rotations[joint.parent] if joint.parent >= 0 else np.eye(3)
+        if turning:
+            turn = turn @ Rotation.from_euler(joint.rotation_axes, values[:, turning], degrees=True).as_matrix()
+        positions.append(local)
+        rotations.append(np.broadcast_to(turn, (len(values), 3, 3)))
+    return np.stack(positions, axis=1), np.stack(rotations, axis=1)
+
+
+MOTION = re.compile(r"^\s*MOTION\s+Frames:\s*(\S+)\s+Frame\s+Time:\s*(\S+)", re.MULTILINE)
+CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation")}
+
+
+def read_bvh(path: Path) -> Bvh:
+    """Parse a file; InputError where it is damaged or something else."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    motion = MOTION.search(text)
+    if motion is None:
+        raise InputError(f"{path}: has no MOTION section, expected a BVH with Frames and Frame Time")
+    joints = _hierarchy(path, text[: motion.start()])
+    try:
+        count, seconds = int(motion[1]), float(motion[2])
+        numbers = np.array(text[motion.end() :].split(), dtype=np.float64)
+    except ValueError as error:
+        raise InputError(f"{path}: MOTION holds something else than numbers ({str(error)[:80]})") from error
+    columns = sum(len(joint.channels) for joint in joints)
+    if min(count, columns) < 1 or numbers.size != count * columns:
+        raise InputError(f"{path}: holds {numbers.size} numbers, expected {count} frames of {columns} channels")
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{path}: MOTION holds NaN or infinity, expected finite numbers")
+    return Bvh(joints, numbers.reshape(count, columns), check_fps(str(path), _rate(seconds)))
+
+
+def _rate(seconds: float) -> float:
+    """Frames per second; files write 1/30 s as 0.033333 and 1/120 s as 0.00833."""
+    rate = 1 / seconds if seconds > 0 else float("nan")
+    whole = round(rate) if rate < 1e6 else 0
+    return float(whole) if abs(rate - whole) < 5e-4 * rate else rate
+
+
+def _hierarchy(path: Path, text: str) -> tuple[Joint, ...]:
+    """The joints, parents first, as their channels are ordered in the motion."""
+    tokens = iter(text.replace("{", " { ").replace("}", " } ").split())
+    joints: list[dict[str, Any]] = []
+    ancestors: list[int] = []
+    try:
+        for token in tokens:
+            if token in ("ROOT", "JOINT", "End"):
+                words = list(iter(lambda: next(tokens), "{"))
+                parent = ancestors[-1] if ancestors else -1
+                name = f"{joints[parent]['name']}_end" if token == "End" else " ".join(words).rsplit(":", 1)[-1]
+                ancestors.append(len(joints))
+                joints.append({"name": name, "parent": parent, "channels": ()})
+            elif token == "OFFSET":
+                joints[ancestors[-1]]["offset"] = np.array([float(next(tokens)) for _ in range(3)])
+            elif token == "CHANNELS":
+                joints[ancestors[-1]]["channels"] = tuple(word.lower() for word in islice(tokens, int(next(tokens))))
+            elif token == "}":
+                ancestors.pop()
+            elif token != "HIERARCHY":
+                raise ValueError(f"unknown word {token[:40]!r}")
+        if ancestors:
+            raise ValueError("a brace is not closed")
+        hierarchy = tuple(Joint(**joint) for joint in joints)
+    except (StopIteration, IndexError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: HIERARCHY is damaged ({error!r}), expected nested joints") from error
+    for joint in hierarchy:
+        _check_joint(path, joint)
+    return hierarchy
+
+
+def _check_joint(path: Path, joint: Joint) -> None:
+    if not np.isfinite(joint.offset).all():
+        raise InputError(f"{path}: OFFSET of {joint.name} holds NaN or infinity, expected three lengths")
+    axes = joint.rotation_axes
+    if not CHANNELS.issuperset(joint.channels) or len(axes) > 3 or any(a == b for a, b in pairwise(axes)):
+        raise InputError(f"{path}: CHANNELS of {joint.name} are {joint.channels}, expected positions and Euler angles")
