@@ -12,8 +12,7 @@ Positions are taken over, of the joints that mean the same in SMPL; `joints.fit_
 where a skeleton has its head joint above the neck and its toes before the ankle is its own affair. So these lie where
 neck and ankles, turned as in the file since the person stood upright, have the body's, and the head turns likewise:
 soles are flat on the floor and eyes look where they did. The T-pose that cgspeed put before each capture is left out,
-and what resampling smeared of it.
-Output: metres, Z up, the file's own frame rate.
+and what resampling smeared of it. Output: metres, Z up, the file's own frame rate.
 """
 
 import csv
@@ -30,7 +29,7 @@ from torch import Tensor
 from motion.body import Body
 from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh
 from motion.datasets.clip import Clip, frame_range, to_record, with_sidecar
-from motion.datasets.joints import fit_joints
+from motion.datasets.joints import fit_files
 from motion.datasets.unify import settle, to_z_up
 from motion.errors import InputError
 from motion.features import Pose
@@ -161,10 +160,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     for file, person in zip(clip.files, positions, strict=True):
         _check(file, person, joints)
     t_pose = max(_t_pose_frames(person, joints, people[0].fps) for person in positions)
-    try:
-        pose, betas = fit_joints(torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
-    except InputError as error:
-        raise InputError(f"{', '.join(clip.files)}: {error}") from error
+    pose, betas = fit_files(clip.files, torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
     if all(axes):
         pose = _turn_heads(pose, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
     provenance = {
@@ -207,7 +203,7 @@ def _layout(files: tuple[str, ...], people: list[Bvh]) -> tuple[str, list[str]]:
 def _upright_axes(bvh: Bvh, layout: Layout, body: Body) -> dict[str, Float64[np.ndarray, "3 3"]]:
     """SMPL's axes (left, up, forward) in the frames of neck, head and ankles of someone who stands upright.
 
-    None where neither a zero pose that stands nor the layout tells them.
+    Empty where neither a zero pose that stands nor the layout tells them.
     """
     own = dict(zip(JOINT_NAMES, body.rest_joints(torch.zeros(10)).double().numpy(), strict=True))
     zero_pose = bvh.zero_pose()

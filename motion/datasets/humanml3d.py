@@ -45,7 +45,7 @@ from motion.datasets.clip import (
     to_record,
     with_captions,
 )
-from motion.datasets.joints import fit_file
+from motion.datasets.joints import fit_files
 from motion.datasets.unify import settle, to_z_up
 from motion.errors import InputError
 from motion.representations import joints_from_263
@@ -252,7 +252,7 @@ def _from_joints(clip: Clip, path: Path, body: Body) -> MotionSequence:
     if faces_backwards(joints):
         names = tuple(JOINT_NAMES[MIRRORED[joint]] for joint in range(joints.shape[1]))
         provenance["left_right"] = "exchanged in the file"
-    pose, betas = fit_file(path, joints[None, frames], names, body)
+    pose, betas = fit_files(clip.files, joints[None, frames], names, body)
     fps = HUMANACT12_FPS if path.parent.name == HUMANACT12 else FPS
     return to_record(clip, fps, pose, betas, body, provenance)
 

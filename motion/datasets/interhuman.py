@@ -26,7 +26,7 @@ from torch import Tensor
 from motion.body import NUM_BETAS, Body
 from motion.datasets.amass import AmassPoses, to_pose
 from motion.datasets.clip import LARGEST, Clip, check_fps, read_array, read_splits, to_record
-from motion.datasets.joints import fit_file
+from motion.datasets.joints import fit_files
 from motion.datasets.unify import settle
 from motion.errors import InputError
 from motion.features import Pose
@@ -168,4 +168,4 @@ def _from_joints(paths: list[Path], body: Body) -> tuple[float, Pose, Float[Tens
         found = f"{len(arrays[0])} frames, but {paths[1]} has {len(arrays[1])}"
         raise InputError(f"{paths[0]}: has {found}, expected as many of both people")
     positions = torch.stack([split_492(torch.from_numpy(array))[0] for array in arrays])
-    return PROCESSED_FPS, *fit_file(paths[0], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)
+    return PROCESSED_FPS, *fit_files([str(path) for path in paths], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)

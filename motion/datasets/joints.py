@@ -6,7 +6,6 @@ joints gets them as the rest body has them in the frames of its hips, trunk and 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,14 +51,14 @@ def fit_joints(
     return Pose(transl, global_orient, body_pose, body.joints(transl, global_orient, body_pose, betas)), betas
 
 
-def fit_file(
-    path: Path, positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
+def fit_files(
+    files: Sequence[str], positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
 ) -> tuple[Pose, Float[Tensor, "person 10"]]:
-    """`fit_joints`, whose complaints then name the file."""
+    """`fit_joints`, whose complaints then name the file(s) of the persons."""
     try:
         return fit_joints(positions, names, body)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{', '.join(files)}: {error}") from error
 
 
 def _check(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str]) -> None:

@@ -3,9 +3,13 @@
 import numpy as np
 import roma
 import torch
+from torch import Tensor
 
 from motion.body import Body
+from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
+
+UPRIGHT = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # SMPL's axes, facing +x
 
 
 def random_clip(body: Body, persons: int = 2, frames: int = 7, seed: int = 0, name: str = "clip") -> MotionSequence:
@@ -37,3 +41,38 @@ def random_clip(body: Body, persons: int = 2, frames: int = 7, seed: int = 0, na
 
 def _rotations(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return roma.rotvec_to_rotmat(torch.randn(*shape, 3, generator=generator))
+
+
+def smooth_pose(persons: int, frames: int, size: float, generator: torch.Generator) -> Tensor:
+    """24 rotations a frame (person frame 24 3 3) that swing slowly, by about `size` radians a joint."""
+    time = torch.linspace(0, 2, frames)[:, None, None]
+    middle, swing, phase = torch.randn(3, persons, 1, 24, 3, generator=generator)
+    return matrix_from_axis_angle(size * (middle + swing * torch.sin(time + phase)))
+
+
+def motion(body: Body, frames: int = 41, seed: int = 0, lean: tuple[float, float, float] = (0, 0, 0)) -> MotionSequence:
+    """Two people whose every rotation and position is a slow sine; person 0 starts turned by `lean`."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(frames) / 20
+    swing = torch.sin(2 * time[None, :, None, None] + 6 * torch.rand(2, 1, 24, 1, generator=generator))
+    pose = roma.rotvec_to_rotmat(0.4 * swing * torch.randn(2, 1, 24, 3, generator=generator))
+    turn = roma.rotvec_to_rotmat(torch.tensor(lean, dtype=torch.float32))
+    orient = turn @ UPRIGHT @ pose[:, :, 0]
+    transl = torch.randn(2, 1, 3, generator=generator) + torch.stack([time, torch.sin(time), 0 * time], dim=-1)
+    betas = 0.5 * torch.randn(2, 10, generator=generator)
+    joints = body.joints(transl, orient, pose[:, :, 1:], betas)
+    return MotionSequence(
+        id="made/up",
+        source="simulated",
+        split="train",
+        fps=20.0,
+        transl=transl.numpy(),
+        global_orient=orient.numpy(),
+        body_pose=pose[:, :, 1:].numpy(),
+        betas=betas.numpy(),
+        joints=joints.numpy(),
+        body=body.name,
+        valid=np.ones((2, frames), dtype=np.bool_),
+        person_class=np.ones(2, dtype=np.int8),
+        action=np.tile(np.arange(frames) // 10 % 13, (2, 1)).astype(np.int8),
+    )

@@ -15,7 +15,7 @@ from motion.datasets.unify import heading
 from motion.errors import InputError
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, LEFT, RIGHT
-from tests.motion.test_unify import motion
+from tests.motion.clips import motion
 
 ANGLES = st.floats(-7, 7)
 

@@ -1,7 +1,10 @@
 """BVH: all layouts and units, pairs, T-poses, captions, real samples, and damage of all kinds."""
 
+import math
 import time
 from contextlib import suppress
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,10 @@ from motion.datasets import bvh
 from motion.datasets.bvh_file import joint_transforms, read_bvh
 from motion.datasets.clip import Clip
 from motion.errors import InputError
-from motion.skeleton import JOINT
+from motion.features import Pose
+from motion.kinematics import forward_kinematics
+from motion.rotations import matrix_from_axis_angle
+from motion.skeleton import FEET, JOINT
 from tests.motion.sources import bvh as source
 from tests.motion.sources.humanml3d import check_refusals, walk
 
@@ -184,21 +190,32 @@ def test_the_poser_figure_gets_a_leg_of_an_adult(dataset: Path, body: Body) -> N
     assert bvh._leg(scale * tracks[1], joints) == pytest.approx(0.84)
 
 
-def with_t_pose(path: Path, fps: float, layout: str) -> None:
-    """Put a T-pose at the origin before the walk, as cgspeed did."""
-    pose = walk(0.5, fps, 0)
-    source.write_pose(path, pose, fps, layout)
-    frames, rate = pose.transl.shape[1], f"Frame Time: {1 / fps:.7f}\n"
-    head, rows = path.read_text().replace(f"Frames: {frames}", f"Frames: {frames + 1}").split(rate)
-    path.write_text(head + rate + "0.0 " * len(rows.splitlines()[0].split()) + "\n" + rows)
+def with_t_pose(path: Path, layout: str, count: int) -> None:
+    """Put a T-pose at the origin before the walk, as cgspeed did, smeared over so many frames."""
+    source.write_pose(path, walk(0.5, 120.0, 0), 120.0, layout)
+    rate = f"Frame Time: {1 / 120:.7f}\n"
+    head, rows = path.read_text().replace("Frames: 60", f"Frames: {60 + count}").split(rate)
+    first = np.array(rows.splitlines()[0].split(), dtype=float)
+    smeared = [" ".join(f"{number:.6f}" for number in step / count * first) for step in range(count)]
+    path.write_text(head + rate + "\n".join([*smeared, rows]))
 
 
-def test_the_t_pose_before_a_capture_is_left_out(tmp_path: Path, body: Body) -> None:
-    with_t_pose(tmp_path / "clip.bvh", 120.0, source.MOTION_BUILDER)
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_t_pose_before_a_capture_is_left_out(tmp_path: Path, body: Body, count: int) -> None:
+    with_t_pose(tmp_path / "clip.bvh", source.MOTION_BUILDER, count)
     source.write_pose(tmp_path / "plain.bvh", walk(0.5, 120.0, 0), 120.0, source.MOTION_BUILDER)
     record, plain = (bvh.read_clip(clips(tmp_path)[name], body) for name in ("clip", "plain"))
-    assert (record.provenance["t_pose_frames"], plain.provenance["t_pose_frames"]) == ("1", "0")
+    assert (record.provenance["t_pose_frames"], plain.provenance["t_pose_frames"]) == (str(count), "0")
     np.testing.assert_allclose(record.joints, plain.joints, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_t_pose_of_either_person_is_left_out_for_both(tmp_path: Path, body: Body, first: int) -> None:
+    with_t_pose(tmp_path / f"{first}.bvh", source.POSER, 3)
+    source.write_pose(tmp_path / f"{1 - first}.bvh", walk(63 / 120, 120.0, 1), 120.0, source.POSER)
+    (tmp_path / "pairs.csv").write_text("person1,person2\n0.bvh,1.bvh\n")
+    record = bvh.read_clip(clips(tmp_path)["0+1"], body)
+    assert (record.provenance["t_pose_frames"], record.num_frames) == ("3", 60)
 
 
 def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body) -> None:
@@ -210,6 +227,82 @@ def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body
     source.write_bvh(tmp_path / "clip.bvh", names, [-1, *[0] * (len(names) - 1)], offsets, still, root, 30.0)
     record = bvh.read_clip(clips(tmp_path)["clip"], body)
     assert (record.provenance["t_pose_frames"], record.num_frames) == ("0", 8)
+
+
+def nod(body: Body) -> Pose:
+    """A walk in which head and feet turn of themselves."""
+    phase = torch.arange(60) / 10
+    pose = walk(2.0, 30.0, 0)
+    turns = {"neck": (0.3, 0.0), "head": (0.2, 0.5), "left_ankle": (0.25, 0.0), "right_ankle": (-0.25, 0.0)}
+    for joint, (nods, shakes) in turns.items():
+        angles = torch.stack([nods * phase.sin(), shakes * phase.cos(), 0 * phase], dim=1)
+        pose.body_pose[0, :, JOINT[joint] - 1] = matrix_from_axis_angle(angles)
+    return replace(pose, joints=body.joints(pose.transl, pose.global_orient, pose.body_pose, torch.zeros(1, 10)))
+
+
+def global_rotations(
+    body: Body, betas: np.ndarray, transl: np.ndarray, global_orient: np.ndarray, body_pose: np.ndarray
+) -> np.ndarray:
+    arrays = [torch.as_tensor(array) for array in (transl, global_orient, body_pose)]
+    rest = body.rest_joints(torch.as_tensor(betas))[:, None].expand(-1, transl.shape[1], -1, -1)
+    return forward_kinematics(rest, *arrays)[1].numpy()
+
+
+def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Degrees between unit vectors."""
+    return np.degrees(2 * np.arcsin(np.linalg.norm(first - second, axis=-1).clip(0, 2) / 2))
+
+
+def own_axes(layout: str) -> dict[str, np.ndarray]:
+    """The frames that a layout says its joints have, and for the rest such as lay the zero pose on its side."""
+    lying = {joint: np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]) for joint in JOINT}
+    known = {joint: [np.array(axis) for axis in axes] for joint, axes in bvh.LAYOUTS[layout].upright.items()}
+    return lying | {joint: np.stack([np.cross(up, ahead), up, ahead], axis=1) for joint, (up, ahead) in known.items()}
+
+
+def astride() -> dict[str, np.ndarray]:
+    """The frames of CMU's skeletons, whose zero pose stands with legs 20 degrees apart from upright."""
+    legs = {}
+    for side, sign in (("left", 1), ("right", -1)):
+        turn = matrix_from_axis_angle(torch.tensor([0.0, 0.0, sign * math.radians(20)])).numpy()
+        legs |= {f"{side}_{joint}": turn for joint in ("hip", "knee", "ankle", "foot")}
+    return legs
+
+
+@pytest.mark.parametrize(
+    ("layout", "frames"),
+    [
+        (source.MOTION_BUILDER, {}),
+        (source.MOTION_BUILDER, astride()),
+        (source.BANDAI_NAMCO, own_axes(source.BANDAI_NAMCO)),
+    ],
+    ids=["t_pose", "astride", "lying"],
+)
+def test_head_and_feet_turn_as_in_the_file(
+    tmp_path: Path, body: Body, layout: str, frames: dict[str, np.ndarray]
+) -> None:
+    pose = nod(body)
+    # as other skeletons have them: the head straight above the neck, the toes far below the ankle
+    bones = {"head": (0.0, 0.1, 0.0), "left_foot": (0.0, -0.075, 0.09), "right_foot": (0.0, -0.075, 0.09)}
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, layout, bones=bones, frames=frames)
+    record = bvh.read_clip(clips(tmp_path)["clip"], body)
+    assert record.provenance["head_and_feet"] == "turned as in the file"
+    wanted = global_rotations(body, np.zeros((1, 10), np.float32), pose.transl, pose.global_orient, pose.body_pose)
+    ours = global_rotations(body, record.betas, record.transl, record.global_orient, record.body_pose)
+    head = JOINT["head"]
+    for axis in range(3):
+        assert angles_between(ours[..., head, :, axis], wanted[..., head, :, axis]).max() < 0.2
+    assert angles_between(ours[..., JOINT["neck"], :, 2], wanted[..., JOINT["neck"], :, 2]).max() < 4
+    for foot in ("left_ankle", "right_ankle"):
+        assert angles_between(ours[..., JOINT[foot], :, 2], wanted[..., JOINT[foot], :, 2]).max() < 4
+
+
+def test_head_and_feet_stay_where_the_file_has_them_if_nothing_tells_how_they_turn(tmp_path: Path, body: Body) -> None:
+    pose = nod(body)
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, source.MOTION_BUILDER, frames=own_axes(source.MOTION_BUILDER))
+    record = bvh.read_clip(clips(tmp_path)["clip"], body)
+    assert record.provenance["head_and_feet"] == "where the file has them"
+    assert np.linalg.norm(level(record.joints) - level(pose.joints.numpy()), axis=-1).max() < 0.02
 
 
 def test_refuses_each_spoilt_clip_in_one_sentence(tmp_path: Path, body: Body) -> None:
@@ -262,6 +355,34 @@ def test_real_salsa_pairs_are_read_together(shared_data: Path, body: Body, tmp_p
     assert (record.provenance["t_pose_frames"], record.provenance["head_and_feet"]) == ("3", "turned as in the file")
     ours = record.joints[:, 1::2, 1:3].mean(axis=2)[:, : len(wanted)]
     assert np.abs(np.linalg.norm(ours[0] - ours[1], axis=-1) - wanted).mean() < 0.05
+
+
+def test_who_stands_in_bandai_namco_files_has_flat_soles_and_looks_ahead(
+    shared_data: Path, body: Body, tmp_path: Path
+) -> None:
+    data = shared_data / "bandai_namco" / "bandai_namco_30fps.npz"
+    assert source.write_bandai_namco(data, tmp_path, 12, "hand_normal") == 12
+    gaze, soles = [], []
+    for clip in bvh.list_clips(tmp_path):
+        record = bvh.read_clip(clip, body)
+        still = np.abs(np.gradient(record.joints[0, :, FEET], axis=1)).max(axis=(0, 2)) < 0.003
+        arrays = [array[:, still][:, ::8] for array in (record.transl, record.global_orient, record.body_pose)]
+        gaze.append(global_rotations(body, record.betas, *arrays)[0, :, JOINT["head"], 2, 2])
+        skin = body.vertices(*(torch.from_numpy(array) for array in (*arrays, record.betas)))[0].numpy()
+        soles.append([skin[:, part, 2].min(axis=1) for part in sole_parts(body)])
+    assert sum(len(part) for part in gaze) > 80
+    assert abs(np.degrees(np.arcsin(np.concatenate(gaze))).mean()) < 6
+    assert np.abs(np.concatenate(soles, axis=1)).max() < 0.015
+
+
+def sole_parts(body: Body) -> list[np.ndarray]:
+    """Vertices under the heel and the ball of each foot."""
+    rest, skin = body.rest_joints(torch.zeros(10)).numpy(), body.v_template.numpy()
+    parts = []
+    for side, joint in product(("left", "right"), ("ankle", "foot")):
+        at = rest[JOINT[f"{side}_{joint}"]]
+        parts.append(np.flatnonzero((np.abs(skin[:, [0, 2]] - at[[0, 2]]).max(axis=1) < 0.05) & (skin[:, 1] < at[1])))
+    return parts
 
 
 def test_many_bandai_namco_files_are_read_fast(shared_data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from motion.datasets import deepmimic
 from motion.kinematics import forward_kinematics, pose_from_joints, root_orientation
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, slerp
 from motion.skeleton import JOINT, JOINT_NAMES
+from tests.motion.clips import smooth_pose
 
 BODY = load_body()
 REST = BODY.rest_joints(torch.zeros(10))
@@ -61,13 +62,6 @@ def test_axis_angle_round_trip_and_slerp_ends() -> None:
         atol=1e-3,
         rtol=0,
     )
-
-
-def smooth_pose(persons: int, frames: int, size: float, generator: torch.Generator) -> Tensor:
-    """24 rotations a frame (person frame 24 3 3) that swing slowly, by about `size` radians a joint."""
-    time = torch.linspace(0, 2, frames)[:, None, None]
-    middle, swing, phase = torch.randn(3, persons, 1, 24, 3, generator=generator)
-    return matrix_from_axis_angle(size * (middle + swing * torch.sin(time + phase)))
 
 
 def joints_of(pose: Tensor, rest: Tensor = REST) -> Tensor:

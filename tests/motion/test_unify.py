@@ -29,43 +29,10 @@ from motion.datasets.unify import (
 )
 from motion.errors import InputError
 from motion.sequence import MotionSequence
+from tests.motion.clips import UPRIGHT, motion
 
-UPRIGHT = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # SMPL's axes, facing +x
 ANGLES = st.floats(-3.1, 3.1)
 FACE_UP = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # head towards -x
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body("default")
-
-
-def motion(body: Body, frames: int = 41, seed: int = 0, lean: tuple[float, float, float] = (0, 0, 0)) -> MotionSequence:
-    """Two people whose every rotation and position is a slow sine; person 0 starts turned by `lean`."""
-    generator = torch.Generator().manual_seed(seed)
-    time = torch.arange(frames) / 20
-    swing = torch.sin(2 * time[None, :, None, None] + 6 * torch.rand(2, 1, 24, 1, generator=generator))
-    pose = roma.rotvec_to_rotmat(0.4 * swing * torch.randn(2, 1, 24, 3, generator=generator))
-    turn = roma.rotvec_to_rotmat(torch.tensor(lean, dtype=torch.float32))
-    orient = turn @ UPRIGHT @ pose[:, :, 0]
-    transl = torch.randn(2, 1, 3, generator=generator) + torch.stack([time, torch.sin(time), 0 * time], dim=-1)
-    betas = 0.5 * torch.randn(2, 10, generator=generator)
-    joints = body.joints(transl, orient, pose[:, :, 1:], betas)
-    return MotionSequence(
-        id="made/up",
-        source="simulated",
-        split="train",
-        fps=20.0,
-        transl=transl.numpy(),
-        global_orient=orient.numpy(),
-        body_pose=pose[:, :, 1:].numpy(),
-        betas=betas.numpy(),
-        joints=joints.numpy(),
-        body=body.name,
-        valid=np.ones((2, frames), dtype=np.bool_),
-        person_class=np.ones(2, dtype=np.int8),
-        action=np.tile(np.arange(frames) // 10 % 13, (2, 1)).astype(np.int8),
-    )
 
 
 def standing(body: Body, heights: np.ndarray, orient: torch.Tensor = UPRIGHT) -> MotionSequence:
@@ -97,6 +64,11 @@ def floor_of(sequence: MotionSequence, body: Body) -> float:
     np.testing.assert_allclose(moved, np.broadcast_to(moved[:1, :1], moved.shape), atol=1e-5)
     np.testing.assert_allclose(moved[..., :2], 0, atol=1e-6)
     return -float(moved[0, 0, 2])
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body("default")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ Motions are `walk` of `tests.motion.sources.humanml3d`; numbers have 6 decimals,
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from motion.body import load_body
 from motion.datasets.bvh import LAYOUTS
 from motion.features import Pose
-from motion.skeleton import JOINT_NAMES, PARENTS
+from motion.skeleton import JOINT, JOINT_NAMES, PARENTS
 from tests.motion.sources.humanml3d import empty, truncate, walk, y_up
 
 POSER, MOTION_BUILDER, BANDAI_NAMCO = LAYOUTS
@@ -84,14 +84,26 @@ def write_pose(
     unit: float = 0.01,
     prefix: str = "",
     order: str = "ZXY",
+    bones: Mapping[str, tuple[float, float, float]] | None = None,
+    frames: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """A pose of the default body's mean shape as the skeleton of a source, whose unit is so many metres."""
+    """A pose of the default body's mean shape as the skeleton of a source, whose unit is so many metres.
+
+    `bones` (metres, to the joint they are named after) stand in for the body's. `frames` (3 3) turn SMPL's axes
+    into those that a joint has in the file; the zero pose turns with them, the motion does not.
+    """
     in_file = {name: LAYOUTS[layout].joints.get(name, f"smpl_{name}") for name in JOINT_NAMES}
     rest = load_body().rest_joints(torch.zeros(10)).numpy() / unit
     offsets = rest - rest[list(PARENTS)] * (np.array(PARENTS) >= 0)[:, None]
+    for name, bone in (bones or {}).items():
+        offsets[JOINT[name]] = np.array(bone) / unit
     upright = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32)
     rotations = torch.cat([pose.global_orient[0, :, None], pose.body_pose[0]], dim=1).numpy()
     rotations[:, 0] = upright @ rotations[:, 0]
+    own = np.stack([(frames or {}).get(name, np.eye(3)) for name in JOINT_NAMES])
+    above = np.concatenate([np.eye(3)[None], own[list(PARENTS[1:])]])
+    offsets = np.einsum("jkl,jl->jk", above, offsets)
+    rotations = above @ rotations @ own.swapaxes(-1, -2)
     root = y_up(pose.joints[0, :, 0]) / unit
     write_bvh(path, [prefix + in_file[name] for name in JOINT_NAMES], PARENTS, offsets, rotations, root, fps, order)
 
@@ -213,15 +225,16 @@ def write_point(path: Path) -> None:
     write_bvh(path, names, parents, np.zeros((len(names), 3)), still, np.zeros((5, 3)), 30.0)
 
 
-def write_bandai_namco(npz: Path, folder: Path, limit: int | None) -> int:
-    """The motions of shared/data as files like the original ones (cm, position channels on every joint); how many.
+def write_bandai_namco(npz: Path, folder: Path, limit: int | None, kind: str = "") -> int:
+    """The motions of shared/data that have `kind` in their names as files like the original ones; how many.
 
+    Those are in cm and have position channels on every joint.
     The npz holds world positions (m) and local rotations (w x y z) of joints below `joint_Root`, which rests.
     """
     data = np.load(npz)
     names, parents = ["joint_Root", *data["joint_names"]], [-1, *(data["parents"] + 1)]
     turning = [names.index(name) for name in data["rot_joint_names"]]
-    clips = [key.removesuffix("|pos") for key in data.files if key.endswith("|pos")][:limit]
+    clips = [key.removesuffix("|pos") for key in data.files if key.endswith("|pos") and kind in key][:limit]
     for clip in clips:
         quaternions = np.roll(data[f"{clip}|quat"].astype(np.float64), -1, axis=-1)
         rotations = np.tile(np.eye(3), (len(quaternions), len(names), 1, 1))
