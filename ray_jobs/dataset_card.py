@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import ray.data
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from motion.datasets.unify import signature
 from motion.render import strip
 from motion.sequence import MotionSequence, from_table, parquet_files, resolve
 from motion.skeleton import ACTIONS
+from ray_jobs.pages import render_page
 
 TEMPLATE = "dataset_card.html.j2"
 BINS = 24
@@ -132,14 +132,8 @@ def render(
     texts = list(chain.from_iterable(row["texts"] for row in rows))
     words = Counter(word for text in texts for word in text.lower().split() if word.strip(".,") not in STOP_WORDS)
     seconds = np.sum([row["action_seconds"] for row in rows], axis=0)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return render_page(
+        TEMPLATE,
         sources=_sources(rows, licences),
         clips=len(rows),
         minutes=sum(row["seconds"] for row in rows) / 60,

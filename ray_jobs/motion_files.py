@@ -7,6 +7,7 @@ note, the file, the committed note, all three of one name. Here the file itself 
 import re
 from collections.abc import Set
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,7 +49,7 @@ class MotionSink(BlockBasedFileDatasink):
         runs = [int(PurePosixPath(file).name[:4]) for folder in folders for file in parquet_files(folder)]
         super().__init__(path, filesystem=filesystem, filename_provider=RunNames(max(runs, default=-1) + 1))
 
-    def write_block(self, block: BlockAccessor, block_index: int, ctx) -> None:  # type: ignore[no-untyped-def]
+    def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
         name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
         write_table(block.to_arrow().drop_columns([CLIP]), storage.join(self.uri, name))
 

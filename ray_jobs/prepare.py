@@ -43,7 +43,7 @@ from ray_jobs.motion_files import CLIP, SCHEMA, MotionSink, checkpoint, drop_row
 
 CLIPS_PER_FILE = 32
 NORMALIZER_FILE = "normalizer.safetensors"
-FIXED = ("fps", "body", "max_seconds")
+FIXED = ("fps", "max_seconds")
 """Settings that all clips of one output share."""
 
 logger = logging.getLogger(__name__)
@@ -74,10 +74,9 @@ class PrepareConfig:
     """Folder or URI (s3://…) to write to."""
     sources: tuple[str, ...] = ("deepmimic",)
     """Any mix of NAME:FOLDER, where NAME is amass, bvh, deepmimic, humanml3d or interhuman; the first lines of
-    motion/datasets/NAME.py say what the folder holds. deepmimic alone takes those of the installed pybullet_data."""
+    motion/datasets/NAME.py say what the folder holds. deepmimic alone takes those of the installed pybullet_data.
+    On a cluster every node must see the folders."""
     fps: float = 20.0
-    body: str = "default"
-    """"default", or the path of an SMPL, SMPL-H or SMPL-X model."""
     max_seconds: float = 20.0
     """Longer clips are cut into equal pieces."""
     max_rejected_fraction: float = 0.05
@@ -93,7 +92,6 @@ class PrepareConfig:
 
 
 def prepare(config_: PrepareConfig) -> None:
-    load_body(config_.body)
     clips = list_clips(config_.sources)
     _claim(config_)
     manifest, motions, rejected, duplicates = (
@@ -160,7 +158,7 @@ def convert(manifest: str, config_: PrepareConfig) -> None:
 
 def convert_clips(clips: pa.Table, config_: PrepareConfig) -> pa.Table:
     """The motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
-    body = load_body(config_.body)
+    body = load_body()
     rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
     for clip in map(Clip.from_json, clips["json"].to_pylist()):
@@ -184,7 +182,7 @@ def read_pieces(clip: Clip, config_: PrepareConfig, body: Body) -> list[MotionSe
         return [canonical_start(replace(whole, provenance=provenance), body)]
     ids = [f"{clip.id}@{start:.2f}-{stop:.2f}" for start, stop in spans]
     pieces = [replace(cut(whole, *span), id=name) for span, name in zip(spans, ids, strict=True)]
-    return [canonical_start(replace(piece, provenance=provenance), body) for piece in pieces]
+    return [canonical_start(replace(piece, provenance=provenance | {"clip": clip.id}), body) for piece in pieces]
 
 
 def drop_duplicates(
@@ -206,9 +204,9 @@ def write_normalizer(output: str) -> None:
     blocks = ray.data.read_parquet(storage.join(output, "motions"), file_extensions=["parquet"]).map_batches(
         block_moments, batch_size=None, batch_format="pyarrow"
     )
-    moments = [
+    moments = (
         Moments(row["count"], torch.tensor(row["mean"]), torch.tensor(row["squares"])) for row in blocks.iter_rows()
-    ]
+    )
     normalizer = reduce(Moments.merge, moments).normalizer()
     content = save({"mean": normalizer.mean, "std": normalizer.std})
     storage.write_bytes(storage.join(output, NORMALIZER_FILE), content)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from motion.errors import InputError
 from motion.metrics.recon import mpjpe
 from motion.sequence import MotionSequence
 from motion.skeleton import BONES, JOINT, LEFT, RIGHT
 from ray_jobs import storage
+from ray_jobs.pages import render_page
 
 TEMPLATE = "report.html.j2"
 PROMISE = 0.25  # metres that the mean over captions of the best sample's error stays below
@@ -118,16 +118,9 @@ def _common_error(a: Float[np.ndarray, "person frame 24 3"], b: Float[np.ndarray
 def write_report(path: str | Path, report: Report) -> None:
     """Write the page, which appears under its name only when complete."""
     rows = compare(report.real, report.generated)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["duration"] = duration
     chart = loss_chart(report.loss)
-    page = environment.get_template(TEMPLATE).render(
+    page = render_page(
+        TEMPLATE,
         report=report,
         rows=rows,
         overall=mean_best_error(rows),
@@ -138,14 +131,6 @@ def write_report(path: str | Path, report: Report) -> None:
         data=_page_data(rows, chart),
     )
     storage.write_bytes(str(path), page.encode())
-
-
-def duration(seconds: float) -> str:
-    """Such as "12.3 s", "4 min 05 s" or "1 h 02 min"."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @dataclass(frozen=True)

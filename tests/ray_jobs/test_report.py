@@ -20,7 +20,6 @@ from ray_jobs.report import (
     Chart,
     Report,
     compare,
-    duration,
     loss_chart,
     mean_best_error,
     nearest_other_error,
@@ -257,14 +256,6 @@ def test_loss_chart_is_logarithmic() -> None:
     assert len(heights) == 3
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
     assert [label for _, label in chart.value_ticks] == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.97, "1 min 00 s"), (245, "4 min 05 s"), (3720, "1 h 02 min")],
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 PROBE = """

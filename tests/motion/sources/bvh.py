@@ -16,6 +16,7 @@ from motion.body import load_body
 from motion.datasets.bvh import LAYOUTS
 from motion.features import Pose
 from motion.skeleton import JOINT, JOINT_NAMES, PARENTS
+from tests.motion.sources.amass import SPANS, SPOILT_TEXTS
 from tests.motion.sources.humanml3d import empty, truncate, walk, y_up
 
 POSER, MOTION_BUILDER, BANDAI_NAMCO = LAYOUTS
@@ -174,16 +175,6 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "twice": (change("Xrotation", "Zrotation"), r"CHANNELS of .*zrotation.*expected positions and Euler"),
     "many_channels": (change("CHANNELS 6", "CHANNELS 6000000"), r"HIERARCHY is damaged"),
 }
-SPOILT_TEXTS: dict[str, tuple[bytes, str]] = {
-    "no_caption": (b"\n \n", r"holds no caption"),
-    "empty_caption": (b"#a/DET#0.0#0.0\n", r"line 1 has an empty caption"),
-    "backwards": (b"a person walks#a/DET#0.8#0.2\n", r"spans 0\.8 s to 0\.2 s"),
-    "no_number": (b"a person walks#a/DET#soon#later\n", r"span \['soon', 'later'\]"),
-    "endless": (b"a person walks#a/DET#0.0#inf\n", r"spans 0 s to inf s"),
-    "encoding": (b"\xff\xfe\xfd", r"cannot be read"),
-    "beyond": (b"a person walks#a/DET#0.5#9.0\n", r"is 1 s long, expected to hold 0\.5 s to 9 s"),
-}
-SPANS = {"beyond": "@0.5-9"}
 
 
 def write_malformed(folder: Path) -> dict[str, str]:
