@@ -72,11 +72,13 @@ def rows(output: Path) -> dict[str, bytes]:
 
 def kill_job(job: subprocess.Popen) -> None:
     """SIGKILL the job itself; its Ray cluster ends on its own, but for two agents that hold no data."""
-    cluster = psutil.Process(job.pid).children(recursive=True)
+    alive = psutil.Process(job.pid).children(recursive=True)
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
-    _, alive = psutil.wait_procs(cluster, timeout=20)
-    assert {process.name() for process in alive} <= {"ray::RuntimeEnvAgent", "ray::DashboardAgent"}
+    deadline = time.monotonic() + 60
+    while not {process.name() for process in alive} <= {"ray::RuntimeEnvAgent", "ray::DashboardAgent"}:
+        assert time.monotonic() < deadline, alive
+        _, alive = psutil.wait_procs(alive, timeout=1)
     for agent in alive:
         agent.kill()
 
