@@ -45,6 +45,7 @@ CLIPS_PER_FILE = 32
 NORMALIZER_FILE = "normalizer.safetensors"
 FIXED = ("fps", "max_seconds")
 """Settings that all clips of one output share."""
+MOMENTS = pa.schema({"count": pa.int64(), "mean": pa.list_(pa.float64()), "squares": pa.list_(pa.float64())})
 
 logger = logging.getLogger(__name__)
 
@@ -205,25 +206,24 @@ def write_normalizer(output: str) -> None:
         block_moments, batch_size=None, batch_format="pyarrow"
     )
     moments = (
-        Moments(row["count"], torch.tensor(row["mean"]), torch.tensor(row["squares"])) for row in blocks.iter_rows()
+        Moments(row["count"], *(torch.tensor(row[name], dtype=torch.float64) for name in ("mean", "squares")))
+        for row in blocks.iter_rows()
     )
     normalizer = reduce(Moments.merge, moments).normalizer()
     content = save({"mean": normalizer.mean, "std": normalizer.std})
     storage.write_bytes(storage.join(output, NORMALIZER_FILE), content)
 
 
-def block_moments(table: pa.Table) -> dict[str, np.ndarray]:
+def block_moments(table: pa.Table) -> pa.Table:
+    """One row, or none where no clip is to be trained on."""
     frames = [
         encode_sequence(sequence)[torch.from_numpy(sequence.valid)]
         for sequence in from_table(MotionSequence, table)
         if sequence.split == "train"
     ]
     moments = [Moments.of(torch.cat(frames))] if frames else []
-    return {
-        "count": np.array([m.count for m in moments], dtype=np.int64),
-        "mean": np.array([m.mean.numpy() for m in moments]).reshape(len(moments), -1),
-        "squares": np.array([m.squares.numpy() for m in moments]).reshape(len(moments), -1),
-    }
+    rows = [{"count": m.count, "mean": m.mean.numpy(), "squares": m.squares.numpy()} for m in moments]
+    return pa.Table.from_pylist(rows, schema=MOMENTS)
 
 
 def read_normalizer(data: str) -> Normalizer:

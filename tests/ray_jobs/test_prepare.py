@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from motion.body import load_body
 from motion.errors import InputError
 from motion.features import encode_sequence
 from motion.sequence import parquet_files, read_motions
 from ray_jobs import storage
-from ray_jobs.prepare import PrepareConfig, list_clips, prepare, read_normalizer
+from ray_jobs.prepare import PrepareConfig, block_moments, list_clips, prepare, read_normalizer
 from tests.conftest import CLIPS
+from tests.motion.clips import random_clip
 from tests.motion.sources import amass, bvh, deepmimic, humanml3d, interhuman
 
 ORIGINAL = {
@@ -122,16 +125,19 @@ def test_a_motion_that_is_there_twice_is_left_out_and_noted(
     """Whatever its name, its place and its heading; the one listed first stays, and started again nothing changes."""
     source, output = tmp_path / "source", tmp_path / "output"
     shutil.copytree(clip_folder, source)
+    config = PrepareConfig(str(output), (f"deepmimic:{source}",))
+    prepare(config)
     walk = json.loads((source / "humanoid3d_walk.txt").read_text())
     for frame in walk["Frames"]:
         frame[1] += 3.0
     (source / "humanoid3d_zz.txt").write_text(json.dumps(walk))
-    for _ in range(2):
-        prepare(PrepareConfig(str(output), (f"deepmimic:{source}",)))
+    for _ in range(2):  # the second file of motions has no row left
+        prepare(config)
         ids = sorted(clip.id for clip in read_motions(output / "motions"))
         assert ids == sorted(f"deepmimic/{name}" for name in CLIPS)
         noted = storage.read_rows(str(output / "duplicates.parquet"), ("id", "same_as"))
         assert noted == [("deepmimic/humanoid3d_zz", "deepmimic/humanoid3d_walk")]
+    assert len(parquet_files(output / "motions")) == 2
 
 
 def test_long_clips_are_cut_into_equal_pieces(ray_cluster: None, clip_folder: Path, tmp_path: Path) -> None:
@@ -166,6 +172,18 @@ def test_what_was_lost_is_made_anew_and_what_is_not_ours_refused(
     (tmp_path / "motions" / "mine.parquet").unlink()
     with pytest.raises(InputError, match=r"was made with fps: 20.0: keep that, or take another output"):
         prepare(replace(config, fps=30.0))
+
+
+def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:
+    clip = random_clip(load_body())
+    rows = [replace(clip, split=split).to_row() for split in ("test", "train", "val")]
+    tables = [pa.Table.from_pylist([row], schema=clip.SCHEMA) for row in rows]
+    assert [block_moments(table).num_rows for table in tables] == [0, 1, 0]
+    assert block_moments(clip.SCHEMA.empty_table()).num_rows == 0
+    (moments,) = block_moments(pa.concat_tables(tables)).to_pylist()
+    frames = encode_sequence(clip).flatten(0, 1).double()
+    assert moments["count"] == len(frames)
+    torch.testing.assert_close(torch.tensor(moments["mean"], dtype=torch.float64), frames.mean(dim=0))
 
 
 def test_ids_of_two_folders_must_not_meet(clip_folder: Path) -> None:
