@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -70,17 +71,29 @@ def rows(output: Path) -> dict[str, bytes]:
     return {clip.id: clip.joints.tobytes() for clip in clips}
 
 
+def name_of(process: psutil.Process) -> str:
+    """Its name, or nothing once it has ended; the kernel keeps 15 letters."""
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
+def kill(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
 def kill_job(job: subprocess.Popen) -> None:
     """SIGKILL the job itself; its Ray cluster ends on its own, but for two agents that hold no data."""
     alive = psutil.Process(job.pid).children(recursive=True)
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
     deadline = time.monotonic() + 60
-    while not {process.name() for process in alive} <= {"ray::RuntimeEnvAgent", "ray::DashboardAgent"}:
-        assert time.monotonic() < deadline, alive
+    while left := {name_of(process) for process in alive} - {"ray::RuntimeEnvAgent", "ray::DashboardAgent", ""}:
+        assert time.monotonic() < deadline, left
         _, alive = psutil.wait_procs(alive, timeout=1)
     for agent in alive:
-        agent.kill()
+        kill(agent)
 
 
 def wait_for_motions(job: subprocess.Popen, output: Path) -> None:
@@ -109,11 +122,9 @@ def test_killed_workers_change_nothing(windows: Path, undisturbed: Path, tmp_pat
     job, killed = start(windows, tmp_path), 0
     wait_for_motions(job, tmp_path)
     while job.poll() is None and killed < KILLS:
-        # The kernel keeps 15 letters of a name.
-        if busy := [
-            p for p in psutil.Process(job.pid).children(recursive=True) if p.name().startswith("ray::MapBatch")
-        ]:
-            random.choice(busy).kill()
+        family = psutil.Process(job.pid).children(recursive=True)
+        if busy := [process for process in family if name_of(process).startswith("ray::MapBatch")]:
+            kill(random.choice(busy))
             killed += 1
         time.sleep(random.uniform(0.2, 1.5))
     assert finish(job) == 0, log(tmp_path)
