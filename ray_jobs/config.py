@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ import yaml
 from motion.errors import InputError
 
 C = TypeVar("C")
+
+logger = logging.getLogger(__name__)
 
 
 def run(job: Callable[[C], object], config: type[C], description: str) -> None:
@@ -51,6 +53,19 @@ def connect() -> None:
 def _connected(job: Callable[[C], object], config: C) -> None:
     connect()
     job(config)
+
+
+def check_rejected(
+    rejected: Sequence[tuple[str, str]], asked: int, what: str, max_fraction: float, folder: str
+) -> None:
+    """Name what was rejected, as (id, reason), and fail when that is more than `max_fraction` of all."""
+    for _, reason in rejected:
+        logger.warning("rejected: %s", reason)
+    if len(rejected) > max_fraction * asked:
+        raise InputError(
+            f"{len(rejected)} of {asked} {what} were rejected, more than max_rejected_fraction = {max_fraction}; "
+            f"the reasons are in {folder}, the first is: {rejected[0][1]}"
+        )
 
 
 def finish(work: Callable[[], object]) -> None:

@@ -9,7 +9,6 @@ is missing.
 
 import asyncio
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,8 +23,6 @@ from motion.generator import MotionRequest, request_id
 from motion.sequence import MotionSequence
 from ray_jobs import config, storage
 from ray_jobs.serve import APPLICATION, ServeConfig, sample, start
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,7 @@ async def generate_missing(sampler: DeploymentHandle, requests: list[MotionReque
             storage.write_shard(motions, good)
     storage.write_rejected(rejected, bad)
     storage.write_bytes(storage.join(config_.output, "config.yaml"), config.to_yaml(config_).encode())
-    for _, reason in bad:
-        logger.warning("rejected: %s", reason)
-    if len(bad) > config_.max_rejected_fraction * len(requests):
-        raise InputError(
-            f"{len(bad)} of {len(requests)} requests were rejected, more than max_rejected_fraction = "
-            f"{config_.max_rejected_fraction}; the reasons are in {rejected}, the first is: {bad[0][1]}"
-        )
+    config.check_rejected(bad, len(requests), "requests", config_.max_rejected_fraction, rejected)
 
 
 async def sample_shard(

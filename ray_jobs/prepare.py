@@ -110,16 +110,10 @@ def prepare(config_: PrepareConfig) -> None:
         "%d motions (%d of them there before) of %d clips, %d rejected, %d left out as duplicates",
         *(len(survey), before, len(clips), len(reasons), len(storage.read_rows(duplicates, ("id",)))),
     )
-    for _, reason in reasons:
-        logger.warning("rejected: %s", reason)
     write_normalizer(config_.output)
     card = dataset_card.render(survey, motions, {name: reader.LICENCE for name, reader in READERS.items()}, reasons)
     storage.write_bytes(storage.join(config_.output, "card.html"), card.encode())
-    if len(reasons) > config_.max_rejected_fraction * len(clips):
-        raise InputError(
-            f"{len(reasons)} of {len(clips)} clips were rejected, more than max_rejected_fraction = "
-            f"{config_.max_rejected_fraction}; the reasons are in {rejected}, the first is: {reasons[0][1]}"
-        )
+    config.check_rejected(reasons, len(clips), "clips", config_.max_rejected_fraction, rejected)
 
 
 def list_clips(sources: Iterable[str]) -> list[Clip]:

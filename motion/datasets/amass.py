@@ -22,6 +22,7 @@ of about a centimetre; feet then slide by as much as the legs differ in length.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,13 @@ class AmassPoses:
     betas: Float[Tensor, "10"]
     gender: str
     family: str
+
+    @classmethod
+    def of(cls, axis_angles: Float64[Tensor, "frame 66"], **others: Any) -> "AmassPoses":
+        """From the axis-angles of joints 0 to 21; the hands stay at rest."""
+        rotations = matrix_from_axis_angle(axis_angles.unflatten(1, (-1, 3))).float()
+        hands = torch.eye(3).expand(len(rotations), 2, 3, 3)
+        return cls(global_orient=rotations[:, 0], body_pose=torch.cat([rotations[:, 1:], hands], dim=1), **others)
 
     def crop(self, frames: slice) -> "AmassPoses":
         return replace(
@@ -130,13 +138,10 @@ def read_poses(path: Path) -> AmassPoses:
         raise InputError(f"{path}: betas holds {len(betas)} numbers, expected at least {NUM_BETAS}")
     if not 0 < len(poses) == len(transl):
         raise InputError(f"{path}: has {len(poses)} poses and {len(transl)} trans, expected one of each per frame")
-    rotations = matrix_from_axis_angle(torch.from_numpy(poses[:, :NUM_COLUMNS]).unflatten(1, (-1, 3))).float()
-    hands = torch.eye(3).expand(len(poses), 2, 3, 3)
-    return AmassPoses(
+    return AmassPoses.of(
+        torch.from_numpy(poses[:, :NUM_COLUMNS]),
         fps=_fps(path, arrays),
         transl=torch.from_numpy(transl).float(),
-        global_orient=rotations[:, 0],
-        body_pose=torch.cat([rotations[:, 1:], hands], dim=1),
         betas=torch.from_numpy(betas[:NUM_BETAS]).float(),
         gender=gender,
         family=family,

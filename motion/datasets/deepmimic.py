@@ -27,7 +27,7 @@ from motion.datasets.clip import Clip, check_fps, to_record
 from motion.datasets.unify import Neighbours
 from motion.errors import InputError
 from motion.features import Pose
-from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, slerp
+from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, shortest_rotation, slerp
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT, NUM_JOINTS, PARENTS
 
@@ -223,10 +223,7 @@ def _rest_swings(rest: Float[Tensor, "24 3"]) -> Float[Tensor, "24 3 3"]:
     swings = torch.eye(3).repeat(NUM_JOINTS, 1, 1)
     down = torch.tensor([0.0, -1.0, 0.0])
     for start, end in HANGING.items():
-        bone = torch.nn.functional.normalize(rest[JOINT[end]] - rest[JOINT[start]], dim=0)
-        axis = torch.linalg.cross(bone, down)
-        angle = torch.atan2(axis.norm(), bone @ down)
-        swings[JOINT[start]] = matrix_from_axis_angle(torch.nn.functional.normalize(axis, dim=0) * angle)
+        swings[JOINT[start]] = shortest_rotation(rest[JOINT[end]] - rest[JOINT[start]], down)
     for side in ("left", "right"):
         swings[[JOINT[f"{side}_wrist"], JOINT[f"{side}_hand"]]] = swings[JOINT[f"{side}_elbow"]].clone()
     return swings

@@ -31,7 +31,6 @@ from motion.datasets.unify import settle
 from motion.errors import InputError
 from motion.features import Pose
 from motion.representations import split_492
-from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES
 from motion.unpickle import load_arrays
@@ -133,13 +132,10 @@ def _person(path: Path, content: dict[str, Any], name: str, fps: float) -> Amass
     if not 0 < len(transl) == len(orient) == len(pose):
         found = f"{len(transl)} trans, {len(orient)} root_orient and {len(pose)} pose_body"
         raise InputError(f"{path}: {name} has {found}, expected one of each per frame")
-    rotations = matrix_from_axis_angle(torch.cat([orient, pose], dim=1).unflatten(1, (NUM_BODY_JOINTS, 3))).float()
-    hands = torch.eye(3).expand(len(pose), 2, 3, 3)
-    return AmassPoses(
+    return AmassPoses.of(
+        torch.cat([orient, pose], dim=1),
         fps=fps,
         transl=transl.float(),
-        global_orient=rotations[:, 0],
-        body_pose=torch.cat([rotations[:, 1:], hands], dim=1),
         betas=betas.float(),
         gender=str(fields.get("gender", "neutral")),
         family="smplh",

@@ -1,5 +1,7 @@
 """Small motions made in code, for tests that need a MotionSequence."""
 
+from typing import Any
+
 import numpy as np
 import roma
 import torch
@@ -12,6 +14,29 @@ from motion.sequence import MotionSequence
 UPRIGHT = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # SMPL's axes, facing +x
 
 
+def simulated(body: Body, transl: Tensor, orient: Tensor, pose: Tensor, betas: Tensor, **others: Any) -> MotionSequence:
+    """The record of these parameters, of persons who are always there unless `others` say otherwise."""
+    people, frames = transl.shape[:2]
+    values = {
+        "id": "clip",
+        "source": "simulated",
+        "split": "train",
+        "fps": 20.0,
+        "valid": np.ones((people, frames), dtype=np.bool_),
+        "person_class": np.ones(people, dtype=np.int8),
+        "action": np.zeros((people, frames), dtype=np.int8),
+    }
+    return MotionSequence(
+        transl=transl.numpy(),
+        global_orient=orient.numpy(),
+        body_pose=pose.numpy(),
+        betas=betas.numpy(),
+        joints=body.joints(transl, orient, pose, betas).numpy(),
+        body=body.name,
+        **values | others,
+    )
+
+
 def random_clip(body: Body, persons: int = 2, frames: int = 7, seed: int = 0, name: str = "clip") -> MotionSequence:
     """Random but consistent poses of persons of random shape."""
     generator = torch.Generator().manual_seed(seed)
@@ -19,18 +44,9 @@ def random_clip(body: Body, persons: int = 2, frames: int = 7, seed: int = 0, na
     transl = torch.randn(persons, frames, 3, generator=generator)
     global_orient = _rotations(generator, persons, frames)
     body_pose = _rotations(generator, persons, frames, 23)
-    return MotionSequence(
+    return simulated(
+        *(body, transl, global_orient, body_pose, betas),
         id=name,
-        source="simulated",
-        split="train",
-        fps=20.0,
-        transl=transl.numpy(),
-        global_orient=global_orient.numpy(),
-        body_pose=body_pose.numpy(),
-        betas=betas.numpy(),
-        joints=body.joints(transl, global_orient, body_pose, betas).numpy(),
-        body=body.name,
-        valid=np.ones((persons, frames), dtype=np.bool_),
         person_class=np.full(persons, 2, dtype=np.int8),
         action=np.full((persons, frames), 6, dtype=np.int8),
         texts=["a person moves", "somebody moves"],
@@ -60,19 +76,5 @@ def motion(body: Body, frames: int = 41, seed: int = 0, lean: tuple[float, float
     orient = turn @ UPRIGHT @ pose[:, :, 0]
     transl = torch.randn(2, 1, 3, generator=generator) + torch.stack([time, torch.sin(time), 0 * time], dim=-1)
     betas = 0.5 * torch.randn(2, 10, generator=generator)
-    joints = body.joints(transl, orient, pose[:, :, 1:], betas)
-    return MotionSequence(
-        id="made/up",
-        source="simulated",
-        split="train",
-        fps=20.0,
-        transl=transl.numpy(),
-        global_orient=orient.numpy(),
-        body_pose=pose[:, :, 1:].numpy(),
-        betas=betas.numpy(),
-        joints=joints.numpy(),
-        body=body.name,
-        valid=np.ones((2, frames), dtype=np.bool_),
-        person_class=np.ones(2, dtype=np.int8),
-        action=np.tile(np.arange(frames) // 10 % 13, (2, 1)).astype(np.int8),
-    )
+    action = np.tile(np.arange(frames) // 10 % 13, (2, 1)).astype(np.int8)
+    return simulated(body, transl, orient, pose[:, :, 1:], betas, id="made/up", action=action)

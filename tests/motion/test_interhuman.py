@@ -13,7 +13,6 @@ from motion.datasets import interhuman
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from tests.motion.sources import interhuman as source
-from tests.motion.sources.humanml3d import check_refusals
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +92,6 @@ def test_something_else_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "motions").mkdir()
     with pytest.raises(InputError, match=r"lacks train\.txt"):
         interhuman.list_clips(tmp_path)
-
-
-@pytest.mark.parametrize("form", ["raw", "processed"])
-def test_every_malformed_clip_is_refused_with_its_sentence(tmp_path: Path, body: Body, form: str) -> None:
-    write, spoil = {
-        "raw": (source.write_dataset, source.write_malformed),
-        "processed": (source.write_processed, source.write_malformed_processed),
-    }[form]
-    good, bad = write(tmp_path), spoil(tmp_path)
-    assert len(bad) >= 10
-    check_refusals(interhuman, tmp_path, good, bad, body)
 
 
 def test_damaged_pickles_never_raise_anything_else(tmp_path: Path, body: Body, rng: np.random.Generator) -> None:

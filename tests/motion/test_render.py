@@ -17,6 +17,7 @@ from motion.errors import InputError
 from motion.render import FAMILIES, PAPER, STRIP_WIDTH, Picture, View, animate, body_strip, draw, strip
 from motion.sequence import MotionSequence, write_parquet
 from motion.skeleton import LEFT, RIGHT
+from tests.motion.clips import UPRIGHT, simulated
 
 REPO = Path(__file__).parents[2]
 
@@ -33,26 +34,12 @@ def pair(body: Body) -> MotionSequence:
     x, still = torch.linspace(0, 1, frames), torch.zeros(frames)
     height = float(-body.rest_joints(torch.zeros(10))[:, 1].min())
     transl = torch.stack([torch.stack([x, still + side, still + height], dim=-1) for side in (0.0, 2.0)])
-    orient = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(2, frames, 3, 3)
+    orient = UPRIGHT.expand(2, frames, 3, 3)
     pose, betas = torch.eye(3).expand(2, frames, 23, 3, 3), torch.zeros(2, 10)
     valid = np.ones((2, frames), dtype=np.bool_)
     valid[1, :12] = False
-    return MotionSequence(
-        id="made/pair",
-        source="simulated",
-        split="train",
-        fps=20.0,
-        transl=transl.numpy(),
-        global_orient=orient.numpy(),
-        body_pose=pose.numpy(),
-        betas=betas.numpy(),
-        joints=body.joints(transl, orient, pose, betas).numpy(),
-        body=body.name,
-        valid=valid,
-        person_class=np.ones(2, dtype=np.int8),
-        action=np.zeros((2, frames), dtype=np.int8),
-        texts=["two people glide forward with their arms held out"],
-    )
+    texts = ["two people glide forward with their arms held out"]
+    return simulated(body, transl, orient, pose, betas, id="made/pair", valid=valid, texts=texts)
 
 
 def count(image: Image.Image, color: tuple[int, int, int]) -> int:

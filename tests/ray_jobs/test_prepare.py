@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +20,7 @@ from ray_jobs import storage
 from ray_jobs.prepare import PrepareConfig, block_moments, list_clips, prepare, read_normalizer
 from tests.conftest import CLIPS
 from tests.motion.clips import random_clip
-from tests.motion.sources import amass, bvh, deepmimic, humanml3d, interhuman
-
-ORIGINAL = {
-    "amass": (amass.write_dataset, amass.write_malformed),
-    "bvh": (bvh.write_dataset, bvh.write_malformed),
-    "deepmimic": (deepmimic.write_dataset, deepmimic.write_malformed),
-    "humanml3d": (humanml3d.write_dataset, humanml3d.write_malformed),
-    "interhuman": (interhuman.write_dataset, interhuman.write_malformed),
-}
-PROCESSED = {
-    "humanml3d": (humanml3d.write_processed, humanml3d.write_malformed_processed),
-    "interhuman": (interhuman.write_processed, interhuman.write_malformed_processed),
-}
+from tests.motion.sources.forms import ORIGINAL, PROCESSED, Form
 
 
 def test_clips_become_records(prepared: Path) -> None:
@@ -95,13 +82,13 @@ def test_nothing_to_train_on_is_said(ray_cluster: None, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("forms", [ORIGINAL, PROCESSED], ids=["original", "processed"])
 def test_every_source_in_one_run_and_every_malformed_file_rejected(
-    ray_cluster: None, tmp_path: Path, forms: dict[str, tuple[Callable, Callable]]
+    ray_cluster: None, tmp_path: Path, forms: dict[str, Form]
 ) -> None:
     """Ten and more malformed files a source: each becomes a row with its sentence, and the rest is complete."""
     good, bad = [], {}
-    for name, (write_dataset, write_malformed) in forms.items():
-        good += write_dataset(tmp_path / name)
-        malformed = write_malformed(tmp_path / name)
+    for name, form in forms.items():
+        good += form.write_dataset(tmp_path / name)
+        malformed = form.write_malformed(tmp_path / name)
         assert len(malformed) >= 10, name
         bad |= malformed
     output = tmp_path / "output"

@@ -6,19 +6,15 @@ Every motion is `walk(seconds, fps, seed)`, of the default body's mean shape; `s
 import csv
 import os
 import pickle
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
-from motion.body import Body, load_body
+from motion.body import load_body
 from motion.datasets.amass import MEAN_PELVIS
-from motion.datasets.clip import Clip
-from motion.errors import InputError
 from motion.features import Pose
 from motion.representations import encode_263
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle
@@ -300,14 +296,3 @@ def list_clip(folder: Path, name: str, text: str | None) -> None:
         file.write(f"{name}\n")
     if text is not None:
         (folder / "texts" / f"{name}.txt").write_text(text)
-
-
-def check_refusals(reader: Any, folder: Path, good: list[str], bad: dict[str, str], body: Body) -> None:
-    """Every clip is listed, and each bad one refused by `reader` (a module) with one line that says why."""
-    listed = {clip.id: Clip.from_json(clip.to_json()) for clip in reader.list_clips(folder)}
-    assert sorted(listed) == sorted([*good, *bad])
-    for name, says in bad.items():
-        with pytest.raises(InputError) as caught:
-            reader.read_clip(listed[name], body)
-        assert re.search(says, str(caught.value)), f"{name}: {caught.value}"
-        assert "\n" not in str(caught.value), name
