@@ -269,6 +269,14 @@ def whole_file(uri: str | Path) -> Iterator[tuple[pa.fs.FileSystem, str]]:
         raise
 
 
+def delete_partial_files(folder: str | Path) -> None:
+    """Remove what killed writers left of `whole_file`; only for when nobody writes to the folder."""
+    filesystem, path = resolve(folder)
+    for info in filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True)):
+        if info.base_name.startswith(".") and info.extension == "partial":
+            filesystem.delete_file(info.path)
+
+
 def parquet_files(uri: str | Path) -> list[str]:
     """Paths (inside the filesystem of `uri`) of the finished Parquet files at or under `uri`, sorted."""
     filesystem, path = resolve(uri)

@@ -37,7 +37,7 @@ from motion.datasets.clip import Clip
 from motion.datasets.unify import canonical_start, cut, find_duplicates, resample, windows
 from motion.errors import InputError
 from motion.features import Moments, Normalizer, encode_sequence
-from motion.sequence import MotionSequence, from_table, write_table
+from motion.sequence import MotionSequence, delete_partial_files, from_table, write_table
 from ray_jobs import config, dataset_card, storage
 from ray_jobs.motion_files import CLIP, SCHEMA, MotionSink, checkpoint, drop_rows
 
@@ -149,6 +149,7 @@ def convert(manifest: str, config_: PrepareConfig) -> None:
             .map_batches(partial(convert_clips, config_=config_), batch_size=None, batch_format="pyarrow")
             .write_datasink(MotionSink(config_.output))
         )
+    delete_partial_files(storage.join(config_.output, "motions"))
 
 
 def convert_clips(clips: pa.Table, config_: PrepareConfig) -> pa.Table:

@@ -150,6 +150,7 @@ def test_what_was_lost_is_made_anew_and_what_is_not_ours_refused(
     (file,) = (tmp_path / "motions").iterdir()
     content = read_motions(file)
     file.unlink()
+    (tmp_path / "motions" / f".{file.name}.0a.partial").write_text("of a killed worker")
     prepare(config)
     (file,) = (tmp_path / "motions").iterdir()
     assert [clip.id for clip in read_motions(file)] == [clip.id for clip in content]
