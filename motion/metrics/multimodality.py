@@ -1,0 +1,27 @@
+"""MultiModality: how far motions of one sentence lie apart (Guo et al. 2020, Action2Motion)."""
+
+import numpy as np
+from jaxtyping import Float, Int, Int64
+
+from motion.errors import InputError
+from motion.metrics.protocol import finite
+
+
+def multimodality(
+    motions: Float[np.ndarray, "sentence sample dim"],
+    first: Int[np.ndarray, " pair"],
+    second: Int[np.ndarray, " pair"],
+) -> float:
+    """Mean Euclidean distance of the samples `first` and `second` of each sentence."""
+    motions = finite(motions, "motion")
+    return float(np.linalg.norm(motions[:, first] - motions[:, second], axis=2).mean())
+
+
+def draw_unlike_pairs(
+    samples: int, pairs: int, rng: np.random.Generator
+) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
+    """`pairs` pairs of two different samples; a pair may come again, as a sentence may have two samples only."""
+    if samples < 2:
+        raise InputError(f"found {samples} samples of a sentence, expected at least 2 for MultiModality")
+    first = rng.integers(samples, size=pairs)
+    return first, (first + rng.integers(1, samples, size=pairs)) % samples
