@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from motion.body import Body, load_body
@@ -29,8 +27,9 @@ from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from motion.text import TextEncoder, load_text_encoder
 from motion.training import empty_conditions
+from motion.weights import read_weights, weights_bytes
 
-FORMAT = "carescene-model/1"
+FORMAT = "carescene-model/2"
 MODEL_FILE = "model.safetensors"
 
 
@@ -62,38 +61,23 @@ class Model:
 
 def model_bytes(network: Denoiser, normalizer: Normalizer, recipe: Recipe) -> bytes:
     """The model file's content."""
-    tensors = {f"network.{name}": value.float().contiguous() for name, value in network.state_dict().items()}
-    tensors |= {"normalizer.mean": normalizer.mean, "normalizer.std": normalizer.std}
-    return save(tensors, metadata={"format": FORMAT, "recipe": json.dumps(to_dict(recipe))})
+    return weights_bytes(_tensors(network, normalizer), FORMAT, to_dict(recipe))
 
 
 def load_model(path: Path) -> Model:
     """Read a model file; another architecture, a damaged or a foreign file is refused in one sentence."""
-    if not path.is_file():
-        raise InputError(f"no model file at {path}; train one with `python -m ray_jobs.train`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} says format {metadata.get('format')!r}, expected {FORMAT!r}")
-    recipe = from_dict(json.loads(metadata["recipe"]))
-    network = Denoiser(recipe.denoiser)
-    size = recipe.denoiser.num_features
-    expected = {f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()}
-    expected |= {"normalizer.mean": (size,), "normalizer.std": (size,)}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise InputError(
-                f"{path} holds another architecture: {name} has shape {found.get(name)}, "
-                f"its recipe says {expected.get(name)}"
-            )
-    network.load_state_dict({name.removeprefix("network."): tensors[name] for name in expected if "network" in name})
-    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
-    return Model(network, normalizer, recipe, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+    weights = read_weights(path, FORMAT, "ray_jobs.train")
+    recipe = from_dict(weights.description)
+    network, size = Denoiser(recipe.denoiser), recipe.denoiser.num_features
+    weights.check(_tensors(network, Normalizer(torch.zeros(size), torch.ones(size))))
+    network.load_state_dict({name: weights.tensors[f"network.{name}"] for name in network.state_dict()})
+    normalizer = Normalizer(weights.tensors["normalizer.mean"], weights.tensors["normalizer.std"])
+    return Model(network, normalizer, recipe, weights.version)
+
+
+def _tensors(network: Denoiser, normalizer: Normalizer) -> dict[str, Tensor]:
+    tensors = {f"network.{name}": value.float() for name, value in network.state_dict().items()}
+    return tensors | {"normalizer.mean": normalizer.mean, "normalizer.std": normalizer.std}
 
 
 class Generator:

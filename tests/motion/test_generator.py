@@ -115,7 +115,7 @@ def test_bad_requests_are_refused_in_one_sentence(
 
 
 def test_bad_model_files_are_refused_in_one_sentence(model_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no model file at"):
+    with pytest.raises(InputError, match=f"no file of format {FORMAT} at"):
         load_model(tmp_path / "absent.safetensors")
     content = model_file.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(content[:1000])
