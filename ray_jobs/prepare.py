@@ -16,6 +16,7 @@ A job that was interrupted, or whose sources have grown, is started again with t
 is missing; what was rejected is tried anew.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -43,8 +44,10 @@ from ray_jobs.motion_files import CLIP, SCHEMA, MotionSink, checkpoint, drop_row
 
 CLIPS_PER_FILE = 32
 NORMALIZER_FILE = "normalizer.safetensors"
-FIXED = ("fps", "max_seconds")
+FIXED = ("fps", "max_seconds", "held_out")
 """Settings that all clips of one output share."""
+WITH_LISTS = ("humanml3d", "interhuman")
+"""Sources whose own lists say what is tested on."""
 MOMENTS = pa.schema({"count": pa.int64(), "mean": pa.list_(pa.float64()), "squares": pa.list_(pa.float64())})
 
 logger = logging.getLogger(__name__)
@@ -80,12 +83,17 @@ class PrepareConfig:
     fps: float = 20.0
     max_seconds: float = 20.0
     """Longer clips are cut into equal pieces."""
+    held_out: float = 0.0
+    """Share of the files of amass, bvh and deepmimic, which have no split lists of their own, that become the test
+    split. It hangs on a file's name alone: the files that join later move none, and all clips of a file go together."""
     max_rejected_fraction: float = 0.05
     """The job fails at its end, good output kept, when more than this share of the clips could not be read."""
 
     def __post_init__(self) -> None:
         if min(self.fps, self.max_seconds) <= 0 or not 0 <= self.max_rejected_fraction <= 1:
             raise InputError("fps and max_seconds must be positive and max_rejected_fraction lie in 0..1")
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"held_out is {self.held_out:g}, expected a share of 0 or more and below 1")
         for source in self.sources:
             name, _, folder = source.partition(":")
             if name not in READERS or not (folder or name == "deepmimic"):
@@ -93,7 +101,7 @@ class PrepareConfig:
 
 
 def prepare(config_: PrepareConfig) -> None:
-    clips = list_clips(config_.sources)
+    clips = list_clips(config_.sources, config_.held_out)
     _claim(config_)
     manifest, motions, rejected, duplicates = (
         storage.join(config_.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
@@ -116,16 +124,28 @@ def prepare(config_: PrepareConfig) -> None:
     config.check_rejected(reasons, len(clips), "clips", config_.max_rejected_fraction, rejected)
 
 
-def list_clips(sources: Iterable[str]) -> list[Clip]:
+def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
     """The clips of all sources in their order; an id that is there twice is refused."""
     clips: dict[str, Clip] = {}
     for source in sources:
         name, _, folder = source.partition(":")
-        for clip in READERS[name].list_clips(Path(folder).absolute()) if folder else deepmimic.list_clips():
+        root = Path(folder).absolute() if folder else None
+        for clip in READERS[name].list_clips(root) if root else deepmimic.list_clips():
             if clip.id in clips:
                 raise InputError(f"{clip.id} is both {clips[clip.id].files[0]} and {clip.files[0]}: prepare them apart")
-            clips[clip.id] = clip
+            test = name not in WITH_LISTS and is_held_out(clip, root, held_out)
+            clips[clip.id] = replace(clip, split="test") if test else clip
     return list(clips.values())
+
+
+def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
+    """Whether the hash of the clip's file, named from `root` on, is in the first `share` of all hashes.
+
+    All clips of a file share its name, and so its fate; that of a pair is person 1's.
+    """
+    file = Path(clip.files[0])
+    name = file.relative_to(root or file.parent).as_posix()
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
 
 
 def _claim(config_: PrepareConfig) -> None:
@@ -133,7 +153,8 @@ def _claim(config_: PrepareConfig) -> None:
     uri = storage.join(config_.output, "config.yaml")
     if storage.exists(uri):
         there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(config.to_yaml(config_))
-        if changed := [f"{name}: {there.get(name)}" for name in FIXED if there.get(name) != asked[name]]:
+        there = {name: there.get(name, getattr(PrepareConfig, name)) for name in FIXED}  # older ones lack some
+        if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
             raise InputError(f"{config_.output} was made with {', '.join(changed)}: keep that, or take another output")
     storage.write_bytes(uri, config.to_yaml(config_).encode())
 

@@ -17,7 +17,7 @@ from motion.errors import InputError
 from motion.features import encode_sequence
 from motion.sequence import parquet_files, read_motions
 from ray_jobs import storage
-from ray_jobs.prepare import PrepareConfig, block_moments, list_clips, prepare, read_normalizer
+from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, list_clips, prepare, read_normalizer
 from tests.conftest import CLIPS
 from tests.motion.clips import random_clip
 from tests.motion.sources.forms import ORIGINAL, PROCESSED, Form
@@ -160,6 +160,10 @@ def test_what_was_lost_is_made_anew_and_what_is_not_ours_refused(
     (tmp_path / "motions" / "mine.parquet").unlink()
     with pytest.raises(InputError, match=r"was made with fps: 20.0: keep that, or take another output"):
         prepare(replace(config, fps=30.0))
+    lines = (tmp_path / "config.yaml").read_text().splitlines()
+    (tmp_path / "config.yaml").write_text("\n".join(line for line in lines if "held_out" not in line))
+    with pytest.raises(InputError, match=r"was made with held_out: 0.0: keep that, or take another output"):
+        prepare(replace(config, held_out=0.2))
 
 
 def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:
@@ -172,6 +176,82 @@ def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:
     frames = encode_sequence(clip).flatten(0, 1).double()
     assert moments["count"] == len(frames)
     torch.testing.assert_close(torch.tensor(moments["mean"], dtype=torch.float64), frames.mean(dim=0))
+
+
+def write_names(folder: Path, subjects: range) -> None:
+    """Files in which a list of clips looks at nothing but the names; all subjects make the same 20 motions."""
+    for subject in subjects:
+        (folder / f"{subject:02}").mkdir(parents=True)
+        for take in range(20):
+            (folder / f"{subject:02}" / f"take_{take:02}.bvh").touch()
+
+
+def splits(source: str, held_out: float) -> dict[str, str]:
+    return {clip.id: clip.split for clip in list_clips([source], held_out)}
+
+
+def test_about_the_share_is_held_out_of_each_motion_and_each_subject(tmp_path: Path) -> None:
+    write_names(tmp_path, range(30))
+    found = splits(f"bvh:{tmp_path}", 0.2)
+    test = [name for name, split in found.items() if split == "test"]
+    assert set(found.values()) == {"train", "test"}
+    assert abs(len(test) - 0.2 * len(found)) < 2.5 * (0.2 * 0.8 * len(found)) ** 0.5
+    assert len({name.split("/")[1] for name in test}) > 25
+    assert len({name.split("/")[2] for name in test}) > 15
+    more = splits(f"bvh:{tmp_path}", 0.4)
+    assert all(more[name] == "test" for name in test)
+    assert set(splits(f"bvh:{tmp_path}", 0.0).values()) == {"train"}
+
+
+def test_a_source_that_grows_or_moves_keeps_what_is_held_out(tmp_path: Path) -> None:
+    write_names(tmp_path / "old", range(5, 10))
+    before = splits(f"bvh:{tmp_path / 'old'}", 0.3)
+    (tmp_path / "old").rename(tmp_path / "new")
+    write_names(tmp_path / "new", range(5))
+    after = splits(f"bvh:{tmp_path / 'new'}", 0.3)
+    assert len(after) == 2 * len(before)
+    assert before.items() <= after.items()
+    installed = Path(list_clips(["deepmimic"])[0].files[0]).parent
+    assert splits("deepmimic", 0.3) == splits(f"deepmimic:{installed}", 0.3)
+
+
+def test_spans_of_a_file_and_two_people_are_held_out_together(tmp_path: Path) -> None:
+    write_names(tmp_path, range(3))
+    files = sorted(tmp_path.rglob("*.bvh"))
+    for file in files:
+        file.with_suffix(".txt").write_text("a person walks#a#0#1\na person stops#a#1#2\na person moves\n")
+    pairs = [f"00/take_{take:02}.bvh,01/take_{take:02}.bvh" for take in range(20)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["person1,person2", *pairs]))
+    split_of: dict[str, set[str]] = {}
+    for clip in list_clips([f"bvh:{tmp_path}"], 0.5):
+        for name in clip.files:
+            split_of.setdefault(name, set()).add(clip.split)
+    assert split_of.keys() == {str(file) for file in files}
+    assert all(len(found) == 1 for found in split_of.values())
+    assert set.union(*split_of.values()) == {"train", "test"}
+
+
+@pytest.mark.parametrize("name", WITH_LISTS)
+def test_sources_with_lists_keep_them(name: str, tmp_path: Path) -> None:
+    ORIGINAL[name].write_dataset(tmp_path)
+    assert splits(f"{name}:{tmp_path}", 0.99) == splits(f"{name}:{tmp_path}", 0.0)
+
+
+def test_held_out_files_are_written_as_test_with_all_their_pieces(
+    ray_cluster: None, clip_folder: Path, tmp_path: Path
+) -> None:
+    source = f"deepmimic:{clip_folder}"
+    prepare(PrepareConfig(str(tmp_path), (source,), max_seconds=0.7, held_out=0.4))
+    clips, listed = read_motions(tmp_path / "motions"), splits(source, 0.4)
+    assert sorted(listed.values()) == ["test", "test", "train"]
+    assert len(clips) > len(listed)
+    assert {(clip.id.partition("@")[0], clip.split) for clip in clips} == set(listed.items())
+
+
+@pytest.mark.parametrize("held_out", [-0.1, 1.0, float("nan")])
+def test_a_share_leaves_something_to_train_on(held_out: float) -> None:
+    with pytest.raises(InputError, match=r"held_out is .*, expected a share of 0 or more and below 1"):
+        PrepareConfig("o", held_out=held_out)
 
 
 def test_ids_of_two_folders_must_not_meet(clip_folder: Path) -> None:
