@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset
 import ray.data
 
 from motion.datasets.unify import signature
 from motion.render import strip
-from motion.sequence import MotionSequence, from_table, parquet_files, resolve
+from motion.sequence import MotionSequence, from_table
 from motion.skeleton import ACTIONS
+from ray_jobs import storage
 from ray_jobs.pages import render_page
 
 TEMPLATE = "dataset_card.html.j2"
@@ -193,13 +192,10 @@ def _pictures(rows: Sequence[dict[str, Any]], motions: str) -> list[tuple[str, s
     for name in dict.fromkeys(row["source"] for row in rows):
         ids = [row["id"] for row in rows if row["source"] == name]
         chosen += rng.choice(ids, min(PICTURES_PER_SOURCE, len(ids)), replace=False).tolist()
-    filesystem, _ = resolve(motions)
-    files = pa.dataset.dataset(parquet_files(motions), filesystem=filesystem, format="parquet")
-    table = files.to_table(columns=MotionSequence.SCHEMA.names, filter=pc.field("id").isin(chosen))
+    drawn = []
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "strip.png"
-        drawn = {}
-        for clip in from_table(MotionSequence, table):
+        for clip in storage.read_motions(motions, chosen):
             strip(clip, picture)
-            drawn[clip.id] = base64.b64encode(picture.read_bytes()).decode()
-    return [(clip_id, drawn[clip_id]) for clip_id in chosen]
+            drawn.append((clip.id, base64.b64encode(picture.read_bytes()).decode()))
+    return drawn

@@ -1,7 +1,8 @@
 """The demo's page: one HTML file that opens from disk and asks no server for anything.
 
 It lays what was generated beside the real clip of the same caption. Errors are metres, root-aligned (`mpjpe`).
-Joints travel in the page as base64 of little-endian int16 millimetres, C order (person, frame, joint, xyz).
+Joints travel in the page as base64 of little-endian int16 millimetres, C order (person, frame, joint, xyz);
+`player.js.j2` draws them.
 """
 
 import base64
@@ -24,6 +25,14 @@ from ray_jobs.pages import render_page
 
 TEMPLATE = "report.html.j2"
 PROMISE = 0.25  # metres that the mean over captions of the best sample's error stays below
+ABSENT = -32768  # in place of each coordinate of a person who is not there
+_SIDES = {**dict.fromkeys(LEFT, "left"), **dict.fromkeys(RIGHT, "right")}
+SKELETON = {
+    "bones": [[parent, child, _SIDES.get(child, "trunk")] for parent, child in BONES],
+    "neck": JOINT["neck"],
+    "head": JOINT["head"],
+}
+"""What the player must know of the joints."""
 CHART_SIZE = (420, 250)
 CHART_MARGINS = (46, 12, 14, 34)  # left, right, top, bottom
 
@@ -185,26 +194,23 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 def _page_data(rows: Sequence[Comparison], chart: Chart | None) -> dict[str, Any]:
     """What the page's script draws."""
-    sides = {**dict.fromkeys(LEFT, "left"), **dict.fromkeys(RIGHT, "right")}
-    return {
-        "bones": [[parent, child, sides.get(child, "trunk")] for parent, child in BONES],
-        "neck": JOINT["neck"],
-        "head": JOINT["head"],
+    return SKELETON | {
         "loss": chart.points if chart else [],
         "cards": [
             {
                 "fps": row.real.fps,
                 "frames": row.num_frames,
                 "persons": row.real.num_persons,
-                "real": _packed(row.real.joints),
-                "samples": [_packed(sample.joints) for sample in row.samples],
+                "real": packed(row.real),
+                "samples": [packed(sample) for sample in row.samples],
             }
             for row in rows
         ],
     }
 
 
-def _packed(joints: Float[np.ndarray, "person frame 24 3"]) -> str:
-    limits = np.iinfo(np.int16)
-    millimetres = (1000 * joints).round().clip(limits.min, limits.max)
-    return base64.b64encode(millimetres.astype("<i2").tobytes()).decode()
+def packed(clip: MotionSequence) -> str:
+    """Its joints as the player takes them."""
+    millimetres = (1000 * clip.joints).round().clip(ABSENT + 1, -(ABSENT + 1))
+    present = np.where(clip.valid[:, :, None, None], millimetres, ABSENT)
+    return base64.b64encode(present.astype("<i2").tobytes()).decode()

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from motion.sequence import MotionSequence, parquet_files, resolve, whole_file, write_parquet, write_table
+from motion.sequence import MotionSequence, from_table, parquet_files, resolve, whole_file, write_parquet, write_table
 
 REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
 
@@ -31,6 +33,15 @@ def read_column(folder: str, name: str) -> list[Any]:
 def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
     return list(zip(*(read_column(uri, name) for name in columns), strict=True))
+
+
+def read_motions(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
+    """The motions of these ids, in this order."""
+    filesystem, _ = resolve(folder)
+    files = pyarrow.dataset.dataset(parquet_files(folder), filesystem=filesystem, format="parquet")
+    rows = files.to_table(columns=MotionSequence.SCHEMA.names, filter=pc.field("id").isin(ids))
+    found = {motion.id: motion for motion in from_table(MotionSequence, rows)}
+    return [found[each] for each in ids]
 
 
 def shard_name(ids: Sequence[str]) -> str:

@@ -283,12 +283,12 @@ requestAnimationFrame(function wait() {
 """
 
 
-def browse(path: Path, profile: Path) -> list[str]:
+def browse(path: Path, profile: Path, window: str = "1280,2400") -> list[str]:
     """What a browser writes to its console until the probe has spoken or a script has failed."""
     options = (
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
         *("--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"),
-        *("--window-size=1280,2400", "--enable-logging=stderr"),
+        *(f"--window-size={window}", "--enable-logging=stderr"),
     )
     console: list[str] = []
     with subprocess.Popen([str(BROWSER), *options, path.as_uri()], stderr=subprocess.PIPE, text=True) as browser:

@@ -1,0 +1,329 @@
+"""How good generated motions are, beside real clips that were held out.
+
+    python -m ray_jobs.evaluate --real data/all --generated early:generated/early late:generated/late \\
+        --evaluator runs/evaluator/evaluator.safetensors --output evaluations/first
+
+Writes to the output folder
+
+    evaluation.json      every metric of every set with its 95 % interval; the real clips are always the first set
+    evaluation.html      tables, histograms, the ten worst motions of each set as animations
+    samples/*.parquet    one row a motion: its embedding and its measures
+    rejected/*.parquet   id and reason of each motion that could not be measured
+    config.yaml          what was asked for
+
+The field's metrics (FID, R-precision, MM-Dist, Diversity, MultiModality) follow the protocol that the evaluator
+declares. A set that was measured before, with the same evaluator and the same files, is not measured again.
+"""
+
+import json
+import logging
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motion.errors import InputError
+from motion.evaluator import TextMotionEvaluator, load_evaluator
+from motion.metrics.field import EmbeddedSet, field_metrics
+from motion.metrics.measure import FIELD, MEMORISATION
+from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
+from motion.metrics.protocol import Protocol, interval
+from ray_jobs import config, storage, tracking
+from ray_jobs.evaluation_page import render, table
+from ray_jobs.measuring import MEASURED, Means, Source, measured
+from ray_jobs.train import flatten
+
+FORMAT = "carescene-evaluation/1"
+PAGE = "evaluation.html"
+REAL = "real"
+WORST = 10
+OVERRIDES = ("pool_size", "diversity_pairs", "multimodality_pairs", "repeats")
+"""What the configuration may change of the evaluator's protocol."""
+MEASURES = FIELD | PLAUSIBILITY | {"memorisation": MEMORISATION}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    real: str
+    """Output folder or URI of `ray_jobs.prepare`: clips of `split` are compared with, those of train are searched for
+    copies."""
+    evaluator: str
+    """evaluator.safetensors of `ray_jobs.train_evaluator`; or one of the field's: interclip:interclip.ckpt,
+    humanml3d:FOLDER (what they take is said in motion/interclip.py and motion/humanml3d_evaluator.py)."""
+    output: str
+    """Folder or URI (s3://…) to write to."""
+    generated: tuple[str, ...] = ()
+    """NAME:FOLDER of each set of motions to judge, such as an output of `ray_jobs.generate`."""
+    split: Literal["train", "val", "test"] = "test"
+    scenes: str | None = None
+    """Folder of the rooms that the motions' scene_id names."""
+    memorisation: bool = True
+    pool_size: int | None = None
+    """The protocol's settings are the evaluator's own where they are not given here. Others make numbers that compare
+    with none published."""
+    diversity_pairs: int | None = None
+    multimodality_pairs: int | None = None
+    repeats: int | None = None
+    num_actors: int = 1
+    """That measure at the same time, each with `num_cpus` and `num_gpus`."""
+    num_cpus: float = 1
+    num_gpus: float = 0
+    seed: int = 0
+    max_rejected_fraction: float = 0.05
+    """The job fails at its end, good output kept, when more than this share of the motions could not be measured."""
+    tracking_uri: str | None = None
+    """MLflow store; by default a sqlite file in the output folder, which then has to be local."""
+    experiment: str = "carescene-evaluation"
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in map(split_name, self.generated)]
+        if len({*names, REAL}) != len(names) + 1:
+            raise InputError(f"the sets are named {', '.join(names)}, expected different names, none of them {REAL}")
+        if self.tracking_uri is None and "://" in self.output:
+            raise InputError(f"{self.output} cannot hold an MLflow store: give one with --tracking-uri")
+
+
+def split_name(generated: str) -> tuple[str, str]:
+    """Name and folder of NAME:FOLDER."""
+    name, _, folder = generated.partition(":")
+    if not name or not folder or folder.startswith("//"):
+        raise InputError(f"{generated!r} names no set, expected NAME:FOLDER, for example late:generated/late")
+    return name, folder
+
+
+def evaluate(config_: EvaluateConfig) -> dict[str, Any]:
+    """Measure all sets, write the results and return what evaluation.json holds."""
+    start = time.monotonic()
+    evaluator = load_evaluator(config_.evaluator)
+    protocol = declared_protocol(evaluator.protocol, config_)
+    sources = [Source(REAL, config_.real, config_.split)]
+    sources += [Source(name, folder, None) for name, folder in map(split_name, config_.generated)]
+    rows = {source.name: measured(source, means(evaluator, config_), config_.output) for source in sources}
+    reasons = write_rejected(rows.values(), config_)
+    good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
+    texts = embed_captions(evaluator, good.values())
+    values = {name: each_value(samples, texts) for name, samples in good.items()}
+    sets = {name: embedded_set(name, samples, texts) for name, samples in good.items()}
+    evaluation: dict[str, Any] = {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "command": command(config_),
+        "evaluator": {"name": evaluator.name, "version": evaluator.version, "dim": evaluator.dim},
+        "protocol": asdict(protocol),
+        "notes": notes(evaluator, protocol, good),
+        "measures": {name: asdict(measure) for name, measure in MEASURES.items()},
+        "sets": [],
+    }
+    for source in sources:
+        judged = None if source.name == REAL else sets[source.name]
+        repeats = field_metrics(sets[REAL], judged, protocol, config_.seed)
+        described = describe(source, good[source.name], values[source.name], repeats)
+        described["worst"] = worst(good[source.name], values[source.name], values[REAL]) if judged else []
+        evaluation["sets"].append(described)
+    evaluation["seconds"] = time.monotonic() - start
+    write(evaluation, values, config_)
+    logger.info("%s\n\nlook at %s", table(evaluation), storage.join(config_.output, PAGE))
+    asked = sum(samples.num_rows for samples in rows.values())
+    folder = storage.join(config_.output, "rejected")
+    config.check_rejected(reasons, asked, "motions", config_.max_rejected_fraction, folder)
+    return evaluation
+
+
+def declared_protocol(own: Protocol, config_: EvaluateConfig) -> Protocol:
+    """The evaluator's protocol, renamed where the configuration changes it."""
+    asked = {name: getattr(config_, name) for name in OVERRIDES}
+    changed = {name: value for name, value in asked.items() if value is not None and value != getattr(own, name)}
+    return replace(own, name=f"{own.name}, changed", **changed) if changed else own
+
+
+def means(evaluator: TextMotionEvaluator, config_: EvaluateConfig) -> Means:
+    return Means(
+        evaluator=config_.evaluator,
+        version=evaluator.version,
+        train=config_.real if config_.memorisation else None,
+        scenes=config_.scenes,
+        num_actors=config_.num_actors,
+        num_cpus=config_.num_cpus,
+        num_gpus=config_.num_gpus,
+    )
+
+
+def write_rejected(sets: Iterable[pa.Table], config_: EvaluateConfig) -> list[tuple[str, str]]:
+    """(id, reason) of what could not be measured, also written to rejected/."""
+    folder = storage.join(config_.output, "rejected")
+    storage.delete_folder(folder)
+    bad = [samples.filter(pc.is_valid(samples["reason"])) for samples in sets]
+    reasons = [
+        pair for rows in bad for pair in zip(*(rows[name].to_pylist() for name in ("id", "reason")), strict=True)
+    ]
+    storage.write_rejected(folder, reasons)
+    return reasons
+
+
+def drop_rejected(name: str, samples: pa.Table) -> pa.Table:
+    good = samples.filter(pc.is_null(samples["reason"]))
+    if not good.num_rows:
+        raise InputError(
+            f"none of the {samples.num_rows} motions of {name} could be measured: {samples['reason'][0].as_py()}"
+        )
+    return good
+
+
+def embed_captions(evaluator: TextMotionEvaluator, sets: Iterable[pa.Table]) -> dict[str, np.ndarray]:
+    captions = sorted({text for samples in sets for texts in samples["captions"].to_pylist() for text in texts})
+    return dict(zip(captions, evaluator.embed_texts(captions).numpy(), strict=True)) if captions else {}
+
+
+def each_value(samples: pa.Table, texts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every motion's own values by measure; NaN where one does not apply."""
+    values = {name: samples[name].to_numpy().astype(float) for name in MEASURED}
+    distances = [
+        np.linalg.norm(texts[captions[0]] - embedding) if captions else np.nan
+        for captions, embedding in zip(samples["captions"].to_pylist(), embeddings(samples), strict=True)
+    ]
+    return {"mm_dist": np.array(distances)} | values
+
+
+def embeddings(samples: pa.Table) -> np.ndarray:
+    return np.stack(samples["embedding"].to_numpy(zero_copy_only=False))
+
+
+def embedded_set(name: str, samples: pa.Table, texts: Mapping[str, np.ndarray]) -> EmbeddedSet:
+    """The motions that have a caption."""
+    captioned = samples.filter(pc.greater(pc.list_value_length(samples["captions"]), 0))
+    if not captioned.num_rows:
+        raise InputError(
+            f"none of the {samples.num_rows} motions of {name} has a caption: they cannot be judged by text"
+        )
+    captions = tuple(tuple(each) for each in captioned["captions"].to_pylist())
+    return EmbeddedSet(tuple(captioned["id"].to_pylist()), captions, embeddings(captioned), texts)
+
+
+def describe(
+    source: Source, samples: pa.Table, values: Mapping[str, np.ndarray], repeats: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """A set's row: field metrics as means over the repeats, the others over the motions that have a value."""
+    metrics: dict[str, Any] = {}
+    for name in MEASURES:
+        numbers = np.asarray(repeats[name] if name in repeats else values.get(name, ()))
+        numbers = numbers[np.isfinite(numbers)]
+        if len(numbers):
+            mean, half_width = interval(numbers.tolist())
+            metrics[name] = {"mean": mean, "interval": half_width, "count": len(numbers)}
+    return {
+        "name": source.name,
+        "uri": source.uri if source.split is None else f"{source.uri} ({source.split})",
+        "motions": samples.num_rows,
+        "captions": len({text for texts in samples["captions"].to_pylist() for text in texts}),
+        "seconds": pc.sum(samples["seconds"]).as_py(),
+        "versions": sorted(set(samples["version"].drop_null().to_pylist())),
+        "metrics": metrics,
+    }
+
+
+def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The motions that lie furthest beyond what real clips reach: their value over the real 99th percentile.
+
+    A measure that no real clip has more than nothing of is taken by its threshold.
+    """
+    found = []
+    for name, measure in PLAUSIBILITY.items():
+        usual = np.nanpercentile(real[name], 99) if np.isfinite(real[name]).any() else 0.0
+        limit = usual or measure.threshold
+        if measure.better == "lower" and limit:
+            found += [(value / limit, name, row) for row, value in enumerate(values[name]) if np.isfinite(value)]
+    chosen: dict[int, tuple[float, str]] = {}
+    for times, name, row in sorted(found, reverse=True):
+        if len(chosen) < WORST:
+            chosen.setdefault(row, (times, name))
+    return [
+        {
+            "id": samples["id"][row].as_py(),
+            "caption": (samples["captions"][row].as_py() or [""])[0],
+            "measure": name,
+            "value": float(values[name][row]),
+            "times": float(times),
+        }
+        for row, (times, name) in chosen.items()
+    ]
+
+
+def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str, pa.Table]) -> list[str]:
+    """What a reader of the numbers has to know."""
+    said = [
+        f"FID of the real clips is that of two random halves of them: FID grows as sets get smaller, so no set of "
+        f"{sets[REAL].num_rows} motions is likely to come below a true zero by as much."
+    ]
+    for name in OVERRIDES:
+        own, used = getattr(evaluator.protocol, name), getattr(protocol, name)
+        if own != used:
+            said.append(
+                f"{name} is {used}, the evaluator's own protocol says {own}: these numbers compare with none that were "
+                "taken otherwise."
+            )
+    for name, samples in sets.items():
+        if samples.num_rows <= evaluator.dim:
+            said.append(
+                f"{name} has {samples.num_rows} motions for embeddings of {evaluator.dim} numbers: its FID says little."
+            )
+        without = sum(not captions for captions in samples["captions"].to_pylist())
+        if without:
+            said.append(
+                f"{without} motions of {name} have no caption and are left out of the metrics that take embeddings."
+            )
+    return said
+
+
+def command(config_: EvaluateConfig) -> str:
+    """What makes these results again."""
+    words = ["python", "-m", "ray_jobs.evaluate"]
+    for each in fields(config_):
+        value = getattr(config_, each.name)
+        if value == each.default and each.default is not MISSING:
+            continue
+        flag = each.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return shlex.join(words)
+
+
+def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarray]], config_: EvaluateConfig) -> None:
+    """The results' files, and an MLflow run with the same numbers."""
+    shown = {
+        name: storage.read_motions(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
+        for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config_.generated), strict=True)
+    }
+    output = config_.output
+    files = {
+        "config.yaml": config.to_yaml(config_),
+        PAGE: render(evaluation, values, shown),
+        "evaluation.json": json.dumps(evaluation, indent=1, allow_nan=False),
+    }
+    for name, content in files.items():
+        storage.write_bytes(storage.join(output, name), content.encode())
+    store = config_.tracking_uri or tracking.local_store(Path(output))
+    artifacts = Path(output) / "mlartifacts"
+    run_id = tracking.open_run(store, config_.experiment, output, artifacts, flatten(asdict(config_)))
+    numbers = {
+        f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
+    }
+    with tracking.closing(store, run_id) as client:
+        tracking.log_metrics(store, run_id, 0, numbers)
+        for name, content in files.items():
+            client.log_text(run_id, content, name)
+
+
+if __name__ == "__main__":
+    config.run(evaluate, EvaluateConfig, __doc__ or "")
