@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ MAX_LOGIT_SCALE = math.log(100)  # as CLIP (Radford et al. 2021)
 BATCH = 32
 
 
+@runtime_checkable
 class TextMotionEvaluator(Interface):
     """What an evaluation needs of an evaluator, ours or one of the field's."""
 

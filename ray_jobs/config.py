@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import ray
@@ -75,6 +75,17 @@ def finish(work: Callable[[], object]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def refuse_other_run(path: Path, config: Any) -> None:
+    """An output folder belongs to one configuration: another would silently mix two runs."""
+    resolved = to_yaml(config)
+    if path.exists() and path.read_text() != resolved:
+        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text().splitlines()))
+        raise InputError(
+            f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
+            "choose another --output"
+        )
 
 
 def to_yaml(config: Any) -> str:

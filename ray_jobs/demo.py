@@ -23,9 +23,8 @@ from motion.generator import load_model
 from motion.recipes import tiny
 from motion.render import body_strip
 from motion.sequence import MotionSequence, read_motions
-from motion.skeleton import ACTIONS
 from ray_jobs import config, tracking
-from ray_jobs.generate import GenerateConfig, generate
+from ray_jobs.generate import GenerateConfig, generate, like
 from ray_jobs.prepare import PrepareConfig, prepare
 from ray_jobs.report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.serve import ServeConfig, start
@@ -77,7 +76,7 @@ def demo(config_: DemoConfig) -> None:
         ask_over_http(config_.port)
     with stages.stage("generate"):
         prompts = write_prompts(output / "prompts.jsonl", clips)
-        generate(GenerateConfig(model, prompts, str(generated), samples_per_prompt=config_.samples_per_prompt))
+        generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config_.samples_per_prompt))
         serve.shutdown()
     with stages.stage("picture"):
         version = load_model(model).version  # an earlier demo with other steps may have left its own samples
@@ -107,14 +106,7 @@ def ask_over_http(port: int) -> None:
 
 
 def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
-    """Each clip's caption, at the clip's own length and with its action where it has one."""
-    requests = []
-    for clip in clips:
-        request = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
-        if action := int(clip.action[0, 0]):
-            request["action"] = [ACTIONS[action]]
-        requests.append(json.dumps(request))
-    path.write_text("\n".join(requests) + "\n")
+    path.write_text("".join(json.dumps(like(clip)) + "\n" for clip in clips))
     return path
 
 

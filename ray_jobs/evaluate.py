@@ -38,7 +38,6 @@ from motion.metrics.protocol import Protocol, interval
 from ray_jobs import config, storage, tracking
 from ray_jobs.evaluation_page import render, table
 from ray_jobs.measuring import MEASURED, Means, Source, measured
-from ray_jobs.train import flatten
 
 FORMAT = "carescene-evaluation/1"
 PAGE = "evaluation.html"
@@ -232,16 +231,13 @@ def describe(
 
 
 def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The motions that lie furthest beyond what real clips reach: their value over the real 99th percentile.
-
-    A measure that no real clip has more than nothing of is taken by its threshold.
-    """
+    """The motions furthest beyond a limit: the real clips' 99th percentile, or the threshold where that is more."""
     found = []
     for name, measure in PLAUSIBILITY.items():
-        usual = np.nanpercentile(real[name], 99) if np.isfinite(real[name]).any() else 0.0
-        limit = usual or measure.threshold
-        if measure.better == "lower" and limit:
-            found += [(value / limit, name, row) for row, value in enumerate(values[name]) if np.isfinite(value)]
+        if measure.better == "lower":
+            usual = real[name][np.isfinite(real[name])]
+            limit = max(np.percentile(usual, 99) if len(usual) else 0.0, measure.threshold or 0.0)
+            found += [(value / limit, name, row) for row, value in enumerate(values[name]) if value > limit > 0]
     chosen: dict[int, tuple[float, str]] = {}
     for times, name, row in sorted(found, reverse=True):
         if len(chosen) < WORST:
@@ -261,8 +257,8 @@ def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str
 def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str, pa.Table]) -> list[str]:
     """What a reader of the numbers has to know."""
     said = [
-        f"FID of the real clips is that of two random halves of them: FID grows as sets get smaller, so no set of "
-        f"{sets[REAL].num_rows} motions is likely to come below a true zero by as much."
+        "FID of the real clips is that of two random halves of them. It grows as sets get smaller, so that as many "
+        "other real clips would come to about half of it."
     ]
     for name in OVERRIDES:
         own, used = getattr(evaluator.protocol, name), getattr(protocol, name)
@@ -279,7 +275,7 @@ def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str,
         without = sum(not captions for captions in samples["captions"].to_pylist())
         if without:
             said.append(
-                f"{without} motions of {name} have no caption and are left out of the metrics that take embeddings."
+                f"{without} of {samples.num_rows} motions of {name} have no caption: the field's metrics lack them."
             )
     return said
 
@@ -315,7 +311,7 @@ def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarr
         storage.write_bytes(storage.join(output, name), content.encode())
     store = config_.tracking_uri or tracking.local_store(Path(output))
     artifacts = Path(output) / "mlartifacts"
-    run_id = tracking.open_run(store, config_.experiment, output, artifacts, flatten(asdict(config_)))
+    run_id = tracking.open_run(store, config_.experiment, output, artifacts, asdict(config_))
     numbers = {
         f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
     }

@@ -213,7 +213,7 @@ def _decimals(values: Iterable[float]) -> int:
     """Three of them, fewer for what is above ten and more for what is below a tenth."""
     largest = max(map(abs, values), default=0.0)
     power = math.floor(math.log10(largest)) if largest else 0
-    return min(max(3 - power if power >= 0 else 2 - power, 0), 6)
+    return min(max(3 - power if power >= 0 else 2 - power, 0), 4)
 
 
 def _with_interval(value: float, half_width: float, decimals: int, sign: str = "-") -> str:

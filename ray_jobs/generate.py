@@ -3,8 +3,9 @@
     python -m ray_jobs.generate --model runs/first/model.safetensors --prompts prompts.txt --output generated/first
 
 One prompt a line; a line that starts with { is a JSON object with any fields of a request (num_frames, num_persons,
-person_class, action, guidance_scale). Writes motions/*.parquet and rejected/*.parquet; run again it makes only what
-is missing.
+person_class, action, guidance_scale). Instead of a list, the output folder of `ray_jobs.prepare` asks for the first
+caption of each clip of its test split, at the clip's length, so that the two can be compared by `ray_jobs.evaluate`.
+Writes motions/*.parquet and rejected/*.parquet; run again it makes only what is missing.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.generator import MotionRequest, request_id
-from motion.sequence import MotionSequence
+from motion.sequence import MotionSequence, iter_parquet, parquet_files
+from motion.skeleton import ACTIONS
 from ray_jobs import config, storage
 from ray_jobs.serve import APPLICATION, ServeConfig, sample, start
 
@@ -28,7 +30,8 @@ from ray_jobs.serve import APPLICATION, ServeConfig, sample, start
 @dataclass(frozen=True)
 class GenerateConfig:
     model: Path
-    prompts: Path
+    prompts: str
+    """A list of prompts, or prepared data whose test clips are asked for."""
     output: str
     """Folder or URI (s3://…) to write to."""
     samples_per_prompt: int = 4
@@ -62,17 +65,43 @@ def sampler_handle(model: Path) -> DeploymentHandle:
 
 def read_requests(config_: GenerateConfig) -> list[MotionRequest]:
     """Every sample of every prompt; a malformed line is refused with its number."""
-    if not config_.prompts.is_file():
-        raise InputError(f"no prompt list at {config_.prompts}, expected a text file with one prompt a line")
-    lines = config_.prompts.read_text().splitlines()
-    asked = [parse_line(line, f"{config_.prompts}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
-    if not asked:
-        raise InputError(f"{config_.prompts} holds no prompt")
+    motions = storage.join(config_.prompts, "motions")
+    asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config_.prompts))
     samples = ((values, k) for values in asked for k in range(config_.samples_per_prompt))
     return [
         MotionRequest(**{"num_frames": config_.num_frames, "seed": config_.seed + i} | values)
         for i, (values, _) in enumerate(samples)
     ]
+
+
+def read_captions(motions: str) -> list[dict[str, Any]]:
+    clips = (clip for clip in iter_parquet(MotionSequence, motions) if clip.split == "test" and clip.texts)
+    asked = [like(clip) for clip in clips]
+    if not asked:
+        raise InputError(
+            f"{motions} holds no clip of the test split that has a caption; prepare it with --held-out 0.1"
+        )
+    return asked
+
+
+def like(clip: MotionSequence) -> dict[str, Any]:
+    """What to ask for to get a motion such as this one: its first caption, its length, its persons' first actions."""
+    values: dict[str, Any] = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
+    if clip.num_persons > 1:
+        values["num_persons"] = clip.num_persons
+    if clip.action[:, 0].any():
+        values["action"] = tuple(ACTIONS[code] for code in clip.action[:, 0])
+    return values
+
+
+def read_prompts(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise InputError(f"no prompt list at {path}, expected a text file with one prompt a line, or prepared data")
+    lines = path.read_text().splitlines()
+    asked = [parse_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
+    if not asked:
+        raise InputError(f"{path} holds no prompt")
+    return asked
 
 
 def parse_line(line: str, where: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
@@ -113,7 +112,7 @@ def measure(source: Source, means: Means) -> pa.Table:
     index = ray.put(training_windows(means.train))
     rows = (
         ray.data.read_parquet(storage.join(source.uri, "motions"), file_extensions=["parquet"])
-        .map_batches(partial(of_split, split=source.split), batch_format="pyarrow", batch_size=None)
+        .map_batches(partial(storage.of_split, split=source.split), batch_format="pyarrow", batch_size=None)
         .map_batches(
             Measurer,
             fn_constructor_args=(means, [index]),
@@ -124,7 +123,8 @@ def measure(source: Source, means: Means) -> pa.Table:
             num_gpus=means.num_gpus,
         )
     )
-    return pa.concat_tables([SAMPLES.empty_table(), *ray.get(rows.to_arrow_refs())])
+    blocks = ray.get(rows.to_arrow_refs())  # those without a row have no columns either
+    return pa.concat_tables([SAMPLES.empty_table(), *(block for block in blocks if block.num_rows)])
 
 
 def training_windows(folder: str | None) -> WindowIndex | None:
@@ -132,10 +132,6 @@ def training_windows(folder: str | None) -> WindowIndex | None:
         return None
     motions = iter_parquet(MotionSequence, storage.join(folder, "motions"))
     return build_index(motion for motion in motions if motion.split == "train")
-
-
-def of_split(motions: pa.Table, split: str | None) -> pa.Table:
-    return motions if split is None else motions.filter(pc.equal(motions["split"], split))
 
 
 class Measurer:

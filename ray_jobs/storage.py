@@ -44,6 +44,11 @@ def read_motions(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
     return [found[each] for each in ids]
 
 
+def of_split(motions: pa.Table, split: str | None) -> pa.Table:
+    """The rows of one split, or all for None; for `map_batches`."""
+    return motions if split is None else motions.filter(pc.equal(motions["split"], split))
+
+
 def shard_name(ids: Sequence[str]) -> str:
     """The same name for the same records, so that a task run twice leaves one file."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] + ".parquet"

@@ -7,6 +7,7 @@ to, so that a restarted job goes on in the same run.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -31,8 +32,8 @@ def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
     return str(runs[0].info.run_id) if runs else None
 
 
-def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
-    """Id of the run that wrote to `output` before, set to RUNNING, or of a new one."""
+def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, Any]) -> str:
+    """Id of the run that wrote to `output` before, set to RUNNING, or of a new one with these settings."""
     client = MlflowClient(tracking_uri)
     if run_id := find_run(tracking_uri, experiment, output):
         client.update_run(run_id, status="RUNNING")
@@ -44,9 +45,17 @@ def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, p
         else client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
     )
     run = client.create_run(experiment_id, tags={OUTPUT_TAG: output, "mlflow.runName": Path(output).name})
-    for name, value in params.items():
+    for name, value in flatten(params).items():
         client.log_param(run.info.run_id, name, value)
     return str(run.info.run_id)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as MLflow's flat parameters: `recipe.denoiser.width`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 @contextmanager

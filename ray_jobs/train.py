@@ -64,6 +64,8 @@ class TrainConfig:
     """DeepSpeed configuration; batch size, clipping and precision come from the recipe."""
     log_every: int = 20
     checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    """How many of the last ones stay; each holds the model file of its step, to be compared with others."""
     seed: int = 0
     max_failures: int = 2
     """How often lost workers are replaced; training goes on from the last checkpoint."""
@@ -88,10 +90,12 @@ def read_inputs(config_: TrainConfig) -> Inputs:
         raise InputError(f"optim.batch_size {optim.batch_size} does not divide among {config_.num_workers} workers")
     if not config_.deepspeed.is_file():
         raise InputError(f"no DeepSpeed configuration at {config_.deepspeed}; give one with --deepspeed")
-    persons = storage.read_column(storage.join(config_.data, "motions"), "num_persons")
+    rows = storage.read_rows(storage.join(config_.data, "motions"), ("split", "num_persons"))
+    persons = [count for split, count in rows if split == "train"]
     if not persons:
+        which = "motions of the train split" if rows else "motions"
         raise InputError(
-            f"no motions in {config_.data}; make them with `python -m ray_jobs.prepare --output {config_.data}`"
+            f"no {which} in {config_.data}; make them with `python -m ray_jobs.prepare --output {config_.data}`"
         )
     if max(persons) > recipe.max_persons:
         raise InputError(
@@ -115,13 +119,13 @@ def train(config_: TrainConfig) -> Path:
     inputs = read_inputs(config_)
     output = config_.output.absolute()
     model = output / MODEL_FILE
-    refuse_other_run(output / "config.yaml", config.to_yaml(config_))
+    config.refuse_other_run(output / "config.yaml", config_)
     if model.exists():
         logger.info("%s is finished, nothing to do", model)
         return model
     storage.write_bytes(str(output / "config.yaml"), config.to_yaml(config_).encode())
     store = config_.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", flatten(asdict(config_)))
+    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", asdict(config_))
     with tracking.closing(store, run_id) as client:
         client.log_artifact(run_id, str(output / "config.yaml"))
         result = make_trainer(config_, inputs, store, run_id).fit()
@@ -134,22 +138,13 @@ def train(config_: TrainConfig) -> Path:
     return model
 
 
-def refuse_other_run(path: Path, resolved: str) -> None:
-    """An output folder belongs to one configuration: another would silently mix two runs."""
-    if path.exists() and path.read_text() != resolved:
-        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text().splitlines()))
-        raise InputError(
-            f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
-            "choose another --output"
-        )
-
-
 def make_trainer(config_: TrainConfig, inputs: Inputs, store: str, run_id: str) -> TorchTrainer:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
     motions = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"])
-    dataset = motions.map_batches(partial(repeat_rows, times=config_.repeats), batch_format="pyarrow", batch_size=None)
+    shown = motions.map_batches(partial(storage.of_split, split="train"), batch_format="pyarrow", batch_size=None)
+    dataset = shown.map_batches(partial(repeat_rows, times=config_.repeats), batch_format="pyarrow", batch_size=None)
     loop_config = {
         "recipe": to_dict(config_.recipe),
         "normalizer": inputs.normalizer,
@@ -177,7 +172,7 @@ def make_trainer(config_: TrainConfig, inputs: Inputs, store: str, run_id: str) 
             name="train",
             storage_path=str(config_.output.absolute()),
             failure_config=FailureConfig(max_failures=config_.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            checkpoint_config=CheckpointConfig(num_to_keep=config_.keep_checkpoints),
         ),
     )
 
@@ -305,14 +300,6 @@ def log_samples(client: MlflowClient, run_id: str, generator: Generator, prompts
             path = Path(folder) / f"{sequence.texts[0].replace(' ', '_')[:60]}.png"
             strip(sequence, path)
             client.log_artifact(run_id, str(path), "samples")
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as MLflow's flat parameters: `recipe.denoiser.width`."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ from motion.evaluator import (
 from motion.sequence import MotionSequence, from_table
 from motion.text import load_text_encoder
 from ray_jobs import config, storage, tracking
-from ray_jobs.train import SHUFFLED_BATCHES, flatten, refuse_other_run, repeat_rows
+from ray_jobs.train import SHUFFLED_BATCHES
 
 STATE_FILE = "state.pt"
 ENCODED = pa.schema(
@@ -72,8 +71,6 @@ class TrainEvaluatorConfig:
     learning_rate: float = 5e-4
     """At its highest, after a tenth of the steps; it falls to nearly zero."""
     weight_decay: float = 0.01
-    repeats: int = 1
-    """How often an epoch shows each clip; raise it for few clips, so that epochs are not too short."""
     use_gpu: bool = False
     num_cpus: float = 2
     """Of the training worker, which takes as many threads."""
@@ -87,8 +84,8 @@ class TrainEvaluatorConfig:
     experiment: str = "carescene-evaluator"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.repeats, self.log_every, self.checkpoint_every) < 1 or self.batch_size < 2:
-            raise InputError("steps, repeats, log_every, checkpoint_every must be positive and batch_size at least 2")
+        if min(self.steps, self.log_every, self.checkpoint_every) < 1 or self.batch_size < 2:
+            raise InputError("steps, log_every and checkpoint_every must be positive and batch_size at least 2")
 
 
 def train_evaluator(config_: TrainEvaluatorConfig) -> Path:
@@ -96,13 +93,13 @@ def train_evaluator(config_: TrainEvaluatorConfig) -> Path:
     check_inputs(config_)
     output = config_.output.absolute()
     evaluator = output / EVALUATOR_FILE
-    refuse_other_run(output / "config.yaml", config.to_yaml(config_))
+    config.refuse_other_run(output / "config.yaml", config_)
     if evaluator.exists():
         logger.info("%s is finished, nothing to do", evaluator)
         return evaluator
     storage.write_bytes(str(output / "config.yaml"), config.to_yaml(config_).encode())
     store = config_.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", flatten(asdict(config_)))
+    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", asdict(config_))
     with tracking.closing(store, run_id):
         result = make_trainer(config_, store, run_id).fit()
         if result.checkpoint is None:
@@ -117,10 +114,10 @@ def check_inputs(config_: TrainEvaluatorConfig) -> None:
     rows = storage.read_rows(storage.join(config_.data, "motions"), ("split", "texts", "fps"))
     rates = {fps for split, texts, fps in rows if split == "train" and texts}
     captioned = sum(split == "train" and bool(texts) for split, texts, _ in rows)
-    if captioned * config_.repeats < config_.batch_size:
+    if captioned < config_.batch_size:
         raise InputError(
-            f"{config_.data} holds {captioned} captioned clips of the train split, which in {config_.repeats} repeats "
-            f"is less than one batch of {config_.batch_size}; raise --repeats or lower --batch-size"
+            f"{config_.data} holds {captioned} captioned clips of the train split, less than one batch of "
+            f"{config_.batch_size}; lower --batch-size"
         )
     if rates != {config_.network.fps}:
         raise InputError(
@@ -138,8 +135,7 @@ def make_trainer(config_: TrainEvaluatorConfig, store: str, run_id: str) -> Torc
     context.enable_progress_bars = False  # the steps' own bar tells more
     motions = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"])
     # Worked out once: an epoch reads rows of 148 numbers a frame, not whole records.
-    encoded = motions.map_batches(encode_captioned, batch_format="pyarrow", batch_size=None).materialize()
-    dataset = encoded.map_batches(partial(repeat_rows, times=config_.repeats), batch_format="pyarrow", batch_size=None)
+    dataset = motions.map_batches(encode_captioned, batch_format="pyarrow", batch_size=None).materialize()
     return TorchTrainer(
         train_loop,
         train_loop_config={
@@ -165,8 +161,8 @@ def make_trainer(config_: TrainEvaluatorConfig, store: str, run_id: str) -> Torc
 
 def encode_captioned(table: pa.Table) -> pa.Table:
     """What the network sees of the captioned clips of the train split."""
-    captioned = pc.greater(pc.list_value_length(table["texts"]), 0)
-    clips = table.filter(pc.and_(pc.equal(table["split"], "train"), captioned))
+    clips = storage.of_split(table, "train")
+    clips = clips.filter(pc.greater(pc.list_value_length(clips["texts"]), 0))
     rows = []
     for motion in from_table(MotionSequence, clips):
         encoded = Encoded.of(motion)

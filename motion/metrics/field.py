@@ -19,6 +19,11 @@ from motion.metrics.protocol import Protocol, finite
 from motion.metrics.r_precision import draw_pools, r_precision
 
 
+OF_THE_DRAW = ("fid", "mm_dist")
+"""What depends on nothing else that is random."""
+ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, eq=False)
 class EmbeddedSet:
     """Motions, the captions of each (at least one), and the embedding of every caption."""
@@ -59,7 +64,8 @@ def field_metrics(
     A repeat draws as many motions of `other` as there are real ones (all, if there are fewer) and one caption of each.
     MultiModality takes all of `other`, every caption with two motions or more, and is absent where none has.
     Without `other`, the real motions are judged; their FID is that of two random halves, an upper bound, because
-    FID grows as sets get smaller. The order of the motions does not matter.
+    FID grows as sets get smaller. The order of the motions does not matter. Where every repeat draws the same motions
+    and captions, FID and MM-Dist have one value, not an interval of zero.
     """
     real = _sorted_by_id(real)
     if other is not None:
@@ -67,7 +73,11 @@ def field_metrics(
     repeats = [
         _one_repeat(real, other, protocol, np.random.default_rng([seed, repeat])) for repeat in range(protocol.repeats)
     ]
-    return {name: [values[name] for values in repeats] for name in repeats[0]}
+    found = {name: [values[name] for values in repeats] for name in repeats[0]}
+    for name in OF_THE_DRAW:
+        if np.ptp(found[name]) <= ROUNDING * np.max(found[name]):
+            found[name] = found[name][:1]
+    return found
 
 
 def _one_repeat(
@@ -111,13 +121,16 @@ def _sorted_by_id(embedded: EmbeddedSet) -> EmbeddedSet:
 def _of_texts(
     judged: EmbeddedSet, rows: Int64[np.ndarray, " row"], protocol: Protocol, rng: np.random.Generator
 ) -> dict[str, float]:
-    """What depends on the captions, each motion with a random one of its own."""
+    """What depends on the captions, each motion with a random one of its own.
+
+    Motions whose first captions are the same do not meet in a pool: their other captions mean the same as well.
+    """
     choices = [judged.captions[row] for row in rows]
     places = rng.integers([len(captions) for captions in choices])
     captions = [captions[place] for captions, place in zip(choices, places, strict=True)]
     texts = np.stack([judged.texts[caption] for caption in captions])
     motions = judged.motions[rows]
-    pools = draw_pools(captions, protocol.pool_size, rng).ravel()
+    pools = draw_pools([choice[0] for choice in choices], protocol.pool_size, rng).ravel()
     top = r_precision(texts[pools], motions[pools], protocol.pool_size)
     return {f"r_precision_{k}": float(share) for k, share in enumerate(top, start=1)} | {
         "mm_dist": mm_dist(texts, motions)

@@ -104,8 +104,8 @@ MEASURES: dict[str, Measure] = {
     "person_penetration_frames": Measure(
         "Penetration between people, frames",
         "share",
-        0.2,
-        "ours: CMU's pairs who dance salsa hand in hand reach 0.17",
+        0.5,
+        "ours: of CMU's pairs who dance salsa hand in hand, nine in ten stay below",
         "frames in which somebody is more than 2 cm deep in somebody else",
     ),
     "scene_penetration_volume": Measure(
@@ -119,7 +119,7 @@ MEASURES: dict[str, Measure] = {
         "Penetration of the scene, frames",
         "share",
         0.2,
-        "ours: as between people",
+        "ours: less than between people, who hug",
         "frames in which the scene, its floor aside, is more than 2 cm deep in somebody",
     ),
 }

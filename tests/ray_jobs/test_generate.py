@@ -1,15 +1,20 @@
 """Bulk generation through the served model."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from ray import serve
 
+from motion.body import load_body
 from motion.errors import InputError
-from motion.sequence import parquet_files, read_motions
+from motion.generator import MotionRequest
+from motion.sequence import parquet_files, read_motions, write_parquet
 from ray_jobs.generate import GenerateConfig, generate, read_requests
+from tests.motion.clips import random_clip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,7 +27,7 @@ def serve_stopped() -> Iterator[None]:
 def config(model: Path, folder: Path, *lines: str, **changes: int) -> GenerateConfig:
     prompts = folder / "prompts.txt"
     prompts.write_text("\n".join(lines))
-    return GenerateConfig(model, prompts, str(folder / "out"), **{"num_frames": 12, "shard_size": 3} | changes)
+    return GenerateConfig(model, str(prompts), str(folder / "out"), **{"num_frames": 12, "shard_size": 3} | changes)
 
 
 def test_prompts_become_labelled_motions_once(model_file: Path, tmp_path: Path) -> None:
@@ -78,4 +83,23 @@ def test_no_prompts(model_file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no prompt"):
         read_requests(config(model_file, tmp_path, "", " "))
     with pytest.raises(InputError, match="no prompt list at"):
-        read_requests(GenerateConfig(model_file, tmp_path / "absent.txt", "out"))
+        read_requests(GenerateConfig(model_file, str(tmp_path / "absent.txt"), "out"))
+
+
+def test_the_test_clips_of_prepared_data_are_asked_for(model_file: Path, tmp_path: Path) -> None:
+    body = load_body()
+    pair = replace(random_clip(body, persons=2, frames=9, name="pair"), split="test")
+    alone = replace(random_clip(body, persons=1, frames=7, name="alone"), split="test", texts=["a person falls"])
+    still = replace(alone, id="still", action=np.zeros_like(alone.action), texts=[])
+    write_parquet([pair, alone, still, replace(alone, id="seen", split="train")], tmp_path / "motions" / "0.parquet")
+    requests = read_requests(GenerateConfig(model_file, str(tmp_path), "out", samples_per_prompt=2))
+    assert requests[0] == MotionRequest(
+        "a person moves", num_frames=9, num_persons=2, seed=0, action=("standing_on_floor",) * 2
+    )
+    assert [(r.prompt, r.num_frames, r.seed) for r in requests[2:]] == [
+        ("a person falls", 7, 2),
+        ("a person falls", 7, 3),
+    ]
+    write_parquet([still], tmp_path / "none" / "motions" / "0.parquet")
+    with pytest.raises(InputError, match="no clip of the test split that has a caption"):
+        read_requests(GenerateConfig(model_file, str(tmp_path / "none"), "out"))

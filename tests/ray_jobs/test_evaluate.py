@@ -1,0 +1,255 @@
+"""The jobs that train an evaluator and evaluate with it, on made-up motion: real Ray actors, files and MLflow runs."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from motion.body import Body, load_body
+from motion.errors import InputError
+from motion.evaluator import EvaluatorConfig, load_evaluator
+from motion.sequence import MotionSequence, parquet_files, write_parquet
+from ray_jobs import tracking
+from ray_jobs.evaluate import MEASURES, PAGE, EvaluateConfig, evaluate
+from ray_jobs.train_evaluator import TrainEvaluatorConfig, train_evaluator
+from tests.motion.clips import motion
+
+NETWORK = EvaluatorConfig(width=16, layers=1, heads=2, feedforward=32, dim=4)
+TRAINED, TESTED = 12, 9
+
+
+def clip(body: Body, seed: int, split: str, **changes: Any) -> MotionSequence:
+    """Two people who move at random, described by their number."""
+    made = motion(body, frames=30, seed=seed)
+    values = {"id": f"{split}/{seed}", "split": split, "texts": [f"two people do dance number {seed}"]}
+    return replace(made, **values | {"action": np.zeros_like(made.action)} | changes)
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def data(body: Body, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluated")
+    clips = [clip(body, seed, "train") for seed in range(TRAINED)]
+    clips += [clip(body, 100 + seed, "test") for seed in range(TESTED)]
+    clips.append(clip(body, 200, "test", texts=[]))
+    write_parquet(clips[::2], folder / "motions" / "0.parquet")
+    write_parquet(clips[1::2], folder / "motions" / "1.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training(ray_cluster: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainEvaluatorConfig:
+    output = tmp_path_factory.mktemp("evaluator") / "run"
+    return TrainEvaluatorConfig(str(data), output, NETWORK, steps=6, batch_size=4, log_every=2, checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def evaluator(training: TrainEvaluatorConfig) -> Path:
+    return train_evaluator(training)
+
+
+@pytest.fixture(scope="module")
+def generated(body: Body, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set with a copy of a training clip, a person sunk into the floor, and one that no evaluator takes."""
+    folder = tmp_path_factory.mktemp("generated")
+    made = [
+        clip(body, 100 + seed, "train", id=f"generated/{seed}", provenance={"model": "abc"}) for seed in range(TESTED)
+    ]
+    copied = replace(clip(body, 3, "train"), id="generated/copy", texts=made[0].texts)
+    sunk = made[4].joints - np.array([0, 0, 1.5], dtype=np.float32)
+    made[4] = replace(made[4], joints=sunk)
+    write_parquet([*made, copied], folder / "motions" / "0.parquet")
+    write_parquet([replace(made[0], id="generated/fast", fps=60.0)], folder / "motions" / "1.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def asked(evaluator: Path, data: Path, generated: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateConfig:
+    return EvaluateConfig(
+        real=str(data),
+        evaluator=str(evaluator),
+        output=str(tmp_path_factory.mktemp("evaluation")),
+        generated=(f"early:{generated}", f"late:{generated}"),
+        pool_size=4,
+        diversity_pairs=5,
+        repeats=3,
+        max_rejected_fraction=0.2,
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluation(asked: EvaluateConfig) -> dict[str, Any]:
+    return evaluate(asked)
+
+
+def test_the_evaluator_is_trained_tracked_and_left_alone(training: TrainEvaluatorConfig, evaluator: Path) -> None:
+    loaded = load_evaluator(str(evaluator))
+    assert loaded.dim == 4
+    store = tracking.local_store(training.output)
+    run_id = tracking.find_run(store, training.experiment, str(training.output))
+    assert [step for step, _ in tracking.loss_curve(store, run_id)] == [2, 4, 6]
+    run = MlflowClient(store).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["network.width"] == "16"
+    written = evaluator.stat().st_mtime_ns
+    assert train_evaluator(training) == evaluator
+    assert evaluator.stat().st_mtime_ns == written
+    with pytest.raises(InputError, match=r"another configuration \(steps: 6; steps: 7\)"):
+        train_evaluator(replace(training, steps=7))
+
+
+def test_a_killed_worker_of_the_evaluator_is_replaced(training: TrainEvaluatorConfig) -> None:
+    config = replace(training, steps=60, output=training.output.with_name("killed"))
+    killed: list[int] = []
+
+    def kill_the_worker() -> None:
+        while not (config.output / "train" / "step-0000003").exists():
+            time.sleep(0.02)
+        workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+        workers[-1].kill()
+        killed.append(workers[-1].pid)
+
+    killer = threading.Thread(target=kill_the_worker)
+    killer.start()
+    trained = train_evaluator(config)
+    killer.join()
+    assert killed
+    store = tracking.local_store(config.output)
+    steps = tracking.loss_curve(store, tracking.find_run(store, config.experiment, str(config.output)))
+    assert steps[-1][0] == 60
+    assert load_evaluator(str(trained)).version
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"batch_size": 64}, "holds 12 captioned clips of the train split, less than one batch of 64"),
+        ({"network": replace(NETWORK, fps=30.0)}, "has 20 frames per second, network.fps is 30"),
+        ({"network": replace(NETWORK, text_dim=8)}, "minilm gives 384 numbers, text_dim is 8"),
+    ],
+)
+def test_bad_evaluator_configurations_leave_nothing_behind(
+    training: TrainEvaluatorConfig, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    config = replace(training, output=tmp_path / "run", **change)
+    with pytest.raises(InputError, match=sentence):
+        train_evaluator(config)
+    assert not config.output.exists()
+
+
+def test_every_set_has_every_number_and_the_real_clips_come_first(
+    evaluation: dict[str, Any], asked: EvaluateConfig
+) -> None:
+    real, early, late = evaluation["sets"]
+    assert [real["name"], early["name"], late["name"]] == ["real", "early", "late"]
+    assert (real["motions"], real["captions"], early["motions"]) == (TESTED + 1, TESTED, TESTED + 1)
+    assert early["metrics"] == late["metrics"], "the same motions, the same numbers"
+    absent = {"scene_penetration_volume", "scene_penetration_frames"}
+    assert set(MEASURES) - set(early["metrics"]) == absent
+    assert set(MEASURES) - set(real["metrics"]) == absent | {"multimodality"}
+    assert early["metrics"]["fid"]["count"] == 3
+    assert early["versions"] == ["abc"]
+    written = json.loads((Path(asked.output) / "evaluation.json").read_text())
+    assert written == evaluation
+    assert written["evaluator"]["version"] == load_evaluator(asked.evaluator).version
+
+
+def test_a_copy_and_a_fault_are_found(evaluation: dict[str, Any], asked: EvaluateConfig) -> None:
+    early = evaluation["sets"][1]
+    assert early["worst"][0]["id"] == "generated/4"
+    assert early["worst"][0]["measure"] == "floor_penetration"
+    assert early["worst"][0]["value"] == pytest.approx(1.5, abs=0.6)
+    rows = {
+        row["id"]: row
+        for file in parquet_files(Path(asked.output) / "samples")
+        for row in pq.read_table(file).to_pylist()
+    }
+    assert rows["generated/copy"]["memorisation"] < 1e-3
+    assert rows["generated/copy"]["neighbour"] == "train/3"
+    assert min(row["memorisation"] for name, row in rows.items() if row["reason"] is None and "copy" not in name) > 0.02
+
+
+def test_what_cannot_be_measured_is_rejected_with_a_reason(evaluation: dict[str, Any], asked: EvaluateConfig) -> None:
+    (file,) = parquet_files(Path(asked.output) / "rejected")
+    rows = pq.read_table(file).to_pylist()
+    assert {row["id"] for row in rows} == {"generated/fast"}
+    assert "has 60 frames per second, the evaluator takes 20" in rows[0]["reason"]
+    with pytest.raises(InputError, match=r"2 of 32 motions were rejected, more than max_rejected_fraction = 0.01"):
+        evaluate(replace(asked, max_rejected_fraction=0.01))
+
+
+def test_changed_protocols_are_named_and_said(evaluation: dict[str, Any]) -> None:
+    assert evaluation["protocol"]["name"] == "carescene, changed"
+    assert any(note.startswith("pool_size is 4, the evaluator's own protocol says 32") for note in evaluation["notes"])
+    assert any("1 of 10 motions of real have no caption" in note for note in evaluation["notes"])
+
+
+def test_the_page_and_mlflow_hold_the_results(evaluation: dict[str, Any], asked: EvaluateConfig) -> None:
+    page = (Path(asked.output) / PAGE).read_text()
+    assert "generated/4" in page
+    store = tracking.local_store(Path(asked.output))
+    run = MlflowClient(store).get_run(tracking.find_run(store, asked.experiment, asked.output))
+    assert run.data.metrics["early/fid"] == pytest.approx(evaluation["sets"][1]["metrics"]["fid"]["mean"])
+    assert {item.path for item in MlflowClient(store).list_artifacts(run.info.run_id)} == {
+        *("config.yaml", "evaluation.json", PAGE)
+    }
+
+
+def test_what_was_measured_is_not_measured_again(
+    evaluation: dict[str, Any], asked: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a set was measured again")
+
+    monkeypatch.setattr("ray_jobs.measuring.measure", refuse)
+    again = evaluate(replace(asked, generated=asked.generated[:1]))
+    assert again["sets"] == evaluation["sets"][:2]
+    with pytest.raises(AssertionError, match="measured again"):
+        evaluate(replace(asked, memorisation=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"pool_size": 32}, "found 9 distinct captions, too few for a pool of 32"),
+        ({"diversity_pairs": 300}, "diversity_pairs"),
+    ],
+)
+def test_pools_and_pairs_are_never_shrunk(
+    evaluation: dict[str, Any], asked: EvaluateConfig, change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        evaluate(replace(asked, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"generated": ("real:somewhere",)}, "the sets are named real, expected different names, none of them real"),
+        ({"generated": ("somewhere",)}, "'somewhere' names no set, expected NAME:FOLDER"),
+        ({"generated": ("s3://bucket/somewhere",)}, "names no set, expected NAME:FOLDER"),
+        ({"output": "s3://bucket/out"}, "cannot hold an MLflow store"),
+    ],
+)
+def test_bad_evaluations_are_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        replace(EvaluateConfig("real", "evaluator", "output"), **change)
+
+
+def test_missing_sets_and_splits_are_named(asked: EvaluateConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there are no motions of the set gone in"):
+        evaluate(replace(asked, generated=(f"gone:{tmp_path}",)))
+    with pytest.raises(InputError, match="holds no motions of the split val"):
+        evaluate(replace(asked, split="val", generated=()))
