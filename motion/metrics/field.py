@@ -18,7 +18,6 @@ from motion.metrics.multimodality import draw_unlike_pairs, multimodality
 from motion.metrics.protocol import Protocol, finite
 from motion.metrics.r_precision import draw_pools, r_precision
 
-
 OF_THE_DRAW = ("fid", "mm_dist")
 """What depends on nothing else that is random."""
 ROUNDING = 1e-9

@@ -114,7 +114,7 @@ def test_held_out_clips_are_found_and_noise_is_seen(jobs: Jobs) -> None:
     found = evaluation(jobs, "noise", [*names, "shuffled-captions"], "--no-memorisation")
     append(
         "Held-out clips, with noise on their joints, and with shuffled captions",
-        f"{len(clips)} clips; pools of {POOL} captions, so chance is {1 / POOL:.3f}, {2 / POOL:.3f}, {3 / POOL:.3f}.\n\n"
+        f"{len(clips)} clips; by chance a pool of {POOL} gives {1 / POOL:.3f}, {2 / POOL:.3f} and {3 / POOL:.3f}.\n\n"
         f"{table(found)}",
     )
     real, shuffled = found["sets"][0]["metrics"], found["sets"][-1]["metrics"]
