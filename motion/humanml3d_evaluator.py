@@ -31,12 +31,11 @@ from torch.nn.utils.rnn import pack_sequence
 from motion.datasets.clip import read_array
 from motion.datasets.humanml3d import read_joints
 from motion.errors import InputError
-from motion.interclip import fill, read_checkpoint
 from motion.metrics.protocol import HUMANML3D
 from motion.representations import HUMANML3D_FPS, NUM_JOINTS, bone_lengths, humanml3d_263
 from motion.sequence import MotionSequence
 from motion.unpickle import load_arrays
-from motion.weights import version_of
+from motion.weights import fill, read_checkpoint, version_of
 
 FEATURES = 263
 STEPS_A_MOVEMENT = 4

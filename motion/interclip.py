@@ -11,8 +11,7 @@ As one would not expect: the text tower, though it starts from CLIP's token and 
 and its tokens attend to the padding after the text too.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from motion.errors import InputError
 from motion.metrics.protocol import INTERHUMAN
 from motion.representations import INTERGEN_FPS, intergen_262
 from motion.sequence import MotionSequence
-from motion.weights import version_of
+from motion.weights import fill, read_checkpoint, version_of
 
 FEATURES = 262 - 4  # without the foot contacts
 TOKENS, CONTEXT = 49408, 77  # of CLIP ViT-L/14@336px
@@ -147,45 +146,3 @@ def load_interclip(path: str | Path, device: torch.device | str = "cpu") -> Inte
         network = InterClip()
     fill(network, {key.removeprefix("model."): value for key, value in state.items()}, path)
     return InterClipEvaluator(network, version_of(path), device)
-
-
-def read_checkpoint(path: Path, parts: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """These state_dicts in an official file, which is read as tensors only: it may run no code."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist, expected a file of the authors' release")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile stream can raise anything
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if not refused:
-            raise InputError(f"{path} is damaged or no PyTorch file ({type(error).__name__})") from error
-        raise InputError(
-            f"{path} holds a {refused[1]}, expected tensors alone: if you trust its origin, run this once: "
-            f"python -c \"import torch; c = torch.load('{path}', map_location='cpu', weights_only=False); "
-            f"torch.save({{k: c[k] for k in {list(parts)}}}, '{path}')\""
-        ) from error
-    for part in parts:
-        state = content.get(part) if isinstance(content, Mapping) else None
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise InputError(f"{path} holds no weights {part!r}, expected the file of the authors' release")
-    return {part: dict(content[part]) for part in parts}
-
-
-def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Put the weights into a network made on the meta device; InputError names each that is not as it should be."""
-    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    missing = [f"lacks {key}" for key in wanted if key not in found]
-    surplus = [f"holds {key} too" for key in found if key not in wanted]
-    other = [
-        f"has {key} of shape {found[key]}, not {wanted[key]}"
-        for key in wanted
-        if wanted[key] != found.get(key, wanted[key])
-    ]
-    if missing or surplus or other:
-        problems = ", ".join(missing + surplus + other)
-        raise InputError(
-            f"{path} {problems}; expected the weights of {type(network).__name__} as the authors published it"
-        )
-    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
-    network.requires_grad_(False)

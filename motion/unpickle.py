@@ -1,10 +1,10 @@
 """Reads arrays out of pickles that someone may have downloaded, without trusting them.
 
-The official SMPL `.pkl` (Python 2, chumpy objects, scipy.sparse) and InterHuman's motion pickles are the only
-pickles this project reads. A pickle is a program: here it may call nothing but plain containers and the
-stand-ins below, which note the bytes, shapes and dtypes of arrays. Even NumPy's own `__setstate__` is kept
-away from it, since a crafted dtype could make that read and write outside its memory. Anything else is an
-InputError.
+The official SMPL `.pkl` (Python 2, chumpy objects, scipy.sparse), InterHuman's motion pickles and the word index
+of HumanML3D's evaluator are the only pickles this project reads. A pickle is a program: here it may call
+nothing but plain containers and the stand-ins below, which note the bytes, shapes and dtypes of arrays. Even
+NumPy's own `__setstate__` is kept away from it, since a crafted dtype could make that read and write outside
+its memory. Anything else is an InputError.
 """
 
 import pickle
