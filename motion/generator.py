@@ -19,12 +19,12 @@ from motion.body import Body, load_body
 from motion.denoiser import Conditions, Denoiser
 from motion.diffusion import make_schedule, predicted_x0
 from motion.errors import InputError
-from motion.features import Normalizer, decode
+from motion.features import POSITIONS, Normalizer, decode
 from motion.guidance import ClassifierFree
 from motion.recipes import Recipe, from_dict, to_dict
 from motion.samplers import SAMPLERS, respaced, sample
 from motion.sequence import MotionSequence
-from motion.skeleton import ACTIONS, PERSON_CLASSES
+from motion.skeleton import ACTIONS, NUM_JOINTS, PERSON_CLASSES
 from motion.text import TextEncoder, load_text_encoder
 from motion.training import empty_conditions
 from motion.weights import read_weights, weights_bytes
@@ -185,7 +185,9 @@ class Generator:
 
     def _to_sequence(self, request: MotionRequest, features: Float[Tensor, "person frame 282"]) -> MotionSequence:
         persons, frames = features.shape[:2]
-        betas = torch.zeros(persons, 10)
+        # The body's own bones on the pelvis path of someone shorter would push the feet through the floor.
+        positions = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3))
+        betas = self.body.fit_betas(positions, torch.ones(NUM_JOINTS, dtype=torch.bool))
         pose = decode(features, self.body, betas)
         classes = request.person_class or ("person",) * persons
         actions = [ACTIONS.index(name) for name in request.action or ("unknown",) * persons]

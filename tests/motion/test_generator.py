@@ -8,11 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from motion.body import Body
 from motion.denoiser import Denoiser, DenoiserConfig
 from motion.errors import InputError
-from motion.features import Normalizer
+from motion.features import Normalizer, encode_sequence
 from motion.generator import FORMAT, Generator, MotionRequest, load_model, model_bytes, request_id
 from motion.recipes import OptimConfig, Recipe, SamplingConfig
+from motion.sequence import MotionSequence
+from tests.motion.clips import motion, simulated
 
 RECIPE = Recipe(
     name="test",
@@ -135,3 +138,20 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
         InputError, match=r"another architecture: network.blocks.0.attention_norm.weight has shape \(64,\)"
     ):
         load_model(path)
+
+
+def test_people_have_the_bones_that_their_joints_show(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = simulated_people(generator.body)
+    features = encode_sequence(clip)[None]
+    monkeypatch.setattr(generator, "sample_features", lambda requests: features)
+    (made,) = generator.generate([MotionRequest("two people walk", clip.num_frames, 2)])
+    np.testing.assert_allclose(made.joints, clip.joints, atol=2e-3)
+    assert made.joints[..., 2].min() == pytest.approx(clip.joints[..., 2].min(), abs=2e-3)
+
+
+def simulated_people(body: Body) -> MotionSequence:
+    """A short and a tall person."""
+    clip = motion(body, frames=30)
+    betas = torch.tensor([[-1.5] + 9 * [0.0], [1.5] + 9 * [0.0]])
+    pose = (torch.from_numpy(getattr(clip, name)) for name in ("transl", "global_orient", "body_pose"))
+    return simulated(body, *pose, betas)
