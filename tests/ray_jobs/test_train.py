@@ -1,5 +1,6 @@
 """Ray Train with two workers and a real DeepSpeed engine, tracked in a real MLflow store."""
 
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -11,10 +12,14 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from motion.body import load_body
 from motion.errors import InputError
 from motion.generator import Generator, MotionRequest, load_model
+from motion.sequence import write_parquet
 from ray_jobs import tracking
-from ray_jobs.train import TrainConfig, train
+from ray_jobs.prepare import NORMALIZER_FILE
+from ray_jobs.train import TrainConfig, make_trainer, read_inputs, train
+from tests.motion.clips import random_clip
 from tests.ray_jobs.conftest import RECIPE
 
 pytestmark = pytest.mark.timeout(600)  # DeepSpeed compiles its communication op once
@@ -116,3 +121,20 @@ def test_bad_configurations_leave_nothing_behind(
     with pytest.raises(InputError, match=sentence):
         train(config)
     assert not config.output.exists()
+
+
+def test_what_is_tested_on_is_never_trained_on(train_config: TrainConfig, tmp_path: Path) -> None:
+    body = load_body()
+    held_out = replace(random_clip(body, persons=5, name="held out"), split="test")
+    write_parquet([held_out, random_clip(body, name="seen")], tmp_path / "motions" / "0.parquet")
+    normalizer = Path(train_config.data) / NORMALIZER_FILE
+    shutil.copy(normalizer, tmp_path)
+    config = replace(train_config, data=str(tmp_path))
+    inputs = read_inputs(config)  # 5 persons are more than the recipe takes
+    shown = make_trainer(config, inputs, "store", "run").datasets["train"]
+    read = [row["id"] for row in shown.take_all()]
+    assert set(read) == {"seen"}
+    assert len(read) == config.repeats
+    write_parquet([held_out], tmp_path / "motions" / "0.parquet")
+    with pytest.raises(InputError, match="no motions of the train split in"):
+        read_inputs(config)
