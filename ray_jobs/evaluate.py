@@ -58,20 +58,25 @@ class EvaluateConfig:
     evaluator: str
     """evaluator.safetensors of `ray_jobs.train_evaluator`; or one of the field's: interclip:interclip.ckpt,
     humanml3d:FOLDER (what they take is said in motion/interclip.py and motion/humanml3d_evaluator.py)."""
-    output: str
-    """Folder or URI (s3://…) to write to."""
+    output: Path
+    """Folder to write to."""
     generated: tuple[str, ...] = ()
     """NAME:FOLDER of each set of motions to judge, such as an output of `ray_jobs.generate`."""
     split: Literal["train", "val", "test"] = "test"
+    """Of the real clips."""
     scenes: str | None = None
     """Folder of the rooms that the motions' scene_id names."""
     memorisation: bool = True
+    """Search the real clips' train split for what each motion is most like."""
     pool_size: int | None = None
-    """The protocol's settings are the evaluator's own where they are not given here. Others make numbers that compare
-    with none published."""
+    """Captions and motions in a pool of R-precision. This and the next three are the evaluator's own where they are not
+    given; others make numbers that compare with none published."""
     diversity_pairs: int | None = None
+    """Pairs of motions that Diversity takes."""
     multimodality_pairs: int | None = None
+    """Pairs of motions of each caption that MultiModality takes."""
     repeats: int | None = None
+    """How often the random draws are repeated for the intervals."""
     num_actors: int = 1
     """That measure at the same time, each with `num_cpus` and `num_gpus`."""
     num_cpus: float = 1
@@ -80,15 +85,13 @@ class EvaluateConfig:
     max_rejected_fraction: float = 0.05
     """The job fails at its end, good output kept, when more than this share of the motions could not be measured."""
     tracking_uri: str | None = None
-    """MLflow store; by default a sqlite file in the output folder, which then has to be local."""
+    """MLflow store; by default a sqlite file in the output folder."""
     experiment: str = "carescene-evaluation"
 
     def __post_init__(self) -> None:
         names = [name for name, _ in map(split_name, self.generated)]
         if len({*names, REAL}) != len(names) + 1:
             raise InputError(f"the sets are named {', '.join(names)}, expected different names, none of them {REAL}")
-        if self.tracking_uri is None and "://" in self.output:
-            raise InputError(f"{self.output} cannot hold an MLflow store: give one with --tracking-uri")
 
 
 def split_name(generated: str) -> tuple[str, str]:
@@ -301,7 +304,7 @@ def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarr
         name: storage.read_motions(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
         for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config_.generated), strict=True)
     }
-    output = config_.output
+    output = config_.output.absolute()
     files = {
         "config.yaml": config.to_yaml(config_),
         PAGE: render(evaluation, values, shown),
@@ -309,9 +312,8 @@ def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarr
     }
     for name, content in files.items():
         storage.write_bytes(storage.join(output, name), content.encode())
-    store = config_.tracking_uri or tracking.local_store(Path(output))
-    artifacts = Path(output) / "mlartifacts"
-    run_id = tracking.open_run(store, config_.experiment, output, artifacts, asdict(config_))
+    store = config_.tracking_uri or tracking.local_store(output)
+    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", asdict(config_))
     numbers = {
         f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
     }

@@ -9,6 +9,7 @@ import json
 import logging
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Means:
     num_gpus: float
 
 
-def measured(source: Source, means: Means, output: str) -> pa.Table:
+def measured(source: Source, means: Means, output: Path) -> pa.Table:
     """One row a motion of the set, sorted by id; kept under `output` for the next time."""
     motions = storage.join(source.uri, "motions")
     if not parquet_files(motions):
