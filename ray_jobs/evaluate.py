@@ -109,7 +109,7 @@ def evaluate(config_: EvaluateConfig) -> dict[str, Any]:
     protocol = declared_protocol(evaluator.protocol, config_)
     sources = [Source(REAL, config_.real, config_.split)]
     sources += [Source(name, folder, None) for name, folder in map(split_name, config_.generated)]
-    rows = {source.name: measured(source, means(evaluator, config_), config_.output) for source in sources}
+    rows = measured(sources, means(evaluator, config_), config_.output)
     reasons = write_rejected(rows.values(), config_)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
     texts = embed_captions(evaluator, good.values())

@@ -7,6 +7,7 @@ the same files, is read instead.
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,22 +76,23 @@ class Means:
     num_gpus: float
 
 
-def measured(source: Source, means: Means, output: Path) -> pa.Table:
-    """One row a motion of the set, sorted by id; kept under `output` for the next time."""
-    motions = storage.join(source.uri, "motions")
-    if not parquet_files(motions):
-        raise InputError(f"there are no motions of the set {source.name} in {motions}")
-    name = f"{source.name}-{stamp(source, means)}.parquet"
-    uri = storage.join(output, "samples", name)
-    if storage.exists(uri):
-        logger.info("%s: measured before, read from %s", source.name, uri)
-    else:
-        rows = measure(source, means)
+def measured(sources: Sequence[Source], means: Means, output: Path) -> dict[str, pa.Table]:
+    """By set, one row a motion, sorted by id; kept under `output` for the next time."""
+    for source in sources:
+        if not parquet_files(storage.join(source.uri, "motions")):
+            raise InputError(f"there are no motions of the set {source.name} in {source.uri}/motions")
+    folder = output.absolute() / "samples"
+    files = {source: folder / f"{source.name}-{stamp(source, means)}.parquet" for source in sources}
+    missing = [source for source, file in files.items() if not file.exists()]
+    index = ray.put(training_windows(means.train)) if missing else None
+    for source in missing:
+        rows = measure(source, means, index)
         if not rows.num_rows:
-            raise InputError(f"{motions} holds no motions of the split {source.split}")
-        write_table(rows.sort_by("id"), uri)
-    filesystem, path = resolve(uri)
-    return pq.read_table(path, filesystem=filesystem)
+            raise InputError(f"{source.uri}/motions holds no motions of the split {source.split}")
+        write_table(rows.sort_by("id"), files[source])
+    for name in sorted(source.name for source in files.keys() - missing):
+        logger.info("%s was measured before", name)
+    return {source.name: pq.read_table(file) for source, file in files.items()}
 
 
 def stamp(source: Source, means: Means) -> str:
@@ -108,9 +110,8 @@ def file_stamps(folder: str) -> list[tuple[str, int, str]]:
     return [(info.base_name, info.size, str(info.mtime)) for info in found]
 
 
-def measure(source: Source, means: Means) -> pa.Table:
-    """Embed and measure each motion of a set."""
-    index = ray.put(training_windows(means.train))
+def measure(source: Source, means: Means, index: Any) -> pa.Table:
+    """Embed and measure each motion of a set; `index` is a reference to the training windows."""
     rows = (
         ray.data.read_parquet(storage.join(source.uri, "motions"), file_extensions=["parquet"])
         .map_batches(partial(storage.of_split, split=source.split), batch_format="pyarrow", batch_size=None)
