@@ -74,7 +74,7 @@ def field_metrics(
     ]
     found = {name: [values[name] for values in repeats] for name in repeats[0]}
     for name in OF_THE_DRAW:
-        if np.ptp(found[name]) <= ROUNDING * np.max(found[name]):
+        if np.ptp(found[name]) <= ROUNDING:
             found[name] = found[name][:1]
     return found
 
