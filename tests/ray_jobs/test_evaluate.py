@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.evaluator import EvaluatorConfig, load_evaluator
-from motion.sequence import MotionSequence, parquet_files, write_parquet
+from motion.sequence import MotionSequence, parquet_files, read_motions, write_parquet
 from ray_jobs import tracking
 from ray_jobs.evaluate import MEASURES, PAGE, EvaluateConfig, evaluate
 from ray_jobs.train_evaluator import TrainEvaluatorConfig, train_evaluator
@@ -216,6 +216,21 @@ def test_what_was_measured_is_not_measured_again(
     assert again["sets"] == evaluation["sets"][:2]
     with pytest.raises(AssertionError, match="measured again"):
         evaluate(replace(asked, memorisation=False))
+
+
+def test_neither_batches_nor_order_change_the_numbers(
+    evaluation: dict[str, Any],
+    asked: EvaluateConfig,
+    generated: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray_jobs.measuring.MOTIONS_PER_BLOCK", 2)
+    write_parquet(read_motions(generated / "motions")[::-1], tmp_path / "motions" / "0.parquet")
+    again = evaluate(replace(asked, output=tmp_path / "again", generated=(f"early:{tmp_path}",)))
+    for one, other in zip(evaluation["sets"][:2], again["sets"], strict=True):
+        means = {name: entry["mean"] for name, entry in one["metrics"].items()}
+        assert {name: entry["mean"] for name, entry in other["metrics"].items()} == pytest.approx(means, abs=1e-5)
 
 
 @pytest.mark.parametrize(
