@@ -30,6 +30,7 @@ EVALUATORS = {
     "humanml3d": "the evaluator of HumanML3D (Guo et al. 2022)",
 }
 COPY_PERCENTILE = 5  # of the real clips' distances; a motion nearer to the training clips may be a copy
+UNSEEN = 5e-5  # a difference that the numbers' four decimals do not show is none
 BINS = 24
 PLOT = (320, 104)  # width, height
 
@@ -238,7 +239,7 @@ def _best(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None
     if len(ranked) < 2:
         return None
     (first, first_width, index), (second, second_width, _) = ranked[:2]
-    return index if first + first_width < second - second_width else None
+    return index if second - first > max(first_width + second_width, UNSEEN) else None
 
 
 def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Difference]:
@@ -252,7 +253,7 @@ def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Dif
         decimals = _decimals(entry["mean"] for entry in (real, first, second) if entry)
         text = _with_interval(second["mean"] - first["mean"], half_width, decimals, sign="+")
         (a, a_width), (b, b_width) = (_badness(row.measure, entry, real) for entry in (first, second))
-        told = abs(b - a) > math.hypot(a_width, b_width)
+        told = abs(b - a) > max(math.hypot(a_width, b_width), UNSEEN)
         found.append(Difference(row, text, (1 if a < b else 2) if told else None))
     return found
 

@@ -19,7 +19,7 @@ class Measure:
     better: Literal["lower", "higher", "real"] = "lower"
 
 
-R_PRECISION_SOURCE = "Guo et al. 2022 (HumanML3D)"
+R_PRECISION_SOURCE = "Guo et al. 2022"
 FIELD: dict[str, Measure] = {
     "fid": Measure(
         "FID", "", None, "Heusel et al. 2017", "Fréchet distance of the embeddings from those of the real clips"
@@ -36,14 +36,12 @@ FIELD: dict[str, Measure] = {
         for k in (1, 2, 3)
     },
     "mm_dist": Measure("MM-Dist", "", None, R_PRECISION_SOURCE, "distance of a caption from its motion"),
-    "diversity": Measure(
-        "Diversity", "", None, "Guo et al. 2020 (Action2Motion)", "distance of two motions of the set", better="real"
-    ),
+    "diversity": Measure("Diversity", "", None, "Guo et al. 2020", "distance of two motions of the set", better="real"),
     "multimodality": Measure(
         "MultiModality",
         "",
         None,
-        "Guo et al. 2020 (Action2Motion)",
+        "Guo et al. 2020",
         "distance of two motions of the same caption",
         better="real",
     ),
