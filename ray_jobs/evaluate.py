@@ -17,6 +17,7 @@ declares. A set that was measured before, with the same evaluator and the same f
 
 import json
 import logging
+import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +98,7 @@ class EvaluateConfig:
 def split_name(generated: str) -> tuple[str, str]:
     """Name and folder of NAME:FOLDER."""
     name, _, folder = generated.partition(":")
-    if not name or not folder or folder.startswith("//"):
+    if not re.fullmatch(r"[\w.-]+", name) or not folder or folder.startswith("//"):
         raise InputError(f"{generated!r} names no set, expected NAME:FOLDER, for example late:generated/late")
     return name, folder
 

@@ -253,6 +253,7 @@ def test_pools_and_pairs_are_never_shrunk(
         ({"generated": ("real:somewhere",)}, "the sets are named real, expected different names, none of them real"),
         ({"generated": ("somewhere",)}, "'somewhere' names no set, expected NAME:FOLDER"),
         ({"generated": ("s3://bucket/somewhere",)}, "names no set, expected NAME:FOLDER"),
+        ({"generated": ("a/b:somewhere",)}, "names no set, expected NAME:FOLDER"),
     ],
 )
 def test_bad_evaluations_are_refused(change: dict[str, Any], sentence: str) -> None:
