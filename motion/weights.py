@@ -77,9 +77,8 @@ def read_checkpoint(path: Path, parts: Sequence[str]) -> dict[str, dict[str, Ten
         if not refused:
             raise InputError(f"{path} is damaged or no PyTorch file ({type(error).__name__})") from error
         raise InputError(
-            f"{path} holds a {refused[1]}, expected tensors alone: if you trust its origin, run this once: "
-            f"python -c \"import torch; c = torch.load('{path}', map_location='cpu', weights_only=False); "
-            f"torch.save({{k: c[k] for k in {list(parts)}}}, '{path}')\""
+            f"{path} holds a {refused[1]}, which could run code when it is read, expected tensors alone: "
+            f"have a dict of nothing but {', '.join(parts)} saved where the authors' own code runs"
         ) from error
     for part in parts:
         state = content.get(part) if isinstance(content, Mapping) else None

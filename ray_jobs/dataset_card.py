@@ -195,7 +195,7 @@ def _pictures(rows: Sequence[dict[str, Any]], motions: str) -> list[tuple[str, s
     drawn = []
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "strip.png"
-        for clip in storage.read_motions(motions, chosen):
+        for clip in storage.motions_by_id(motions, chosen):
             strip(clip, picture)
             drawn.append((clip.id, base64.b64encode(picture.read_bytes()).decode()))
     return drawn

@@ -302,7 +302,7 @@ def command(config_: EvaluateConfig) -> str:
 def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarray]], config_: EvaluateConfig) -> None:
     """The results' files, and an MLflow run with the same numbers."""
     shown = {
-        name: storage.read_motions(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
+        name: storage.motions_by_id(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
         for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config_.generated), strict=True)
     }
     output = config_.output.absolute()

@@ -35,7 +35,7 @@ def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     return list(zip(*(read_column(uri, name) for name in columns), strict=True))
 
 
-def read_motions(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
+def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
     """The motions of these ids, in this order."""
     filesystem, _ = resolve(folder)
     files = pyarrow.dataset.dataset(parquet_files(folder), filesystem=filesystem, format="parquet")

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from motion.errors import InputError
-from motion.metrics.protocol import finite
+from motion.metrics.embeddings import finite
 
 
 def fid(real: Float[np.ndarray, "real dim"], generated: Float[np.ndarray, "generated width"]) -> float:

@@ -12,10 +12,11 @@ from jaxtyping import Float, Int64
 
 from motion.errors import InputError
 from motion.metrics.diversity import diversity, draw_pairs
+from motion.metrics.embeddings import finite
 from motion.metrics.fid import fid
 from motion.metrics.mm_dist import mm_dist
 from motion.metrics.multimodality import draw_unlike_pairs, multimodality
-from motion.metrics.protocol import Protocol, finite
+from motion.metrics.protocol import Protocol
 from motion.metrics.r_precision import draw_pools, r_precision
 
 OF_THE_DRAW = ("fid", "mm_dist")

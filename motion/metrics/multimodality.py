@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int64
 
 from motion.errors import InputError
-from motion.metrics.protocol import finite
+from motion.metrics.embeddings import finite
 
 
 def multimodality(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
 
 from motion.errors import InputError
 
@@ -43,12 +42,3 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if not values:
         raise InputError("there are no values to take the mean of, expected one a repeat")
     return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
-
-
-def finite(embeddings: Float[np.ndarray, "*rows dim"], what: str) -> Float64[np.ndarray, "*rows dim"]:
-    """Embeddings in float64, refused if there are none or if they hold NaN or infinity."""
-    if not embeddings.size:
-        raise InputError(f"the {what} embeddings are empty (shape {embeddings.shape}), expected at least one row")
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"the {what} embeddings hold NaN or infinity, expected finite numbers")
-    return embeddings.astype(np.float64)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64, Int
 from scipy.spatial.distance import cdist
 
 from motion.errors import InputError
-from motion.metrics.mm_dist import as_pairs
+from motion.metrics.embeddings import as_pairs
 
 
 def r_precision(

@@ -1,7 +1,7 @@
 """Real motion with captions, from the labels of the data beside the repo, in forms that `ray_jobs.prepare` reads.
 
-    sources = write_labelled(Path("../shared/data"), Path("/tmp/labelled/files"))
-    python -m ray_jobs.prepare --output /tmp/labelled/data --max-seconds 5 --held-out 0.2 --sources SOURCES
+    sources = write_labelled(Path("../shared/data"), Path("files"))
+    python -m ray_jobs.prepare --output data --max-seconds 5 --held-out 0.2 --sources SOURCES
 
 The captions of Bandai-Namco's and CMU's clips are ours, made from the labels "content" and "style" or "action"; nobody
 described these clips one by one. Clips of one label have the same captions, those of another label other ones. Left and

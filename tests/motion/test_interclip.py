@@ -175,14 +175,12 @@ def test_each_wrong_weight_is_named(tmp_path: Path) -> None:
     assert "has latent_scale of shape (2,), not (1,)" in str(error.value)
 
 
-def test_a_file_that_holds_code_is_refused_and_can_be_mended(tmp_path: Path) -> None:
-    path = tmp_path / "interclip.ckpt"
-    torch.save({"state_dict": {"model.new": torch.ones(1)}, "hyper_parameters": argparse.Namespace(lr=1)}, path)
-    with pytest.raises(InputError, match=r"holds a argparse\.Namespace") as error:
+def test_a_file_that_holds_code_is_refused_and_its_weights_alone_are_not(tmp_path: Path) -> None:
+    path, weights = tmp_path / "interclip.ckpt", {"state_dict": {"model.new": torch.ones(1)}}
+    torch.save(weights | {"hyper_parameters": argparse.Namespace(lr=1)}, path)
+    with pytest.raises(InputError, match=r"holds a argparse\.Namespace, which could .* dict of nothing but state_dict"):
         load_interclip(path)
-    command = re.search(r'python -c "(.*)"$', str(error.value))
-    assert command
-    exec(command[1], {})
+    torch.save(weights, path)
     with pytest.raises(InputError, match="holds new too"):
         load_interclip(path)
 
