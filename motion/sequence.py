@@ -24,6 +24,8 @@ from motion.skeleton import ACTIONS, PERSON_CLASSES
 
 SOURCES = ("humanml3d", "interhuman", "teton", "amass", "bvh", "deepmimic", "simulated", "generated")
 SPLITS = ("train", "val", "test")
+LABELS = ("none", "floor", "wall", "bed", "sofa", "chair", "wardrobe", "table", "door", "window")
+"""What a point of a scene, or a pixel of a key frame's mask, belongs to."""
 ROWS_PER_GROUP = 64
 R = TypeVar("R", bound="Record")
 

@@ -1,7 +1,8 @@
 """The SMPL skeleton: 24 joints, their parents, left/right pairs and feet.
 
 Order and names are SMPL's (Loper et al. 2015); joint 0 is the pelvis. Sources with 22 joints
-(SMPL-H body joints, HumanML3D, InterHuman) lack the last two, the hands.
+(SMPL-H body joints, HumanML3D, InterHuman) lack the last two, the hands. The sets of 2D keypoints that detectors
+and annotators use are here by name; where each lies on a body says `recon.keypoints`.
 """
 
 JOINT_NAMES: tuple[str, ...] = (
@@ -60,3 +61,30 @@ ACTIONS: tuple[str, ...] = (
     "kneeling",
     "crawling",
 )
+
+_FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_TOES = ("big_toe", "small_toe", "heel")
+# In each detector's order: COCO (Lin et al. 2014), OpenPose BODY_25 (Cao et al. 2019), BlazePose (Bazarevsky 2020).
+KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
+    "smpl24": JOINT_NAMES,
+    "coco17": (*_FACE, *(f"{side}_{limb}" for limb in _LIMBS for side in ("left", "right"))),
+    "openpose25": (
+        *("nose", "neck"),
+        *(f"{side}_{limb}" for side in ("right", "left") for limb in _LIMBS[:3]),
+        "mid_hip",
+        *(f"{side}_{limb}" for side in ("right", "left") for limb in _LIMBS[3:]),
+        *("right_eye", "left_eye", "right_ear", "left_ear"),
+        *(f"{side}_{toe}" for side in ("left", "right") for toe in _TOES),
+    ),
+    "blazepose33": (
+        "nose",
+        *(f"{side}_{eye}" for side in ("left", "right") for eye in ("eye_inner", "eye", "eye_outer")),
+        *("left_ear", "right_ear", "mouth_left", "mouth_right"),
+        *(
+            f"{side}_{part}"
+            for part in (*_LIMBS[:3], "pinky", "index", "thumb", *_LIMBS[3:], "heel", "foot_index")
+            for side in ("left", "right")
+        ),
+    ),
+}

@@ -14,6 +14,7 @@ import tyro
 import yaml
 
 from motion.errors import InputError
+from ray_jobs import storage
 
 C = TypeVar("C")
 
@@ -86,6 +87,17 @@ def refuse_other_run(path: Path, config: Any) -> None:
             f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
             "choose another --output"
         )
+
+
+def claim(output: str, config: Any, fixed: Sequence[str]) -> None:
+    """Write the configuration to an output that a job adds to; one made with other `fixed` settings is refused."""
+    uri = storage.join(output, "config.yaml")
+    if storage.exists(uri):
+        there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(to_yaml(config))
+        there = {name: there.get(name, getattr(type(config), name)) for name in fixed}  # older ones lack some
+        if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
+            raise InputError(f"{output} was made with {', '.join(changed)}: keep that, or take another output")
+    storage.write_bytes(uri, to_yaml(config).encode())
 
 
 def to_yaml(config: Any) -> str:

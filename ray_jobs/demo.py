@@ -1,10 +1,10 @@
-"""The whole way once, on this machine: prepare, train, serve, generate, report.
+"""The whole way once, on this machine: rooms, reconstruct, prepare, train, serve, generate, report.
 
     python -m ray_jobs.demo
 
-Trains a small model on the motion capture of `pybullet_data` until it knows those clips by heart, serves it, asks it
-for every clip's caption and lays the results beside the real clips in demo/report.html. Run again it does only what is
-missing.
+Renders some care rooms as annotated video and reconstructs them; trains a small model on those people and on the motion
+capture of `pybullet_data` until it knows the clips by heart, serves it, asks it for every clip's caption and lays the
+results beside the real clips in demo/report.html. Run again it does only what is missing.
 """
 
 import json
@@ -13,22 +13,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import httpx
+from PIL import Image
 from ray import serve
+from tqdm import trange
 
 from motion.body import load_body
 from motion.generator import load_model
 from motion.recipes import tiny
 from motion.render import body_strip
 from motion.sequence import MotionSequence, read_motions
+from motion.skeleton import KEYPOINT_SETS
 from ray_jobs import config, tracking
 from ray_jobs.generate import GenerateConfig, generate, like
 from ray_jobs.prepare import PrepareConfig, prepare
+from ray_jobs.reconstruct import ReconstructConfig, reconstruct, sheet_uri
 from ray_jobs.report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.serve import ServeConfig, start
 from ray_jobs.train import TrainConfig, train
+from recon.simulate import CLEAN, SimulateConfig, simulate, write
 
 WALK = "a person walks forward"
 
@@ -40,6 +46,8 @@ class DemoConfig:
     output: Path = Path("demo")
     steps: int = tiny().optim.steps
     """Training steps; a few show that everything runs, the default learns the clips."""
+    rooms: int = 4
+    """Rendered sequences of one person, 10 s each."""
     samples_per_prompt: int = 8
     port: int = 8000
     """Of the HTTP server, on loopback."""
@@ -64,11 +72,15 @@ class Stages:
 def demo(config_: DemoConfig) -> None:
     output = config_.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
-    data, run, generated = output / "data", output / "run", output / "generated"
+    rooms, data, run, generated = (output / name for name in ("reconstructed", "data", "run", "generated"))
     stages = Stages(output / "stages.json")
+    with stages.stage("rooms"):
+        render(output / "rooms", config_.rooms)
+    with stages.stage("reconstruct"):
+        reconstruct(ReconstructConfig(output / "rooms", str(rooms)))
     with stages.stage("prepare"):
-        prepare(PrepareConfig(str(data)))
-        clips = read_motions(data / "motions")
+        prepare(PrepareConfig(str(data), ("deepmimic", f"teton:{rooms}")))
+        clips = [clip for clip in read_motions(data / "motions") if clip.source == "deepmimic"]
     with stages.stage("train"):
         model = train(train_config(config_, data, run))
     with stages.stage("serve"):
@@ -84,7 +96,10 @@ def demo(config_: DemoConfig) -> None:
         comparisons = compare(clips, samples)
         walk = next(row for row in comparisons if row.caption == WALK)
         body_strip(walk.samples[walk.best], load_body(), output / "walk.png")
-    write_report(output / "report.html", gather(output, model, comparisons, stages.seconds))
+    pictures = {
+        f"{motion.texts[0]} ({motion.id})": picture(rooms, motion) for motion in read_motions(rooms / "motions")
+    }
+    write_report(output / "report.html", gather(output, model, comparisons, stages.seconds, pictures))
     error = mean_best_error(comparisons)
     logger.info("mean over captions of the best of %d: %.3f m", config_.samples_per_prompt, error)
     logger.info("look at %s", output / "report.html")
@@ -93,7 +108,7 @@ def demo(config_: DemoConfig) -> None:
 def train_config(config_: DemoConfig, data: Path, run: Path) -> TrainConfig:
     recipe = tiny()
     recipe = replace(recipe, optim=replace(recipe.optim, steps=config_.steps))
-    # 640 x 15 clips an epoch: starting one takes seconds, a step takes half of one
+    # thousands of clips an epoch: starting one takes seconds, a step takes half of one
     return TrainConfig(recipe, str(data), run, repeats=640)
 
 
@@ -110,7 +125,25 @@ def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
     return path
 
 
-def gather(output: Path, model: Path, comparisons: list[Comparison], stages: dict[str, float]) -> Report:
+def render(folder: Path, count: int) -> None:
+    """Rooms with one person each, as that is what the recipe learns."""
+    config_ = SimulateConfig(num_people=1)
+    for seed in trange(count, desc="render"):
+        place = folder / "simulated" / f"room-{seed:02}" / "2026-01-01" / f"{seed:06}"
+        if not (place / "annotations.json").exists():
+            write(simulate(seed, config_), place, KEYPOINT_SETS["coco17"], CLEAN, seed)
+
+
+def picture(rooms: Path, motion: MotionSequence) -> bytes:
+    """The contact sheet as JPEG."""
+    content = BytesIO()
+    Image.open(sheet_uri(str(rooms), motion.id.removeprefix("teton/"))).convert("RGB").save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def gather(
+    output: Path, model: Path, comparisons: list[Comparison], stages: dict[str, float], rooms: dict[str, bytes]
+) -> Report:
     """What the page shows, from what the stages left."""
     loaded, run = load_model(model), output / "run"
     store = tracking.local_store(run)
@@ -126,12 +159,15 @@ def gather(output: Path, model: Path, comparisons: list[Comparison], stages: dic
         generated=[sample for row in comparisons for sample in row.samples],
         stages=stages,
         places={
+            "Rooms (video, annotations, truth)": str(output / "rooms"),
+            "Reconstructed rooms (Parquet)": str(output / "reconstructed"),
             "Real clips (Parquet)": str(output / "data" / "motions"),
             "Generated motions (Parquet)": str(output / "generated" / "motions"),
             "Model": str(model),
             "MLflow": f"mlflow ui --backend-store-uri {store}",
             "Serve it": f"python -m ray_jobs.serve --model {model}",
         },
+        rooms=rooms,
     )
 
 

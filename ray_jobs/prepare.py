@@ -29,11 +29,10 @@ import pyarrow as pa
 import ray
 import ray.data
 import torch
-import yaml
 from safetensors.torch import load, save
 
 from motion.body import Body, load_body
-from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman
+from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
 from motion.datasets.clip import Clip
 from motion.datasets.unify import canonical_start, cut, find_duplicates, resample, windows
 from motion.errors import InputError
@@ -69,6 +68,7 @@ READERS: dict[str, Reader] = {
     "deepmimic": deepmimic,
     "humanml3d": humanml3d,
     "interhuman": interhuman,
+    "teton": teton,
 }
 
 
@@ -77,14 +77,14 @@ class PrepareConfig:
     output: str
     """Folder or URI (s3://…) to write to."""
     sources: tuple[str, ...] = ("deepmimic",)
-    """Any mix of NAME:FOLDER, where NAME is amass, bvh, deepmimic, humanml3d or interhuman; the first lines of
+    """Any mix of NAME:FOLDER, where NAME is amass, bvh, deepmimic, humanml3d, interhuman or teton; the first lines of
     motion/datasets/NAME.py say what the folder holds. deepmimic alone takes those of the installed pybullet_data.
     On a cluster every node must see the folders."""
     fps: float = 20.0
     max_seconds: float = 20.0
     """Longer clips are cut into equal pieces."""
     held_out: float = 0.0
-    """Share of the files of amass, bvh and deepmimic, which have no split lists of their own, that become the test
+    """Share of the files of all but humanml3d and interhuman, which have split lists of their own, that become the test
     split. It hangs on a file's name alone: the files that join later move none, and all clips of a file go together."""
     max_rejected_fraction: float = 0.05
     """The job fails at its end, good output kept, when more than this share of the clips could not be read."""
@@ -102,7 +102,7 @@ class PrepareConfig:
 
 def prepare(config_: PrepareConfig) -> None:
     clips = list_clips(config_.sources, config_.held_out)
-    _claim(config_)
+    config.claim(config_.output, config_, FIXED)
     manifest, motions, rejected, duplicates = (
         storage.join(config_.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
     )
@@ -146,17 +146,6 @@ def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
     file = Path(clip.files[0])
     name = file.relative_to(root or file.parent).as_posix()
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
-
-
-def _claim(config_: PrepareConfig) -> None:
-    """Write the configuration; an output made with other settings is refused, other sources may join."""
-    uri = storage.join(config_.output, "config.yaml")
-    if storage.exists(uri):
-        there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(config.to_yaml(config_))
-        there = {name: there.get(name, getattr(PrepareConfig, name)) for name in FIXED}  # older ones lack some
-        if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
-            raise InputError(f"{config_.output} was made with {', '.join(changed)}: keep that, or take another output")
-    storage.write_bytes(uri, config.to_yaml(config_).encode())
 
 
 def convert(manifest: str, config_: PrepareConfig) -> None:

@@ -8,7 +8,7 @@ Joints travel in the page as base64 of little-endian int16 millimetres, C order 
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -53,6 +53,8 @@ class Report:
     """Seconds by name, in order."""
     places: dict[str, str]
     """Path, or command that opens it, by what is there."""
+    rooms: dict[str, bytes] = field(default_factory=dict)
+    """Pictures (JPEG) of the reconstructed rooms by what is in them."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def write_report(path: str | Path, report: Report) -> None:
         promise=PROMISE,
         counts="–".join(str(n) for n in sorted({len(row.samples) for row in rows})),
         chart=chart,
+        rooms=[(text, base64.b64encode(picture).decode()) for text, picture in report.rooms.items()],
         data=_page_data(rows, chart),
     )
     storage.write_bytes(str(path), page.encode())

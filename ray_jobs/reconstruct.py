@@ -1,0 +1,240 @@
+"""Annotated room videos to metric scenes with people, in Parquet.
+
+    python -m recon.simulate --output rooms --count 8                # or your own Teton tree (recon/teton.py)
+    python -m ray_jobs.reconstruct --rooms rooms --output data/rooms
+
+Writes to the output folder
+
+    motions/*.parquet    one row a sequence: people in the room's world (Z up, floor z = 0, metres)
+    scenes/*.parquet     one row a sequence: the room as labelled points, and its camera
+    sheets/ID.png        bodies over frames, and the room from above
+    rejected/*.parquet   id and reason of each sequence that could not be reconstructed
+    config.yaml          what was asked for
+
+Ray Data decodes and crops on CPUs, runs the body network and the depth networks in actor pools, and assembles each
+sequence in a task of its own. Run again it reconstructs only what is missing; what was rejected is tried anew.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+import torch
+from tqdm import tqdm
+
+from motion.errors import InputError
+from motion.sequence import write_parquet
+from ray_jobs import config, storage
+from recon import perception as seen
+from recon import pipeline
+from recon.contact_sheet import contact_sheet
+from recon.depth import load_depth_model
+from recon.hmr2 import load_regressor
+from recon.pipeline import Bodies, Mode
+from recon.record import describe_quality
+from recon.regressor import CropEstimates
+from recon.teton import list_sequences, read_sequence, sequence_id
+
+FIXED = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
+"""Settings that all sequences of one output share."""
+CROP_SIZE = 256
+ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that feed the actors
+
+logger = logging.getLogger(__name__)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    rooms: Path
+    """A Teton tree, ROOT/DEPARTMENT/DEVICE/DATE/DATETIME; on a cluster every node must see it."""
+    output: str
+    """Folder or URI (s3://…) to write to."""
+    mode: Mode = "hybrid"
+    regressor: str = "hmr2_tiny"
+    """The stand-in that ships, or the path of HMR2.0's official checkpoint, which needs `smpl`."""
+    smpl: str | None = None
+    """The SMPL file (.npz or .pkl) that the official checkpoint speaks of."""
+    relative_depth: str = "tiny"
+    """The stand-in, or a folder or hub id of a relative Depth Anything."""
+    metric_depth: str = "tiny"
+    """The stand-in, or a folder or hub id of a metric Depth Anything or ZoeDepth."""
+    pose_prior: str = "default"
+    """Ours, or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
+    body_actors: int = 1
+    depth_actors: int = 1
+    num_gpus: float = 0.0
+    """Of each actor; 0 keeps the networks on the CPU."""
+    batch_size: int = 16
+    """Crops that the body network sees at a time."""
+    bf16: bool = False
+    max_rejected_fraction: float = 0.05
+    """The job fails at its end, good output kept, when more than this share of the sequences was rejected."""
+
+    def __post_init__(self) -> None:
+        if min(self.body_actors, self.depth_actors, self.batch_size) < 1 or self.num_gpus < 0:
+            raise InputError("body_actors, depth_actors and batch_size must be positive, num_gpus 0 or more")
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.num_gpus else "cpu"
+
+
+def reconstruct(config_: ReconstructConfig) -> None:
+    config.claim(config_.output, config_, FIXED)
+    ray.get(ray.remote(num_gpus=config_.num_gpus)(check_models).remote(config_))
+    motions, scenes, rejected = (storage.join(config_.output, name) for name in ("motions", "scenes", "rejected"))
+    folders = list_sequences(config_.rooms)
+    done = set(storage.read_column(motions, "id")) & set(storage.read_column(scenes, "id"))
+    missing = [folder for folder in folders if sequence_id(folder) not in done]
+    storage.delete_folder(rejected)  # what was rejected is tried anew
+    with tqdm(total=len(folders), initial=len(folders) - len(missing), desc="reconstruct") as bar:
+        for _ in reconstruct_all(missing, config_):
+            bar.update()
+    reasons = storage.read_rows(rejected, ("id", "reason"))
+    logger.info("%d sequences, %d of them there before, %d rejected", len(folders), len(done), len(reasons))
+    config.check_rejected(reasons, len(folders), "sequences", config_.max_rejected_fraction, rejected)
+
+
+def check_models(config_: ReconstructConfig) -> None:
+    """Load everything once where the actors will: a missing file is the job's error, not one of every sequence."""
+    for load in (BodyActor, DepthActor, make_bodies):
+        load(config_)
+
+
+def reconstruct_all(folders: list[Path], config_: ReconstructConfig) -> Iterable[Row]:
+    """One row as each sequence is written or rejected."""
+    if not folders:
+        return []
+    return (
+        ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
+        .map(decode)
+        .map_batches(
+            BodyActor,
+            fn_constructor_args=[config_],
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=config_.body_actors),
+            num_cpus=ACTOR_CPUS,
+            num_gpus=config_.num_gpus,
+        )
+        .map_batches(
+            DepthActor,
+            fn_constructor_args=[config_],
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=config_.depth_actors),
+            num_cpus=ACTOR_CPUS,
+            num_gpus=config_.num_gpus,
+        )
+        .map(partial(assemble, config_=config_))
+        .iter_rows()
+    )
+
+
+def decode(row: Row) -> Row:
+    """Crops of everybody and the key frames; a sequence that cannot be read gets its reason instead."""
+    folder = Path(row["folder"])
+    try:
+        sequence = read_sequence(folder)
+        crops, keyframes, reason = seen.crop_people(sequence, CROP_SIZE), seen.read_keyframes(sequence), ""
+    except InputError as error:
+        crops, keyframes, reason = _nothing(), np.zeros((0, 1, 1, 3), dtype=np.uint8), str(error)
+    return {
+        "folder": row["folder"],
+        "reason": reason,
+        "crops": crops.images,
+        "squares": crops.squares,
+        "person": crops.person,
+        "frame": crops.frame,
+        "keyframes": keyframes,
+    }
+
+
+def _nothing() -> seen.Crops:
+    none = np.zeros(0, dtype=np.int64)
+    return seen.Crops(
+        np.zeros((0, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8), np.zeros((0, 3), dtype=np.float32), none, none
+    )
+
+
+class BodyActor:
+    """Holds the body network; turns a sequence's crops into its estimates."""
+
+    def __init__(self, config_: ReconstructConfig) -> None:
+        self.regressor = load_regressor(config_.regressor, config_.smpl, device=config_.device, bf16=config_.bf16)
+        self.batch_size = config_.batch_size
+
+    def __call__(self, batch: Row) -> Row:
+        images = batch.pop("crops")[0]
+        estimates = seen.estimate(self.regressor, images, self.batch_size) if len(images) else _no_estimates()
+        return batch | {field.name: getattr(estimates, field.name).numpy()[None] for field in fields(CropEstimates)}
+
+
+def _no_estimates() -> CropEstimates:
+    return CropEstimates(torch.zeros(0, 3, 3), torch.zeros(0, 23, 3, 3), torch.zeros(0, 10), torch.zeros(0, 3))
+
+
+class DepthActor:
+    """Holds both depth networks; turns a sequence's key frames into disparity and metres."""
+
+    def __init__(self, config_: ReconstructConfig) -> None:
+        self.relative = load_depth_model(config_.relative_depth, metric=False, device=config_.device, bf16=config_.bf16)
+        self.metric = load_depth_model(config_.metric_depth, metric=True, device=config_.device, bf16=config_.bf16)
+
+    def __call__(self, batch: Row) -> Row:
+        images = batch.pop("keyframes")[0]
+        nothing = np.zeros((0, 1, 1), dtype=np.float32)
+        answers = [model.predict(images) if len(images) else nothing for model in (self.relative, self.metric)]
+        return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
+
+
+def assemble(row: Row, config_: ReconstructConfig) -> Row:
+    """Write a sequence's scene and then its motion, whose presence says that both are there; or why there are none."""
+    folder = Path(row["folder"])
+    name, reason = sequence_id(folder), row["reason"]
+    if not reason:
+        try:
+            _write(folder, row, config_)
+        except InputError as error:
+            reason = str(error)
+        except Exception as error:  # a mistake of ours in one sequence must not cost the others of a long job
+            logger.exception("%s", folder)
+            reason = f"{folder}: {type(error).__name__} while reconstructing: {error}"
+    if reason:
+        storage.write_rejected(storage.join(config_.output, "rejected"), [(name, " ".join(reason.split()))])
+    return {"id": name, "reason": reason}
+
+
+def _write(folder: Path, row: Row, config_: ReconstructConfig) -> None:
+    sequence, bodies = read_sequence(folder), make_bodies(config_)
+    estimates = CropEstimates(**{field.name: torch.from_numpy(row[field.name]) for field in fields(CropEstimates)})
+    perception = seen.Perception(
+        row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"]
+    )
+    made = pipeline.reconstruct(sequence, perception, bodies, config_.mode)
+    sheet = contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality))
+    content = BytesIO()
+    sheet.save(content, "PNG")
+    storage.write_bytes(
+        storage.join(config_.output, "sheets", f"{sequence.id.replace('/', '_')}.png"), content.getvalue()
+    )
+    for kind, record in (("scenes", made.scene), ("motions", made.motion)):
+        write_parquet([record], storage.join(config_.output, kind, storage.shard_name([record.id])))
+
+
+def sheet_uri(output: str, name: str) -> str:
+    return storage.join(output, "sheets", f"{name.replace('/', '_')}.png")
+
+
+def make_bodies(config_: ReconstructConfig) -> Bodies:
+    return pipeline.load_bodies(config_.smpl or "default", config_.pose_prior)
+
+
+if __name__ == "__main__":
+    config.run(reconstruct, ReconstructConfig, __doc__ or "")

@@ -1,0 +1,62 @@
+"""The pinhole camera of a room: OpenCV axes (x right, y down, z forward), pixels, metres.
+
+Pixel (0, 0) is the centre of the top left pixel. No lens distortion: undistort frames before they come here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """`extrinsics` is world to camera; `image_size` is (width, height)."""
+
+    intrinsics: Float[Tensor, "3 3"]
+    extrinsics: Float[Tensor, "4 4"]
+    image_size: tuple[int, int]
+
+    def project(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
+        """Pixels of world points; what lies behind the camera has no meaning."""
+        return project(self.to_camera(points), self.intrinsics)
+
+    def to_camera(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        return points @ self.extrinsics[:3, :3].T + self.extrinsics[:3, 3]
+
+    def to_world(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        return (points - self.extrinsics[:3, 3]) @ self.extrinsics[:3, :3]
+
+    @property
+    def center(self) -> Float[Tensor, "3"]:
+        """Where the camera hangs in the world."""
+        return -self.extrinsics[:3, :3].T @ self.extrinsics[:3, 3]
+
+
+def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
+    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def project(points: Float[Tensor, "*batch 3"], intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "*batch 2"]:
+    """Pixels of points in the camera's frame."""
+    in_image = points @ intrinsics.T
+    return in_image[..., :2] / in_image[..., 2:].clamp_min(1e-6)
+
+
+def unproject(
+    pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"], intrinsics: Float[Tensor, "3 3"]
+) -> Float[Tensor, "*batch 3"]:
+    """Points in the camera's frame; `depth` is along the optical axis."""
+    x = (pixels[..., 0] - intrinsics[0, 2]) / intrinsics[0, 0]
+    y = (pixels[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1) * depth[..., None]
+
+
+def unproject_image(
+    depth: Float[Tensor, "height width"], intrinsics: Float[Tensor, "3 3"]
+) -> Float[Tensor, "height width 3"]:
+    """The point of every pixel of a depth map, in the camera's frame."""
+    rows, columns = (torch.arange(size, dtype=depth.dtype) for size in depth.shape)
+    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    return unproject(pixels, depth, intrinsics)

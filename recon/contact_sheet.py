@@ -1,0 +1,141 @@
+"""A picture of a reconstruction: the bodies laid over some frames, and the room and the paths from above.
+
+Pixels of the frames as they are; the view from above has the camera at its lower edge, one grid square a metre.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import open3d as o3d
+import torch
+from jaxtyping import Bool, Float32, Int64
+from PIL import Image, ImageDraw, ImageFont
+
+from motion.body import Body
+from motion.render import FAMILIES, GRID, INK, PAPER
+from motion.sequence import MotionSequence, Scene
+from motion.skeleton import BONES
+from recon.teton import TetonSequence
+
+COLUMNS, FRAMES, TILE = 3, 6, 400  # tiles and their width in pixels
+OPACITY = 0.75  # of the bodies over a frame
+LINE, TITLE = 18, 30  # heights of text in pixels
+MARGIN = 0.4  # metres around what is seen from above
+
+
+def contact_sheet(
+    sequence: TetonSequence, scene: Scene, motion: MotionSequence, body: Body, notes: Sequence[str]
+) -> Image.Image:
+    """Six frames with the bodies over them, the view from above, and a line for each note."""
+    moments = np.unique(np.linspace(0, motion.num_frames - 1, FRAMES).round().astype(np.int64))
+    tiles = [overlay(sequence, scene, motion, body, number) for number in moments.tolist()]
+    height = round(TILE * tiles[0].height / tiles[0].width)
+    rows = math.ceil(len(tiles) / COLUMNS)
+    above = from_above(scene, motion, moments, (rows * height, rows * height))
+    size = (COLUMNS * TILE + above.width, TITLE + rows * height + LINE * len(notes) + 8)
+    sheet = Image.new("RGB", size, PAPER)
+    for k, tile in enumerate(tiles):
+        sheet.paste(tile.resize((TILE, height)), (k % COLUMNS * TILE, TITLE + k // COLUMNS * height))
+    sheet.paste(above, (COLUMNS * TILE, TITLE))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw.text((8, TITLE / 2), f"{motion.id}: {'; '.join(motion.texts)}", fill=INK, font=font, anchor="lm")
+    for k, note in enumerate(notes):
+        draw.text((8, TITLE + rows * height + LINE * (k + 0.6)), note, fill=INK, font=font, anchor="lm")
+    return sheet
+
+
+def overlay(sequence: TetonSequence, scene: Scene, motion: MotionSequence, body: Body, number: int) -> Image.Image:
+    """A frame with the shaded body of everybody who is there over it."""
+    image = sequence.frame(number).astype(np.float32)
+    persons = np.flatnonzero(motion.valid[:, number])
+    if len(persons):
+        person, shade = _cast(_meshes(motion, body, persons, number), body, scene)
+        hit = person >= 0
+        colors = np.array([FAMILIES[k % len(FAMILIES)][1] for k in persons], dtype=np.float32)
+        painted = colors[person[hit]] * shade[hit, None]
+        image[hit] = (1 - OPACITY) * image[hit] + OPACITY * painted
+    return _labelled(Image.fromarray(image.clip(0, 255).astype(np.uint8)), f"{number / motion.fps:.1f} s")
+
+
+def _meshes(
+    motion: MotionSequence, body: Body, persons: Int64[np.ndarray, " shown"], number: int
+) -> Float32[np.ndarray, "shown vertex 3"]:
+    transl, orient, pose = (
+        torch.from_numpy(array[persons, number : number + 1])
+        for array in (motion.transl, motion.global_orient, motion.body_pose)
+    )
+    return body.vertices(transl, orient, pose, torch.from_numpy(motion.betas[persons]))[:, 0].numpy()
+
+
+def _cast(
+    meshes: Float32[np.ndarray, "shown vertex 3"], body: Body, scene: Scene
+) -> tuple[Int64[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
+    """Which body each pixel shows, -1 for none, and how bright it is, lit from the camera."""
+    tensor, caster = o3d.core.Tensor.from_numpy, o3d.t.geometry.RaycastingScene()
+    for mesh in meshes:
+        caster.add_triangles(tensor(np.ascontiguousarray(mesh)), tensor(body.faces.astype(np.uint32)))
+    intrinsics = scene.intrinsics.astype(np.float64)
+    intrinsics[:2, 2] += 0.5  # Open3D's pixel (0, 0) is the corner of the first pixel, ours its centre
+    rays = caster.create_rays_pinhole(
+        tensor(intrinsics), tensor(scene.extrinsics.astype(np.float64)), *scene.image_size
+    )
+    hit = caster.cast_rays(rays)
+    ids = hit["geometry_ids"].numpy().astype(np.int64)
+    direction = rays.numpy()[..., 3:]
+    facing = np.abs((hit["primitive_normals"].numpy() * direction).sum(-1)) / np.linalg.norm(direction, axis=-1)
+    return np.where(ids < len(meshes), ids, -1), (0.35 + 0.65 * facing).astype(np.float32)
+
+
+def from_above(
+    scene: Scene, motion: MotionSequence, moments: Int64[np.ndarray, " moment"], size: tuple[int, int]
+) -> Image.Image:
+    """The room's points, low ones first, then each person's path and skeletons."""
+    order = np.argsort(scene.points[:, 2])
+    points, colors = scene.points[order], scene.colors[order]
+    camera = -scene.extrinsics[:3, :3].T @ scene.extrinsics[:3, 3]
+    seen = np.concatenate([points[:, :2], motion.joints[motion.valid][:, 0, :2], camera[None, :2]])
+    low, high = np.percentile(seen, 0.5, axis=0) - MARGIN, np.percentile(seen, 99.5, axis=0) + MARGIN
+    scale = min(size / (high - low))
+    corner = (low + high) / 2 - np.array([1, -1]) * np.array(size) / 2 / scale
+
+    def place(at: Float32[np.ndarray, "*batch axes"]) -> Float32[np.ndarray, "*batch 2"]:
+        return ((at[..., :2] - corner) * scale * np.array([1, -1])).astype(np.float32)
+
+    image = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(image)
+    for metre in range(math.floor(min(low)) - 1, math.ceil(max(high)) + 1):
+        across, up = place(np.array([[metre, metre]], dtype=np.float32))[0]
+        draw.line([(across, 0), (across, size[1])], fill=GRID)
+        draw.line([(0, up), (size[0], up)], fill=GRID)
+    below_head = points[:, 2] < camera[2]
+    for (x, y), color in zip(place(points[below_head]), colors[below_head], strict=True):
+        draw.rectangle([x - 1, y - 1, x + 1, y + 1], fill=tuple(color.tolist()))
+    for k, (joints, valid) in enumerate(zip(motion.joints, motion.valid, strict=True)):
+        trunk, bright, _ = FAMILIES[k % len(FAMILIES)]
+        _draw_person(draw, place(joints), valid, moments, trunk, bright)
+    x, y = place(camera[None])[0]
+    draw.regular_polygon((float(x), float(y) - 4, 7), 3, fill=INK)
+    return _labelled(image, "from above, 1 m grid")
+
+
+def _draw_person(
+    draw: ImageDraw.ImageDraw,
+    joints: Float32[np.ndarray, "frame 24 2"],
+    valid: Bool[np.ndarray, " frame"],
+    moments: Int64[np.ndarray, " moment"],
+    trunk: tuple[int, int, int],
+    bright: tuple[int, int, int],
+) -> None:
+    draw.line([tuple(at) for at in joints[valid, 0].tolist()], fill=bright, width=3, joint="curve")
+    for number in moments[valid[moments]]:
+        for bone in BONES:
+            draw.line([tuple(joints[number, end].tolist()) for end in bone], fill=trunk, width=2)
+
+
+def _labelled(image: Image.Image, text: str) -> Image.Image:
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+    box = draw.textbbox((6, 4), text, font=font)
+    draw.rectangle([box[0] - 3, box[1] - 2, box[2] + 3, box[3] + 2], fill=PAPER)
+    draw.text((6, 4), text, fill=INK, font=font)
+    return image

@@ -1,0 +1,129 @@
+"""The energies that `recon.fitting` sums, each a free function from posed bodies to a number.
+
+World: Z up, floor z = 0, metres; pixels are turned into metres at the person's distance, so that people far away count
+alike. Every term is a sum over the valid persons and frames of something like a negative log likelihood: half a square
+over a variance, bounded (Geman & McClure 1987) where what is seen may be plainly wrong.
+"""
+
+from itertools import combinations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from recon.camera import Camera, project
+
+CONTACT_SPEED = 0.4  # m/s; soles that move faster are in the air
+CONTACT_HEIGHT = 0.1  # metres above the floor below which a sole at rest is drawn onto it
+DRAWN = 0.04
+STILL = 1.0  # m/s²; accelerations below count by their square, those above by their size
+NEAR = 1.5  # metres between two pelvises within which their limbs are compared
+
+
+def bounded(
+    square: Float[Tensor, "*batch"], sigma: float | Float[Tensor, "*#batch"], bound: float | Float[Tensor, "*#batch"]
+) -> Float[Tensor, "*batch"]:
+    """Half of `square / sigma²` where small, never above that of `bound²` (Geman & McClure 1987)."""
+    return 0.5 * (bound / sigma) ** 2 * square / (square + bound**2)
+
+
+def hinge(depth: Float[Tensor, "*batch"], sigma: float) -> Float[Tensor, "*batch"]:
+    """Half the square of `depth / sigma` where it is positive."""
+    return 0.5 * (depth.clamp_min(0) / sigma).square()
+
+
+def reprojection(
+    in_camera: Float[Tensor, "person frame keypoint 3"],
+    pixels: Float[Tensor, "person frame keypoint 2"],
+    weight: Float[Tensor, "person frame keypoint"],
+    metres_per_pixel: Float[Tensor, "person frame 1"],
+    camera: Camera,
+    sigma: Float[Tensor, "person 1 1"],
+    bound: Float[Tensor, "person 1 1"],
+) -> Float[Tensor, ""]:
+    away = (project(in_camera, camera.intrinsics) - pixels) * metres_per_pixel[..., None]
+    return (weight * bounded(away.square().sum(dim=-1), sigma, bound)).sum()
+
+
+def skin_depth(
+    depth: Float[Tensor, "person frame keypoint"],
+    seen: Float[Tensor, "person frame keypoint"],
+    weight: Float[Tensor, "person frame keypoint"],
+    radius: Float[Tensor, " keypoint"],
+    sigma: float,
+    bound: float,
+) -> Float[Tensor, ""]:
+    """Keypoints lie a limb's radius behind the skin seen at their pixel; bounded, as it may be another's."""
+    known = seen.isfinite()
+    behind = torch.where(known, depth - seen.nan_to_num() - radius, 0.0)
+    return (weight * bounded(behind.square(), sigma, bound)).sum()
+
+
+def before_background(
+    depth: Float[Tensor, "person frame keypoint"],
+    background: Float[Tensor, "person frame keypoint"],
+    weight: Float[Tensor, "person frame keypoint"],
+    radius: Float[Tensor, " keypoint"],
+    sigma: float,
+) -> Float[Tensor, ""]:
+    """What is seen lies before the empty room's surface (infinite where unknown): nobody sinks into beds or walls."""
+    return (weight * hinge(depth + radius - background, sigma)).sum()
+
+
+def acceleration(
+    joints: Float[Tensor, "person frame 24 3"], valid: Bool[Tensor, "person frame"], fps: float
+) -> Float[Tensor, ""]:
+    """The smoothing term of eq. 4.1 as `recon.smoothing` reads it, in m/s²."""
+    moving = valid[:, :-2] & valid[:, 1:-1] & valid[:, 2:]
+    size = joints.diff(n=2, dim=1).mul(fps**2).square().sum(dim=-1).mean(dim=-1)
+    return (moving * ((size + STILL**2).sqrt() - STILL)).sum()
+
+
+def floor_contact(
+    joints: Float[Tensor, "person frame 24 3"],
+    soles: Float[Tensor, "person frame sole 3"],
+    radius: Float[Tensor, " 24"],
+    valid: Bool[Tensor, "person frame"],
+    fps: float,
+    sigma: float,
+) -> Float[Tensor, ""]:
+    """Nobody below the floor, and soles at rest near it are on it."""
+    sunk = hinge(radius - joints[..., 2], sigma).sum(dim=-1) + hinge(-soles[..., 2], sigma).sum(dim=-1)
+    with torch.no_grad():
+        known = (valid[:, 1:] & valid[:, :-1])[..., None]
+        speed = torch.where(known, soles.diff(dim=1).norm(dim=-1) * fps, torch.inf)
+        slow = (
+            torch.minimum(*(pad(speed, ends, value=torch.inf) for ends in ((0, 0, 1, 0), (0, 0, 0, 1)))) < CONTACT_SPEED
+        )
+    drawn = slow * bounded(soles[..., 2].clamp_min(0).square(), DRAWN, CONTACT_HEIGHT)
+    return (valid * (sunk + drawn.sum(dim=-1))).sum()
+
+
+def apart(
+    balls: Float[Tensor, "person frame ball 3"],
+    radii: Float[Tensor, "person ball"],
+    valid: Bool[Tensor, "person frame"],
+    sigma: float,
+) -> Float[Tensor, ""]:
+    """Persons do not reach into each other; a person is the balls on the bones."""
+    energy = balls.new_zeros(())
+    for one, two in combinations(range(len(balls)), 2):
+        close = (balls[one].mean(dim=-2) - balls[two].mean(dim=-2)).norm(dim=-1) < NEAR
+        frames = close & valid[one] & valid[two]
+        if frames.any():
+            gap = torch.cdist(balls[one, frames], balls[two, frames], compute_mode="donot_use_mm_for_euclid_dist")
+            energy = energy + hinge(radii[one][:, None] + radii[two] - gap, sigma).sum()
+    return energy
+
+
+def near_start(
+    pose: Float[Tensor, "person frame joint 3 3"],
+    start: Float[Tensor, "person frame joint 3 3"],
+    valid: Bool[Tensor, "person frame"],
+    sigma: float,
+    bound: float,
+) -> Float[Tensor, ""]:
+    """Rotations near the start's, in radians for small ones; bounded, because some frames start plainly wrong."""
+    turned = (pose - start).square().sum(dim=(-1, -2)) / 2
+    return (valid[..., None] * bounded(turned, sigma, bound)).sum()

@@ -1,0 +1,136 @@
+"""Relative and metric depth become one (thesis 4.1), and the key frames of a fixed camera one empty room.
+
+A relative network gives sharp disparity (larger = nearer) up to scale and shift, a metric one coarse metres:
+`alpha d + beta = 1 / m` is fitted over all key frames of a sequence together. Depth is along the optical axis, in
+metres; NaN means unknown.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64
+from scipy.ndimage import binary_dilation
+
+from motion.errors import InputError
+
+FARTHEST = 50.0
+"""Metres: what would lie farther, or behind infinity (`alpha d + beta <= 0`), is unknown."""
+_MIN_PIXELS = 100
+_MOST_PIXELS = 200_000  # that the fit looks at
+_PAIRS = 500
+_TUKEY = 4.685  # 95 % efficiency under normal noise
+
+
+@dataclass(frozen=True)
+class DepthFusion:
+    alpha: float
+    beta: float
+    inlier_ratio: float
+    """Share of the pixels whose metric depth lies within 10 % of the fused."""
+
+    @property
+    def depth_scale(self) -> float:
+        """1 / alpha, in metres per inverse disparity: the scale that a relative depth map lacks."""
+        return 1 / self.alpha
+
+    def depth(self, disparity: Float[np.ndarray, "*batch height width"]) -> Float32[np.ndarray, "*batch height width"]:
+        inverse = self.alpha * disparity.astype(np.float64) + self.beta
+        return (1 / np.where(inverse > 1 / FARTHEST, inverse, np.nan)).astype(np.float32)
+
+
+def fuse(
+    disparity: Float[np.ndarray, "keyframe height width"],
+    metric: Float[np.ndarray, "keyframe low_height low_width"],
+    robust: bool = True,
+    mask: Bool[np.ndarray, "keyframe height width"] | None = None,
+) -> DepthFusion:
+    """Fit over the pixels of `mask` (all where None) whose metric depth is known: positive and finite.
+
+    Robust is an MM-estimate (Yohai 1987): least median of squares over pairs of pixels, then Tukey's biweight.
+    """
+    metres = upsample(metric, disparity.shape[1:])
+    known = np.isfinite(disparity) & (metres > 0) & (True if mask is None else mask)
+    d, inverse = disparity[known].astype(np.float64), 1 / metres[known].astype(np.float64)
+    if len(d) < _MIN_PIXELS or np.ptp(d) == 0:
+        raise InputError(
+            f"{len(d)} pixels with {len(np.unique(d))} disparities have a metric depth, expected {_MIN_PIXELS} or more "
+            "that differ: check the images and both depth networks"
+        )
+    if len(d) > _MOST_PIXELS:
+        some = np.random.default_rng(0).choice(len(d), _MOST_PIXELS, replace=False)
+        d, inverse = d[some], inverse[some]
+    alpha, beta = _robust_line(d, inverse) if robust else _line(d, inverse, np.ones_like(d))
+    if not alpha > 0:
+        raise InputError(
+            f"metric depth grows with disparity (alpha {alpha:.3g}), expected it to shrink: check that the relative "
+            "network gives disparity and that both networks saw the same key frames"
+        )
+    close = np.abs(alpha * d + beta - inverse) < 0.1 * inverse
+    return DepthFusion(float(alpha), float(beta), float(close.mean()))
+
+
+def upsample(
+    metric: Float[np.ndarray, "keyframe low_height low_width"], size: tuple[int, ...]
+) -> Float32[np.ndarray, "keyframe height width"]:
+    """Bilinear, to (height, width); NaN wherever a depth that is not positive and finite would have a share."""
+    known = torch.from_numpy(np.where(np.isfinite(metric) & (metric > 0), metric, np.nan).astype(np.float32))
+    return torch.nn.functional.interpolate(known[:, None], size, mode="bilinear", align_corners=False)[:, 0].numpy()
+
+
+def background(
+    depth: Float[np.ndarray, "keyframe height width"], people: Bool[np.ndarray, "keyframe height width"]
+) -> Float32[np.ndarray, "height width"]:
+    """Depth of the empty room: the median over the key frames in which nobody stands before it, NaN where none."""
+    return median(np.where(grow(people), np.nan, depth).astype(np.float32))
+
+
+def grow(people: Bool[np.ndarray, "keyframe height width"]) -> Bool[np.ndarray, "keyframe height width"]:
+    """People with a margin of 1 % of the image's width, since neither masks nor depth edges are exact."""
+    pixels = max(1, round(people.shape[2] / 100))
+    return binary_dilation(people, structure=np.ones((1, 3, 3)), iterations=pixels)
+
+
+def median(values: Float32[np.ndarray, "keyframe *value"]) -> Float32[np.ndarray, "*value"]:
+    """Over the key frames in which it is known; NaN where it never is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN slices are NaN, as meant
+        return np.nanmedian(values, axis=0)
+
+
+def _robust_line(d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"]) -> tuple[float, float]:
+    alpha, beta, scale = _least_median(d, inverse)
+    for _ in range(20):
+        residuals = np.abs(alpha * d + beta - inverse) / (_TUKEY * scale)
+        weights = np.square(1 - np.square(np.minimum(residuals, 1)))
+        alpha, beta = _line(d, inverse, weights)
+    return alpha, beta
+
+
+def _least_median(
+    d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"]
+) -> tuple[float, float, float]:
+    """The line through two pixels with the least median residual (Rousseeuw 1984), and the scale of the noise.
+
+    The scale is at least 1 % of the median, or a flat wall that fills half the image would make an outlier of the rest.
+    """
+    rng = np.random.default_rng(0)
+    i, j = rng.integers(len(d), size=(2, _PAIRS))
+    i, j = i[d[i] != d[j]], j[d[i] != d[j]]
+    alphas = (inverse[i] - inverse[j]) / (d[i] - d[j])
+    betas = inverse[i] - alphas * d[i]
+    some = rng.integers(len(d), size=2000)
+    medians = np.median(np.abs(alphas[:, None] * d[some] + betas[:, None] - inverse[some]), axis=1)
+    best = int(medians.argmin())
+    return alphas[best], betas[best], max(1.4826 * medians[best], 0.01 * np.median(inverse))
+
+
+def _line(
+    d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"], weights: Float64[np.ndarray, " pixel"]
+) -> tuple[float, float]:
+    """Weighted least squares of `alpha d + beta = inverse`."""
+    center, level = np.average(d, weights=weights), np.average(inverse, weights=weights)
+    deviation = weights * (d - center)
+    alpha = deviation @ (inverse - level) / (deviation @ (d - center))
+    return alpha, level - alpha * center

@@ -1,0 +1,41 @@
+"""The few frames of a video from a fixed camera that differ, where depth and masks are looked at (thesis, 4.1)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
+
+KEYFRAME_THRESHOLD = 0.02  # of the image: one person far away who has left his place
+MOST_KEYFRAMES = 12
+THUMBNAIL = (32, 24)  # cells of 16 pixels in a frame of 512 x 384: noise averages out, a person does not
+CHANGED = 12  # grey levels of 255 by which a cell has changed
+
+
+def choose_keyframes(
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]], threshold: float = KEYFRAME_THRESHOLD
+) -> tuple[int, ...]:
+    """The first frame and others that differ from it and from each other, at most MOST_KEYFRAMES, sorted.
+
+    Two frames differ by the share of a grey thumbnail's cells that have changed, apart from the light of the whole
+    room. The frame that differs most from all those chosen is taken next, while it does by more than `threshold`.
+    """
+    thumbnails = np.stack([_thumbnail(frame) for frame in frames])
+    chosen = [0]
+    nearest = _changed_share(thumbnails, thumbnails[0])
+    while nearest.max() > threshold and len(chosen) < MOST_KEYFRAMES:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, _changed_share(thumbnails, thumbnails[chosen[-1]]))
+    return tuple(sorted(chosen))
+
+
+def _thumbnail(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "24 32"]:
+    return np.asarray(Image.fromarray(frame).convert("L").resize(THUMBNAIL, Image.Resampling.BOX), dtype=np.float32)
+
+
+def _changed_share(
+    thumbnails: Float32[np.ndarray, "frame 24 32"], other: Float32[np.ndarray, "24 32"]
+) -> Float64[np.ndarray, " frame"]:
+    difference = thumbnails - other
+    difference -= np.median(difference, axis=(1, 2), keepdims=True)
+    return (np.abs(difference) > CHANGED).mean(axis=(1, 2))

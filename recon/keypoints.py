@@ -1,0 +1,111 @@
+"""Where 2D keypoints lie on a body: at SMPL's joints, or at a point of the skin that is fixed to one of them.
+
+Skin points (nose, eyes, ears, mouth, thumbs, fingers, toes, heels) turn with one joint and keep their place against
+it, so that no mesh is needed: `keypoint = joint + R_joint (offset of the rest mesh)`, exact for rigid heads and
+feet. COCO's and OpenPose's hips and shoulders are clicked up to a few centimetres from SMPL's joints of that name;
+mid_hip stands for the pelvis, as in SMPLify-X (Pavlakos et al. 2019).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import smplx.vertex_ids
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from motion.body import Body
+from motion.errors import InputError
+from motion.skeleton import JOINT
+
+ALIASES = {"mid_hip": "pelvis", "left_foot_index": "left_big_toe", "right_foot_index": "right_big_toe"}
+FEWEST = 4  # known names without which nobody can be placed
+# The joint each skin point turns with ("{side}" left or right), and smplx's name for the vertex.
+_ON_SKIN = {
+    "nose": ("head", "nose"),
+    "{side}_eye": ("head", "{s}eye"),
+    "{side}_eye_inner": ("head", ""),
+    "{side}_eye_outer": ("head", ""),
+    "{side}_ear": ("head", "{s}ear"),
+    "mouth_{side}": ("head", ""),
+    "{side}_thumb": ("{side}_wrist", "{s}thumb"),
+    "{side}_index": ("{side}_wrist", "{s}index"),
+    "{side}_pinky": ("{side}_wrist", "{s}pinky"),
+    "{side}_big_toe": ("{side}_foot", "{S}BigToe"),
+    "{side}_small_toe": ("{side}_foot", "{S}SmallToe"),
+    "{side}_heel": ("{side}_ankle", "{S}Heel"),
+}
+# Vertices of the default body, chosen on its rest mesh.
+_DEFAULT = {
+    "nose": 5038,
+    "left_eye": 6771, "left_eye_inner": 6881, "left_eye_outer": 6860, "left_ear": 12006, "mouth_left": 7183,
+    "left_thumb": 9413, "left_index": 8675, "left_pinky": 9686,
+    "left_big_toe": 11519, "left_small_toe": 12592, "left_heel": 12783,
+    "right_eye": 3, "right_eye_inner": 113, "right_eye_outer": 92, "right_ear": 5423, "mouth_right": 439,
+    "right_thumb": 2761, "right_index": 2023, "right_pinky": 3034,
+    "right_big_toe": 4917, "right_small_toe": 6011, "right_heel": 6202,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class BodyKeypoints:
+    """Some keypoints of one body, in the order of `names`."""
+
+    names: tuple[str, ...]
+    joint: Int[Tensor, " keypoint"]
+    """The joint each is, or turns with."""
+    template: Float[Tensor, "keypoint 3"]
+    """Offset from that joint at rest, metres; zero for joints."""
+    shapedirs: Float[Tensor, "keypoint 3 10"]
+
+    def positions(
+        self,
+        joints: Float[Tensor, "*batch 24 3"],
+        rotations: Float[Tensor, "*batch 24 3 3"],
+        betas: Float[Tensor, "*shape 10"],
+    ) -> Float[Tensor, "*batch keypoint 3"]:
+        """Keypoints of the joints and world rotations that `motion.kinematics.forward_kinematics` gives; `betas`
+        must broadcast against the batch."""
+        offsets = self.template.to(betas) + torch.einsum("...b,kib->...ki", betas, self.shapedirs.to(betas))
+        turned = torch.einsum("...kij,...kj->...ki", rotations[..., self.joint, :, :], offsets)
+        return joints[..., self.joint, :] + turned
+
+
+def body_keypoints(body: Body, names: Sequence[str]) -> BodyKeypoints:
+    """The keypoints of these names on `body`; InputError for one that it has not."""
+    skin, known = _skin(body), known_names(body)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"the body {body.name} has no keypoint {unknown[0]!r}, expected some of {', '.join(known)}")
+    joint, template, shapedirs = [], [], []
+    for name in (ALIASES.get(name, name) for name in names):
+        index = JOINT[name] if name in JOINT else JOINT[skin[name][0]]
+        joint.append(index)
+        template.append(
+            torch.zeros(3) if name in JOINT else body.v_template[skin[name][1]] - body.joint_template[index]
+        )
+        shapedirs.append(
+            torch.zeros(3, 10) if name in JOINT else body.shapedirs[skin[name][1]] - body.joint_shapedirs[index]
+        )
+    return BodyKeypoints(tuple(names), torch.tensor(joint), torch.stack(template), torch.stack(shapedirs))
+
+
+def known_names(body: Body) -> tuple[str, ...]:
+    """All keypoints that this body has, aliases among them."""
+    own = (*JOINT, *_skin(body))
+    return (*own, *(alias for alias, name in ALIASES.items() if name in own))
+
+
+def _skin(body: Body) -> dict[str, tuple[str, int]]:
+    """The joint and the vertex of each skin point: those we chose on the default body, smplx's on the official ones."""
+    family = {6890: "smplh", 10475: "smplx"}.get(len(body.v_template), "")
+    theirs = smplx.vertex_ids.vertex_ids.get(family, {})
+    found = {}
+    for pattern, (joint, vertex) in _ON_SKIN.items():
+        for side in ("left", "right"):
+            words = {"side": side, "s": side[0], "S": side[0].upper()}
+            name = pattern.format(**words)
+            index = _DEFAULT.get(name) if body.name == "default" else theirs.get(vertex.format(**words))
+            if index is not None:
+                found[name] = (joint.format(**words), index)
+    return found

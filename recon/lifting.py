@@ -1,0 +1,310 @@
+"""From annotated 2D keypoints to a first SMPL pose in the world: where optimisation starts.
+
+World: Z up, floor z = 0, metres. A small temporal network, trained by `recon.training.lifter` on motion seen by random
+cameras (no images), looks at a person along the ray to the middle of their keypoints, from a frame of reference that is
+turned about Z so that this ray points along +x. So its answers turn with the world. It knows the camera's height above
+the floor, which together with where the feet are tells how far a person is, and the depth of the skin where measured.
+"""
+
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
+
+from motion.body import Body, load_body
+from motion.errors import InputError
+from motion.rotations import matrix_from_6d
+from motion.skeleton import JOINT_NAMES, KEYPOINT_SETS
+from motion.weights import read_weights
+from recon.camera import unproject
+from recon.keypoints import ALIASES, FEWEST
+from recon.observations import Observations
+from recon.people import People
+
+FORMAT, MADE_BY = "carescene-lifter/1", "recon.training.lifter"
+NAMES: tuple[str, ...] = tuple(
+    dict.fromkeys(ALIASES.get(name, name) for names in (JOINT_NAMES, *KEYPOINT_SETS.values()) for name in names)
+)
+"""All keypoints of all sets, aliases replaced: what the network has an input for."""
+WINDOW = 24  # frames that the network sees at once
+STEP = WINDOW // 2  # from one window to the next
+LONGEST_GAP = 0.5  # seconds without keypoints that are still filled in
+SMALLEST = 0.01  # radians; the size of whoever seems a point
+FARTHEST_POINT = 4.0  # in sizes from the middle; beyond it a keypoint is an outlier
+NOMINAL = 0.25  # metres that a person's size, as measured here, is about
+PER_KEYPOINT, PER_FRAME = 6, 6
+OUTPUTS = 24 * 6 + 2 + 1 + 10  # rotations, pelvis across and along the ray, betas
+WIDTH, LAYERS, HEADS = 256, 3, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """Where a person is seen from the camera: the ray to the middle of the keypoints, radians."""
+
+    azimuth: Float[Tensor, "person frame"]
+    elevation: Float[Tensor, "person frame"]
+    size: Float[Tensor, "person frame"]
+    """Median distance of the keypoints from the middle, as the tangent of an angle."""
+
+    @property
+    def axes(self) -> Float[Tensor, "person frame 3 3"]:
+        """Rows: along the ray, left of it, up across it; in the frame of reference turned by the azimuth."""
+        sin, cos, zero = self.elevation.sin(), self.elevation.cos(), torch.zeros_like(self.elevation)
+        rows = [[cos, zero, sin], [zero, zero + 1, zero], [-sin, zero, cos]]
+        return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+@dataclass(frozen=True, eq=False)
+class Lifted:
+    """Bodies in each frame's own frame of reference: turned by the azimuth, origin on the floor below the camera."""
+
+    pelvis: Float[Tensor, "person frame 3"]
+    rotations: Float[Tensor, "person frame 24 3 3"]
+    """Of the pelvis to that frame of reference, of the other joints against their parents."""
+    betas: Float[Tensor, "person frame 10"]
+    """Of the default body."""
+
+    def in_world(self, view: Sight) -> "Lifted":
+        """In the world's directions; the origin stays on the floor below the camera."""
+        turn = about_z(view.azimuth)
+        orient = turn @ self.rotations[:, :, 0]
+        rotations = torch.cat([orient[:, :, None], self.rotations[:, :, 1:]], dim=2)
+        return replace(self, pelvis=(turn @ self.pelvis[..., None])[..., 0], rotations=rotations)
+
+    def first(self, frames: int) -> "Lifted":
+        return Lifted(self.pelvis[:, :frames], self.rotations[:, :frames], self.betas[:, :frames])
+
+
+class LifterNetwork(nn.Module):
+    """An embedding of each frame, then attention between the frames of a window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(len(NAMES) * PER_KEYPOINT + PER_FRAME, WIDTH)
+        self.refine = nn.Sequential(
+            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
+        self.place = nn.Parameter(torch.zeros(WINDOW, WIDTH))
+        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.frames = nn.TransformerEncoder(layer, LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+        self.answer = nn.Linear(WIDTH, OUTPUTS)
+
+    def forward(self, features: Float[Tensor, "person frame feature"]) -> Float[Tensor, "person frame output"]:
+        """Of `WINDOW` frames or fewer."""
+        hidden = self.embed(features)
+        hidden = hidden + self.refine(hidden) + self.place[: features.shape[1]]
+        return self.answer(self.frames(hidden))
+
+
+@dataclass(frozen=True, eq=False)
+class Lifter:
+    """The trained network, which speaks of the default body's shapes."""
+
+    network: LifterNetwork
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "Lifter":
+        """The weights at `path`, or those shipped."""
+        if path is None:
+            with as_file(files("recon") / "assets" / "lifter.safetensors") as shipped:
+                return cls.load(shipped)
+        weights = read_weights(path, FORMAT, MADE_BY)
+        network = LifterNetwork()
+        weights.check(network.state_dict())
+        network.load_state_dict(weights.tensors)
+        return cls(network.eval().requires_grad_(False))
+
+    def lift(self, observations: Observations, body: Body) -> People:
+        """Everybody in the world; valid where `FEWEST` keypoints or more are known, and in short gaps between."""
+        frames = observations.confidence.shape[1]
+        view, inputs, height = _look(observations)
+        lifted = decode(self._answers(inputs), view, height).in_world(view).first(frames)
+        ground = observations.camera.center.to(height) * torch.tensor([1.0, 1.0, 0.0])
+        known = (observations.confidence > 0).sum(dim=-1) >= FEWEST
+        valid = _without_gaps(known, observations.fps)
+        betas = _shape(lifted, valid, body)
+        return People(
+            transl=lifted.pelvis + ground - body.rest_joints(betas)[:, None, 0],
+            global_orient=lifted.rotations[:, :, 0],
+            body_pose=lifted.rotations[:, :, 1:],
+            betas=betas,
+            valid=valid,
+        )
+
+    @torch.no_grad()
+    def _answers(self, inputs: Float[Tensor, "person frame feature"]) -> Float[Tensor, "person frame output"]:
+        """The network's, averaged where windows overlap, in which the middle counts more than the ends."""
+        people, frames = inputs.shape[:2]
+        weight = torch.hann_window(WINDOW + 2, periodic=False)[1:-1, None]
+        total, weights = inputs.new_zeros(people, frames, OUTPUTS), inputs.new_zeros(frames, 1)
+        for start in [*range(0, frames - WINDOW, STEP), frames - WINDOW]:
+            at = slice(start, start + WINDOW)
+            total[:, at] += weight * self.network(inputs[:, at])
+            weights[at] += weight
+        return total / weights
+
+
+def _look(
+    observations: Observations,
+) -> tuple[Sight, Float[Tensor, "person frame feature"], Float[Tensor, " person"]]:
+    """The views of all persons, the network's input and the camera's height above the floor.
+
+    A sequence shorter than a window goes on with frames in which nobody is seen.
+    """
+    camera = observations.camera
+    if not camera.center[2] > 0:
+        raise InputError(f"the camera is {float(camera.center[2]):.2f} m above the floor, expected it above (Z up)")
+    order = [_input_of(name) for name in observations.names]
+    people, frames = observations.confidence.shape[:2]
+    rays = torch.zeros(people, max(frames, WINDOW), len(NAMES), 3)
+    confidence = torch.zeros(rays.shape[:3])
+    ranges = torch.full_like(confidence, torch.nan)
+    pixels = torch.nan_to_num(observations.keypoints.float())
+    along = unproject(pixels, torch.ones_like(pixels[..., 0]), camera.intrinsics.float())
+    rays[:, :frames, order] = along @ camera.extrinsics[:3, :3].float()
+    confidence[:, :frames, order] = torch.nan_to_num(observations.confidence.float()).clamp(0, 1)
+    ranges[:, :frames, order] = observations.depth.float() * along.norm(dim=-1)
+    height = camera.center[2].float().expand(people)
+    view = sight(rays, confidence > 0)
+    return view, features(rays, confidence, ranges, height, torch.full((people,), observations.fps), view), height
+
+
+def _input_of(name: str) -> int:
+    """The number of a keypoint in `NAMES`."""
+    own = ALIASES.get(name, name)
+    if own not in NAMES:
+        raise InputError(f"the lifter knows no keypoint {name!r}, expected some of {', '.join(NAMES)}")
+    return NAMES.index(own)
+
+
+def _without_gaps(known: Bool[Tensor, "person frame"], fps: float) -> Bool[Tensor, "person frame"]:
+    """True also in gaps of `LONGEST_GAP` or less, between known frames."""
+    before, after = _neighbours(known)
+    frame = torch.arange(known.shape[1])
+    within = (before <= frame) & (frame <= after) & known.any(dim=1, keepdim=True)
+    return within & (after - before - 1 <= LONGEST_GAP * fps)
+
+
+def _shape(lifted: Lifted, valid: Bool[Tensor, "person frame"], body: Body) -> Float[Tensor, "person 10"]:
+    """The mean of what was said in valid frames, as betas of `body`."""
+    weight = valid.to(lifted.betas)[..., None]
+    betas = (lifted.betas * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+    if body.name == "default":
+        return betas
+    return body.fit_betas(load_body().rest_joints(betas)[:, None], torch.ones(24, dtype=torch.bool))
+
+
+def sight(rays: Float[Tensor, "person frame keypoint 3"], seen: Bool[Tensor, "person frame keypoint"]) -> Sight:
+    """Middle (median, so that outliers count little) and size of the keypoints seen; `rays` are world directions.
+
+    Frames with fewer than `FEWEST` take them from those before and after.
+    """
+    enough = seen.sum(dim=-1) >= FEWEST
+    mean = (normalize(rays, dim=-1) * seen[..., None]).sum(dim=-2)
+    around = _along(mean)
+    apart = torch.where(seen[..., None], _across(_turned(rays, -around.azimuth), around), torch.nan)
+    middle = pad(torch.nan_to_num(apart.nanmedian(dim=-2).values), (1, 0), value=1.0)
+    middle = _turned(middle[..., None, :] @ around.axes, around.azimuth)[..., 0, :]
+    middle = _filled(torch.where(enough[..., None], normalize(middle, dim=-1), 0), enough)
+    view = _along(middle)
+    across = _across(_turned(rays, -view.azimuth), view)
+    spread = torch.where(seen, across.norm(dim=-1), torch.nan).nanmedian(dim=-1).values
+    size = _filled(torch.where(enough, torch.nan_to_num(spread), 0)[..., None], enough)[..., 0]
+    return replace(view, size=size.clamp_min(SMALLEST))
+
+
+def _along(direction: Float[Tensor, "person frame 3"]) -> Sight:
+    """The view along a direction, along +x where it has no length."""
+    azimuth = torch.atan2(direction[..., 1], direction[..., 0])
+    elevation = torch.atan2(direction[..., 2], direction[..., :2].norm(dim=-1))
+    return Sight(azimuth, elevation, torch.ones_like(azimuth))
+
+
+def features(
+    rays: Float[Tensor, "person frame keypoint 3"],
+    confidence: Float[Tensor, "person frame keypoint"],
+    ranges: Float[Tensor, "person frame keypoint"],
+    height: Float[Tensor, " person"],
+    fps: Float[Tensor, " person"],
+    view: Sight,
+) -> Float[Tensor, "person frame feature"]:
+    """What the network sees; keypoints in the order of `NAMES`, NaN in `ranges` (m along the ray) where unknown.
+
+    For each keypoint: where across the ray in sizes, confidence, how far it would be on the floor, how far its skin is;
+    distances as logarithms in units of what size makes of one metre.
+    """
+    seen = confidence > 0
+    turned = _turned(rays, -view.azimuth)
+    across = (_across(turned, view) / view.size[..., None, None]).clamp(-FARTHEST_POINT, FARTHEST_POINT)
+    scale = (view.size / NOMINAL)[..., None]
+    down = -normalize(turned, dim=-1)[..., 2]
+    on_floor = (height[:, None, None] * scale / down.clamp_min(0.05)).log().clamp(-2, 2)
+    known = ranges.isfinite() & seen
+    skin = torch.where(known, (ranges.clamp_min(0.1) * scale).log(), 0).clamp(-2, 2)
+    each = torch.cat([across, torch.stack([on_floor, skin], dim=-1)], dim=-1) * seen[..., None]
+    each = torch.cat([each, confidence[..., None], known[..., None].to(each)], dim=-1).flatten(-2)
+    frames = rays.shape[1]
+    whole = torch.stack(
+        [
+            view.elevation.sin(),
+            view.elevation.cos(),
+            (height[:, None] * view.size / NOMINAL).log(),
+            (view.size / 0.2).log(),
+            (fps / 12).log()[:, None].expand(-1, frames),
+            (seen.sum(dim=-1) >= FEWEST).to(each),
+        ],
+        dim=-1,
+    )
+    return torch.cat([each, whole], dim=-1)
+
+
+def decode(answer: Float[Tensor, "person frame output"], view: Sight, height: Float[Tensor, " person"]) -> Lifted:
+    """The bodies that the network's numbers stand for."""
+    turns, across, along, betas = answer.split([24 * 6, 2, 1, 10], dim=-1)
+    identity = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).to(turns)
+    rotations = matrix_from_6d(turns.unflatten(-1, (24, 6)) + identity)
+    direction = torch.cat([torch.ones_like(along), across * view.size[..., None]], dim=-1)
+    direction = normalize((direction[..., None, :] @ view.axes)[..., 0, :], dim=-1)
+    pelvis = direction * along.clamp(-3, 3).exp() * (NOMINAL / view.size)[..., None]
+    camera = pad(height[:, None, None], (2, 0))
+    return Lifted(pelvis + camera, rotations, betas)
+
+
+def _across(rays: Tensor, view: Sight) -> Tensor:
+    """Where rays (in the turned frame of reference) cross the plane at distance 1 across the view: left, up."""
+    seen = rays @ view.axes.mT
+    return seen[..., 1:] / seen[..., :1].clamp_min(0.05 * rays.norm(dim=-1, keepdim=True).clamp_min(1e-6))
+
+
+def _turned(points: Float[Tensor, "person frame keypoint 3"], angle: Float[Tensor, "person frame"]) -> Tensor:
+    return points @ about_z(angle).mT
+
+
+def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
+    sin, cos, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
+    rows = [[cos, -sin, zero], [sin, cos, zero], [zero, zero, zero + 1]]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def _filled(values: Float[Tensor, "person frame number"], known: Bool[Tensor, "person frame"]) -> Tensor:
+    """Values of frames that are not known, linearly between those that are."""
+    before, after = _neighbours(known)
+    frame = torch.arange(known.shape[1], device=known.device)
+    weight = ((frame - before) / (after - before).clamp_min(1)).to(values)[..., None]
+    start, end = (values.gather(1, at[..., None].expand_as(values)) for at in (before, after))
+    return torch.lerp(start, end, weight)
+
+
+def _neighbours(known: Bool[Tensor, "person frame"]) -> tuple[Int[Tensor, "person frame"], Int[Tensor, "person frame"]]:
+    """The last known frame up to each, and the first from it on; the one for the other where there is none."""
+    frame = torch.arange(known.shape[1], device=known.device)
+    before = torch.where(known, frame, -1).cummax(dim=1).values
+    after = torch.where(known, frame, len(frame)).flip(1).cummin(dim=1).values.flip(1)
+    some_before, some_after = before >= 0, after < len(frame)
+    return torch.where(some_before, before, after).clamp(0, len(frame) - 1), torch.where(
+        some_after, after, before
+    ).clamp_min(0)

@@ -1,0 +1,38 @@
+"""What fitting and lifting look at in one sequence: 2D keypoints, and depth where it was measured.
+
+Pixels and metres, depths along the camera's optical axis; persons and frames as in `recon.people.People`.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.errors import InputError
+from recon.camera import Camera
+
+SURE = 0.5  # confidence from which a keypoint counts as visible
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    camera: Camera
+    fps: float
+    names: tuple[str, ...]
+    """Of the keypoints, each known to `recon.keypoints`."""
+    keypoints: Float[Tensor, "person frame keypoint 2"]
+    confidence: Float[Tensor, "person frame keypoint"]
+    """0 to 1; 0 is not annotated, about 0.3 hidden."""
+    depth: Float[Tensor, "person frame keypoint"]
+    """Of the visible skin at the keypoint's pixel, measured inside the person's own mask; NaN where unknown."""
+    background: Float[Tensor, "height width"]
+    """Depth of the empty room over the whole image, at any resolution; NaN where unknown."""
+
+    def __post_init__(self) -> None:
+        shape = (*self.keypoints.shape[:2], len(self.names))
+        for name in ("keypoints", "confidence", "depth"):
+            found = tuple(getattr(self, name).shape[:3])
+            if found != shape:
+                raise InputError(f"{name} of observations have shape {found}, expected {shape}")
+        if not self.keypoints[self.confidence > 0].isfinite().all():
+            raise InputError("a keypoint with confidence above 0 is NaN or infinite, expected pixels or confidence 0")

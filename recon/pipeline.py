@@ -1,0 +1,313 @@
+"""One annotated room video becomes a metric scene with people: (Scene, MotionSequence).
+
+    python -m recon.pipeline ROOT/DEPARTMENT/DEVICE/DATE/DATETIME --output out
+    python -m recon.pipeline --simulate 20 --report out
+
+The steps are the thesis' chapters 4.1 to 4.3, its misprints mended: networks (`recon.perception`), depth of the empty
+room, floor to the XY plane, bodies that belong to somebody else masked, bodies fitted over time. World: Z up, floor
+z = 0, metres, the origin on the floor below the camera.
+
+    regression     the body network's poses, smoothed (eq. 4.1)
+    optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
+    hybrid         the same fit from the body network's poses, lifted where those were masked
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from motion.body import Body, load_body
+from motion.errors import InputError
+from motion.sequence import LABELS, MotionSequence, Scene, write_parquet
+from recon.calibration import DEFAULT_FIELD_OF_VIEW, Calibration, estimate_intrinsics
+from recon.camera import Camera, unproject_image
+from recon.contact_sheet import contact_sheet
+from recon.depth import load_depth_model
+from recon.fitting import fit
+from recon.floor import Plane, extrinsics, fit_floor
+from recon.fusion import DepthFusion, background, fuse
+from recon.hmr2 import load_regressor
+from recon.keypoints import body_keypoints, known_names
+from recon.lifting import Lifter
+from recon.observations import SURE, Observations
+from recon.occlusion import mask_duplicates, mask_unlike
+from recon.people import People
+from recon.perception import Perception, by_person_and_frame, perceive
+from recon.pose_prior import PosePrior, load_prior
+from recon.record import Quality, assess, describe_quality, to_record
+from recon.regressor import in_camera
+from recon.scene import build_scene
+from recon.smoothing import smooth
+from recon.teton import PERSON_LABEL, TetonSequence, Track, list_sequences, read_sequence
+
+Mode = Literal["regression", "optimisation", "hybrid"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """What people are made of: the body, and what is known of how it moves."""
+
+    body: Body
+    prior: PosePrior
+    lifter: Lifter
+
+
+def load_bodies(body: str | Path = "default", pose_prior: str | Path = "default") -> Bodies:
+    """The default body or an SMPL file; our pose prior, or a user's file."""
+    return Bodies(load_body(body), load_prior(pose_prior), Lifter.load())
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """The empty room as the camera sees it."""
+
+    camera: Camera
+    floor: Plane
+    depth: Float32[np.ndarray, "keyframe height width"]
+    background: Float32[np.ndarray, "height width"]
+    """NaN where people always stood before it."""
+    fusion: DepthFusion
+    calibration: Calibration | None
+    """Where the annotations have no intrinsics."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    scene: Scene
+    motion: MotionSequence
+    room: Room
+    quality: tuple[Quality, ...]
+
+
+def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: Mode) -> Reconstruction:
+    """A sequence and what the networks say of it, assembled; no network of images runs here."""
+    masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
+    room = build_room(sequence, perception, masks)
+    observed = observe(sequence, room, masks, bodies.body)
+    regressed = regressed_people(sequence, perception, room.camera, bodies.body)
+    people = place_people(regressed, observed, bodies, mode)
+    people = replace(people, valid=people.valid & present(sequence.tracks))
+    if not people.valid.any():
+        raise InputError(f"{sequence.folder}: nobody could be reconstructed, expected a person with keypoints")
+    images = np.stack([sequence.frame(number) for number in sequence.keyframes])
+    scene = build_scene(
+        sequence.id, images, masks, room.depth, room.camera, room.floor.inlier_ratio, room.fusion.depth_scale
+    )
+    quality = tuple(
+        assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
+    )
+    provenance = {"folder": sequence.id, "mode": mode, "focal_length": whence(room.calibration)}
+    return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
+
+
+def build_room(
+    sequence: TetonSequence, perception: Perception, masks: UInt8[np.ndarray, "keyframe height width"]
+) -> Room:
+    """Depth of all key frames together, the room without people, and the camera over its floor."""
+    people = masks >= PERSON_LABEL
+    fusion = fuse(perception.disparity, perception.metric)
+    depth = fusion.depth(perception.disparity)
+    empty = background(depth, people)
+    calibration = None if sequence.intrinsics is not None else estimate_intrinsics(sequence)
+    intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
+    points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
+    on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
+    floor = fit_floor(points[on_floor])
+    camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
+    return Room(camera, floor, depth, empty, fusion, calibration)
+
+
+def whence(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "annotated"
+    if not calibration.samples:
+        return f"assumed, {DEFAULT_FIELD_OF_VIEW:.0f}° field of view"
+    return f"estimated from people, standard error {calibration.relative_error:.0%}"
+
+
+def observe(
+    sequence: TetonSequence, room: Room, masks: UInt8[np.ndarray, "keyframe height width"], body: Body
+) -> Observations:
+    """The annotated keypoints that the body has, and the depth of the skin that key frames show at them."""
+    known = [k for k, name in enumerate(sequence.keypoint_names) if name in known_names(body)]
+    annotated = np.stack([track.keypoints[:, known] for track in sequence.tracks])
+    depth = np.full(annotated.shape[:3], np.nan, dtype=np.float32)
+    for number, mask, seen in zip(sequence.keyframes, masks, room.depth, strict=True):
+        for person in range(len(sequence.tracks)):
+            depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
+    return Observations(
+        camera=room.camera,
+        fps=sequence.fps,
+        names=tuple(sequence.keypoint_names[k] for k in known),
+        keypoints=torch.from_numpy(annotated[..., :2]),
+        confidence=torch.from_numpy(annotated[..., 2]),
+        depth=torch.from_numpy(depth),
+        background=torch.from_numpy(room.background),
+    )
+
+
+def skin_depth(
+    keypoints: Float32[np.ndarray, "keypoint 3"],
+    own: Bool[np.ndarray, "height width"],
+    depth: Float32[np.ndarray, "height width"],
+) -> Float32[np.ndarray, " keypoint"]:
+    """Depth at the visible keypoints that lie on the person's own mask, else NaN."""
+    height, width = depth.shape
+    column, row = (keypoints[:, axis].round().astype(int) for axis in (0, 1))
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    at = (row.clip(0, height - 1), column.clip(0, width - 1))
+    usable = inside & own[at] & (keypoints[:, 2] >= SURE)
+    return np.where(usable, depth[at], np.float32(np.nan)).astype(np.float32)
+
+
+def regressed_people(sequence: TetonSequence, perception: Perception, camera: Camera, body: Body) -> People:
+    """The body network's poses in the world, valid where they are somebody's own (thesis 4.1)."""
+    shape = (len(sequence.tracks), sequence.num_frames)
+    estimates = perception.estimates
+    transl, orient = in_camera(estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
+    there = torch.zeros(shape, dtype=torch.bool)
+    there[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = True
+    identity = torch.eye(3)
+
+    def table(rotations: Tensor) -> Tensor:
+        placed = by_person_and_frame(rotations, perception, shape)
+        lacking = ~there.view(*shape, *[1] * (placed.ndim - 2))
+        return torch.where(lacking, identity, placed)
+
+    betas = by_person_and_frame(estimates.betas, perception, shape)
+    people = People(
+        transl=by_person_and_frame(transl, perception, shape),
+        global_orient=table(orient),
+        body_pose=table(estimates.body_pose),
+        betas=torch.stack(
+            [own[seen].median(dim=0).values if seen.any() else own[0] for own, seen in zip(betas, there, strict=True)]
+        ),
+        valid=there,
+    )
+    to_world = camera.extrinsics[:3, :3].T
+    moved = people.moved(to_world, camera.center, body)
+    return replace(moved, valid=there & are_own(moved, sequence, camera, body))
+
+
+def are_own(people: People, sequence: TetonSequence, camera: Camera, body: Body) -> Bool[Tensor, "person frame"]:
+    """Whether each body lies where its own keypoints are annotated, and not where another's are."""
+    known = [k for k, name in enumerate(sequence.keypoint_names) if name in known_names(body)]
+    keypoints = torch.from_numpy(np.stack([track.keypoints[:, known] for track in sequence.tracks]))
+    names = [sequence.keypoint_names[k] for k in known]
+    projected = camera.project(people.keypoints(body, body_keypoints(body, names)))
+    return mask_duplicates(projected, keypoints) & mask_unlike(projected, keypoints)
+
+
+def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> People:
+    if mode == "regression":
+        return smooth(regressed, bodies.body, observed.fps)
+    start = bodies.lifter.lift(observed, bodies.body)
+    if mode == "hybrid":
+        start = either(regressed, start)
+    return fit(observed, start, bodies.body, bodies.prior)
+
+
+def either(first: People, second: People) -> People:
+    """`first` where it is valid, else `second`; each person keeps one shape, the one known from more frames."""
+
+    def pick(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where(first.valid.view(*first.valid.shape, *[1] * (one.ndim - 2)), one, other)
+
+    more = (first.valid.sum(dim=1) >= second.valid.sum(dim=1) / 2)[:, None]
+    return People(
+        transl=pick(first.transl, second.transl),
+        global_orient=pick(first.global_orient, second.global_orient),
+        body_pose=pick(first.body_pose, second.body_pose),
+        betas=torch.where(more, first.betas, second.betas),
+        valid=first.valid | second.valid,
+    )
+
+
+def present(tracks: Sequence[Track]) -> Bool[Tensor, "person frame"]:
+    return torch.from_numpy(np.stack([track.present for track in tracks]))
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Reconstructs sequences in this process: contact sheets, and Parquet of motions and scenes."""
+
+    sequences: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of sequences, or roots of Teton trees."""
+    output: Path = Path("reconstruction")
+    simulate: int = 0
+    """Instead of `sequences`, render so many rooms and compare what is made of them with the truth."""
+    report: Path = Path("report")
+    """Where that comparison goes; started again it goes on where it was."""
+    seed: int = 10_000
+    """Of the first rendered room; the networks that ship were trained on smaller ones."""
+    mode: Mode = "hybrid"
+    regressor: str = "hmr2_tiny"
+    """The stand-in that ships, or HMR2.0's official checkpoint, which needs `smpl`."""
+    smpl: Path | None = None
+    relative_depth: str = "tiny"
+    """The stand-in, or a folder or hub id of a relative Depth Anything."""
+    metric_depth: str = "tiny"
+    pose_prior: str = "default"
+    device: str = "cpu"
+    bf16: bool = False
+
+
+def run(config: PipelineConfig) -> None:
+    if bool(config.simulate) == bool(config.sequences):
+        raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
+    regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
+    relative, metric = (
+        load_depth_model(spec, metric=is_metric, device=config.device, bf16=config.bf16)
+        for spec, is_metric in ((config.relative_depth, False), (config.metric_depth, True))
+    )
+    bodies = load_bodies(config.smpl or "default", config.pose_prior)
+    if config.simulate:
+        from recon.report import Models, write_report  # it compares what this module makes
+
+        write_report(config.report, config.simulate, config.seed, Models(regressor, relative, metric, bodies))
+        print((config.report / "report.md").read_text())
+        return
+    failed: list[Path] = []
+    folders = [found for path in config.sequences for found in (list_sequences(path) or [path])]
+    for folder in (bar := tqdm(folders, desc="reconstruct")):
+        try:
+            sequence = read_sequence(folder)
+            made = reconstruct(sequence, perceive(sequence, regressor, relative, metric), bodies, config.mode)
+        except InputError as error:
+            failed.append(folder)
+            bar.write(f"{folder}: {error}", file=sys.stderr)
+            continue
+        save(
+            made, contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality)), config
+        )
+    if failed:
+        raise InputError(f"{len(failed)} of {len(folders)} sequences could not be reconstructed")
+
+
+def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> None:
+    name = made.motion.id.replace("/", "_")
+    write_parquet([made.scene], config.output / "scenes" / f"{name}.parquet")
+    write_parquet([made.motion], config.output / "motions" / f"{name}.parquet")
+    (config.output / "sheets").mkdir(exist_ok=True)
+    sheet.save(config.output / "sheets" / f"{name}.png")
+
+
+def main() -> None:
+    try:
+        run(tyro.cli(PipelineConfig, prog="python -m recon.pipeline", description=__doc__))
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

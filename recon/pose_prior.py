@@ -1,0 +1,222 @@
+"""How plausible a body pose is: energies that a fit keeps low.
+
+    "default"      Gaussian mixture over 21 joints' axis-angles, learnt by `recon.training.pose_prior`, and limits of
+                   knees and elbows
+    NAME.pkl       SMPLify's Gaussian mixture (gmm_08.pkl; Bogo et al. 2016)
+    NAME.ckpt/.pt  VPoser v2 (V02_05; Pavlakos et al. 2019, repository nghorbani/human_body_prior)
+
+The default's energy is 0 at the most likely pose and below 10 for 95 of 100 real ones; that of SMPLify's mixture is as
+published, about 35 for real poses. Each has a finite gradient everywhere, at rest too.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import leaky_relu
+
+from motion.errors import InputError
+from motion.rotations import matrix_from_6d
+from motion.skeleton import JOINT
+from motion.unpickle import load_arrays
+from motion.weights import read_checkpoint, read_weights
+
+FORMAT, MADE_BY = "carescene-pose-prior/1", "recon.training.pose_prior"
+JOINTS = 21  # of body_pose; hands are left out
+# Where knees and elbows bend: the component of their axis-angle, and its sign.
+HINGES = {"left_knee": (0, 1), "right_knee": (0, 1), "left_elbow": (1, -1), "right_elbow": (1, 1)}
+OVERSTRETCH = math.radians(10)  # that knees and elbows can do
+HINGE_WEIGHT = 20.0  # energy of one radian beyond
+BATCH_NORM_EPS = 1e-5  # torch's default, which VPoser was trained with
+VPOSER_LAYERS = {  # shapes of VPoser v2's layers, whose weights have these keys
+    "encoder_net.1": (63,),
+    "encoder_net.2": (512, 63),
+    "encoder_net.4": (512,),
+    "encoder_net.6": (512, 512),
+    "encoder_net.7": (512, 512),
+    "encoder_net.8.mu": (32, 512),
+    "decoder_net.0": (512, 32),
+    "decoder_net.3": (512, 512),
+    "decoder_net.5": (126, 512),
+}
+
+
+@runtime_checkable
+class PosePrior(Protocol):
+    """Energies (lower is more plausible) of SMPL body poses, differentiable."""
+
+    def __call__(self, body_pose: Float[Tensor, "pose 23 3 3"]) -> Float[Tensor, " pose"]: ...
+
+
+def load_prior(spec: str | Path = "default") -> PosePrior:
+    """The shipped prior, or the one in a file of another project."""
+    if spec == "default":
+        with as_file(files("recon") / "assets" / "pose_prior.safetensors") as path:
+            return read_mixture(path)
+    path = Path(spec)
+    match path.suffix:
+        case ".safetensors":
+            return read_mixture(path)
+        case ".pkl":
+            return _read_smplify(path)
+        case ".ckpt" | ".pt" | ".pth":
+            return _read_vposer(path)
+    raise InputError(
+        f'{path} is no pose prior: expected "default", SMPLify\'s gmm_08.pkl or a .ckpt or .pt of VPoser v2'
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """`scale (-log sum_k w_k N(x; m_k, C_k) - lowest)`, x the axis-angles of 21 joints, and what hinges cannot do.
+
+    A Gaussian is as wide on either side, so it takes a knee bent backward for a rare one (SMPLify has such a term too).
+    """
+
+    means: Float[Tensor, "component 63"]
+    factors: Float[Tensor, "component 63 63"]
+    """Cholesky factors of the precisions: C^-1 = F F^T."""
+    log_weights: Float[Tensor, " component"]
+    """Of the components' densities at their means."""
+    lowest: float
+    scale: float
+
+    def __call__(self, body_pose: Float[Tensor, "pose 23 3 3"]) -> Float[Tensor, " pose"]:
+        vector = axis_angles(body_pose[:, :JOINTS]).flatten(1)
+        return self.scale * (self.negative_log_likelihood(vector) - self.lowest) + wrong_bends(vector)
+
+    def negative_log_likelihood(self, vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
+        """Up to the constant 63/2 log 2 pi."""
+        distance = _squared_distance(vector, self.means, self.factors)
+        return -torch.logsumexp(self.log_weights.to(vector) - distance / 2, dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class SmplifyMixture:
+    """`min_k (d_k^2 / 2 - log c_k)`, d Mahalanobis' distance and c the weights in SMPLify's own scaling."""
+
+    means: Float[Tensor, "component 69"]
+    factors: Float[Tensor, "component 69 69"]
+    log_weights: Float[Tensor, " component"]
+
+    def __call__(self, body_pose: Float[Tensor, "pose 23 3 3"]) -> Float[Tensor, " pose"]:
+        vector = axis_angles(body_pose).flatten(1)
+        distance = _squared_distance(vector, self.means, self.factors)
+        return (distance / 2 - self.log_weights.to(vector)).amin(dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class VPoser:
+    """Squared norm of the mean latent code, halved, and the squared distance of the pose to its decoding."""
+
+    state: Mapping[str, Tensor]
+
+    def __call__(self, body_pose: Float[Tensor, "pose 23 3 3"]) -> Float[Tensor, " pose"]:
+        pose = body_pose[:, :JOINTS]
+        code = self._encode(axis_angles(pose).flatten(1))
+        decoded = matrix_from_6d(self._decode(code).unflatten(-1, (JOINTS, 6)))
+        return code.square().sum(dim=-1) / 2 + (decoded - pose).square().sum(dim=(1, 2, 3))
+
+    def _encode(self, vector: Float[Tensor, "pose 63"]) -> Float[Tensor, "pose 32"]:
+        hidden = self._linear("encoder_net.2", self._normalized("encoder_net.1", vector))
+        hidden = self._normalized("encoder_net.4", leaky_relu(hidden))
+        for layer in ("encoder_net.6", "encoder_net.7", "encoder_net.8.mu"):
+            hidden = self._linear(layer, hidden)
+        return hidden
+
+    def _decode(self, code: Float[Tensor, "pose 32"]) -> Float[Tensor, "pose 126"]:
+        hidden = leaky_relu(self._linear("decoder_net.0", code))
+        return self._linear("decoder_net.5", leaky_relu(self._linear("decoder_net.3", hidden)))
+
+    def _linear(self, layer: str, value: Tensor) -> Tensor:
+        return torch.nn.functional.linear(value, self.state[f"{layer}.weight"], self.state[f"{layer}.bias"])
+
+    def _normalized(self, layer: str, value: Tensor) -> Tensor:
+        mean, variance, weight, bias = (
+            self.state[f"{layer}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        return torch.nn.functional.batch_norm(value, mean, variance, weight, bias, eps=BATCH_NORM_EPS)
+
+
+def axis_angles(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """With a finite gradient at rest and at half turns, where others give NaN."""
+    quaternion = roma.rotmat_to_unitquat(rotations)
+    quaternion = torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+    vector, real = quaternion[..., :3], quaternion[..., 3:]
+    square = vector.square().sum(dim=-1, keepdim=True)
+    small = square < 1e-8
+    sine = torch.where(small, 1.0, square).sqrt()
+    factor = torch.where(small, 2 / real.clamp_min(0.5), 2 * torch.atan2(sine, real) / sine)
+    return factor * vector
+
+
+def wrong_bends(vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
+    """Energy of knees and elbows that bend the wrong way."""
+    bends = [sign * vector[:, 3 * (JOINT[name] - 1) + axis] for name, (axis, sign) in HINGES.items()]
+    return HINGE_WEIGHT * (-torch.stack(bends, dim=-1) - OVERSTRETCH).clamp_min(0).square().sum(dim=-1)
+
+
+def _squared_distance(vector: Tensor, means: Tensor, factors: Tensor) -> Float[Tensor, "pose component"]:
+    """Mahalanobis' distance to each component, squared."""
+    apart = vector[:, None] - means.to(vector)
+    return torch.einsum("nkd,kde->nke", apart, factors.to(vector)).square().sum(dim=-1)
+
+
+def read_mixture(path: Path) -> Mixture:
+    """A file of `recon.training.pose_prior`."""
+    weights = read_weights(path, FORMAT, MADE_BY)
+    components, size = weights.description["components"], 3 * JOINTS
+    shapes = {"means": (components, size), "factors": (components, size, size), "log_weights": (components,)}
+    weights.check({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    return Mixture(**weights.tensors, lowest=weights.description["lowest"], scale=weights.description["scale"])
+
+
+def _read_smplify(path: Path) -> SmplifyMixture:
+    """SMPLify divides each weight by `(2 pi)^(69/2) sqrt(det C_k)`, counted from the smallest of these roots."""
+    content = load_arrays(path)
+    means, covariances, weights = (_array(content, name, path) for name in ("means", "covars", "weights"))
+    components = len(np.atleast_1d(weights))
+    if means.shape != (components, 69) or covariances.shape != (components, 69, 69) or weights.shape != (components,):
+        raise InputError(
+            f"{path} has means of shape {means.shape}, covars {covariances.shape} and weights {weights.shape}, "
+            "expected (8, 69), (8, 69, 69) and (8,) as in SMPLify's gmm_08.pkl"
+        )
+    log_roots = np.linalg.slogdet(covariances)[1] / 2
+    try:
+        factors = np.linalg.cholesky(np.linalg.inv(covariances))
+    except np.linalg.LinAlgError as error:
+        raise InputError(f"{path} has covars that are not positive definite, expected covariances") from error
+    log_weights = np.log(weights) - 69 / 2 * math.log(2 * math.pi) - (log_roots - log_roots.min())
+    tensors = (torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in (means, factors, log_weights))
+    return SmplifyMixture(*tensors)
+
+
+def _array(content: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
+    value = content.get(name)
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not np.isfinite(value).all():
+        raise InputError(f"{path} holds no finite numbers {name!r}, expected SMPLify's gmm_08.pkl")
+    return value.astype(np.float64)
+
+
+def _read_vposer(path: Path) -> VPoser:
+    """The weights of encoder and decoder in a Lightning checkpoint ("vp_model." before each key) or without."""
+    state = read_checkpoint(path, ["state_dict"])["state_dict"]
+    own = {key.removeprefix("vp_model."): value.detach().float() for key, value in state.items()}
+    kept = {}
+    for layer, shape in VPOSER_LAYERS.items():
+        vectors = ("bias",) if len(shape) == 2 else ("bias", "running_mean", "running_var")
+        for name, expected in {"weight": shape, **dict.fromkeys(vectors, shape[:1])}.items():
+            key = f"{layer}.{name}"
+            found = tuple(own[key].shape) if key in own else None
+            if found != expected:
+                raise InputError(f"{path} has {key} of shape {found}, expected {expected} as in VPoser v2 (V02_05)")
+            kept[key] = own[key]
+    return VPoser(kept)

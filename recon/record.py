@@ -1,0 +1,135 @@
+"""From people in the world to the record that everything else reads, with what can be said of its quality.
+
+World: Z up, metres. Captions are made from the annotated classes and actions; nobody wrote them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+from motion.body import Body
+from motion.sequence import MotionSequence
+from motion.skeleton import ACTIONS, PERSON_CLASSES
+from recon.keypoints import body_keypoints
+from recon.observations import SURE, Observations
+from recon.people import People
+from recon.teton import TetonSequence, Track
+
+# What somebody does, by action.
+DOING = {
+    "laying_in_bed": "lies in bed",
+    "laying_on_floor": "lies on the floor",
+    "sitting_in_bed": "sits in bed",
+    "sitting_in_chair": "sits in a chair",
+    "sitting_in_lift": "sits in a lift",
+    "standing_on_floor": "stands",
+    "walking_with_walking_aid": "walks with a walking aid",
+    "sitting_in_walker": "sits in a walker",
+    "sitting_on_bed_edge": "sits on the edge of the bed",
+    "sitting_on_floor": "sits on the floor",
+    "kneeling": "kneels",
+    "crawling": "crawls",
+}
+WHO = {"unknown": "a person", "person": "a person", "patient": "a patient", "medical_staff": "a carer"}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well one person was reconstructed, as far as the annotations can tell."""
+
+    object_id: str
+    frames: int
+    """Frames in which the person is there."""
+    regressed: float
+    """Share of them in which the body network's pose was the person's own."""
+    reprojection_px: float | None
+    """Mean distance to the visible keypoints, if there are any."""
+    below_floor_m: float
+    """Depth of the lowest joint under the floor, at most."""
+
+
+def assess(person: int, track: Track, people: People, regressed: People, observed: Observations, body: Body) -> Quality:
+    valid, there = people.valid[person], torch.from_numpy(track.present)
+    visible = (observed.confidence[person] >= SURE) & valid[:, None]
+    seen = people.keypoints(body, body_keypoints(body, observed.names))[person]
+    missed = (observed.camera.project(seen) - observed.keypoints[person]).norm(dim=-1)[visible]
+    lowest = people.joints(body)[person][valid][..., 2]
+    return Quality(
+        object_id=track.object_id,
+        frames=int(valid.sum()),
+        regressed=float((regressed.valid[person] & there).sum() / there.sum().clamp_min(1)),
+        reprojection_px=float(missed.mean()) if len(missed) else None,
+        below_floor_m=float((-lowest).clamp_min(0).max()) if valid.any() else 0.0,
+    )
+
+
+def describe_quality(quality: Sequence[Quality]) -> list[str]:
+    """A line for each person."""
+    return [
+        f"{row.object_id}: {row.frames} frames, {_pixels(row.reprojection_px)} from the visible keypoints, at most "
+        f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}"
+        for row in quality
+    ]
+
+
+def _pixels(error: float | None) -> str:
+    return "unknown" if error is None else f"{error:.1f} px"
+
+
+def to_record(
+    sequence: TetonSequence, people: People, quality: Sequence[Quality], body: Body, provenance: dict[str, str]
+) -> MotionSequence:
+    """The people that are there in some frame; frames in which one is not hold the nearest pose known."""
+    some = people.valid.any(dim=1)
+    whole = hold(
+        People(*(getattr(people, name)[some] for name in ("transl", "global_orient", "body_pose", "betas", "valid")))
+    )
+    tracks = [track for track, there in zip(sequence.tracks, some.tolist(), strict=True) if there]
+    valid = whole.valid.numpy()
+    return MotionSequence(
+        id=sequence.id,
+        source="teton",
+        split="train",
+        fps=sequence.fps,
+        transl=whole.transl.numpy(),
+        global_orient=whole.global_orient.numpy(),
+        body_pose=whole.body_pose.numpy(),
+        betas=whole.betas.numpy(),
+        joints=whole.joints(body).numpy(),
+        body=body.name,
+        valid=valid,
+        person_class=np.array([track.person_class for track in tracks], dtype=np.int8),
+        action=np.stack([track.action for track in tracks]) * valid,
+        texts=[describe(tracks)],
+        scene_id=sequence.id,
+        provenance=provenance
+        | {
+            "texts": "made from the annotated classes and actions",
+            "quality": json.dumps([asdict(row) for row in quality]),
+        },
+    )
+
+
+def hold(people: People) -> People:
+    """Frames in which a person is not valid get the nearest valid frame's pose, so that every number is finite."""
+    frames = torch.arange(people.valid.shape[1])
+    gap = (frames[:, None] - frames).abs() + len(frames) * ~people.valid[:, None]
+    nearest = gap.argmin(dim=-1)
+    person = torch.arange(len(nearest))[:, None]
+    return replace(
+        people, **{name: getattr(people, name)[person, nearest] for name in ("transl", "global_orient", "body_pose")}
+    )
+
+
+def describe(tracks: Sequence[Track]) -> str:
+    """A caption from the labels: who does what most of the time."""
+    return " while ".join(f"{WHO[PERSON_CLASSES[track.person_class]]} {_main_action(track)}" for track in tracks)
+
+
+def _main_action(track: Track) -> str:
+    counts = np.bincount(track.action[track.present], minlength=len(ACTIONS))
+    counts[0] = 0
+    return DOING[ACTIONS[counts.argmax()]] if counts.any() else "is there"

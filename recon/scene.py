@@ -1,0 +1,134 @@
+"""The room as a labelled point cloud in the Z-up world, without its people: the `Scene` record.
+
+Metres. The camera is fixed, so each pixel has one depth, colour and label: those of the key frames in which nobody
+stands before it.
+"""
+
+import numpy as np
+import open3d as o3d
+import torch
+from jaxtyping import Bool, Float, Float32, Int8, UInt8
+
+from motion.errors import InputError
+from motion.sequence import LABELS, Scene
+from recon.camera import Camera, unproject_image
+from recon.fusion import background, grow, median
+from recon.teton import PERSON_LABEL
+
+VOXEL = 0.03
+"""Metres; larger where a room would have more than MOST_POINTS."""
+MOST_POINTS = 40_000
+STRUCTURE = ("none", "floor", "wall", "door", "window")
+"""Labels of what is not furniture."""
+POINTS_PER_GROUP = 64
+"""Of the denoiser's scene tokens (`motion.scene_tokens`)."""
+_STEEPEST = 12.0  # depth per metre across; surfaces seen at less than 5 degrees are edges smeared between two others
+_NEIGHBOURS = 16
+_DEVIATIONS = 3.0
+
+
+def build_scene(
+    scene_id: str,
+    images: UInt8[np.ndarray, "keyframe height width 3"],
+    masks: UInt8[np.ndarray, "keyframe height width"],
+    depth: Float32[np.ndarray, "keyframe height width"],
+    camera: Camera,
+    floor_inlier_ratio: float,
+    depth_scale: float,
+) -> Scene:
+    """One voxel-thinned cloud from the key frames of a fixed camera; outliers and smeared edges are left out."""
+    people = masks >= PERSON_LABEL
+    room = background(depth, people)
+    keep = np.isfinite(room) & ~_smeared(room, camera)
+    if not keep.any():
+        raise InputError(
+            f"{scene_id}: no pixel shows the empty room at a known depth, expected key frames without people"
+        )
+    in_camera = unproject_image(torch.from_numpy(room).to(camera.intrinsics.dtype), camera.intrinsics)
+    points = camera.to_world(in_camera).numpy()
+    colors, labels = _empty_room(images, masks, grow(people))
+    cloud = _thin(points[keep], colors[keep], labels[keep])
+    return Scene(
+        scene_id,
+        *_without_outliers(*cloud),
+        intrinsics=camera.intrinsics.float().numpy(),
+        extrinsics=camera.extrinsics.float().numpy(),
+        image_size=camera.image_size,
+        floor_inlier_ratio=floor_inlier_ratio,
+        depth_scale=depth_scale,
+    )
+
+
+def object_points(scene: Scene, num_groups: int, seed: int) -> Float32[np.ndarray, "point 3"]:
+    """Points of the furniture for the denoiser: `num_groups` times 64, or fewer groups where there is less to see.
+
+    Farthest point sampling (Eldar et al. 1997) from a point that `seed` picks spreads them over all furniture alike.
+    """
+    furniture = scene.points[~np.isin(scene.labels, [LABELS.index(name) for name in STRUCTURE])]
+    if len(furniture) == 0:
+        return furniture
+    count = POINTS_PER_GROUP * min(num_groups, -(-len(furniture) // POINTS_PER_GROUP))
+    if count >= len(furniture):
+        return np.resize(furniture, (count, 3))  # the last group filled up from the start
+    start = int(np.random.default_rng(seed).integers(len(furniture)))
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(furniture.astype(np.float64)))
+    return np.asarray(cloud.farthest_point_down_sample(count, start).points, dtype=np.float32)
+
+
+def _smeared(depth: Float32[np.ndarray, "height width"], camera: Camera) -> Bool[np.ndarray, "height width"]:
+    """Pixels whose surface would be seen nearly edge-on: depth edges, which networks and sensors smear into mid-air."""
+    steep = np.zeros(depth.shape, dtype=bool)
+    for flags, values, focal in ((steep, depth, camera.intrinsics[1, 1]), (steep.T, depth.T, camera.intrinsics[0, 0])):
+        one, other = values[:-1], values[1:]
+        edge = np.abs(one - other) * float(focal) > _STEEPEST * np.minimum(one, other)
+        flags[:-1] |= edge
+        flags[1:] |= edge
+    return steep
+
+
+def _empty_room(
+    images: UInt8[np.ndarray, "keyframe height width 3"],
+    masks: UInt8[np.ndarray, "keyframe height width"],
+    hidden: Bool[np.ndarray, "keyframe height width"],
+) -> tuple[UInt8[np.ndarray, "height width 3"], Int8[np.ndarray, "height width"]]:
+    """Median colour and most frequent label over the key frames in which a pixel is not hidden."""
+    colors = median(np.where(hidden[..., None], np.nan, images).astype(np.float32))
+    votes = np.stack([((masks == label) & ~hidden).sum(axis=0) for label in range(len(LABELS))])
+    return np.nan_to_num(colors).astype(np.uint8), votes.argmax(axis=0).astype(np.int8)
+
+
+def _thin(
+    points: Float[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "point 3"], labels: Int8[np.ndarray, " point"]
+) -> tuple[Float32[np.ndarray, "voxel 3"], UInt8[np.ndarray, "voxel 3"], Int8[np.ndarray, " voxel"]]:
+    """One point per voxel: mean place and colour of the points of its most frequent label."""
+    voxel = _voxels(points)
+    votes = np.zeros((voxel.max() + 1, len(LABELS)))
+    np.add.at(votes, (voxel, labels), 1)
+    winner = votes.argmax(axis=1)
+    won = labels == winner[voxel]
+    count = votes.max(axis=1)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = [np.bincount(voxel[won], column, minlength=len(votes)) for column in values[won].astype(np.float64).T]
+        return np.stack(sums, axis=1) / count[:, None]
+
+    return mean(points).astype(np.float32), np.rint(mean(colors)).astype(np.uint8), winner.astype(np.int8)
+
+
+def _voxels(points: Float[np.ndarray, "point 3"]) -> np.ndarray:
+    """Index of each point's voxel, for voxels just large enough that they are not too many."""
+    size = VOXEL
+    while True:
+        cells, voxel = np.unique(np.floor(points / size).astype(np.int64), axis=0, return_inverse=True)
+        if len(cells) <= MOST_POINTS:
+            return voxel.reshape(-1)
+        size *= 1.2
+
+
+def _without_outliers(
+    points: Float32[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "point 3"], labels: Int8[np.ndarray, " point"]
+) -> tuple[Float32[np.ndarray, "kept 3"], UInt8[np.ndarray, "kept 3"], Int8[np.ndarray, " kept"]]:
+    """Points much farther from their neighbours than is usual in the room are gone."""
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
+    kept = np.asarray(cloud.remove_statistical_outlier(_NEIGHBOURS, _DEVIATIONS)[1])
+    return points[kept], colors[kept], labels[kept]

@@ -1,0 +1,1 @@
+"""The parts of `recon.simulate`: rooms, the people in them, their pictures and their annotations."""

@@ -1,0 +1,237 @@
+"""Trains the stand-in of HMR2.0 that ships with the repo, on rendered rooms.
+
+    python -m recon.training.hmr2_tiny --cache FOLDER --rooms 300 --minutes 30
+
+Same architecture, a hundredth of the size, from scratch: good for people such as `recon.simulate` renders and no more.
+Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again. Every tenth room is
+never learnt from; errors on those are printed and kept in the file.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from motion.body import Body, load_body
+from motion.kinematics import forward_kinematics
+from motion.metrics.recon import mpjpe, pa_mpjpe
+from motion.rotations import columns_first, matrix_to_6d
+from motion.weights import weights_bytes
+from recon.checkpoint import FORMAT
+from recon.hmr2 import HMR2, IMAGE_MEAN, IMAGE_STD, STAND_IN, TINY, HMR2Config
+from recon.regressor import CropEstimates
+from recon.training.hmr2_views import Targets, Views, augmented, load_views, plain, render_views
+
+ASSETS = Path(__file__).parent.parent / "assets"
+MOTION = "DeepMimic's clips (MIT) and poses composed from them, on the default body (see motion/assets/NOTICE)"
+BATCH = 32
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 7e-4, 0.05, 0.03  # the last as a share of the time
+AVERAGED = 0.999  # decay of the average of the weights, which is what is kept
+CHECKPOINT_SECONDS, REPORT_SECONDS, VALIDATE_SECONDS = 120.0, 20.0, 300.0
+HELD_OUT = 10
+WEIGHTS = {"joints": 5.0, "pixels": 1.0, "global_orient": 0.5, "body_pose": 0.5, "betas": 0.02, "cam": 0.5}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    cache: Path
+    """Folder for rendered rooms and checkpoints."""
+    rooms: int = 300
+    minutes: float = 30.0
+    """Of training, without rendering."""
+    output: Path = ASSETS / f"{STAND_IN}.safetensors"
+    seed: int = 0
+
+
+def main(arguments: Arguments) -> None:
+    paths = render_views(arguments.cache, arguments.rooms)
+    held_out = paths[::HELD_OUT]
+    views, test = load_views([path for path in paths if path not in held_out]), load_views(held_out)
+    network = train(views, test, 60 * arguments.minutes, arguments.cache / "checkpoint.pt", arguments.seed)
+    errors = validate(network, test, load_body())
+    print(sentence(errors, test), flush=True)
+    save(network, arguments.output, {"motion": MOTION, "rooms": len(paths), "views": len(views), **errors})
+
+
+def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int, config: HMR2Config = TINY) -> HMR2:
+    """The average of the weights after so many seconds in all, from the checkpoint if there is one."""
+    body, network = load_body(), new_network(config, views, seed)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    run = _Run(network, average, optimizer, checkpoint)
+    spent, step = run.resume()
+    torch.manual_seed(seed + step)
+    saved = reported = validated = spent
+    last, losses = time.monotonic(), []
+    for some in batches(views, seed + step):
+        if spent >= seconds:
+            break
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds)
+        losses.append(train_step(network, optimizer, *augmented(some, body), body))
+        step += 1
+        follow(average, network, step)
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if spent - reported > REPORT_SECONDS:
+            speed = len(losses) * BATCH / (spent - reported)
+            print(f"{spent:.0f} s step {step} loss {sum(losses) / len(losses):.3f}, {speed:.0f} images/s", flush=True)
+            reported, losses = spent, []
+        if spent - saved > CHECKPOINT_SECONDS:
+            run.keep(spent, step)
+            saved = spent
+        if spent - validated > VALIDATE_SECONDS:
+            print(sentence(validate(average, test, body), test), flush=True)
+            validated, last = spent, time.monotonic()
+    run.keep(spent, step)
+    return average
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What a checkpoint holds."""
+
+    network: HMR2
+    average: HMR2
+    optimizer: torch.optim.Optimizer
+    path: Path
+
+    def resume(self) -> tuple[float, int]:
+        """Seconds and steps that the checkpoint has behind it."""
+        if not self.path.exists():
+            return 0.0, 0
+        state = torch.load(self.path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return state["spent"], state["step"]
+
+    def keep(self, spent: float, step: int) -> None:
+        states = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
+        partial = self.path.with_suffix(".partial")
+        torch.save({**states, "spent": spent, "step": step}, partial)
+        partial.replace(self.path)
+
+
+def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
+    """Starts at the mean of what it shall learn, as HMR2.0 starts at SMPL's mean parameters."""
+    torch.manual_seed(seed)
+    network = HMR2(config)
+    head = network.smpl_head
+    for layer in (head.decpose, head.decshape, head.deccam):
+        nn.init.xavier_uniform_(layer.weight, gain=0.01)
+        nn.init.zeros_(layer.bias)
+    _, targets = plain(views.pick(torch.randperm(len(views))[:500]), load_body())
+    rotations = torch.cat([targets.global_orient[:, None], targets.body_pose], dim=1)
+    head.init_body_pose.copy_(columns_first(matrix_to_6d(rotations)).mean(dim=0).flatten()[None])
+    head.init_cam.copy_(targets.cam.mean(dim=0, keepdim=True))
+    return network
+
+
+def schedule(progress: float) -> float:
+    """Linear warm-up, then cosine to zero."""
+    return min(progress / WARM_UP, 1.0) * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-3
+
+
+def batches(views: Views, seed: int) -> Iterator[Views]:
+    """Endless shuffled batches."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(views), generator=generator)
+        for some in order.split(BATCH):
+            if len(some) == min(BATCH, len(views)):
+                yield views.pick(some)
+
+
+def train_step(
+    network: HMR2,
+    optimizer: torch.optim.Optimizer,
+    images: Float[Tensor, "view 3 256 256"],
+    targets: Targets,
+    body: Body,
+) -> float:
+    network.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(normalized(images))
+    total = sum(WEIGHTS[name] * value for name, value in losses_of(found, targets, body).items())
+    assert isinstance(total, Tensor)
+    optimizer.zero_grad()
+    total.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return float(total.detach())
+
+
+def normalized(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    return (images - mean) / std
+
+
+def losses_of(found: CropEstimates, targets: Targets, body: Body) -> dict[str, Float[Tensor, ""]]:
+    """The terms of HMR2.0 but its adversary: joints from the pelvis and in the crop (L1), parameters (L2)."""
+    joints, pixels = seen_joints(found, body)
+    return {
+        "joints": (joints - targets.joints).abs().sum(dim=-1).mean(),
+        "pixels": (pixels - targets.pixels).abs().sum(dim=-1).clamp_max(2.0).mean(),
+        "global_orient": (found.global_orient - targets.global_orient).square().sum(dim=(-2, -1)).mean(),
+        "body_pose": (found.body_pose - targets.body_pose).square().sum(dim=(-2, -1)).mean(),
+        "betas": (found.betas - targets.betas).square().mean(),
+        "cam": (found.cam - targets.cam).abs().clamp_max(1.0).sum(dim=-1).mean(),
+    }
+
+
+def seen_joints(estimates: CropEstimates, body: Body) -> tuple[Float[Tensor, "view 24 3"], Float[Tensor, "view 24 2"]]:
+    """Joints from the pelvis, and where they lie on the square by the weak-perspective camera."""
+    rest = body.rest_joints(estimates.betas)
+    joints, _ = forward_kinematics(rest, torch.zeros_like(rest[:, 0]), estimates.global_orient, estimates.body_pose)
+    scale, shift = estimates.cam[:, None, :1], estimates.cam[:, None, 1:]
+    return joints - rest[:, :1], scale * (joints[..., :2] + shift)
+
+
+def follow(average: HMR2, network: HMR2, step: int) -> None:
+    decay = min(AVERAGED, (1 + step) / (10 + step))
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value.detach(), 1 - decay)
+
+
+@torch.no_grad()
+def validate(network: HMR2, views: Views, body: Body) -> dict[str, float]:
+    """Errors on crops that were not learnt from: mm of joints, and 1/256 of the crop's side of their pixels."""
+    network.eval()
+    found, truth, pixels = [], [], []
+    for some in torch.arange(len(views)).split(BATCH):
+        images, targets = plain(views.pick(some), body)
+        joints, seen = seen_joints(network(normalized(images)), body)
+        found.append(joints)
+        truth.append(targets.joints)
+        pixels.append((seen - targets.pixels).norm(dim=-1).mean(dim=-1) * 128)
+    joints, reference = torch.cat(found), torch.cat(truth)
+    return {
+        "mpjpe_mm": round(1000 * mpjpe(joints[None], reference[None]), 1),
+        "pa_mpjpe_mm": round(1000 * pa_mpjpe(joints.numpy(), reference.numpy()), 1),
+        "crop_pixels": round(float(torch.cat(pixels).mean()), 2),
+    }
+
+
+def sentence(errors: dict[str, float], views: Views) -> str:
+    numbers = ", ".join(f"{name} {value}" for name, value in errors.items())
+    return f"{len(views)} held-out views: {numbers}"
+
+
+def save(network: HMR2, path: Path, described: dict[str, object]) -> None:
+    """In half precision, with what it was made of and how well it does."""
+    state = {name: value.half() for name, value in network.state_dict().items()}
+    description = {"config": asdict(network.config), "body": "default", **described}
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(weights_bytes(state, FORMAT, description))
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,225 @@
+"""Crops of people in rendered rooms with the SMPL parameters that a perfect regressor would give for them.
+
+Squares and pixels are in units of the focal length, the principal point at zero: so crops of different cameras go into
+one batch. Stored crops show `MARGIN` times what the network will see, and each time one is drawn it is cut anew:
+shifted, zoomed, turned, mirrored; the targets follow exactly.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from motion.body import Body, load_body
+from motion.errors import InputError
+from motion.kinematics import forward_kinematics
+from motion.skeleton import MIRRORED
+from recon.camera import project
+from recon.crops import crop_square
+from recon.hmr2 import CROP_SIZE
+from recon.people import People
+from recon.regressor import from_camera
+from recon.simulate import SimulateConfig, Simulated, simulate
+from recon.training.poses import mirrored
+
+FRAMES_PER_ROOM, FRAMES_PER_SECOND = 12, 0.8
+MARGIN = 1.4
+SEEN, SMALLEST_BOX, NEAREST = (
+    0.35,
+    24.0,
+    0.4,
+)  # share of the person, pixels of the box's longer side, metres of each joint
+SHIFT, ZOOM, TURN = 0.07, (0.9, 1.22), math.radians(20)  # of the square's side; of the side; half of the crops
+UNIT_CAMERA = torch.eye(3)
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    images: UInt8[Tensor, "view 256 256 3"]
+    squares: Float[Tensor, "view 3"]
+    """What the network shall see; the images show MARGIN times as much."""
+    transl: Float[Tensor, "view 3"]
+    """In the camera's frame, as global_orient."""
+    global_orient: Float[Tensor, "view 3 3"]
+    body_pose: Float[Tensor, "view 23 3 3"]
+    betas: Float[Tensor, "view 10"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pick(self, some: Tensor) -> "Views":
+        return Views(**{field.name: getattr(self, field.name)[some] for field in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """In the frame of the camera that looks along the crop's ray."""
+
+    global_orient: Float[Tensor, "view 3 3"]
+    body_pose: Float[Tensor, "view 23 3 3"]
+    betas: Float[Tensor, "view 10"]
+    cam: Float[Tensor, "view 3"]
+    joints: Float[Tensor, "view 24 3"]
+    """Metres from the pelvis."""
+    pixels: Float[Tensor, "view 24 2"]
+    """Of the joints in the whole picture, on the square whose sides are at -1 and 1."""
+
+
+def render_views(cache: Path, rooms: int) -> list[Path]:
+    """One file a room, by seed; those that are not in the cache yet are rendered."""
+    cache.mkdir(parents=True, exist_ok=True)
+    paths = [cache / f"room_{seed:06d}.npz" for seed in range(rooms)]
+    for seed, path in enumerate(paths):
+        if not path.exists():
+            render_room(seed, path)
+    return [path for path in paths if path.exists()]
+
+
+def render_room(seed: int, path: Path) -> None:
+    try:
+        room = simulate(seed, SimulateConfig(num_frames=FRAMES_PER_ROOM, fps=FRAMES_PER_SECOND, all_clips=True))
+    except InputError as error:
+        print(f"no views of room {seed}: {error}", flush=True)
+        return
+    views = views_of(room)
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **{field.name: getattr(views, field.name).numpy() for field in fields(views)})
+    partial.replace(path)
+    print(f"room {seed}: {len(views)} views", flush=True)
+
+
+def load_views(paths: list[Path]) -> Views:
+    rooms = [np.load(path) for path in paths]
+    return Views(**{f.name: torch.from_numpy(np.concatenate([room[f.name] for room in rooms])) for f in fields(Views)})
+
+
+def views_of(room: Simulated) -> Views:
+    """Everybody who is seen well enough in any frame."""
+    people, joints = in_camera_frame(room)
+    sizes = (room.boxes[..., 2:] - room.boxes[..., :2]).max(axis=-1)
+    near = joints[..., 2].amin(dim=-1).numpy() < NEAREST
+    person, frame = np.nonzero((room.seen >= SEEN) & (sizes >= SMALLEST_BOX) & ~near)
+    cut = [crop_square(room.frames[f], _enlarged(room.boxes[p, f])) for p, f in zip(person, frame, strict=True)]
+    intrinsics = room.camera.intrinsics
+    squares = torch.from_numpy(np.stack([square for _, square in cut])) if cut else torch.zeros(0, 3)
+    squares[:, :2] -= intrinsics[:2, 2]
+    squares[:, 2] /= MARGIN
+    return Views(
+        torch.from_numpy(np.stack([crop for crop, _ in cut]))
+        if cut
+        else torch.zeros(0, 256, 256, 3, dtype=torch.uint8),
+        squares / intrinsics[0, 0],
+        people.transl[person, frame],
+        people.global_orient[person, frame],
+        people.body_pose[person, frame],
+        people.betas[person],
+    )
+
+
+def in_camera_frame(room: Simulated) -> tuple[People, Float[Tensor, "person frame 24 3"]]:
+    motion, body = room.motion, load_body(room.motion.body)
+    parameters = (motion.transl, motion.global_orient, motion.body_pose, motion.betas, motion.valid)
+    people = People(*(torch.from_numpy(array) for array in parameters))
+    extrinsics = room.camera.extrinsics
+    moved = people.moved(extrinsics[:3, :3], extrinsics[:3, 3], body)
+    return moved, moved.joints(body)
+
+
+def _enlarged(box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
+    center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    return np.concatenate([center - MARGIN * half, center + MARGIN * half])
+
+
+def plain(views: Views, body: Body) -> tuple[Float[Tensor, "view 3 256 256"], Targets]:
+    """Images (0 to 1) and targets as they are at inference."""
+    still = torch.zeros(len(views))
+    return _cut(views, views.squares, still, still > 0), targets_of(views, views.squares, still, still > 0, body)
+
+
+def augmented(views: Views, body: Body) -> tuple[Float[Tensor, "view 3 256 256"], Targets]:
+    """The same, cut, turned, mirrored and coloured at random (torch's global generator)."""
+    count = len(views)
+    shift = SHIFT * (2 * torch.rand(count, 2) - 1)
+    zoom = ZOOM[0] + (ZOOM[1] - ZOOM[0]) * torch.rand(count, 1)
+    side = views.squares[:, 2:]
+    squares = torch.cat([views.squares[:, :2] + shift * side, zoom * side], dim=1)
+    angle = TURN * (2 * torch.rand(count) - 1) * (torch.rand(count) < 0.5)
+    flip = torch.rand(count) < 0.5
+    images = recolored(_cut(views, squares, angle, flip))
+    return occluded(images), targets_of(views, squares, angle, flip, body)
+
+
+def targets_of(
+    views: Views,
+    squares: Float[Tensor, "view 3"],
+    angle: Float[Tensor, " view"],
+    flip: Tensor,
+    body: Body,
+) -> Targets:
+    """Of a crop that is first turned about its centre (x towards y), then mirrored."""
+    rest = body.rest_joints(views.betas)
+    world = (views.transl, views.global_orient, views.body_pose)
+    seen = (project(forward_kinematics(rest, *world)[0], UNIT_CAMERA) - squares[:, None, :2]) * 2 / squares[:, None, 2:]
+    cam, orient = from_camera(views.transl, views.global_orient, rest[:, 0], squares, UNIT_CAMERA)
+    turn = _rotation(angle)
+    pelvis = cam[:, :1] * (rest[:, 0, :2] + cam[:, 1:])
+    pelvis, seen = (torch.einsum("nij,n...j->n...i", turn[:, :2, :2], points) for points in (pelvis, seen))
+    rotations = torch.cat([(turn @ orient)[:, None], views.body_pose], dim=1)
+    mirror = torch.tensor([-1.0, 1.0])
+    pelvis = torch.where(flip[:, None], mirror * pelvis, pelvis)
+    seen = torch.where(flip[:, None, None], mirror * seen[:, list(MIRRORED)], seen)
+    rotations = torch.where(flip[:, None, None, None], mirrored(rotations), rotations)
+    cam = torch.cat([cam[:, :1], pelvis / cam[:, :1] - rest[:, 0, :2]], dim=1)
+    joints, _ = forward_kinematics(rest, -rest[:, 0], rotations[:, 0], rotations[:, 1:])
+    return Targets(rotations[:, 0], rotations[:, 1:], views.betas, cam, joints, seen)
+
+
+def _rotation(angle: Float[Tensor, " view"]) -> Float[Tensor, "view 3 3"]:
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    rows = [angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero, zero, zero, one]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def _cut(
+    views: Views, squares: Float[Tensor, "view 3"], angle: Float[Tensor, " view"], flip: Tensor
+) -> Float[Tensor, "view 3 256 256"]:
+    """What squares, turned and mirrored, show of the stored crops."""
+    stored = MARGIN * views.squares[:, 2:]
+    back = _rotation(-angle)[:, :2, :2].clone()  # from the new crop to the one before it was turned
+    back[:, :, 0] = torch.where(flip[:, None], -back[:, :, 0], back[:, :, 0])
+    linear = back * (squares[:, 2:] / stored)[..., None]
+    offset = (squares[:, :2] - views.squares[:, :2]) * 2 / stored
+    # grid_sample counts from the middles of border pixels, squares from pixel 0.
+    half = torch.full((2,), 1 / CROP_SIZE)
+    theta = torch.cat([linear, (offset + half - linear @ half)[..., None]], dim=-1)
+    grid = F.affine_grid(theta, [len(views), 3, CROP_SIZE, CROP_SIZE], align_corners=False)
+    return F.grid_sample(views.images.permute(0, 3, 1, 2).float() / 255, grid, align_corners=False)
+
+
+def recolored(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
+    """Of other exposure, contrast, saturation, tint, sharpness and noise."""
+
+    def factor(spread: float, channels: int = 1) -> Float[Tensor, "view channel 1 1"]:
+        return torch.exp(spread * torch.randn(len(images), channels, 1, 1))
+
+    blurred = torch.rand(len(images)) < 0.25
+    images[blurred] = F.avg_pool2d(images[blurred], 5, stride=1, padding=2)
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + (images - grey) * factor(0.4)
+    level = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = (level + (images - level) * factor(0.2)) * factor(0.2) * factor(0.08, 3)
+    return (images + 0.03 * torch.rand(len(images), 1, 1, 1) * torch.randn_like(grey)).clamp(0, 1)
+
+
+def occluded(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
+    """A rectangle of one colour before a third of the people, as furniture would stand there."""
+    steps = torch.linspace(-1, 1, CROP_SIZE)
+    center, half = 1.4 * torch.rand(len(images), 2) - 0.7, 0.08 + 0.3 * torch.rand(len(images), 2)
+    columns, rows = ((steps - center[:, i : i + 1]).abs() < half[:, i : i + 1] for i in (0, 1))
+    hidden = rows[:, None, :, None] & columns[:, None, None, :] & (torch.rand(len(images), 1, 1, 1) < 0.33)
+    return torch.where(hidden, torch.rand(len(images), 3, 1, 1), images)

@@ -1,0 +1,130 @@
+"""Makes `recon/assets/pose_prior.safetensors` anew, in a few minutes:
+
+    python -m recon.training.pose_prior --cmu FOLDER
+
+FOLDER holds CMU's captures as BVH files. A Gaussian mixture is fitted by EM to the axis-angles of 21 joints; poses of
+captured and composed clips count alike. Prints how well energies tell held-out poses from the same ones spoilt.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from motion.body import load_body
+from motion.rotations import matrix_from_axis_angle
+from motion.skeleton import JOINT
+from motion.weights import weights_bytes
+from recon.pose_prior import FORMAT, JOINTS, Mixture, PosePrior, axis_angles, load_prior
+from recon.training.poses import PoseClip, mirrored, read_poses
+
+ASSET = Path(__file__).parent.parent / "assets" / "pose_prior.safetensors"
+MOST = 50  # poses of a clip, so that minutes of walking do not outvote the rest
+COMPONENTS = 12
+SHRINKAGE = 0.1  # of the covariances towards their diagonals
+SPREAD = 0.12  # radians added to all, for people move in more ways than were captured
+UNSEEN = {"wrist": 0.4, "foot": 0.2, "collar": 0.15, "head": 0.2}  # radians, of joints whose captures lack movement
+REAL = 10.0  # energy below which 95 of 100 poses lie
+
+
+@dataclass(frozen=True)
+class Options:
+    cmu: Path | None = None
+    asset: Path = ASSET
+    composed: int = 600
+
+
+def train(options: Options) -> None:
+    clips = read_poses(options.cmu, options.composed, load_body())
+    learnt = [clip for clip in clips if not clip.held_out]
+    captured, composed = (_vectors([clip for clip in learnt if clip.composed == kind]) for kind in (False, True))
+    fewest = min(len(captured), len(composed))
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([some[rng.permutation(len(some))[:fewest]] for some in (captured, composed)])
+    mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=150, random_state=0)
+    options.asset.write_bytes(_content(mixture.fit(vectors), vectors, options.cmu is not None))
+    prior = load_prior(options.asset)
+    for kind in (False, True):
+        held_out = [clip for clip in clips if clip.held_out and clip.composed == kind]
+        report(prior, torch.cat([_poses(clip) for clip in held_out]), "composed" if kind else "captured")
+
+
+def report(prior: PosePrior, poses: Float[Tensor, "pose 23 3 3"], name: str) -> None:
+    """Energies of real poses, and the area under the ROC curve against each way to spoil them."""
+    real = prior(poses)
+    quantiles = ", ".join(f"{float(value):.1f}" for value in real.quantile(torch.tensor([0.05, 0.5, 0.95])))
+    print(f"{name}: {len(poses)} poses, energies at 5, 50 and 95 %: {quantiles}")
+    for spoil, spoilt in spoilt_poses(poses, torch.Generator().manual_seed(0)).items():
+        wrong = prior(spoilt)
+        truth = np.r_[np.zeros(len(real)), np.ones(len(wrong))]
+        area = roc_auc_score(truth, torch.cat([real, wrong]).numpy())
+        print(f"    {spoil}: AUC {area:.3f}, median energy {float(wrong.median()):.1f}")
+
+
+def spoilt_poses(
+    poses: Float[Tensor, "pose 23 3 3"], random: torch.Generator
+) -> dict[str, Float[Tensor, "pose 23 3 3"]]:
+    """Each pose made implausible: joints bent the wrong way, a spine twisted, noise on all joints."""
+    noise = np.radians(40) * torch.nn.functional.normalize(torch.randn(*poses.shape[:2], 3, generator=random), dim=-1)
+    return {
+        "knee 50 degrees backward": _bent(poses, "left_knee", (-50.0, 0.0, 0.0)),
+        "elbow 60 degrees backward": _bent(poses, "left_elbow", (0.0, 60.0, 0.0)),
+        "spine twisted by 70 degrees": _turned(poses, "spine2", (0.0, 70.0, 0.0)),
+        "noise of 40 degrees": poses @ matrix_from_axis_angle(noise),
+    }
+
+
+def _bent(poses: Tensor, joint: str, degrees: tuple[float, float, float]) -> Tensor:
+    poses = poses.clone()
+    poses[:, JOINT[joint] - 1] = matrix_from_axis_angle(torch.deg2rad(torch.tensor(degrees)))
+    return poses
+
+
+def _turned(poses: Tensor, joint: str, degrees: tuple[float, float, float]) -> Tensor:
+    poses = poses.clone()
+    poses[:, JOINT[joint] - 1] @= matrix_from_axis_angle(torch.deg2rad(torch.tensor(degrees)))
+    return poses
+
+
+def _poses(clip: PoseClip) -> Float[Tensor, "pose 23 3 3"]:
+    """Some poses, evenly over the clip, and their mirror images."""
+    some = clip.rotations[:: -(-len(clip.rotations) // MOST)]
+    return torch.cat([some, mirrored(some)])[:, 1:]
+
+
+def _vectors(clips: list[PoseClip]) -> Float[np.ndarray, "pose 63"]:
+    poses = torch.cat([_poses(clip)[:, :JOINTS] for clip in clips])
+    return axis_angles(poses).flatten(1).double().numpy()
+
+
+def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], with_cmu: bool) -> bytes:
+    """The file: covariances shrunk and widened, the energy scaled so that real poses lie below `REAL`."""
+    least = np.repeat([SPREAD**2 + _unseen(joint) ** 2 for joint in range(JOINTS)], 3)
+    diagonals = np.stack([np.diag(np.diag(c)) for c in mixture.covariances_])
+    covariances = (1 - SHRINKAGE) * mixture.covariances_ + SHRINKAGE * diagonals + np.diag(least)
+    factors = np.linalg.cholesky(np.linalg.inv(covariances))
+    log_weights = np.log(mixture.weights_) - np.linalg.slogdet(covariances)[1] / 2
+    tensors = {"means": mixture.means_, "factors": factors, "log_weights": log_weights}
+    stored = {name: torch.from_numpy(np.ascontiguousarray(a)).float() for name, a in tensors.items()}
+    unscaled = Mixture(**stored, lowest=0.0, scale=1.0)
+    lowest = float(unscaled.negative_log_likelihood(stored["means"]).min())
+    typical = unscaled.negative_log_likelihood(torch.from_numpy(vectors).float()).quantile(0.95)
+    scale = REAL / (float(typical) - lowest)
+    description = {"components": len(log_weights), "lowest": lowest, "scale": scale}
+    return weights_bytes(stored, FORMAT, description | {"poses": len(vectors), "cmu": with_cmu})
+
+
+def _unseen(joint: int) -> float:
+    names = {index: name for name, index in JOINT.items()}
+    return UNSEEN.get(names[joint + 1].split("_")[-1], 0.0)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    train(tyro.cli(Options, description=__doc__))

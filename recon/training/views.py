@@ -1,0 +1,230 @@
+"""Motion as random room cameras see it and annotators click it: what the lifter learns from.
+
+All is in the lifter's own frame of reference (origin on the floor below the camera, Z up, metres), but for the azimuth:
+people walk about +x. Nothing is rendered. Tensors of a batch: person frame …
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from motion.body import Body
+from motion.kinematics import forward_kinematics
+from motion.skeleton import KEYPOINT_SETS
+from recon.keypoints import ALIASES, BodyKeypoints
+from recon.lifting import NAMES, WINDOW, about_z
+from recon.training.poses import RATE, PoseClip, mirrored
+
+IMAGE = (512, 384)
+LEGS = tuple(
+    number for number, name in enumerate(NAMES) if name.endswith(("knee", "ankle", "foot", "toe", "heel", "hip"))
+)
+ACROSS = tuple(
+    NAMES.index(name.replace("left", "\0").replace("right", "left").replace("\0", "right")) for name in NAMES
+)
+"""The keypoint on the other side of the body."""
+SKIN = 0.07  # metres that skin lies before a joint
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All frames of some clips in a row, on which windows are drawn."""
+
+    rotations: Float[Tensor, "frame 24 3 3"]
+    pelvis: Float[Tensor, "frame 3"]
+    lowest: Float[Tensor, " frame"]
+    lift: Float[Tensor, " frame"]
+    start: Tensor
+    length: Tensor
+    weight: Float[Tensor, " clip"]
+
+    @classmethod
+    def of(cls, clips: Sequence[PoseClip]) -> "Pool":
+        """Captured and composed clips are drawn as often, long ones more often."""
+        length = torch.tensor([len(clip.lift) for clip in clips])
+        composed = torch.tensor([clip.composed for clip in clips])
+        weight = length.float().sqrt()
+        for kind in (composed, ~composed):
+            weight[kind] /= weight[kind].sum().clamp_min(1e-9)
+        rotations, pelvis, lowest, lift = (
+            torch.cat([getattr(clip, name) for clip in clips]) for name in ("rotations", "pelvis", "lowest", "lift")
+        )
+        return cls(rotations, pelvis, lowest, lift, length.cumsum(0) - length, length, weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A batch: the truth, and the camera that sees it."""
+
+    joints: Float[Tensor, "person frame 24 3"]
+    turns: Float[Tensor, "person frame 24 3 3"]
+    """Joint rotations in the world."""
+    rotations: Float[Tensor, "person frame 24 3 3"]
+    """Of the pelvis to the world, of the others against their parents."""
+    betas: Float[Tensor, "person 10"]
+    fps: Float[Tensor, " person"]
+    height: Float[Tensor, " person"]
+    world_to_camera: Float[Tensor, "person 3 3"]
+    focal: Float[Tensor, " person"]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """What `recon.lifting.features` takes."""
+
+    rays: Float[Tensor, "person frame keypoint 3"]
+    confidence: Float[Tensor, "person frame keypoint"]
+    ranges: Float[Tensor, "person frame keypoint"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How annotators err: pixels, shares."""
+
+    pixels: float = 8.0
+    outliers: float = 0.1
+    dropped: float = 0.3
+    swapped: float = 0.05
+    always: bool = False
+    """Every batch has all of it; else each person has some share of it."""
+
+
+CLEAN = Noise(0.0, 0.0, 0.0, 0.0, always=True)
+
+
+def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: int = WINDOW) -> Seen:
+    """People of random shape at random places before random cameras; half of them mirrored."""
+    clip = torch.multinomial(pool.weight, count, replacement=True, generator=random)
+    stride = torch.randint(3, 8, (count,), generator=random)
+    begin = (torch.rand(count, generator=random) * pool.length[clip]).long()
+    number = begin[:, None] + stride[:, None] * torch.arange(frames)
+    at = pool.start[clip][:, None] + _to_and_fro(number, pool.length[clip][:, None])
+    rotations, pelvis = pool.rotations[at], pool.pelvis[at].clone()
+    flip = torch.rand(count, generator=random) < 0.5
+    rotations = torch.where(flip[:, None, None, None, None], mirrored(rotations), rotations)
+    pelvis[..., 0] = torch.where(flip[:, None], -pelvis[..., 0], pelvis[..., 0])
+    turn = about_z(2 * math.pi * torch.rand(count, generator=random))[:, None]
+    rotations = torch.cat([(turn @ rotations[:, :, 0])[:, :, None], rotations[:, :, 1:]], dim=2)
+    pelvis = (turn @ pelvis[..., None])[..., 0]
+    betas = torch.randn(count, 10, generator=random).clamp(-2.5, 2.5)
+    rest = body.rest_joints(betas)[:, None].expand(-1, frames, -1, -1)
+    joints, turns = forward_kinematics(rest, pelvis - rest[:, :, 0], rotations[:, :, 0], rotations[:, :, 1:])
+    bed = torch.where(_chance(0.5, count, random), _between(0.3, 0.75, count, random), 0.0)
+    joints = joints + _placed(joints, pool.lowest[at], pool.lift[at] * bed[:, None], random)[:, :, None]
+    return _see(joints, turns, rotations, betas, RATE / stride, random)
+
+
+def annotate(
+    seen: Seen, keypoints: BodyKeypoints, noise: Noise, random: torch.Generator, names: str | None = None
+) -> Annotated:
+    """Clicks of one of the keypoint sets (`names`, or a random one for each person), and some depths; `keypoints` are
+    those of `NAMES`."""
+    points = keypoints.positions(seen.joints, seen.turns, seen.betas[:, None])
+    count, frames = points.shape[:2]
+    share = torch.ones(count) if noise.always else torch.rand(count, generator=random) * _chance(0.7, count, random)
+    share = share[:, None, None]
+    if not noise.always:  # joints are not clicked where SMPL has them
+        points = points + 0.015 * torch.randn(count, 1, *points.shape[2:], generator=random)
+    camera = torch.cat([torch.zeros(count, 2), seen.height[:, None]], dim=-1)[:, None, None]
+    in_camera = (points - camera) @ seen.world_to_camera[:, None].mT
+    depth = in_camera[..., 2].clamp_min(0.2)
+    pixels = seen.focal[:, None, None, None] * in_camera[..., :2] / depth[..., None]
+    clicked = pixels + noise.pixels * share[..., None] * torch.randn(pixels.shape, generator=random)
+    swapped = torch.rand(count, frames, 1, generator=random) < noise.swapped * share
+    clicked = torch.where(swapped[..., None], clicked[:, :, list(ACROSS)], clicked)
+    outlier = torch.rand(depth.shape, generator=random) < noise.outliers * share
+    clicked = clicked + outlier[..., None] * 60 * torch.randn(pixels.shape, generator=random)
+    known = _known(pixels, share, noise, random, names) & (in_camera[..., 2] > 0.2)
+    trust = torch.where(_chance(0.5, count, random)[:, None, None], 1.0, _between(0.3, 1.0, depth.shape, random))
+    rays = torch.cat([clicked / seen.focal[:, None, None, None], torch.ones_like(depth)[..., None]], dim=-1)
+    ranges = torch.where(_measured(depth, random), _skin_depth(depth, keypoints, random) * rays.norm(dim=-1), torch.nan)
+    return Annotated(rays @ seen.world_to_camera[:, None], trust * known, ranges)
+
+
+def _to_and_fro(number: Tensor, length: Tensor) -> Tensor:
+    """Frames beyond the end of a clip turn back there."""
+    period = (2 * (length - 1)).clamp_min(1)
+    folded = number % period
+    return torch.minimum(folded, period - folded)
+
+
+def _placed(joints: Tensor, lowest: Tensor, lift: Tensor, random: torch.Generator) -> Float[Tensor, "person frame 3"]:
+    """The way to 1.5 to 7 m before the camera, and to the height of what carries the lowest joint, floor or bed."""
+    count, frames = lowest.shape
+    middle = joints[:, frames // 2, 0, :2]
+    distance = _between(1.5, 7.0, count, random)
+    over = (lowest - joints[..., 2].amin(dim=-1)).median(dim=1, keepdim=True).values + lift
+    level = torch.stack([distance - middle[:, 0], -middle[:, 1]], dim=-1)[:, None].expand(-1, frames, -1)
+    return torch.cat([level, over[..., None]], dim=-1)
+
+
+def _see(joints: Tensor, turns: Tensor, rotations: Tensor, betas: Tensor, fps: Tensor, random: torch.Generator) -> Seen:
+    """A camera at 1.8 to 3 m, tilted so (0 to 60 degrees down) that it sees the middle of the way."""
+    count, frames = joints.shape[:2]
+    height = _between(1.8, 3.0, count, random)
+    angle = torch.deg2rad(_between(50.0, 105.0, count, random)) / 2
+    focal = IMAGE[0] / 2 / angle.tan()
+    middle = joints[:, frames // 2, 0]
+    below = torch.atan2(height - middle[:, 2], middle[:, 0])
+    upright = torch.atan(IMAGE[1] / 2 / focal)
+    tilt = (below + 0.8 * upright * _between(-1.0, 1.0, count, random)).clamp(0, math.radians(60))
+    aside = 0.85 * angle * _between(-1.0, 1.0, count, random)
+    sin, cos, zero = tilt.sin(), tilt.cos(), torch.zeros_like(tilt)
+    axes = [[zero, zero - 1, zero], [-sin, zero, -cos], [cos, zero, -sin]]
+    level = torch.stack([torch.stack(row, dim=-1) for row in axes], dim=-2)
+    return Seen(joints, turns, rotations, betas, fps, height, level @ about_z(-aside), focal)
+
+
+def _known(
+    pixels: Tensor, share: Tensor, noise: Noise, random: torch.Generator, names: str | None
+) -> Bool[Tensor, "..."]:
+    """Which keypoints are annotated: those of a set, inside the image; some, legs or whole frames left out."""
+    count, frames, points = pixels.shape[:3]
+    sets = torch.zeros(len(KEYPOINT_SETS), points, dtype=torch.bool)
+    for row, own in zip(sets, KEYPOINT_SETS.values(), strict=True):
+        row[[NAMES.index(ALIASES.get(name, name)) for name in own]] = True
+    chosen = torch.randint(len(sets), (count,), generator=random)
+    if names is not None:
+        chosen[:] = list(KEYPOINT_SETS).index(names)
+    known = sets[chosen][:, None] & (pixels.abs() < torch.tensor(IMAGE) / 2).all(dim=-1)
+    if noise.dropped == 0:
+        return known
+    known &= torch.rand(known.shape, generator=random) > noise.dropped * share
+    covered = torch.zeros(points, dtype=torch.bool)
+    covered[list(LEGS)] = True
+    known &= ~(
+        _chance(0.15, count, random)[:, None, None] & covered & (torch.rand(known.shape, generator=random) < 0.9)
+    )
+    start = torch.randint(-frames, frames, (count, 1), generator=random)
+    away = (torch.arange(frames) >= start) & (
+        torch.arange(frames) < start + torch.randint(frames // 2, (count, 1), generator=random)
+    )
+    return known & ~(_chance(0.25, count, random)[:, None] & away)[..., None]
+
+
+def _measured(depth: Tensor, random: torch.Generator) -> Bool[Tensor, "..."]:
+    """Where the skin's depth is known: for most people in a few frames, for some in many."""
+    count, frames = depth.shape[:2]
+    share = torch.rand(count, 1, generator=random) ** 4 * _chance(0.6, count, random)[:, None]
+    return ((torch.rand(count, frames, generator=random) < share)[..., None]) & (
+        torch.rand(depth.shape, generator=random) < 0.8
+    )
+
+
+def _skin_depth(depth: Tensor, keypoints: BodyKeypoints, random: torch.Generator) -> Tensor:
+    inside = SKIN * (keypoints.template.norm(dim=-1) == 0)
+    count = len(depth)
+    scale = 1 + 0.02 * torch.randn(count, 1, 1, generator=random) + 0.01 * torch.randn(depth.shape, generator=random)
+    return (depth - inside) * scale
+
+
+def _chance(share: float, count: int, random: torch.Generator) -> Bool[Tensor, " person"]:
+    return torch.rand(count, generator=random) < share
+
+
+def _between(low: float, high: float, shape: int | torch.Size, random: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=random)

@@ -1,0 +1,24 @@
+"""Depth of the real and rendered rooms in shared/data/rgbd_indoor, which the tests of several modules need."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+REAL = ("NYU_depth.pgm", "SUN_depth.png", "TUM_depth.png")
+RENDERED = tuple(f"depth_0000{number}.png" for number in range(5))
+
+
+def read_depth(name: str, shared_data: Path) -> Float[np.ndarray, "height width"]:
+    """Metres; NaN where the sensor gave none."""
+    folder = shared_data / "rgbd_indoor" / ("redwood_sample" if name in RENDERED else "nyu_tum_sun")
+    raw = np.array(Image.open(folder / name)).astype(np.uint16)
+    if name.startswith("NYU"):  # Kinect disparity in the other byte order; 351.3 / (1092.5 - d) as in NYU's toolbox
+        raw = raw.byteswap()
+        depth = np.where(raw < 1092, 351.3 / (1092.5 - raw), 0)
+    elif name.startswith("SUN"):
+        depth = ((raw >> 3) | (raw << 13)) / 1000
+    else:
+        depth = raw / (5000 if name.startswith("TUM") else 1000)
+    return np.where(depth > 0, depth, np.nan)

@@ -1,0 +1,201 @@
+"""The floor: found among outliers and furniture at any tilt, and the way to the Z-up world."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from motion.errors import InputError
+from motion.metrics.recon import floor_error
+from recon.camera import intrinsics_matrix, unproject_image
+from recon.floor import Plane, extrinsics, find_floor, fit_floor
+from tests.recon.rgbd import RENDERED, read_depth
+
+KINECT = intrinsics_matrix(525.0, 525.0, 319.5, 239.5).double()
+WIDTH, HEIGHT = 128, 96
+FOCAL = 110.0
+
+
+def floor_normal(tilt: float, roll: float = 0.0) -> np.ndarray:
+    """Of a level floor, for a camera that looks `tilt` degrees down."""
+    up = np.array([0.0, -np.cos(np.radians(tilt)), -np.sin(np.radians(tilt))])
+    return Rotation.from_euler("z", roll, degrees=True).apply(up)
+
+
+def floor_points(normal: np.ndarray, height: float) -> np.ndarray:
+    """What a camera sees of a floor, up to 10 m away."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    rays = np.stack([(columns - WIDTH / 2) / FOCAL, (rows - HEIGHT / 2) / FOCAL, np.ones(rows.shape)], axis=-1)
+    nearness = -(rays @ normal) / height
+    return rays[nearness > 0.1] / nearness[nearness > 0.1][:, None]
+
+
+def spoil(points: np.ndarray, rng: np.random.Generator, outliers: float = 0.3) -> np.ndarray:
+    """1 % noise along each ray, and a share of points somewhere on their ray."""
+    scale = 1 + 0.01 * rng.standard_normal(len(points))
+    wrong = rng.random(len(points)) < outliers
+    scale[wrong] = rng.uniform(0.2, 1.5, wrong.sum())
+    return points * scale[:, None]
+
+
+@pytest.mark.parametrize("tilt", range(0, 61, 10))
+def test_true_depth_gives_the_floor_within_half_a_degree_and_a_centimetre(tilt: int) -> None:
+    normal = floor_normal(tilt, roll=2.0)
+    found = fit_floor(floor_points(normal, 2.4))
+    angle, height = floor_error(found.normal, found.offset, normal, 2.4)
+    assert angle < 1e-3
+    assert height < 1e-4
+    assert found.inlier_ratio == 1
+    assert found.normal @ normal > 0
+
+
+@pytest.mark.parametrize("tilt", range(0, 61, 10))
+def test_noise_and_outliers_leave_the_floor_within_half_a_degree_and_a_centimetre(
+    tilt: int, rng: np.random.Generator
+) -> None:
+    normal = floor_normal(tilt)
+    found = fit_floor(spoil(floor_points(normal, 2.4), rng))
+    angle, height = floor_error(found.normal, found.offset, normal, 2.4)
+    assert angle < 0.5
+    assert height < 0.01
+    assert found.inlier_ratio > 0.65
+
+
+def test_what_stands_on_the_floor_inside_the_band_does_not_lift_it(rng: np.random.Generator) -> None:
+    """A third of the points of one side are 4 to 9 cm too high: the band of 10 cm keeps them, and the fit does not."""
+    normal = floor_normal(35)
+    points = floor_points(normal, 2.4)
+    raised = (points[:, 0] > 0) & (rng.random(len(points)) < 0.33)
+    points[raised] += normal * rng.uniform(0.04, 0.09, raised.sum())[:, None]
+    found = fit_floor(points)
+    angle, height = floor_error(found.normal, found.offset, normal, 2.4)
+    assert angle < 0.05
+    assert height < 0.002
+
+
+@given(st.floats(0, 60), st.floats(-10, 10), st.floats(1, 2.8), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_floor_holds_within_a_degree_at_any_tilt(tilt: float, roll: float, height: float, seed: int) -> None:
+    normal = floor_normal(tilt, roll)
+    found = fit_floor(spoil(floor_points(normal, height), np.random.default_rng(seed)), seed=seed)
+    angle, difference = floor_error(found.normal, found.offset, normal, height)
+    assert angle < 1
+    assert difference < 0.03
+
+
+def test_thesis_regression_agrees_when_the_camera_looks_down() -> None:
+    normal = floor_normal(45)
+    found = fit_floor(floor_points(normal, 2.4), parametrisation="thesis")
+    assert max(floor_error(found.normal, found.offset, normal, 2.4)) < 1e-3
+
+
+def test_thesis_regression_is_ill_conditioned_when_the_camera_looks_level(rng: np.random.Generator) -> None:
+    """The floor is then y = constant, which says nothing of z."""
+    normal = floor_normal(0)
+    points = spoil(floor_points(normal, 2.0), rng, outliers=0)
+    ours = fit_floor(points)
+    assert floor_error(ours.normal, ours.offset, normal, 2.0)[0] < 0.1
+    try:
+        thesis = fit_floor(points, parametrisation="thesis")
+    except InputError:
+        return
+    assert floor_error(thesis.normal, thesis.offset, normal, 2.0)[0] > 2
+
+
+@given(st.floats(0, 90), st.floats(-180, 180), st.floats(0.5, 6))
+def test_extrinsics_put_the_floor_at_zero_and_the_view_along_y(tilt: float, roll: float, height: float) -> None:
+    normal = floor_normal(tilt, roll)
+    matrix = extrinsics(Plane(normal, height, 1.0))
+    rotation = matrix[:3, :3]
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+    center = -rotation.T @ matrix[:3, 3]
+    np.testing.assert_allclose(center, [0, 0, height], atol=1e-9)
+    np.testing.assert_allclose(rotation @ [0, 0, 1], normal, atol=1e-9)
+    view = rotation.T @ [0, 0, 1]
+    assert view[0] == pytest.approx(0, abs=1e-6)
+    assert view[1] >= -1e-9
+
+
+@given(st.floats(0, 89), st.floats(-60, 60))
+def test_extrinsics_are_rodrigues_rotation_up_to_a_turn_about_z(tilt: float, roll: float) -> None:
+    """Eq. 4.3 and 4.4."""
+    normal = floor_normal(tilt, roll)
+    axis = np.cross(normal, [0, 0, 1])
+    cross = np.cross(np.eye(3), axis)  # K of eq. 4.3
+    rodrigues = np.eye(3) + cross + cross @ cross * (1 - normal[2]) / (axis @ axis)
+    turn = extrinsics(Plane(normal, 2.0, 1.0))[:3, :3].T @ rodrigues.T
+    np.testing.assert_allclose(turn @ [0, 0, 1], [0, 0, 1], atol=1e-9)
+
+
+def test_looking_straight_down_the_images_up_is_ahead() -> None:
+    """Rodrigues' formula divides by zero here."""
+    rotation = extrinsics(Plane(np.array([0.0, 0.0, -1.0]), 3.0, 1.0))[:3, :3]
+    np.testing.assert_allclose(rotation, np.diag([1.0, -1.0, -1.0]), atol=1e-12)
+
+
+def test_bad_floors_are_refused(rng: np.random.Generator) -> None:
+    points = floor_points(floor_normal(30), 2.0)
+    with pytest.raises(InputError, match=r"49 points of the floor.*expected 50"):
+        fit_floor(np.concatenate([points[:49], np.full((9, 3), np.nan)]))
+    with pytest.raises(InputError, match=r"% of the floor's points lie in one plane"):
+        fit_floor(rng.uniform(-3, 3, (500, 3)))
+    with pytest.raises(InputError, match=r"8\.00 m above the floor"):
+        fit_floor(4 * points)
+    with pytest.raises(InputError, match=r"points of the room face up"):
+        find_floor(floor_points(np.array([1.0, 0.0, 0.0]), 2.0))
+
+
+def points_of(name: str, shared_data: Path) -> Float[np.ndarray, "height width 3"]:
+    return unproject_image(torch.from_numpy(read_depth(name, shared_data)), KINECT).numpy()
+
+
+# Columns and rows of floor, and of something else with its least height, read off the pictures by eye.
+FLOORS = {
+    "NYU_depth.pgm": [(slice(250, 450), slice(420, 470)), (slice(480, 570), slice(285, 310))],
+    "SUN_depth.png": [(slice(200, 360), slice(380, 440)), (slice(230, 320), slice(290, 310))],
+    "TUM_depth.png": [(slice(250, 360), slice(400, 440)), (slice(420, 560), slice(420, 445))],
+}
+OTHERS = {
+    "NYU_depth.pgm": (slice(215, 315), slice(240, 330), 0.3),  # wardrobe
+    "SUN_depth.png": (slice(380, 490), slice(120, 280), 0.3),  # cabinet
+    "TUM_depth.png": (slice(330, 365), slice(215, 235), 0.55),  # table top
+}
+HEIGHTS = {"NYU_depth.pgm": (1.3, 1.9), "SUN_depth.png": (0.8, 1.5), "TUM_depth.png": (1.5, 2.1)}
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_floor_of_real_rooms_is_found_without_a_mask(name: str, shared_data: Path) -> None:
+    points = points_of(name, shared_data)
+    found = find_floor(points)
+    for columns, rows in FLOORS[name]:
+        distance = np.abs(found.distance(points[rows, columns]))
+        assert np.nanmedian(distance) < 0.03
+    columns, rows, least = OTHERS[name]
+    assert np.nanmedian(found.distance(points[rows, columns])) > least
+    assert np.mean(found.distance(points)[np.isfinite(points[..., 0])] < -0.1) < 0.01
+    assert HEIGHTS[name][0] < found.offset < HEIGHTS[name][1]
+
+
+@pytest.mark.parametrize("number", range(len(RENDERED)))
+def test_floor_of_rendered_rooms_is_level(number: int, shared_data: Path) -> None:
+    """The trajectory's poses say which way is up (their world's y), and how the camera rose since the first frame."""
+    poses = (shared_data / "rgbd_indoor" / "redwood_sample" / "trajectory.log").read_text().splitlines()
+    pose, first = (np.loadtxt(poses[5 * i + 1 : 5 * i + 5]) for i in (number, 0))
+    found, ground = (find_floor(points_of(RENDERED[i], shared_data)) for i in (number, 0))
+    up = pose[:3, :3].T @ [0, 1, 0]
+    assert floor_error(found.normal, 1.0, up, 1.0)[0] < 0.2
+    assert found.offset - ground.offset == pytest.approx(pose[1, 3] - first[1, 3], abs=0.005)
+
+
+def test_a_mask_full_of_furniture_gives_the_same_floor(shared_data: Path) -> None:
+    points = points_of("TUM_depth.png", shared_data)
+    found, masked = find_floor(points), fit_floor(points[280:460, 20:600].reshape(-1, 3))
+    angle, height = floor_error(found.normal, found.offset, masked.normal, masked.offset)
+    assert angle < 2  # the sensor's own distortion: near and far floor differ by as much
+    assert height < 0.05

@@ -1,0 +1,211 @@
+"""The lifter with the weights shipped, on motion that it never learnt from."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.body import load_body
+from motion.datasets import deepmimic
+from motion.datasets.unify import resample
+from motion.errors import InputError
+from motion.metrics.recon import pa_mpjpe, world_mpjpe
+from motion.skeleton import KEYPOINT_SETS
+from recon.camera import Camera, intrinsics_matrix
+from recon.keypoints import body_keypoints
+from recon.lifting import NAMES, WINDOW, Lifter, about_z
+from recon.observations import Observations
+from recon.people import People
+
+FPS = 10.0
+BODY = load_body()
+WALK_PA, WALK_WORLD = 90.0, 250.0  # millimetres
+
+
+@pytest.fixture(scope="module")
+def lifter() -> Lifter:
+    return Lifter.load()
+
+
+def camera_at(height: float, tilt: float) -> Camera:
+    """Above the world's origin, looking along +y and down by `tilt` degrees."""
+    sin, cos = math.sin(math.radians(tilt)), math.cos(math.radians(tilt))
+    rotation = torch.tensor([[1.0, 0.0, 0.0], [0.0, -sin, -cos], [0.0, cos, -sin]])
+    extrinsics = torch.eye(4)
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation, -rotation @ torch.tensor([0.0, 0.0, height])
+    return Camera(intrinsics_matrix(330.0, 330.0, 255.5, 191.5), extrinsics, (512, 384))
+
+
+CAMERA = camera_at(2.4, 20.0)
+
+
+def actor(clip: str, place: tuple[float, float] = (0.3, 4.0)) -> People:
+    """DeepMimic's clip at 10 frames a second, its middle at a place of the room."""
+    found = next(c for c in deepmimic.list_clips() if c.id == f"deepmimic/humanoid3d_{clip}")
+    sequence = resample(deepmimic.read_clip(found, BODY), FPS, BODY)
+    transl, orient, body_pose, betas = (
+        torch.from_numpy(a) for a in (sequence.transl, sequence.global_orient, sequence.body_pose, sequence.betas)
+    )
+    level = torch.tensor([*place]) - transl[:, :, :2].mean(dim=1, keepdim=True)
+    transl = torch.cat([transl[..., :2] + level, transl[..., 2:]], dim=-1)
+    return People(transl, orient, body_pose, betas, torch.ones(transl.shape[:2], dtype=torch.bool))
+
+
+def annotated(people: People, names: str = "coco17", camera: Camera = CAMERA) -> Observations:
+    """Every keypoint of a set, exactly."""
+    own = KEYPOINT_SETS[names]
+    points = camera.project(people.keypoints(BODY, body_keypoints(BODY, own)))
+    confidence = torch.ones(points.shape[:3])
+    return Observations(
+        camera, FPS, own, points, confidence, torch.full_like(confidence, torch.nan), torch.full((4, 4), torch.nan)
+    )
+
+
+def taken(seen: Observations, people: slice, frames: slice | Tensor) -> Observations:
+    """Some of the people and frames."""
+    return replace(
+        seen,
+        keypoints=seen.keypoints[people, frames],
+        confidence=seen.confidence[people, frames],
+        depth=seen.depth[people, frames],
+    )
+
+
+def millimetres(measure: object, lifted: People, truth: People) -> float:
+    return 1000 * measure(lifted.joints(BODY).numpy(), truth.joints(BODY).numpy())  # type: ignore[operator]
+
+
+def assert_same(people: People, others: People, tolerance: float = 1e-4) -> None:
+    assert torch.equal(people.valid, others.valid)
+    assert torch.allclose(people.joints(BODY), others.joints(BODY), atol=tolerance)
+
+
+@pytest.mark.parametrize("names", KEYPOINT_SETS)
+def test_a_walk_never_learnt_from_is_recognised(names: str, lifter: Lifter) -> None:
+    truth = actor("walk")
+    lifted = lifter.lift(annotated(truth, names), BODY)
+    assert lifted.valid.all()
+    assert millimetres(pa_mpjpe, lifted, truth) < WALK_PA
+    assert millimetres(world_mpjpe, lifted, truth) < WALK_WORLD
+
+
+def test_someone_on_the_floor_is_lifted_onto_the_floor(lifter: Lifter) -> None:
+    truth = actor("getup_facedown")
+    lying = truth.joints(BODY)[0, :, 15, 2] < 0.5
+    lifted = lifter.lift(annotated(truth), BODY).joints(BODY)[0]
+    assert lying.sum() > 5
+    assert lifted[lying][:, 15, 2].median() < 0.5
+
+
+def test_measured_depth_helps(lifter: Lifter) -> None:
+    truth = actor("walk", (-0.5, 5.0))
+    without = annotated(truth)
+    points = truth.keypoints(BODY, body_keypoints(BODY, without.names))
+    depth = CAMERA.to_camera(points)[..., 2] - 0.07
+    without = replace(without, confidence=without.confidence * (torch.arange(17) < 11))  # no legs
+    lifted = [lifter.lift(replace(without, depth=d), BODY) for d in (without.depth, depth)]
+    assert millimetres(world_mpjpe, lifted[1], truth) < millimetres(world_mpjpe, lifted[0], truth)
+
+
+@settings(max_examples=8, deadline=None)
+@given(angle=st.floats(-3.1, 3.1), x=st.floats(-20, 20), y=st.floats(-20, 20))
+def test_turns_and_moves_with_the_world(lifter: Lifter, angle: float, x: float, y: float) -> None:
+    seen = annotated(actor("walk"))
+    turn, shift = about_z(torch.tensor(angle)), torch.tensor([x, y, 0.0])
+    moved = torch.eye(4)
+    moved[:3, :3], moved[:3, 3] = turn, shift
+    camera = replace(CAMERA, extrinsics=CAMERA.extrinsics @ torch.linalg.inv(moved))
+    expected = lifter.lift(seen, BODY).moved(turn, shift, BODY)
+    assert_same(lifter.lift(replace(seen, camera=camera), BODY), expected, tolerance=1e-3)
+
+
+def test_the_same_again_and_whoever_else_is_there(lifter: Lifter) -> None:
+    walk, run = annotated(actor("walk")), annotated(actor("walk", (-1.0, 3.0)))
+    both = replace(
+        walk,
+        keypoints=torch.cat([walk.keypoints, run.keypoints]),
+        confidence=torch.cat([walk.confidence, run.confidence]),
+        depth=torch.cat([walk.depth, run.depth]),
+    )
+    alone, together = lifter.lift(walk, BODY), lifter.lift(both, BODY)
+    assert torch.equal(alone.transl, lifter.lift(walk, BODY).transl)
+    assert torch.allclose(alone.transl[0], together.transl[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 100])
+def test_any_number_of_frames(frames: int, lifter: Lifter) -> None:
+    seen = annotated(actor("getup_facedown"))
+    seen = taken(seen, slice(None), torch.arange(frames) % seen.keypoints.shape[1])
+    lifted = lifter.lift(seen, BODY)
+    assert lifted.transl.shape == (1, frames, 3)
+    assert lifted.valid.all()
+    assert_proper(lifted)
+
+
+def test_short_gaps_are_filled_and_long_ones_are_not(lifter: Lifter) -> None:
+    seen = annotated(actor("getup_facedown"))
+    absent = torch.zeros(seen.confidence.shape[1], dtype=torch.bool)
+    absent[[0, 1]] = absent[5:9] = absent[15:25] = True
+    seen = replace(seen, confidence=torch.where(absent[:, None], 0.0, seen.confidence))
+    lifted = lifter.lift(seen, BODY)
+    expected = ~absent
+    expected[5:9] = True
+    assert torch.equal(lifted.valid[0], expected)
+    assert_proper(lifted)
+
+
+def test_what_is_not_annotated_does_not_matter(lifter: Lifter, rng: np.random.Generator) -> None:
+    seen = annotated(actor("walk"))
+    unknown = torch.from_numpy(rng.random(seen.confidence.shape) < 0.3)
+    confidence = torch.where(unknown, 0.0, seen.confidence)
+    nonsense = [torch.where(unknown[..., None], value, seen.keypoints) for value in (torch.nan, 1e6)]
+    first, second = (lifter.lift(replace(seen, confidence=confidence, keypoints=points), BODY) for points in nonsense)
+    assert_same(first, second)
+    assert_proper(first)
+
+
+def test_who_is_never_seen_is_not_valid_and_nobody_is_nobody(lifter: Lifter) -> None:
+    seen = annotated(actor("walk"))
+    three = seen.names[:3]  # fewer keypoints than place anybody
+    few = replace(seen, confidence=seen.confidence * (torch.arange(17) < len(three)))
+    lifted = lifter.lift(few, BODY)
+    assert not lifted.valid.any()
+    assert_proper(lifted)
+    none = taken(seen, slice(0), slice(None))
+    assert lifter.lift(none, BODY).transl.shape == (0, seen.keypoints.shape[1], 3)
+
+
+def test_another_body_gets_betas_of_its_own(lifter: Lifter) -> None:
+    seen, other = annotated(actor("walk")), replace(BODY, name="smpl-neutral")
+    own, theirs = lifter.lift(seen, BODY), lifter.lift(seen, other)
+    assert torch.allclose(own.joints(BODY), theirs.joints(other), atol=0.02)
+
+
+def test_bad_input_is_a_sentence(lifter: Lifter, tmp_path: Path) -> None:
+    seen = annotated(actor("walk"))
+    with pytest.raises(InputError, match="no keypoint 'tail'"):
+        lifter.lift(replace(seen, names=("tail", *seen.names[1:])), BODY)
+    with pytest.raises(InputError, match="above the floor"):
+        lifter.lift(replace(seen, camera=camera_at(-1.0, 10.0)), BODY)
+    (tmp_path / "lifter.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="damaged"):
+        Lifter.load(tmp_path / "lifter.safetensors")
+
+
+def test_every_keypoint_of_every_set_has_an_input() -> None:
+    body_keypoints(BODY, NAMES)
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def assert_proper(people: People) -> None:
+    rotations: Float[Tensor, "*batch 3 3"] = torch.cat([people.global_orient[:, :, None], people.body_pose], dim=2)
+    assert torch.allclose(rotations @ rotations.mT, torch.eye(3).expand_as(rotations), atol=1e-4)
+    assert people.transl.isfinite().all()
+    assert people.betas.isfinite().all()

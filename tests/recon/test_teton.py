@@ -1,0 +1,306 @@
+"""The Teton tree: what is written is read, key frames are those that differ, what is broken is told in a sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from motion.errors import InputError
+from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
+from recon.keyframes import MOST_KEYFRAMES, choose_keyframes
+from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, write_sequence
+
+WIDTH, HEIGHT, FRAMES = 64, 48, 5
+NAMES = KEYPOINT_SETS["coco17"]
+KEYFRAMES = (0, 3)
+DAMAGE = "annotations.json"
+
+
+def make_track(rng: np.random.Generator, object_id: str, num_frames: int = FRAMES) -> Track:
+    """A person who may be away, with some keypoints that nobody annotated."""
+    present = rng.random(num_frames) < 0.8
+    present[0] = True
+    corner = rng.uniform(-5, 40, (num_frames, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(6, 30, (num_frames, 2))], axis=1)
+    keypoints = rng.uniform(0.01, 1, (num_frames, len(NAMES), 3)) * (WIDTH, HEIGHT, 1)
+    keypoints[1:] *= rng.random((num_frames - 1, len(NAMES), 1)) < 0.8
+    here = present[:, None]
+    return Track(
+        object_id,
+        person_class=int(rng.integers(len(PERSON_CLASSES))),
+        present=present,
+        boxes=(boxes * here).astype(np.float32),
+        keypoints=(keypoints * here[..., None]).astype(np.float32),
+        action=(rng.integers(len(ACTIONS), size=num_frames) * present).astype(np.int8),
+        occluded=(rng.random(num_frames) < 0.5) & present,
+    )
+
+
+def write_valid(folder: Path, tracks: list[Track], intrinsics: np.ndarray | None = None) -> None:
+    rng = np.random.default_rng(1)
+    mask = rng.choice(np.array([0, 1, 9, PERSON_LABEL], dtype=np.uint8), (HEIGHT, WIDTH))
+    write_sequence(
+        folder,
+        frames=(rng.integers(256, size=(HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(FRAMES)),
+        tracks=tracks,
+        image_size=(WIDTH, HEIGHT),
+        fps=10.0,
+        intrinsics=intrinsics,
+        keypoint_names=NAMES,
+        keyframes=KEYFRAMES,
+        masks=dict.fromkeys(KEYFRAMES, mask),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A valid sequence of one person."""
+    folder = tmp_path / "ward" / "camera" / "2024-01-01" / "120000"
+    write_valid(folder, [make_track(np.random.default_rng(0), "7")])
+    return folder
+
+
+@given(seed=st.integers(0, 2**32 - 1), persons=st.integers(1, 4), known=st.booleans())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_tracks_come_back_as_they_were_written(tmp_path: Path, seed: int, persons: int, known: bool) -> None:
+    rng = np.random.default_rng(seed)
+    tracks = [make_track(rng, f"person {index}") for index in range(persons)]
+    intrinsics = np.array([[60.3, 0, 31.7], [0, 59.1, 20.2], [0, 0, 1]]) if known else None
+    write_valid(tmp_path / "a" / "b" / "c" / "d", tracks, intrinsics)
+    sequence = read_sequence(tmp_path / "a" / "b" / "c" / "d")
+    assert (sequence.id, sequence.image_size, sequence.num_frames) == ("a/b/c/d", (WIDTH, HEIGHT), FRAMES)
+    assert (sequence.keyframes, sequence.keypoint_names, sequence.fps) == (KEYFRAMES, NAMES, 10.0)
+    np.testing.assert_array_equal(sequence.intrinsics, intrinsics)
+    assert len(sequence.tracks) == persons
+    for read, written in zip(sequence.tracks, tracks, strict=True):
+        for name, value in vars(written).items():
+            np.testing.assert_array_equal(getattr(read, name), value, err_msg=name)
+
+
+def test_pixels_come_back(tmp_path: Path) -> None:
+    columns = np.linspace(0, 255, WIDTH, dtype=np.uint8)
+    frame = np.stack([np.tile(columns, (HEIGHT, 1)), np.full((HEIGHT, WIDTH), 40, np.uint8)] * 2, axis=-1)[..., :3]
+    mask = (np.indices((HEIGHT, WIDTH)).sum(axis=0) % 10).astype(np.uint8)
+    track = make_track(np.random.default_rng(0), "7")
+    write_valid(tmp_path, [track])
+    for _ in range(2):  # over what is there, with fewer frames
+        write_sequence(
+            tmp_path, frames=[frame] * 3, tracks=[_cut(track, 3)], image_size=(WIDTH, HEIGHT), fps=10.0,
+            intrinsics=None, keypoint_names=NAMES, keyframes=[1], masks={1: mask}, quality=95,
+        )  # fmt: skip
+    sequence = read_sequence(tmp_path)
+    assert sequence.num_frames == 3
+    assert np.abs(sequence.frame(2).astype(int) - frame).mean() < 3
+    np.testing.assert_array_equal(sequence.mask(1), mask)
+
+
+def _cut(track: Track, stop: int) -> Track:
+    arrays = {name: value[:stop] for name, value in vars(track).items() if isinstance(value, np.ndarray)}
+    return Track(track.object_id, track.person_class, **arrays)
+
+
+def test_sequences_are_listed_without_being_read(tmp_path: Path) -> None:
+    for name in ("b/c/d/whole", "b/c/d/torn", "a/c/d/frames_only", "a/c/d/other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "b/c/d/whole/annotations.json").write_text("no JSON")
+    (tmp_path / "b/c/d/torn/annotations.json").touch()
+    (tmp_path / "a/c/d/frames_only/frames").mkdir()
+    found = [str(path.relative_to(tmp_path)) for path in list_sequences(tmp_path)]
+    assert found == ["a/c/d/frames_only", "b/c/d/torn", "b/c/d/whole"]
+
+
+def test_unknown_keys_and_actions_are_let_be(folder: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["version"] = "1.2"
+        content["meta"]["site"] = {"floor": 3}
+        person = content["7"]
+        person["weight"] = None
+        person["frames"]["0"] |= {"mood": [1], "action": None}
+        person["frames"]["1"].pop("action")
+
+    change_annotations(folder, edit)
+    assert read_sequence(folder).tracks[0].action[:2].tolist() == [0, 0]
+
+
+def test_the_files_action_counts_from_laying_in_bed(folder: Path) -> None:
+    change_annotations(folder, lambda content: content["7"]["frames"]["0"].update(action=0))
+    assert ACTIONS[read_sequence(folder).tracks[0].action[0]] == "laying_in_bed"
+
+
+def test_missing_keyframes_are_chosen_among_the_masked_and_written(folder: Path) -> None:
+    (folder / "keyframes.json").unlink()
+    assert read_sequence(folder).keyframes == KEYFRAMES  # frames of noise differ, but only two have masks
+    assert json.loads((folder / "keyframes.json").read_text()) == list(KEYFRAMES)
+
+
+def room(rng: np.random.Generator, people: list[tuple[float, float]], light: float = 0.0) -> np.ndarray:
+    """A shaded room of 160 x 120 with noise, and people of 16 x 40 at these places (0 to 1)."""
+    image = np.linspace(90, 160, 120)[:, None, None] * np.array([1.0, 0.95, 0.9]) * np.ones((1, 160, 1))
+    for x, y in people:
+        left, top = int(x * 144), int(y * 80)
+        image[top : top + 40, left : left + 16] = (60, 70, 110)
+    return (image + light + rng.normal(0, 5, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+def test_one_keyframe_of_a_room_where_nothing_moves(rng: np.random.Generator) -> None:
+    frames = [room(rng, [(0.3, 0.5)], light=10 * np.sin(index / 8)) for index in range(100)]
+    assert choose_keyframes(frames) == (0,)
+
+
+def test_keyframes_follow_people_across_the_room(rng: np.random.Generator) -> None:
+    """Every pixel that a walker covers is seen free on some key frame, with one person and with four."""
+    for count in (1, 4):
+        starts = rng.random((count, 2))
+        paths = [[(abs((x + t / 60) % 2 - 1), y) for x, y in starts] for t in range(100)]
+        chosen = choose_keyframes(room(rng, path) for path in paths)
+        assert chosen[0] == 0
+        assert 3 <= len(chosen) <= MOST_KEYFRAMES
+        covered = np.stack([room(np.random.default_rng(0), paths[number])[..., 2] < 130 for number in chosen])
+        walked = np.stack([room(np.random.default_rng(0), path)[..., 2] < 130 for path in paths])
+        always = covered.all(axis=0) & ~walked.all(axis=0)
+        assert always.mean() < 0.002
+
+
+def test_a_higher_threshold_keeps_fewer(rng: np.random.Generator) -> None:
+    frames = [room(rng, [(t / 100, 0.4)]) for t in range(100)]
+    counts = [len(choose_keyframes(frames, threshold)) for threshold in (0.02, 0.05, 0.08, 0.5)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 1
+
+
+def change_annotations(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "annotations.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def meta(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: change_annotations(folder, lambda content: content["meta"].update(values))
+
+
+def without_meta(key: str) -> Callable[[Path], None]:
+    return lambda folder: change_annotations(folder, lambda content: content["meta"].pop(key))
+
+
+def first_frame(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: change_annotations(folder, lambda content: content["7"]["frames"]["0"].update(values))
+
+
+def person(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: change_annotations(folder, lambda content: content["7"].update(values))
+
+
+def top(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: change_annotations(folder, lambda content: content.update(values))
+
+
+def text(name: str, content: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(content) and None
+
+
+def keep(count: int) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        for number in range(count, FRAMES):
+            (folder / "frames" / f"{number:06d}.jpg").unlink()
+
+    return damage
+
+
+def no_scores(content: dict[str, Any]) -> None:
+    for annotation in content["7"]["frames"].values():
+        annotation["keypoints"] = [[1, 2, 0]] * len(NAMES)
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "frames" / "000002.jpg"
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def image(name: str, size: tuple[int, int], value: int = 0, mode: str = "L") -> Callable[[Path], None]:
+    return lambda folder: Image.new(mode, size, value).save(folder / name)
+
+
+POINT = [3.0, 4.0, 1.0]
+BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
+    "no annotations": (lambda f: (f / DAMAGE).unlink(), (DAMAGE, "No such file")),
+    "no JSON": (text(DAMAGE, '{"meta": '), (DAMAGE, "not JSON")),
+    "a list": (text(DAMAGE, "[1, 2]"), (DAMAGE, "[1, 2]")),
+    "no meta": (lambda f: change_annotations(f, lambda c: c.pop("meta")), (DAMAGE, "no meta")),
+    "no size": (without_meta("image_size"), ("no image_size",)),
+    "no fps": (without_meta("fps"), ("fps is None",)),
+    "no names": (without_meta("keypoint_names"), ("no keypoint_names",)),
+    "size of nothing": (meta(image_size=[0, 48]), ("image_size is [0.0, 48.0]",)),
+    "size in words": (meta(image_size="64x48"), ("image_size is '64x48'",)),
+    "fps of 0": (meta(fps=0), ("fps is 0",)),
+    "fps of NaN": (meta(fps=float("nan")), ("fps is nan",)),
+    "unknown names": (meta(keypoint_names=["nose", "hat", "tail"]), ("keypoint_names", "1 are known")),
+    "a name twice": (meta(keypoint_names=["nose", *NAMES]), ("'nose' twice",)),
+    "no focal length": (meta(intrinsics=[-60, 60, 32, 24]), ("intrinsics", "-60")),
+    "short focal length": (meta(intrinsics=[60, 5, 32, 24]), ("intrinsics", "length 5,")),
+    "long focal length": (meta(intrinsics=[60, 6000, 32, 24]), ("intrinsics", "6000")),
+    "centre outside": (meta(intrinsics=[60, 60, 32, 900]), ("intrinsics", "(32, 900)")),
+    "three intrinsics": (meta(intrinsics=[60, 60, 32]), ("intrinsics is [60, 60, 32]",)),
+    "nobody": (lambda f: change_annotations(f, lambda c: c.pop("7")), (DAMAGE, "0 persons")),
+    "person of null": (top(**{"7": None}), ("object 7 is None",)),
+    "unknown class": (person(**{"class": "robot"}), ("object 7", "class is 'robot'")),
+    "no annotated frame": (person(frames={}), ("object 7", "frames is empty")),
+    "frame beyond": (person(frames={"90": {}}), ("object 7, frame 90", "0 to 4")),
+    "frame in words": (person(frames={"first": {}}), ("object 7, frame first",)),
+    "no keypoints anywhere": (lambda f: change_annotations(f, no_scores), (DAMAGE, "score above 0 nowhere")),
+    "no keypoints key": (person(frames={"2": {"box": [0, 0, 9, 9], "center": [4, 4]}}), ("frame 2", "no keypoints")),
+    "too few keypoints": (first_frame(keypoints=[POINT] * 3), ("object 7, frame 0", "3 entries, expected 17")),
+    "keypoints of two": (first_frame(keypoints=[POINT[:2]] * 17), ("object 7, frame 0", "keypoints is [[3.0, 4.0]")),
+    "keypoints of NaN": (first_frame(keypoints=[[float("nan"), 0, 1], *[POINT] * 16]), ("frame 0", "keypoints", "nan")),
+    "score of 3": (first_frame(keypoints=[POINT] * 16 + [[1, 2, 3]]), ("frame 0", "score [3.]")),
+    "box turned over": (first_frame(box=[20, 5, 10, 30]), ("object 7, frame 0", "box", "[20.0, 5.0, 10.0, 30.0]")),
+    "box outside": (first_frame(box=[100, 5, 130, 30]), ("object 7, frame 0", "box", "outside", "64x48")),
+    "box of infinity": (first_frame(box=[0, 0, float("inf"), 9]), ("object 7, frame 0", "box", "inf")),
+    "box of null": (first_frame(box=None), ("object 7, frame 0", "box is None")),
+    "centre of words": (first_frame(center=["a", "b"]), ("object 7, frame 0", "center is ['a', 'b']")),
+    "occluded of 3": (first_frame(occluded=3), ("object 7, frame 0", "occluded is 3")),
+    "action out of range": (first_frame(action=12), ("object 7, frame 0", "action is 12")),
+    "action below 0": (first_frame(action=-1), ("object 7, frame 0", "action is -1")),
+    "no frames": (keep(0), ("frames", "0 .jpg")),
+    "one frame": (keep(1), ("frames", "1 .jpg")),
+    "two frames": (keep(2), ("frames", "2 .jpg")),
+    "a gap": (lambda f: (f / "frames/000001.jpg").unlink(), ("000002.jpg", "000001.jpg was expected")),
+    "empty JPEG": (lambda f: (f / "frames/000002.jpg").write_bytes(b""), ("000002.jpg", "0 bytes")),
+    "half a JPEG": (truncate, ("000002.jpg", "truncated")),
+    "frame of another size": (image("frames/000002.jpg", (32, 24)), ("000002.jpg", "32x24", "64x48")),
+    "mask of another size": (image("masks/000003.png", (32, 24)), ("masks/000003.png", "32x24", "64x48")),
+    "mask in colour": (image("masks/000003.png", (64, 48), mode="RGB"), ("masks/000003.png", "mode RGB")),
+    "mask of nobody": (image("masks/000003.png", (64, 48), PERSON_LABEL + 1), ("masks/000003.png", "label [129]")),
+    "mask of an unknown label": (image("masks/000003.png", (64, 48), 10), ("masks/000003.png", "label [10]")),
+    "no mask": (lambda f: (f / "masks/000003.png").unlink(), ("masks/000003.png", "missing")),
+    "mask that is text": (text("masks/000003.png", "hello"), ("masks/000003.png", "5 bytes")),
+    "key frame beyond": (text("keyframes.json", "[0, 5]"), ("keyframes.json", "holds 5", "0 to 4")),
+    "no key frame": (text("keyframes.json", "[]"), ("keyframes.json", "is []")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_broken_is_told_in_one_sentence(folder: Path, case: str) -> None:
+    damage, words = BROKEN[case]
+    damage(folder)
+    with pytest.raises(InputError) as raised:
+        read_all(folder)
+    sentence = str(raised.value)
+    assert sentence.startswith(str(folder))
+    assert "\n" not in sentence
+    for word in (*words, "expected"):
+        assert word in sentence, sentence
+
+
+def read_all(folder: Path) -> None:
+    sequence = read_sequence(folder)
+    for number in range(sequence.num_frames):
+        sequence.frame(number)
+    for number in sequence.keyframes:
+        sequence.mask(number)

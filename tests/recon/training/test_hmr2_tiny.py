@@ -1,0 +1,118 @@
+"""What the stand-in learns from: targets must follow each cut of a crop; and the training runs, falls and goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import roma
+import torch
+
+from motion.body import load_body
+from motion.kinematics import forward_kinematics
+from recon.camera import project
+from recon.crops import crop_square
+from recon.hmr2 import HMR2Config, load_regressor
+from recon.regressor import CropEstimates, in_camera
+from recon.training import hmr2_tiny, hmr2_views
+from recon.training.hmr2_views import MARGIN, UNIT_CAMERA, Views, augmented, plain, targets_of
+
+BODY = load_body()
+SMALL = HMR2Config(width=32, depth=1, heads=2, head_width=32, head_depth=1, head_heads=2, head_dim=16, head_mlp=32)
+FOCAL = 400.0
+
+
+def some_views(count: int) -> Views:
+    """People of whom a picture shows nothing but blots: the left wrist red, the head green, the right foot blue."""
+    random = torch.Generator().manual_seed(0)
+    betas = torch.randn(count, 10, generator=random)
+    rest = BODY.rest_joints(betas)
+    pelvis = torch.tensor([0.0, 0.0, 5.0]) + torch.tensor([1.5, 1.0, 1.0]) * (
+        torch.rand(count, 3, generator=random) - 0.5
+    )
+    orient = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ roma.rotvec_to_rotmat(
+        0.3 * torch.randn(count, 3, generator=random)
+    )
+    pose = roma.rotvec_to_rotmat(0.2 * torch.randn(count, 23, 3, generator=random))
+    transl = pelvis - rest[:, 0]
+    pixels = project(forward_kinematics(rest, transl, orient, pose)[0], UNIT_CAMERA) * FOCAL + 250
+    rows, columns = np.mgrid[:500, :500]
+    images, squares = [], []
+    for joints in pixels.numpy():
+        image = np.zeros((500, 500, 3))
+        for channel, joint in ((0, 20), (1, 15), (2, 11)):
+            x, y = joints[joint]
+            image[..., channel] = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2))
+        center, half = (
+            (joints.min(axis=0) + joints.max(axis=0)) / 2,
+            (joints.max(axis=0) - joints.min(axis=0)).max() / 2,
+        )
+        reach = MARGIN * half * np.array([0.7, 1.0])
+        box = np.concatenate([center - reach, center + reach])
+        crop, square = crop_square(image.astype(np.uint8), box)
+        images.append(crop)
+        squares.append((square - [250, 250, 0]) / [1, 1, MARGIN] / FOCAL)
+    stacked = torch.from_numpy(np.stack(squares)).float()
+    return Views(torch.from_numpy(np.stack(images)), stacked, transl, orient, pose, betas)
+
+
+VIEWS = some_views(8)
+
+
+def blots(images: torch.Tensor) -> torch.Tensor:
+    """Centre of each channel's light, on the square whose sides are at -1 and 1; the crop's pixel 128 is 0."""
+    at = (torch.arange(256) - 128) / 128
+    weight = images / images.sum(dim=(-2, -1), keepdim=True)
+    return torch.stack([(weight.sum(dim=-2) * at).sum(dim=-1), (weight.sum(dim=-1) * at).sum(dim=-1)], dim=-1)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_pictures_and_targets_are_turned_and_mirrored_alike(mirror: bool) -> None:
+    count = len(VIEWS)
+    jitter = torch.tensor([0.05, -0.04, 0.0]) * VIEWS.squares[:, 2:] + VIEWS.squares * torch.tensor([1.0, 1.0, 1.15])
+    angle, flip = torch.linspace(-0.3, 0.3, count), torch.full((count,), mirror)
+    seen = blots(hmr2_views._cut(VIEWS, jitter, angle, flip))
+    targets = targets_of(VIEWS, jitter, angle, flip, BODY)
+    # What was the left wrist is the right one in a mirror.
+    wanted = targets.pixels[:, [21, 15, 10] if mirror else [20, 15, 11]]
+    inside = (wanted.abs() < 0.9).all(dim=-1)
+    assert inside.float().mean() > 0.5
+    assert (seen - wanted)[inside].abs().max() < 1.5 / 128
+    _, pixels = hmr2_tiny.seen_joints(estimates_of(targets), BODY)
+    assert (pixels - targets.pixels).abs().mean() < 0.03  # weak perspective is not perspective
+
+
+def estimates_of(targets: hmr2_views.Targets) -> CropEstimates:
+    return CropEstimates(targets.global_orient, targets.body_pose, targets.betas, targets.cam)
+
+
+def test_plain_targets_are_what_in_camera_undoes() -> None:
+    _, targets = plain(VIEWS, BODY)
+    transl, orient = in_camera(estimates_of(targets), VIEWS.squares, UNIT_CAMERA, BODY)
+    torch.testing.assert_close(transl, VIEWS.transl, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(orient, VIEWS.global_orient, atol=1e-5, rtol=0.0)
+    losses = hmr2_tiny.losses_of(estimates_of(targets), targets, BODY)
+    assert all(value < 1e-6 for name, value in losses.items() if name != "pixels")
+
+
+def test_augmented_pictures_are_pictures() -> None:
+    images, targets = augmented(VIEWS, BODY)
+    assert images.shape == (len(VIEWS), 3, 256, 256)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert torch.isfinite(targets.cam).all()
+
+
+def test_training_falls_goes_on_and_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hmr2_tiny, "REPORT_SECONDS", 0.0)
+    before = hmr2_tiny.validate(hmr2_tiny.new_network(SMALL, VIEWS, 0), VIEWS, BODY)
+    hmr2_tiny.train(VIEWS, VIEWS, 2.0, tmp_path / "checkpoint.pt", 0, SMALL)
+    steps = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
+    network = hmr2_tiny.train(VIEWS, VIEWS, 3.0, tmp_path / "checkpoint.pt", 0, SMALL)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] > steps > 0
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in capsys.readouterr().out.splitlines()]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    after = hmr2_tiny.validate(network, VIEWS, BODY)
+    assert after["crop_pixels"] < before["crop_pixels"]
+    hmr2_tiny.save(network, tmp_path / "w.safetensors", {"motion": hmr2_tiny.MOTION, **after})
+    assert load_regressor(tmp_path / "w.safetensors").estimate(VIEWS.images).cam.shape == (len(VIEWS), 3)
