@@ -32,7 +32,7 @@ ROUGH, FINEST = 0.06, 0.015  # metres: noise of keypoints at the person's distan
 BOUND = 4.0  # standard deviations beyond which a keypoint is an outlier
 DEPTH, SCENE, FLOOR, APART = 0.05, 0.05, 0.02, 0.03  # metres, standard deviations
 START, START_BOUND = 0.5, 0.5  # radians
-CORNERS = 10  # frames
+CORNERS = 10  # frames from one corner of `_hats` to the next
 ACCELERATION = 1.0  # s²/m
 PRIOR, SHAPE = 0.4, 0.2
 
@@ -46,7 +46,7 @@ class Stage:
     """Metres by which a measured depth may be wrong and still be believed."""
 
 
-STAGES = (Stage(40, 0.3, 1.0), Stage(80, 1.0, 0.5), Stage(100, 0.5, 0.2))
+STAGES = (Stage(60, 0.3, 1.0), Stage(160, 1.0, 0.5), Stage(120, 0.5, 0.2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def fit(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Tensors are so small here that threads wait for each other, on a busy machine twenty times as long as work."""
+    """Tensors are so small here that on a busy machine threads mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -7,6 +7,7 @@ B batch, N tokens (16 × 16 pixels each), D width, H heads.
 """
 
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -45,7 +46,7 @@ class HMR2Config:
 
 
 OFFICIAL = HMR2Config()
-TINY = HMR2Config(width=256, depth=6, heads=4, head_width=256, head_depth=2, head_heads=4, head_mlp=512)
+TINY = HMR2Config(width=192, depth=6, heads=6, head_width=192, head_depth=2, head_heads=4, head_mlp=384)
 
 
 class HMR2(nn.Module):
@@ -276,14 +277,15 @@ def load_regressor(
     The authors' weights speak of SMPL's body, whose file `smpl` names; ours of the default body. `sha256` is what the
     `.ckpt` must have.
     """
-    if str(spec) == STAND_IN:
-        with as_file(files("recon") / "assets" / f"{STAND_IN}.safetensors") as path:
-            network, body_name = read_network(path)
-    elif Path(spec).suffix == ".safetensors":
-        network, body_name = read_network(Path(spec))
+    if Path(spec).suffix == ".ckpt":
+        body = _body(spec, "smpl", smpl)
+        network = read_official(Path(spec), sha256)
     else:
-        network, body_name = read_official(Path(spec), sha256), "smpl"
-    return HMR2Regressor(network, _body(spec, body_name, smpl), device, bf16, compiled)
+        shipped = files("recon") / "assets" / f"{STAND_IN}.safetensors"
+        with as_file(shipped) if str(spec) == STAND_IN else nullcontext(Path(spec)) as path:
+            network, body_name = read_network(path)
+        body = _body(spec, body_name, smpl)
+    return HMR2Regressor(network, body, device, bf16, compiled)
 
 
 def read_network(path: Path) -> tuple[HMR2, str]:

@@ -29,7 +29,7 @@ def prior(body_pose: Tensor) -> Tensor:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the steps, for what does not need the last millimetre."""
+    """A sixth of the steps, for what does not need the last millimetre."""
     monkeypatch.setattr(fitting, "STAGES", (Stage(15, 0.3, 1.0), Stage(20, 1.0, 0.5), Stage(20, 0.5, 0.2)))
 
 

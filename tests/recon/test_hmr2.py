@@ -150,7 +150,7 @@ def test_bf16_rounds_the_backbone_alone(network: HMR2, rng: np.random.Generator)
 def test_compiling_is_done_when_asked_for(network: HMR2, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only that: a C++ compiler may be lacking here, and takes minutes."""
     compiled: list[HMR2] = []
-    monkeypatch.setattr(HMR2, "compile", compiled.append)
+    monkeypatch.setattr(HMR2, "compile", lambda self: compiled.append(self))
     HMR2Regressor(network, load_body())
     assert compiled == []
     HMR2Regressor(network, load_body(), compiled=True)
@@ -181,6 +181,8 @@ def test_weights_of_smpl_ask_for_its_file(tmp_path: Path, network: HMR2) -> None
         InputError, match=r"speaks of SMPL's body, whose file is not given: register at smpl.is.tue.mpg"
     ):
         load_regressor(path)
+    with pytest.raises(InputError, match="whose file is not given"):  # before the large file is looked at
+        load_regressor(tmp_path / "absent.ckpt")
     with pytest.raises(InputError, match='no body model at "nowhere.pkl"'):
         load_regressor(path, smpl="nowhere.pkl")
     with pytest.raises(InputError, match="expected a file of SMPL but default is of default"):

@@ -1,0 +1,102 @@
+"""Rendered rooms through the whole job on a real Ray cluster, with the networks that ship."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from motion.errors import InputError
+from motion.sequence import read_motions, read_scenes
+from ray_jobs import storage
+from ray_jobs.prepare import PrepareConfig, prepare
+from ray_jobs.reconstruct import ReconstructConfig, reconstruct, sheet_uri
+from tests.recon.rooms import render
+
+SEEDS = (1, 2)
+IDS = [f"home/room/day/{seed}" for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sequences, and one whose annotations are cut short."""
+    root = tmp_path_factory.mktemp("rooms")
+    for seed in SEEDS:
+        render(root / "home" / "room" / "day" / str(seed), seed)
+    shutil.copytree(root / "home" / "room" / "day" / "1", broken(root))
+    (broken(root) / "annotations.json").write_text("{")
+    return root
+
+
+def broken(root: Path) -> Path:
+    return root / "home" / "room" / "day" / "9"
+
+
+@pytest.fixture(scope="module")
+def config(ray_cluster: None, rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> ReconstructConfig:
+    output = tmp_path_factory.mktemp("reconstructed")
+    config = ReconstructConfig(rooms, str(output), mode="regression", max_rejected_fraction=0.4)
+    reconstruct(config)
+    return config
+
+
+def test_each_good_sequence_has_its_motion_scene_and_picture(config: ReconstructConfig) -> None:
+    motions, scenes = read_motions(f"{config.output}/motions"), read_scenes(f"{config.output}/scenes")
+    assert sorted(motion.id for motion in motions) == sorted(scene.id for scene in scenes) == IDS
+    for motion in motions:
+        assert motion.scene_id == motion.id
+        assert (motion.source, motion.provenance["mode"], motion.fps) == ("teton", "regression", 10.0)
+        assert Image.open(sheet_uri(config.output, motion.id)).width > 1000
+    assert all(len(scene.points) > 500 for scene in scenes)
+
+
+def test_a_broken_sequence_is_a_row_with_its_sentence(config: ReconstructConfig) -> None:
+    ((name, reason),) = storage.read_rows(f"{config.output}/rejected", ("id", "reason"))
+    assert name == "home/room/day/9"
+    assert "annotations.json" in reason
+    assert "\n" not in reason
+
+
+def test_run_again_it_does_only_what_is_missing(config: ReconstructConfig, rooms: Path, tmp_path: Path) -> None:
+    """The broken sequence is mended and one scene is lost: those two are made, the third is left as it is."""
+    mended = tmp_path / "rooms"
+    shutil.copytree(rooms, mended)
+    shutil.copy(mended / "home/room/day/1/annotations.json", broken(mended))
+    output = tmp_path / "output"
+    shutil.copytree(config.output, output)
+    kept, lost = (output / kind / storage.shard_name([IDS[k]]) for k, kind in ((0, "motions"), (1, "scenes")))
+    lost.unlink()
+    written = kept.stat().st_mtime_ns
+    reconstruct(replace(config, rooms=mended, output=str(output), max_rejected_fraction=0.0))
+    assert kept.stat().st_mtime_ns == written
+    assert sorted(scene.id for scene in read_scenes(output / "scenes")) == [*IDS, "home/room/day/9"]
+    assert len(read_motions(output / "motions")) == 3
+    assert storage.read_rows(str(output / "rejected"), ("id",)) == []
+
+
+def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    shutil.copytree(config.output, output)
+    with pytest.raises(InputError, match=r"1 of 3 sequences were rejected, more than max_rejected_fraction = 0.05"):
+        reconstruct(replace(config, output=str(output), max_rejected_fraction=0.05))
+    assert len(read_motions(output / "motions")) == 2
+
+
+def test_another_mode_takes_another_output(config: ReconstructConfig) -> None:
+    with pytest.raises(InputError, match="was made with mode: regression: keep that, or take another output"):
+        reconstruct(replace(config, mode="hybrid"))
+
+
+def test_missing_weights_are_the_jobs_error(config: ReconstructConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.ckpt"):
+        reconstruct(replace(config, output=str(tmp_path / "output"), regressor=str(tmp_path / "nowhere.ckpt")))
+
+
+def test_what_was_reconstructed_can_be_prepared_for_training(config: ReconstructConfig, tmp_path: Path) -> None:
+    prepare(PrepareConfig(str(tmp_path / "data"), (f"teton:{config.output}",)))
+    motions = read_motions(tmp_path / "data" / "motions")
+    assert sorted(motion.id for motion in motions) == [f"teton/{name}" for name in IDS]
+    assert all(motion.fps == 20 and motion.texts[0] for motion in motions)
+    assert all(np.abs(motion.joints[0, 0, 0, :2]).max() < 1e-3 for motion in motions)
