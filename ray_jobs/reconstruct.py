@@ -32,11 +32,11 @@ from tqdm import tqdm
 from motion.errors import InputError
 from motion.sequence import write_parquet
 from ray_jobs import config, storage
-from recon import perception as seen
 from recon import pipeline
 from recon.contact_sheet import contact_sheet
 from recon.depth import load_depth_model
-from recon.hmr2 import load_regressor
+from recon.hmr2 import CROP_SIZE, load_regressor
+from recon.perception import Crops, Perception, crop_people, estimate, read_keyframes
 from recon.pipeline import Bodies, Mode
 from recon.record import describe_quality
 from recon.regressor import CropEstimates
@@ -44,7 +44,6 @@ from recon.teton import list_sequences, read_sequence, sequence_id
 
 FIXED = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
 """Settings that all sequences of one output share."""
-CROP_SIZE = 256
 ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that feed the actors
 
 logger = logging.getLogger(__name__)
@@ -99,7 +98,8 @@ def reconstruct(config_: ReconstructConfig) -> None:
         for _ in reconstruct_all(missing, config_):
             bar.update()
     reasons = storage.read_rows(rejected, ("id", "reason"))
-    logger.info("%d sequences, %d of them there before, %d rejected", len(folders), len(done), len(reasons))
+    before = len(folders) - len(missing)
+    logger.info("%d sequences, %d of them there before, %d rejected", len(folders), before, len(reasons))
     config.check_rejected(reasons, len(folders), "sequences", config_.max_rejected_fraction, rejected)
 
 
@@ -113,25 +113,21 @@ def reconstruct_all(folders: list[Path], config_: ReconstructConfig) -> Iterable
     """One row as each sequence is written or rejected."""
     if not folders:
         return []
+
+    def pool(actors: int) -> dict[str, Any]:
+        return {
+            "fn_constructor_args": [config_],
+            "batch_size": 1,
+            "compute": ray.data.ActorPoolStrategy(size=actors),
+            "num_cpus": ACTOR_CPUS,
+            "num_gpus": config_.num_gpus,
+        }
+
     return (
         ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
         .map(decode)
-        .map_batches(
-            BodyActor,
-            fn_constructor_args=[config_],
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=config_.body_actors),
-            num_cpus=ACTOR_CPUS,
-            num_gpus=config_.num_gpus,
-        )
-        .map_batches(
-            DepthActor,
-            fn_constructor_args=[config_],
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=config_.depth_actors),
-            num_cpus=ACTOR_CPUS,
-            num_gpus=config_.num_gpus,
-        )
+        .map_batches(BodyActor, **pool(config_.body_actors))
+        .map_batches(DepthActor, **pool(config_.depth_actors))
         .map(partial(assemble, config_=config_))
         .iter_rows()
     )
@@ -142,9 +138,9 @@ def decode(row: Row) -> Row:
     folder = Path(row["folder"])
     try:
         sequence = read_sequence(folder)
-        crops, keyframes, reason = seen.crop_people(sequence, CROP_SIZE), seen.read_keyframes(sequence), ""
-    except InputError as error:
-        crops, keyframes, reason = _nothing(), np.zeros((0, 1, 1, 3), dtype=np.uint8), str(error)
+        crops, keyframes, reason = crop_people(sequence, CROP_SIZE), read_keyframes(sequence), ""
+    except Exception as error:
+        crops, keyframes, reason = _nothing(), np.zeros((0, 1, 1, 3), dtype=np.uint8), _reason(error, folder)
     return {
         "folder": row["folder"],
         "reason": reason,
@@ -156,11 +152,17 @@ def decode(row: Row) -> Row:
     }
 
 
-def _nothing() -> seen.Crops:
-    none = np.zeros(0, dtype=np.int64)
-    return seen.Crops(
-        np.zeros((0, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8), np.zeros((0, 3), dtype=np.float32), none, none
-    )
+def _nothing() -> Crops:
+    none, images = np.zeros(0, dtype=np.int64), np.zeros((0, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8)
+    return Crops(images, np.zeros((0, 3), dtype=np.float32), none, none)
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """In one line; a mistake of ours in one sequence must not cost the others of a long job."""
+    if isinstance(error, InputError):
+        return " ".join(str(error).split())
+    logger.exception("%s", folder)
+    return " ".join(f"{folder}: {type(error).__name__}: {error}".split())
 
 
 class BodyActor:
@@ -172,7 +174,7 @@ class BodyActor:
 
     def __call__(self, batch: Row) -> Row:
         images = batch.pop("crops")[0]
-        estimates = seen.estimate(self.regressor, images, self.batch_size) if len(images) else _no_estimates()
+        estimates = estimate(self.regressor, images, self.batch_size) if len(images) else _no_estimates()
         return batch | {field.name: getattr(estimates, field.name).numpy()[None] for field in fields(CropEstimates)}
 
 
@@ -201,29 +203,22 @@ def assemble(row: Row, config_: ReconstructConfig) -> Row:
     if not reason:
         try:
             _write(folder, row, config_)
-        except InputError as error:
-            reason = str(error)
-        except Exception as error:  # a mistake of ours in one sequence must not cost the others of a long job
-            logger.exception("%s", folder)
-            reason = f"{folder}: {type(error).__name__} while reconstructing: {error}"
+        except Exception as error:
+            reason = _reason(error, folder)
     if reason:
-        storage.write_rejected(storage.join(config_.output, "rejected"), [(name, " ".join(reason.split()))])
+        storage.write_rejected(storage.join(config_.output, "rejected"), [(name, reason)])
     return {"id": name, "reason": reason}
 
 
 def _write(folder: Path, row: Row, config_: ReconstructConfig) -> None:
     sequence, bodies = read_sequence(folder), make_bodies(config_)
     estimates = CropEstimates(**{field.name: torch.from_numpy(row[field.name]) for field in fields(CropEstimates)})
-    perception = seen.Perception(
-        row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"]
-    )
+    perception = Perception(row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"])
     made = pipeline.reconstruct(sequence, perception, bodies, config_.mode)
     sheet = contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality))
     content = BytesIO()
     sheet.save(content, "PNG")
-    storage.write_bytes(
-        storage.join(config_.output, "sheets", f"{sequence.id.replace('/', '_')}.png"), content.getvalue()
-    )
+    storage.write_bytes(sheet_uri(config_.output, sequence.id), content.getvalue())
     for kind, record in (("scenes", made.scene), ("motions", made.motion)):
         write_parquet([record], storage.join(config_.output, kind, storage.shard_name([record.id])))
 

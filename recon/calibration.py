@@ -20,7 +20,7 @@ from torch import Tensor
 
 from motion.body import load_body
 from motion.skeleton import ACTIONS
-from recon.camera import intrinsics_matrix
+from recon.camera import intrinsics_matrix, looking_down
 from recon.keypoints import body_keypoints
 from recon.teton import TetonSequence, Track
 
@@ -221,20 +221,12 @@ def _log_focal(field_of_view: float) -> float:
 
 def _prior(parameters: Parameters) -> Float64[np.ndarray, " prior"]:
     focal, _, roll, height, *statures = parameters
-    return np.array(
-        [
-            focal / FOCAL_SPREAD,
-            roll / ROLL_SPREAD,
-            (height - HEIGHT) / HEIGHT_SPREAD,
-            *(np.array(statures) / STATURE_SPREAD),
-        ]
-    )
+    shapes = np.array(statures) / STATURE_SPREAD
+    return np.array([focal / FOCAL_SPREAD, roll / ROLL_SPREAD, (height - HEIGHT) / HEIGHT_SPREAD, *shapes])
 
 
 def _posterior(
-    parameters: Parameters,
-    samples: _Samples,
-    weight: Float64[np.ndarray, " sample"],
+    parameters: Parameters, samples: _Samples, weight: Float64[np.ndarray, " sample"]
 ) -> Float64[np.ndarray, " residual"]:
     residuals, volume = _residuals(parameters, samples)
     counted = np.sqrt(samples.share * weight)
@@ -253,7 +245,7 @@ def _residuals(
     """
     focal, tilt, roll, camera_height, *statures = parameters
     focal = samples.usual * np.exp(focal)
-    rotation = _world_to_camera(tilt, roll)
+    rotation = looking_down(tilt, roll)
     heights = samples.heights * np.exp(np.array(statures))[samples.person, None]
     across = rotation[:2] - samples.pixels[..., None] / focal * rotation[2]  # sample, level, row, world axis
     unscaled = np.concatenate([across[..., :2], across[..., :2] * heights[..., None, None]], axis=-1)
@@ -270,13 +262,3 @@ def _residuals(
     errors = np.einsum("nkri,ni->nkr", design, place) - wanted * scale
     leaning = np.eye(2) + LEAN_SPREAD**2 * np.einsum("nkri,nkrj->nij", design[..., 2:], design[..., 2:])
     return np.concatenate([errors, place[:, None, 2:] / LEAN_SPREAD], axis=1), np.linalg.slogdet(leaning)[1].clip(0)
-
-
-def _world_to_camera(tilt: float, roll: float) -> Float64[np.ndarray, "3 3"]:
-    """Of a camera that looks along world y, `tilt` down, turned by `roll` about its axis; radians."""
-    forward = np.array([0.0, math.cos(tilt), -math.sin(tilt)])
-    right = np.array([1.0, 0.0, 0.0])
-    below = np.cross(forward, right)
-    return np.stack(
-        [math.cos(roll) * right + math.sin(roll) * below, math.cos(roll) * below - math.sin(roll) * right, forward]
-    )

@@ -3,10 +3,12 @@
 Pixel (0, 0) is the centre of the top left pixel. No lens distortion: undistort frames before they come here.
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
@@ -36,6 +38,14 @@ class Camera:
 
 def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
     return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def looking_down(tilt: float, roll: float) -> Float64[np.ndarray, "3 3"]:
+    """World to camera of one that looks along world y, `tilt` down, turned by `roll` about its axis; radians."""
+    right, forward = np.array([1.0, 0.0, 0.0]), np.array([0.0, math.cos(tilt), -math.sin(tilt)])
+    below = np.cross(forward, right)
+    turned = [math.cos(roll) * right + math.sin(roll) * below, math.cos(roll) * below - math.sin(roll) * right]
+    return np.stack([*turned, forward])
 
 
 def project(points: Float[Tensor, "*batch 3"], intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "*batch 2"]:

@@ -62,6 +62,7 @@ def numbers(
     except ValueError:  # lists of several lengths
         array = np.array(None)
     require(array.dtype.kind in "iuf" and array.shape == shape, f"{where}: {key} is {short(value)}, expected {what}")
+    array = array.astype(np.float64)
     damaged = array[~(np.abs(array) < LARGEST)]
     require(not damaged.size, f"{where}: {key} holds {damaged[:1]}, expected numbers below {LARGEST:g}")
-    return array.astype(np.float64)
+    return array

@@ -13,6 +13,7 @@ import hashlib
 import math
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ import yaml
 from torch import Tensor, nn
 
 from motion.errors import InputError
+from motion.sequence import whole_file
 from motion.weights import fill, read_weights, weights_bytes
+from recon.checked_json import short
 
 FORMAT = "carescene-hmr2/1"
 RELEASE = "expected the authors' release (hmr2_data.tar.gz of 4D-Humans, which README there says how to get)"
@@ -64,9 +67,12 @@ def fill_official(
     _check_sum(path, found, sha256)
     check_config(_config_path(path), decoder)
     fill(network, read_state(path), path)
-    partial = converted.with_suffix(".partial")
-    partial.write_bytes(weights_bytes(network.state_dict(), FORMAT, {**description, "sha256": found}))
-    partial.replace(converted)
+    content = weights_bytes(network.state_dict(), FORMAT, {**description, "sha256": found})
+    try:
+        with whole_file(converted) as (_, partial):
+            Path(partial).write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{converted} cannot be written ({error}), expected a folder to convert {path} in") from error
 
 
 def _sum(path: Path) -> str:
@@ -91,7 +97,7 @@ def check_config(path: Path, decoder: Mapping[str, int]) -> None:
     """InputError unless a `model_config.yaml` describes the network that we build."""
     try:
         config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no plain YAML ({type(error).__name__}), {RELEASE}") from error
     head = ("MODEL", "SMPL_HEAD")
     wanted: dict[tuple[str, ...], object] = {
@@ -108,7 +114,7 @@ def check_config(path: Path, decoder: Mapping[str, int]) -> None:
     for keys, value in {**wanted, **unless_said}.items():
         found = _look_up(config, keys, unless_said.get(keys))
         if found != value:
-            raise InputError(f"{path} says {'.'.join(keys)} = {found!r}, expected {value!r}")
+            raise InputError(f"{path} says {'.'.join(keys)} = {short(found)}, expected {value!r}")
 
 
 def _look_up(config: object, keys: tuple[str, ...], default: object) -> object:
@@ -123,11 +129,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The weights of backbone and head, by the authors' names."""
     try:
         with zipfile.ZipFile(path) as archive:
-            state = _unpickle(archive, path).get("state_dict")
-            if not isinstance(state, Mapping):
-                raise InputError(f"{path} holds no state_dict, {RELEASE}")
-            return {name: _tensor(archive, record, path, name) for name, record in _used(state, path)}
-    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
+            folder = _folder(archive, path)
+            state = _unpickle(archive, folder, path)
+            records = dict(_used(state, path))
+            size = sum(math.prod(record.shape) * record.storage.dtype.itemsize for record in records.values())
+            if size > path.stat().st_size:  # many may share the same few bytes
+                raise InputError(f"{path} is damaged: {size} bytes of tensors do not fit into it, {RELEASE}")
+            return {name: _tensor(archive, folder, record, path, name) for name, record in records.items()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error}), {RELEASE}") from error
 
 
@@ -203,26 +212,34 @@ class _CheckpointUnpickler(pickle.Unpickler):
         return _Inert()
 
 
-def _unpickle(archive: zipfile.ZipFile, path: Path) -> Mapping[str, Any]:
+def _folder(archive: zipfile.ZipFile, path: Path) -> str:
+    """The folder of the archive that all of a checkpoint lies in, named after the file when it was written."""
     names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(names) != 1 or archive.getinfo(names[0]).file_size > MOST_PICKLE:
         raise InputError(f"{path} is a zip file but no PyTorch checkpoint, {RELEASE}")
-    order = names[0].replace("data.pkl", "byteorder")
-    if order in archive.namelist() and archive.read(order) != b"little":
-        raise InputError(f"{path} holds numbers of another byte order, expected little-endian ones")
+    return names[0].removesuffix("/data.pkl")
+
+
+def _unpickle(archive: zipfile.ZipFile, folder: str, path: Path) -> Mapping[Any, Any]:
+    """The state_dict."""
+    order = f"{folder}/byteorder"
+    if order in archive.namelist():
+        with archive.open(order) as file:
+            if file.read(len(b"little")) != b"little":
+                raise InputError(f"{path} holds numbers of another byte order, expected little-endian ones")
     try:
-        with archive.open(names[0]) as file:
+        with archive.open(f"{folder}/data.pkl") as file:
             content = _CheckpointUnpickler(file, encoding="utf-8").load()
     except Exception as error:  # a damaged or hostile stream can raise anything
         raise InputError(f"{path} is damaged: its pickle cannot be read ({error}), {RELEASE}") from error
-    if not isinstance(content, Mapping):
+    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping):
         raise InputError(f"{path} holds no state_dict, {RELEASE}")
-    return content
+    return state
 
 
-def _tensor(archive: zipfile.ZipFile, record: _Record, path: Path, name: str) -> Tensor:
+def _tensor(archive: zipfile.ZipFile, folder: str, record: _Record, path: Path, name: str) -> Tensor:
     """The tensor itself, once it is sure that all of it lies within its bytes."""
-    [folder] = {entry.split("/")[0] for entry in archive.namelist() if entry.endswith("/data.pkl")}
     storage, shape, strides = record.storage, record.shape, record.strides
     entry = f"{folder}/data/{storage.key}"
     if entry not in archive.namelist():

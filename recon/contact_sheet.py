@@ -27,7 +27,7 @@ MARGIN = 0.4  # metres around what is seen from above
 def contact_sheet(
     sequence: TetonSequence, scene: Scene, motion: MotionSequence, body: Body, notes: Sequence[str]
 ) -> Image.Image:
-    """Six frames with the bodies over them, the view from above, and a line for each note."""
+    """`FRAMES` frames, or all if fewer, with the bodies over them, the view from above, and a line for each note."""
     moments = np.unique(np.linspace(0, motion.num_frames - 1, FRAMES).round().astype(np.int64))
     tiles = [overlay(sequence, scene, motion, body, number) for number in moments.tolist()]
     height = round(TILE * tiles[0].height / tiles[0].width)
@@ -108,8 +108,8 @@ def from_above(
         across, up = place(np.array([[metre, metre]], dtype=np.float32))[0]
         draw.line([(across, 0), (across, size[1])], fill=GRID)
         draw.line([(0, up), (size[0], up)], fill=GRID)
-    below_head = points[:, 2] < camera[2]
-    for (x, y), color in zip(place(points[below_head]), colors[below_head], strict=True):
+    shown = points[:, 2] < camera[2]  # no ceiling
+    for (x, y), color in zip(place(points[shown]), colors[shown], strict=True):
         draw.rectangle([x - 1, y - 1, x + 1, y + 1], fill=tuple(color.tolist()))
     for k, (joints, valid) in enumerate(zip(motion.joints, motion.valid, strict=True)):
         trunk, bright, _ = FAMILIES[k % len(FAMILIES)]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation, PretrainedConfig
 
@@ -92,15 +91,12 @@ def _fetch(kind: Any, source: str, **options: Any) -> Any:
     """What transformers reads of a folder or hub id, its many ways to fail in one sentence."""
     try:
         return kind.from_pretrained(source, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # damaged files show as nearly any of them
         if Path(source).is_dir():
             wanted = "config.json, preprocessor_config.json and model.safetensors of a depth network"
-            raise InputError(f"{source} cannot be read, expected {wanted}: {_first_line(error)}") from error
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InputError(f"{source} cannot be read, expected {wanted}: {reason}") from error
         raise InputError(
             f"the depth network {source} is no folder and not to be had from the hub: download it where there is a "
             f"network (`hf download {source} --local-dir FOLDER`) and pass FOLDER"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

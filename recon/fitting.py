@@ -34,7 +34,7 @@ DEPTH, SCENE, FLOOR, APART = 0.05, 0.05, 0.02, 0.03  # metres, standard deviatio
 START, START_BOUND = 0.5, 0.5  # radians
 CORNERS = 10  # frames from one corner of `_hats` to the next
 ACCELERATION = 1.0  # s²/m
-PRIOR, SHAPE = 0.4, 0.2
+PRIOR, SHAPE = 0.4, 0.03
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,8 @@ def _energies(
         terms.reprojection(in_camera, problem.pixels, weight, metres_per_pixel, observed.camera, noise, BOUND * noise),
         terms.skin_depth(depth, observed.depth, weight, radius, DEPTH, stage.depth_bound),
         terms.before_background(depth, problem.background, weight, radius, SCENE),
-        ACCELERATION * terms.acceleration(posed.joints, valid, observed.fps),
+        # Of bodies of one size: what is seen of a smaller one nearer by is the same, and shakes by fewer metres.
+        ACCELERATION * terms.acceleration(posed.joints / bodies.sizes(posed.betas), valid, observed.fps),
         terms.floor_contact(posed.joints, posed.soles, bodies.skin, valid, observed.fps, FLOOR),
         terms.apart(balls(posed.joints), bodies.ball_radii, valid, APART),
         terms.near_start(posed.pose[:, :, FREE], problem.start, valid, START, START_BOUND),

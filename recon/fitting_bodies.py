@@ -62,6 +62,14 @@ class Bodies:
         on_skin = self.points.template[points].norm(dim=-1) > 0
         return torch.where(on_skin, 0.0, self.skin[self.points.joint[points]])
 
+    def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1 1 1"]:
+        """How large each person is against the mean shape, by the joints' distances from the pelvis."""
+        spread, mean = (
+            (joints - joints[:, :1]).norm(dim=-1).mean(dim=-1)
+            for joints in (self.body.rest_joints(betas), self.body.joint_template[None])
+        )
+        return (spread / mean)[:, None, None, None]
+
     def posed(
         self,
         transl: Float[Tensor, "person frame 3"],

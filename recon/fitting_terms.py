@@ -16,7 +16,7 @@ from recon.camera import Camera, project
 
 CONTACT_SPEED = 0.4  # m/s; soles that move faster are in the air
 CONTACT_HEIGHT = 0.1  # metres above the floor below which a sole at rest is drawn onto it
-DRAWN = 0.04
+DRAWN = 0.15  # metres, standard deviation: feet of somebody who sits hang above the floor
 STILL = 1.0  # m/s²; accelerations below count by their square, those above by their size
 NEAR = 1.5  # metres between the middles of two persons within which their limbs are compared
 

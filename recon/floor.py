@@ -18,6 +18,7 @@ from motion.errors import InputError
 MIN_POINTS = 50
 MIN_INLIER_RATIO = 0.3
 HEIGHTS = (0.3, 6.0)  # of a camera above its floor
+MIN_WIDTH = 0.05  # metres that points must spread (rms) in a second direction: a line tells no plane
 _UP = np.array([0.0, -1.0, 0.0])  # of the image
 _FORWARD = np.array([0.0, 0.0, 1.0])
 _TRIALS = 300
@@ -55,6 +56,11 @@ def fit_floor(
     points = points[np.isfinite(points).all(axis=1)].astype(np.float64)
     if len(points) < MIN_POINTS:
         raise InputError(f"{len(points)} points of the floor are known, expected {MIN_POINTS} or more: check the masks")
+    width = np.sqrt(max(np.linalg.eigvalsh(np.cov(points.T))[1], 0.0))
+    if width < MIN_WIDTH:
+        raise InputError(
+            f"the floor's points lie within {width:.3f} m of a line, expected {MIN_WIDTH} m or more: check the masks"
+        )
     fit = _fit_normal if parametrisation == "normal" else _fit_thesis
     return _plausible(_towards_camera(*fit(points, threshold, seed), points, threshold))
 

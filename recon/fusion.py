@@ -37,7 +37,8 @@ class DepthFusion:
 
     def depth(self, disparity: Float[np.ndarray, "*batch height width"]) -> Float32[np.ndarray, "*batch height width"]:
         inverse = self.alpha * disparity.astype(np.float64) + self.beta
-        return (1 / np.where(inverse > 1 / FARTHEST, inverse, np.nan)).astype(np.float32)
+        known = (inverse > 1 / FARTHEST) & np.isfinite(inverse)
+        return (1 / np.where(known, inverse, np.nan)).astype(np.float32)
 
 
 def fuse(
@@ -64,8 +65,8 @@ def fuse(
     alpha, beta = _robust_line(d, inverse) if robust else _line(d, inverse, np.ones_like(d))
     if not alpha > 0:
         raise InputError(
-            f"metric depth grows with disparity (alpha {alpha:.3g}), expected it to shrink: check that the relative "
-            "network gives disparity and that both networks saw the same key frames"
+            f"metric depth does not shrink where disparity grows (alpha {alpha:.3g}), expected it to: check that the "
+            "relative network gives disparity and that both networks saw the same key frames"
         )
     close = np.abs(alpha * d + beta - inverse) < 0.1 * inverse
     return DepthFusion(float(alpha), float(beta), float(close.mean()))
@@ -118,6 +119,8 @@ def _least_median(
     rng = np.random.default_rng(0)
     i, j = rng.integers(len(d), size=(2, _PAIRS))
     i, j = i[d[i] != d[j]], j[d[i] != d[j]]
+    if len(i) == 0:
+        raise InputError("nearly all pixels have the same disparity, expected it to vary: check the relative network")
     alphas = (inverse[i] - inverse[j]) / (d[i] - d[j])
     betas = inverse[i] - alphas * d[i]
     some = rng.integers(len(d), size=2000)
@@ -132,5 +135,6 @@ def _line(
     """Weighted least squares of `alpha d + beta = inverse`."""
     center, level = np.average(d, weights=weights), np.average(inverse, weights=weights)
     deviation = weights * (d - center)
-    alpha = deviation @ (inverse - level) / (deviation @ (d - center))
+    spread = deviation @ (d - center)
+    alpha = deviation @ (inverse - level) / spread if spread > 0 else 0.0
     return alpha, level - alpha * center

@@ -46,7 +46,7 @@ class HMR2Config:
 
 
 OFFICIAL = HMR2Config()
-TINY = HMR2Config(width=192, depth=6, heads=6, head_width=192, head_depth=2, head_heads=4, head_mlp=384)
+TINY = HMR2Config(width=128, depth=4, heads=4, head_width=128, head_depth=2, head_heads=4, head_mlp=256)
 
 
 class HMR2(nn.Module):
@@ -240,8 +240,8 @@ class HMR2Regressor:
     def __init__(
         self, network: HMR2, body: Body, device: str = "cpu", bf16: bool = False, compiled: bool = False
     ) -> None:
-        """`bf16` rounds what the matrices of the backbone multiply and itself frees their fp32 copies; sums along the
-        residual stream, norms and the whole head stay in fp32."""
+        """`bf16` rounds the backbone's matrices, in `network` itself, and what they multiply; sums along the residual
+        stream, norms and the whole head stay in fp32."""
         self.body, self.device, self.bf16 = body, torch.device(device), bf16
         self.network = network.to(self.device).eval().requires_grad_(False)
         if bf16:
@@ -255,7 +255,10 @@ class HMR2Regressor:
     def estimate(self, crops: UInt8[Tensor, "crop 256 256 3"]) -> CropEstimates:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = self.network(normalize(crops.to(self.device)))
-        return CropEstimates(**{field.name: getattr(found, field.name).cpu() for field in fields(found)})
+        estimates = {field.name: getattr(found, field.name).cpu() for field in fields(found)}
+        if not all(value.isfinite().all() for value in estimates.values()):
+            raise InputError("the body network answers NaN, expected finite numbers: its weights are damaged")
+        return CropEstimates(**estimates)
 
 
 def normalize(crops: UInt8[Tensor, "crop 256 256 3"]) -> Float[Tensor, "crop 3 256 256"]:
@@ -277,6 +280,8 @@ def load_regressor(
     The authors' weights speak of SMPL's body, whose file `smpl` names; ours of the default body. `sha256` is what the
     `.ckpt` must have.
     """
+    if sha256 is not None and Path(spec).suffix != ".ckpt":
+        raise InputError(f"a sha256 is given for {spec}, expected one for the authors' .ckpt alone")
     if Path(spec).suffix == ".ckpt":
         body = _body(spec, "smpl", smpl)
         network = read_official(Path(spec), sha256)
@@ -295,7 +300,7 @@ def read_network(path: Path) -> tuple[HMR2, str]:
         with torch.device("meta"):
             network = HMR2(HMR2Config(**weights.description["config"]))
         body_name = weights.description["body"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} does not say its sizes and its body, expected config and body: {error}") from error
     fill(network, weights.tensors, path)
     return network, body_name

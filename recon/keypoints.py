@@ -79,14 +79,16 @@ def body_keypoints(body: Body, names: Sequence[str]) -> BodyKeypoints:
         raise InputError(f"the body {body.name} has no keypoint {unknown[0]!r}, expected some of {', '.join(known)}")
     joint, template, shapedirs = [], [], []
     for name in (ALIASES.get(name, name) for name in names):
-        index = JOINT[name] if name in JOINT else JOINT[skin[name][0]]
+        if name in JOINT:
+            index, offset, directions = JOINT[name], torch.zeros(3), torch.zeros(3, 10)
+        else:
+            owner, vertex = skin[name]
+            index = JOINT[owner]
+            offset = body.v_template[vertex] - body.joint_template[index]
+            directions = body.shapedirs[vertex] - body.joint_shapedirs[index]
         joint.append(index)
-        template.append(
-            torch.zeros(3) if name in JOINT else body.v_template[skin[name][1]] - body.joint_template[index]
-        )
-        shapedirs.append(
-            torch.zeros(3, 10) if name in JOINT else body.shapedirs[skin[name][1]] - body.joint_shapedirs[index]
-        )
+        template.append(offset)
+        shapedirs.append(directions)
     return BodyKeypoints(tuple(names), torch.tensor(joint), torch.stack(template), torch.stack(shapedirs))
 
 

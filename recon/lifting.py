@@ -285,6 +285,7 @@ def _turned(points: Float[Tensor, "person frame keypoint 3"], angle: Float[Tenso
 
 
 def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations by angles in radians, x towards y."""
     sin, cos, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
     rows = [[cos, -sin, zero], [sin, cos, zero], [zero, zero, zero + 1]]
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
@@ -293,18 +294,17 @@ def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
 def _filled(values: Float[Tensor, "person frame number"], known: Bool[Tensor, "person frame"]) -> Tensor:
     """Values of frames that are not known, linearly between those that are."""
     before, after = _neighbours(known)
-    frame = torch.arange(known.shape[1], device=known.device)
+    frame = torch.arange(known.shape[1])
     weight = ((frame - before) / (after - before).clamp_min(1)).to(values)[..., None]
     start, end = (values.gather(1, at[..., None].expand_as(values)) for at in (before, after))
     return torch.lerp(start, end, weight)
 
 
 def _neighbours(known: Bool[Tensor, "person frame"]) -> tuple[Int[Tensor, "person frame"], Int[Tensor, "person frame"]]:
-    """The last known frame up to each, and the first from it on; the one for the other where there is none."""
-    frame = torch.arange(known.shape[1], device=known.device)
+    """The last known frame up to each, and the first from it on; the one for the other where there is none, and last
+    and first frame where none is known."""
+    frame = torch.arange(known.shape[1])
     before = torch.where(known, frame, -1).cummax(dim=1).values
     after = torch.where(known, frame, len(frame)).flip(1).cummin(dim=1).values.flip(1)
-    some_before, some_after = before >= 0, after < len(frame)
-    return torch.where(some_before, before, after).clamp(0, len(frame) - 1), torch.where(
-        some_after, after, before
-    ).clamp_min(0)
+    nearest = torch.where(before >= 0, before, after), torch.where(after < len(frame), after, before)
+    return nearest[0].clamp_max(len(frame) - 1), nearest[1].clamp_min(0)

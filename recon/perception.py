@@ -5,7 +5,6 @@ The only part of a reconstruction that needs networks, so a cluster can run it w
 `recon.pipeline.reconstruct` needs nothing but their answers.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -32,7 +31,10 @@ class Crops:
 
 @dataclass(frozen=True, eq=False)
 class Perception:
+    """What a body network says of each crop, and depth networks of each key frame."""
+
     squares: Float32[np.ndarray, "crop 3"]
+    """As of `Crops`, with their person and frame."""
     person: Int64[np.ndarray, " crop"]
     frame: Int64[np.ndarray, " crop"]
     estimates: CropEstimates
@@ -59,20 +61,12 @@ def crop_people(sequence: TetonSequence, size: int) -> Crops:
     """Decodes each frame in which somebody is, once."""
     present = np.stack([track.present for track in sequence.tracks], axis=1)
     frame, person = np.nonzero(present)
-    cut = [
-        crop_square(image, sequence.tracks[k].boxes[number], size)
-        for number, image in _frames(sequence, np.unique(frame))
-        for k in np.flatnonzero(present[number])
-    ]
+    cut = []
+    for number in np.unique(frame).tolist():
+        image = sequence.frame(number)
+        cut += [crop_square(image, sequence.tracks[k].boxes[number], size) for k in np.flatnonzero(present[number])]
     images, squares = zip(*cut, strict=True)
     return Crops(np.stack(images), np.stack(squares), person.astype(np.int64), frame.astype(np.int64))
-
-
-def _frames(
-    sequence: TetonSequence, numbers: Int64[np.ndarray, " frame"]
-) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-    for number in numbers.tolist():
-        yield number, sequence.frame(number)
 
 
 def read_keyframes(sequence: TetonSequence) -> UInt8[np.ndarray, "keyframe height width 3"]:

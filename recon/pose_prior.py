@@ -1,9 +1,10 @@
 """How plausible a body pose is: energies that a fit keeps low.
 
-    "default"      Gaussian mixture over 21 joints' axis-angles, learnt by `recon.training.pose_prior`, and limits of
-                   knees and elbows
-    NAME.pkl       SMPLify's Gaussian mixture (gmm_08.pkl; Bogo et al. 2016)
-    NAME.ckpt/.pt  VPoser v2 (V02_05; Pavlakos et al. 2019, repository nghorbani/human_body_prior)
+    "default"         Gaussian mixture over 21 joints' axis-angles, learnt by `recon.training.pose_prior`, and limits of
+                      knees and elbows
+    NAME.safetensors  the same, learnt anew
+    NAME.pkl          SMPLify's Gaussian mixture (gmm_08.pkl; Bogo et al. 2016)
+    NAME.ckpt/.pt     VPoser v2 (V02_05; Pavlakos et al. 2019, repository nghorbani/human_body_prior)
 
 The default's energy is 0 at the most likely pose and below 10 for 95 of 100 real ones; that of SMPLify's mixture is as
 published, about 35 for real poses. Each has a finite gradient everywhere, at rest too.
@@ -67,10 +68,11 @@ def load_prior(spec: str | Path = "default") -> PosePrior:
             return read_mixture(path)
         case ".pkl":
             return _read_smplify(path)
-        case ".ckpt" | ".pt" | ".pth":
+        case ".ckpt" | ".pt":
             return _read_vposer(path)
     raise InputError(
-        f'{path} is no pose prior: expected "default", SMPLify\'s gmm_08.pkl or a .ckpt or .pt of VPoser v2'
+        f'{path} is no pose prior: expected "default", SMPLify\'s gmm_08.pkl, a .ckpt or .pt of VPoser v2 or a '
+        f".safetensors of {MADE_BY}"
     )
 
 
@@ -189,6 +191,8 @@ def _read_smplify(path: Path) -> SmplifyMixture:
             f"{path} has means of shape {means.shape}, covars {covariances.shape} and weights {weights.shape}, "
             "expected (8, 69), (8, 69, 69) and (8,) as in SMPLify's gmm_08.pkl"
         )
+    if not (weights > 0).all():
+        raise InputError(f"{path} has weights down to {weights.min():g}, expected positive ones")
     log_roots = np.linalg.slogdet(covariances)[1] / 2
     try:
         factors = np.linalg.cholesky(np.linalg.inv(covariances))
@@ -218,5 +222,7 @@ def _read_vposer(path: Path) -> VPoser:
             found = tuple(own[key].shape) if key in own else None
             if found != expected:
                 raise InputError(f"{path} has {key} of shape {found}, expected {expected} as in VPoser v2 (V02_05)")
+            if not own[key].isfinite().all():
+                raise InputError(f"{path} has NaN or infinity in {key}, expected numbers")
             kept[key] = own[key]
     return VPoser(kept)

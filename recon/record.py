@@ -5,7 +5,7 @@ World: Z up, metres. Captions are made from the annotated classes and actions; n
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from recon.observations import SURE, Observations
 from recon.people import People
 from recon.teton import TetonSequence, Track
 
-# What somebody does, by action.
-DOING = {
+DOING = {  # by action; "unknown" says nothing
     "laying_in_bed": "lies in bed",
     "laying_on_floor": "lies on the floor",
     "sitting_in_bed": "sits in bed",
@@ -52,6 +51,7 @@ class Quality:
 
 
 def assess(person: int, track: Track, people: People, regressed: People, observed: Observations, body: Body) -> Quality:
+    """Of one of the people; `regressed` are valid where the body network's pose was the person's own."""
     valid, there = people.valid[person], torch.from_numpy(track.present)
     visible = (observed.confidence[person] >= SURE) & valid[:, None]
     seen = people.keypoints(body, body_keypoints(body, observed.names))[person]
@@ -69,14 +69,14 @@ def assess(person: int, track: Track, people: People, regressed: People, observe
 def describe_quality(quality: Sequence[Quality]) -> list[str]:
     """A line for each person."""
     return [
-        f"{row.object_id}: {row.frames} frames, {_pixels(row.reprojection_px)} from the visible keypoints, at most "
+        f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
         f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}"
         for row in quality
     ]
 
 
-def _pixels(error: float | None) -> str:
-    return "unknown" if error is None else f"{error:.1f} px"
+def _missed(error: float | None) -> str:
+    return "no visible keypoints" if error is None else f"{error:.1f} px from the visible keypoints"
 
 
 def to_record(
@@ -84,9 +84,7 @@ def to_record(
 ) -> MotionSequence:
     """The people that are there in some frame; frames in which one is not hold the nearest pose known."""
     some = people.valid.any(dim=1)
-    whole = hold(
-        People(*(getattr(people, name)[some] for name in ("transl", "global_orient", "body_pose", "betas", "valid")))
-    )
+    whole = hold(People(**{field.name: getattr(people, field.name)[some] for field in fields(People)}))
     tracks = [track for track, there in zip(sequence.tracks, some.tolist(), strict=True) if there]
     valid = whole.valid.numpy()
     return MotionSequence(
@@ -120,7 +118,10 @@ def hold(people: People) -> People:
     nearest = gap.argmin(dim=-1)
     person = torch.arange(len(nearest))[:, None]
     return replace(
-        people, **{name: getattr(people, name)[person, nearest] for name in ("transl", "global_orient", "body_pose")}
+        people,
+        transl=people.transl[person, nearest],
+        global_orient=people.global_orient[person, nearest],
+        body_pose=people.body_pose[person, nearest],
     )
 
 

@@ -12,7 +12,6 @@ frames; bodies of the modes regression and hybrid are always the stand-in networ
 """
 
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +26,7 @@ from jaxtyping import Bool, Float32, Float64
 from tqdm import tqdm
 
 from motion.body import Body
+from motion.errors import InputError
 from motion.metrics.recon import acceleration_error, floor_error, mpjpe, pa_mpjpe, world_mpjpe
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import LABELS, MotionSequence
@@ -49,29 +49,35 @@ Depths = Literal["true", "shipped"]
 NOISE = {"clean": CLEAN, "noisy": NOISY}
 NAMES = KEYPOINT_SETS["coco17"]
 SHOWN = (
-    *("floor_angle", "floor_height_mm", "world_mpjpe_mm", "mpjpe_mm", "pa_mpjpe_mm", "acceleration_error"),
-    *("found", "seconds"),
-)
+    "floor_angle", "floor_height_mm", "world_mpjpe_mm", "mpjpe_mm", "pa_mpjpe_mm", "acceleration_error", "found",
+    "seconds",
+)  # fmt: skip
 TILTS = (0, 10, 20, 30, 40, 50, 60)
 JITTER = 0.02  # metres that joints are shaken by to see what smoothing does
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One sequence, one mode. Lengths in millimetres, angles in degrees."""
+class Errors:
+    """Lengths in millimetres, angles in degrees; None where there was nothing to compare."""
+
+    floor_angle: float | None = None
+    floor_height_mm: float | None = None
+    mpjpe_mm: float | None = None
+    pa_mpjpe_mm: float | None = None
+    world_mpjpe_mm: float | None = None
+    acceleration_error: float | None = None
+    """m/s², of three frames in a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(Errors):
+    """One sequence, one mode."""
 
     sequence: str
     annotations: Annotations
     depth: Depths
     mode: Mode
     persons: int
-    floor_angle: float
-    floor_height_mm: float
-    mpjpe_mm: float
-    pa_mpjpe_mm: float
-    world_mpjpe_mm: float
-    acceleration_error: float
-    """m/s²."""
     found: float
     """Share of the annotated frames that have a pose."""
     seconds: float
@@ -102,7 +108,7 @@ def render(output: Path, count: int, seed: int) -> list[Path]:
     """The rooms' folders, relative to the trees of both annotations; every second room has two people or more."""
     folders = []
     for k in tqdm(range(count), desc="render"):
-        folder = Path("simulated", f"room-{k // 2:02}", "2026-01-01", f"{seed + k:06}")
+        folder = Path("simulated", f"room-{seed + k:06}", "2026-01-01", "2026-01-01T00-00-00")
         if not (output / "noisy" / folder / "truth" / "motion.parquet").exists():
             rendered = simulate(seed + k, SimulateConfig(num_people=1 + k % 4 if k % 2 else 1))
             for kind, noise in NOISE.items():
@@ -126,13 +132,24 @@ def _compare(output: Path, folder: Path, kind: Annotations, models: Models) -> I
     sequence, truth = read_sequence(output / kind / folder), read_truth(output / kind / folder)
     shipped = perceive(sequence, models.regressor, models.relative, models.metric)
     inputs: dict[Depths, Perception] = {"true": with_true_depth(shipped, truth), "shipped": shipped}
-    for depth, perception in inputs.items():
-        for mode in get_args(Mode):
-            start = time.monotonic()
+    annotated = sum(int(track.present.sum()) for track in sequence.tracks)
+    for (depth, perception), mode in product(inputs.items(), get_args(Mode)):
+        start, made = time.monotonic(), None
+        try:
             made = reconstruct(sequence, perception, models.bodies, mode)
-            seconds = time.monotonic() - start
-            found = float(made.motion.valid.sum() / sum(track.present.sum() for track in sequence.tracks))
-            yield Figures(str(folder), kind, depth, mode, len(sequence.tracks), *compare(made, truth), found, seconds)
+        except InputError as error:  # a figure, too: nothing was found
+            tqdm.write(f"{kind} annotations, {depth} depth, {mode}: {error}")
+        yield Figures(
+            sequence=str(folder),
+            annotations=kind,
+            depth=depth,
+            mode=mode,
+            persons=len(sequence.tracks),
+            found=float(made.motion.valid.sum()) / annotated if made else 0.0,
+            seconds=time.monotonic() - start,
+            **vars(compare(made, truth) if made else Errors()),
+        )
+        if made:
             sheet = contact_sheet(sequence, made.scene, made.motion, models.bodies.body, describe_quality(made.quality))
             path = output / "sheets" / f"{'_'.join(folder.parts)}-{kind}-{depth}-{mode}.png"
             path.parent.mkdir(exist_ok=True)
@@ -141,12 +158,15 @@ def _compare(output: Path, folder: Path, kind: Annotations, models: Models) -> I
 
 def with_true_depth(perception: Perception, truth: Truth) -> Perception:
     depth = np.stack([truth.depth[number] for number in sorted(truth.depth)])
+    depth[depth == 0] = np.nan  # unknown
     return replace(perception, disparity=1 / depth, metric=depth)
 
 
-def compare(made: Reconstruction, truth: Truth) -> tuple[float, float, float, float, float, float]:
-    """Errors of floor and people. Both worlds are the floor under one camera, so they are laid on each other there:
-    the reconstructed joints go to the camera by its own extrinsics and to the true world by the true ones.
+def compare(made: Reconstruction, truth: Truth) -> Errors:
+    """Errors of floor and people.
+
+    Both worlds are the floor under one camera, so they are laid on each other there: the reconstructed joints go to the
+    camera by its own extrinsics and to the true world by the true ones.
     """
     own, true = made.room.camera.extrinsics.double().numpy(), truth.camera.extrinsics.double().numpy()
     angle, height = floor_error(own[:3, 2], _height(own), true[:3, 2], _height(true))
@@ -154,13 +174,13 @@ def compare(made: Reconstruction, truth: Truth) -> tuple[float, float, float, fl
     to_true = np.linalg.inv(true) @ own
     joints = joints @ to_true[:3, :3].T + to_true[:3, 3]
     fps = truth.motion.fps
-    return (
-        angle,
-        1000 * height,
-        1000 * mpjpe(joints[valid][None], reference[valid][None]),
-        1000 * pa_mpjpe(joints, reference, valid),
-        1000 * world_mpjpe(joints, reference, valid),
-        acceleration_error(joints, reference, fps, valid) if _three_in_a_row(valid) else float("nan"),
+    return Errors(
+        floor_angle=angle,
+        floor_height_mm=1000 * height,
+        mpjpe_mm=1000 * mpjpe(joints[valid][None], reference[valid][None]),
+        pa_mpjpe_mm=1000 * pa_mpjpe(joints, reference, valid),
+        world_mpjpe_mm=1000 * world_mpjpe(joints, reference, valid),
+        acceleration_error=acceleration_error(joints, reference, fps, valid) if _three_in_a_row(valid) else None,
     )
 
 
@@ -201,10 +221,9 @@ def smoothing_gain(motion: MotionSequence, body: Body, seed: int) -> tuple[float
     people = people_of(motion)
     shaken = shake(people, body, torch.Generator().manual_seed(seed))
     before, after = (made.joints(body).numpy() for made in (shaken, smooth(shaken, body, motion.fps)))
-    errors = [
-        (acceleration_error(j, motion.joints, motion.fps), world_mpjpe(j, motion.joints)) for j in (before, after)
-    ]
-    return 1 - errors[1][0] / errors[0][0], errors[1][1] - errors[0][1]
+    jerky, smoothed = (acceleration_error(j, motion.joints, motion.fps, motion.valid) for j in (before, after))
+    apart, smoothed_apart = (world_mpjpe(j, motion.joints, motion.valid) for j in (before, after))
+    return 1 - smoothed / jerky, smoothed_apart - apart
 
 
 def shake(people: People, body: Body, generator: torch.Generator) -> People:
@@ -229,7 +248,6 @@ def to_markdown(
     rows: Sequence[Figures], tilts: dict[int, tuple[float, float]], gains: Sequence[tuple[float, float]]
 ) -> str:
     persons = {row.sequence: row.persons for row in rows}
-    cameras = {name.split("/")[1] for name in persons}
     table = [
         (*key, *(cell(name, [row for row in rows if (row.annotations, row.depth, row.mode) == key]) for name in SHOWN))
         for key in product(get_args(Annotations), get_args(Depths), get_args(Mode))
@@ -239,8 +257,9 @@ def to_markdown(
         [
             f"# Reconstruction of {len(persons)} rendered sequences",
             "",
-            f"{len(cameras)} cameras, {sum(n > 1 for n in persons.values())} sequences with two people or more.",
+            f"Each has a room and a camera of its own, {sum(n > 1 for n in persons.values())} two people or more.",
             "Means over sequences, the worst in brackets; lengths in mm, angles in degrees, accelerations in m/s².",
+            "What could not be reconstructed counts as found in no frame, and not among the errors.",
             "",
             *_table(("annotations", "depth", "mode", *(name.replace("_", " ") for name in SHOWN)), table),
             "",
@@ -263,6 +282,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cell(name: str, rows: Sequence[Figures]) -> str:
-    values = [value for value in (float(getattr(row, name)) for row in rows) if not math.isnan(value)]
+    """Mean and worst of a figure, where there is one."""
+    values = [value for row in rows if (value := getattr(row, name)) is not None]
     worst = min if name == "found" else max
     return f"{mean(values):.3g} ({worst(values):.3g})" if values else "–"

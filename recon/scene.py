@@ -92,7 +92,7 @@ def _empty_room(
     hidden: Bool[np.ndarray, "keyframe height width"],
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Int8[np.ndarray, "height width"]]:
     """Median colour and most frequent label over the key frames in which a pixel is not hidden."""
-    colors = median(np.where(hidden[..., None], np.nan, images).astype(np.float32))
+    colors = median(np.where(hidden[..., None], np.float32(np.nan), images.astype(np.float32)))
     votes = np.stack([((masks == label) & ~hidden).sum(axis=0) for label in range(len(LABELS))])
     return np.nan_to_num(colors).astype(np.uint8), votes.argmax(axis=0).astype(np.int8)
 

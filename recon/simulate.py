@@ -25,6 +25,7 @@ from recon.simulation.film import film
 from recon.simulation.people import Stage
 from recon.simulation.records import SimulateConfig, Simulated
 from recon.simulation.storage import Truth, read_truth, write
+from recon.teton import FEWEST_FRAMES, FPS_RANGE, IMAGE_SIDES
 
 __all__ = [
     "CLEAN", "NOISY", "AnnotationNoise", "SimulateConfig", "Simulated", "Truth", "annotate", "read_truth", "simulate",
@@ -75,6 +76,9 @@ def _check(config: SimulateConfig) -> None:
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
             raise InputError(f"{name} of a simulation is {value}, expected {low:g} to {high:g}")
+    low, high = IMAGE_SIDES
+    if not all(low <= side <= high for side in config.image_size):
+        raise InputError(f"image_size of a simulation is {config.image_size}, expected {low} to {high} pixels a side")
 
 
 def _movers(
@@ -131,6 +135,11 @@ def run(job: Job) -> None:
     """Render what is not there yet: a sequence of a seed is whole once its truth is."""
     if job.keypoints not in KEYPOINT_SETS:
         raise InputError(f"keypoints is {job.keypoints!r}, expected one of {', '.join(KEYPOINT_SETS)}")
+    if job.config.num_frames < FEWEST_FRAMES or job.config.fps < FPS_RANGE[0]:
+        raise InputError(
+            f"{job.config.num_frames} frames at {job.config.fps:g} fps are asked for, expected {FEWEST_FRAMES} or more "
+            f"at {FPS_RANGE[0]:g} fps or more, as a Teton tree has"
+        )
     motions = None if job.motions is None else read_motions(job.motions)
     for seed in tqdm(range(job.seed, job.seed + job.count), desc="render"):
         folder = job.output / "simulated" / f"room-{seed:06d}" / "2026-01-01" / "2026-01-01T00-00-00"

@@ -31,6 +31,7 @@ FEWEST_FRAMES = 3  # an acceleration needs three
 IMAGE_SIDES = (16, 16384)  # pixels
 FPS_RANGE = (1.0, 240.0)
 FOCAL_RANGE = (0.2, 20.0)  # of the image's width: fields of view of 136 to 3 degrees
+FORMATS = ("JPEG", "PNG")  # others have decoders that start programs (EPS) or are seldom tested
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +141,9 @@ def write_sequence(
     masks: Mapping[int, UInt8[np.ndarray, "height width"]],
     quality: int = 90,
 ) -> None:
-    """Write one sequence in place of any that was there; annotations.json comes last, so that without it none is whole.
+    """Write one sequence in place of any that was there; annotations.json comes last: with it the sequence is whole.
 
-    `quality` is JPEG's. `read_sequence` gives the same tracks back.
+    `quality` is JPEG's. `read_sequence` gives the same tracks back, if they are such as it accepts.
     """
     annotations = folder / "annotations.json"
     annotations.unlink(missing_ok=True)
@@ -358,7 +359,7 @@ def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) 
 def _open(path: Path, image_size: tuple[int, int]) -> Image.Image:
     """An image of which the header is read and has this size."""
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing, expected an image of {image_size[0]}x{image_size[1]}") from error
     except Exception as error:  # a damaged header shows as nearly any of them

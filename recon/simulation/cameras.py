@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from recon.camera import Camera, intrinsics_matrix
+from recon.camera import Camera, intrinsics_matrix, looking_down
 from recon.simulation.rooms import Room
 
 HEIGHTS = (2.0, 2.8)  # metres
@@ -39,13 +39,8 @@ def hang(
 
 def look(height: float, tilt: float, roll: float, field_of_view: float, image_size: tuple[int, int]) -> Camera:
     """The camera above the origin that looks along y, `tilt` degrees down, rolled about its own axis."""
-    down, around = math.radians(tilt), math.radians(roll)
-    forward = torch.tensor([0.0, math.cos(down), -math.sin(down)], dtype=torch.float64)
-    right = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
-    below = torch.linalg.cross(forward, right)
-    turned = [math.cos(around) * right + math.sin(around) * below, math.cos(around) * below - math.sin(around) * right]
     extrinsics = torch.eye(4, dtype=torch.float64)
-    extrinsics[:3, :3] = torch.stack([*turned, forward])
+    extrinsics[:3, :3] = torch.from_numpy(looking_down(math.radians(tilt), math.radians(roll)))
     extrinsics[:3, 3] = -extrinsics[:3, :3] @ torch.tensor([0.0, 0.0, height], dtype=torch.float64)
     width, rows = image_size
     focal = width / 2 / math.tan(math.radians(field_of_view) / 2)

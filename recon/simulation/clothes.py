@@ -26,25 +26,22 @@ def dress(rng: np.random.Generator, body: Body, staff: bool) -> Float32[np.ndarr
             cloth.albedo(rest, np.tile([0.0, 0.0, 1.0], (len(rest), 1))) for cloth in (shirt, trousers)
         )
     short_sleeves, shorts = rng.random() < (0.8 if staff else 0.5), rng.random() < 0.15 and not staff
-    hip, knee, elbow, head = (
-        body.joint_template[JOINT[name]].numpy() for name in ("left_hip", "left_knee", "left_elbow", "head")
-    )
+    joints = ("left_hip", "left_knee", "left_ankle", "left_elbow", "head")
+    hip, knee, ankle, elbow, head = (body.joint_template[JOINT[name]].numpy() for name in joints)
     sleeve = elbow[0] * (0.75 if short_sleeves else 1.0) + (0.0 if short_sleeves else 0.2)
     cuff = knee[1] + 0.03 if shorts else -10.0
     above_belt = rest[:, 1] > hip[1] + rng.uniform(0.0, 0.1)
-    in_shirt = (
-        _moved_by(owner, "spine", "collar", "shoulder", "elbow", "pelvis") & above_belt & (np.abs(rest[:, 0]) < sleeve)
-    )
+    in_shirt = _moved_by(owner, "spine", "collar", "shoulder", "elbow", "pelvis") & above_belt
+    in_shirt &= np.abs(rest[:, 0]) < sleeve
     in_trousers = _moved_by(owner, "pelvis", "hip", "knee", "spine") & ~above_belt & (rest[:, 1] > cuff)
     colors[in_shirt], colors[in_trousers] = shirt_colors[in_shirt], trouser_colors[in_trousers]
-    of_head = _moved_by(owner, "head", "neck") & ~_moved_by(owner, "none")
     hairline = head[1] + 0.12 - 0.35 * np.clip(head[2] + 0.08 - rest[:, 2], 0, 0.25)
     if rng.random() < 0.9:
-        colors[of_head & (rest[:, 1] > hairline)] = color(rng, (0.04, 0.12), (0.0, 0.6), (0.08, 0.85))
+        in_hair = _moved_by(owner, "head", "neck") & (rest[:, 1] > hairline)
+        colors[in_hair] = color(rng, (0.04, 0.12), (0.0, 0.6), (0.08, 0.85))
     if rng.random() < 0.75:
-        colors[
-            _moved_by(owner, "ankle", "foot") & (rest[:, 1] < body.joint_template[JOINT["left_ankle"], 1].item() + 0.02)
-        ] = color(rng, (0.0, 1.0), (0.0, 0.5), (0.05, 0.9))
+        in_shoes = _moved_by(owner, "ankle", "foot") & (rest[:, 1] < ankle[1] + 0.02)
+        colors[in_shoes] = color(rng, (0.0, 1.0), (0.0, 0.5), (0.05, 0.9))
     return colors.astype(np.float32)
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from motion.sequence import MotionSequence
 from motion.skeleton import PERSON_CLASSES
 from recon.keypoints import ALIASES, body_keypoints, known_names
-from recon.people import People
+from recon.people import people_of
 from recon.simulation import render
 from recon.simulation.clothes import dress
 from recon.simulation.people import Person, Stage
@@ -56,10 +56,8 @@ def _shoot(
     frames = np.empty((num_frames, *size, 3), dtype=np.uint8)
     depth = np.empty((num_frames, *size), dtype=np.float32)
     labels = np.empty((num_frames, *size), dtype=np.uint8)
-    boxes, seen = (
-        np.zeros((persons, num_frames, 4), dtype=np.float32),
-        np.zeros((persons, num_frames), dtype=np.float32),
-    )
+    boxes = np.zeros((persons, num_frames, 4), dtype=np.float32)
+    seen = np.zeros((persons, num_frames), dtype=np.float32)
     models = [render.Model.of(body, dress(rng, body, int(code) == STAFF)) for code in motion.person_class]
     transl, orient, pose, betas = (
         torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas)
@@ -128,10 +126,7 @@ class Finish:
 
 def _keypoints(stage: Stage, motion: MotionSequence, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels and depth of every keypoint."""
-    arrays = [
-        torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas, motion.valid)
-    ]
-    points = People(*arrays).keypoints(stage.body, body_keypoints(stage.body, names))
+    points = people_of(motion).keypoints(stage.body, body_keypoints(stage.body, names))
     return stage.camera.project(points).numpy(), stage.camera.to_camera(points)[..., 2].numpy()
 
 

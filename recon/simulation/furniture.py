@@ -1,7 +1,6 @@
 """Furniture made of boxes. A piece stands about its own origin, with its back towards -y and its front towards +y."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import open3d as o3d
@@ -125,12 +124,3 @@ def table(rng: np.random.Generator) -> Piece:
         thing = random_material(rng, "cloth")
         parts.append(box("table", thing, (a - r, b - r, top), (a + r, b + r, top + rng.uniform(0.03, 0.25))))
     return Piece(tuple(parts), (), (x, y))
-
-
-def free_of(
-    others: Sequence[tuple[float, float, float, float]], rect: tuple[float, float, float, float], gap: float
-) -> bool:
-    """Whether a rectangle (x0, y0, x1, y1) keeps its distance from others."""
-    return all(
-        rect[0] > o[2] + gap or rect[2] < o[0] - gap or rect[1] > o[3] + gap or rect[3] < o[1] - gap for o in others
-    )

@@ -1,7 +1,7 @@
 """Where things stand: the shell of a random room and its furniture along the walls."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,7 +10,7 @@ from recon.simulation import furniture
 from recon.simulation.materials import Material, random_material
 from recon.simulation.rooms import Part, Piece, Room, box
 
-Rect = tuple[float, float, float, float]
+Rect = tuple[float, float, float, float]  # x0, y0, x1, y1
 ALONG_WALLS: tuple[tuple[Callable[[np.random.Generator], Piece], float], ...] = (
     (furniture.bed, 0.95),
     (furniture.wardrobe, 0.8),
@@ -140,11 +140,17 @@ def _furnish(rng: np.random.Generator, size: tuple[float, float], door: Rect, ca
             yaw, offset = _against_wall(rng, piece, size)
             rect = _footprint(piece.half, offset, yaw)
             inside = rect[0] > 0 and rect[1] > 0 and rect[2] < size[0] and rect[3] < size[1]
-            if inside and furniture.free_of([*taken, door, *([camera] if tall else [])], rect, 0.05):
+            if inside and _free_of([*taken, door, *([camera] if tall else [])], rect, 0.05):
                 pieces.append(piece.moved(yaw, offset))
                 taken.append(rect)
                 break
     return pieces
+
+
+def _free_of(others: Sequence[Rect], rect: Rect, gap: float) -> bool:
+    return all(
+        rect[0] > o[2] + gap or rect[2] < o[0] - gap or rect[1] > o[3] + gap or rect[3] < o[1] - gap for o in others
+    )
 
 
 def _against_wall(

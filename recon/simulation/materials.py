@@ -32,7 +32,7 @@ class Material:
         v = np.where(axis == 2, points[:, 1], points[:, 2])
         share = _PATTERNS[self.kind](u / self.scale, v / self.scale)
         noise = np.sin(points @ self.waves[:, :3].T + self.waves[:, 3]).mean(axis=1)
-        share = np.clip(share + NOISE[self.kind] * noise, 0, 1)[:, None]
+        share = np.clip(share + _NOISE[self.kind] * noise, 0, 1)[:, None]
         return ((1 - share) * self.colors[0] + share * self.colors[1]).astype(np.float32)
 
 
@@ -66,7 +66,7 @@ def _stripes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 _PATTERNS = {"plain": _plain, "noise": _even, "wood": _wood, "tiles": _tiles, "checks": _checks, "stripes": _stripes}
-NOISE = {"plain": 0.15, "noise": 1.2, "wood": 0.25, "tiles": 0.15, "checks": 0.1, "stripes": 0.1}
+_NOISE = {"plain": 0.15, "noise": 1.2, "wood": 0.25, "tiles": 0.15, "checks": 0.1, "stripes": 0.1}
 """How strongly the smooth noise moves the mix of each kind."""
 
 
@@ -79,7 +79,7 @@ def color(
 
 
 def random_material(rng: np.random.Generator, use: str) -> Material:
-    """A material for a wall, floor, wood, cloth or paint."""
+    """A material for a wall, floor, wood, cloth, linen or paint."""
     kinds, scales, hue, saturation, value = _USES[use]
     first = color(rng, hue, saturation, value)
     second = np.clip(first * rng.uniform(0.45, 0.9) if rng.random() < 0.7 else color(rng, hue, saturation, value), 0, 1)

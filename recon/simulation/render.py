@@ -124,22 +124,21 @@ def random_light(rng: np.random.Generator, room: Room) -> Light:
 
 def draw_room(rng: np.random.Generator, room: Room, camera: Camera, light: Light) -> tuple[Background, Light]:
     """Cast and light the empty room; it and the light exposed so that the picture is neither dark nor burnt."""
-    rays = rays_of(camera)
-    shape = rays.shape[:2]
+    image = rays_of(camera)
+    rays = image.reshape(-1, 6)
     scene, part_of = room_scene(room)
-    hits = cast(scene, rays.reshape(-1, 6))
-    flat = rays.reshape(-1, 6)
+    hits = cast(scene, rays)
     depth, part = hits["t_hit"], part_of[hits["primitive_ids"]]
-    points = flat[:, :3] + depth[:, None] * flat[:, 3:]
-    normals = _towards(hits["primitive_normals"], flat[:, 3:])
+    points = rays[:, :3] + depth[:, None] * rays[:, 3:]
+    normals = _towards(hits["primitive_normals"], rays[:, 3:])
     albedo, glow = _surface(room, part, points, normals)
     daylight = _lit(rng, scene, points, normals, light.window, WINDOW_SIZE)[:, None] * light.window_color
     lamp = albedo * _lit(rng, scene, points, normals, light.lamp, LAMP_SIZE)[:, None] * light.lamp_color
     color = albedo * (_ambient(normals, light) + daylight + glow[:, None]) + lamp
     gain = np.float32(min(rng.uniform(0.16, 0.34) / np.median(color), 1.1 / np.quantile(color, 0.98)))
     labels = np.array([p.label for p in room.parts], dtype=np.uint8)[part]
-    images = (color * gain, lamp * gain, depth, labels, points)
-    background = Background(*(image.reshape(*shape, *image.shape[1:]) for image in images))
+    values = (color * gain, lamp * gain, depth, labels, points)
+    background = Background(*(value.reshape(*image.shape[:2], *value.shape[1:]) for value in values))
     exposed = {name: getattr(light, name) * gain for name in ("ambient", "lamp_color", "window_color")}
     return background, replace(light, **exposed)
 

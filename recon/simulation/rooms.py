@@ -76,8 +76,11 @@ class Piece:
     half: tuple[float, float] = (0.0, 0.0)
 
     def moved(self, yaw: float, offset: Float[np.ndarray, "3"]) -> "Piece":
-        parts, places = (tuple(x.moved(yaw, offset) for x in group) for group in (self.parts, self.places))
-        return Piece(parts, places, self.half)  # type: ignore[arg-type]
+        return replace(
+            self,
+            parts=tuple(part.moved(yaw, offset) for part in self.parts),
+            places=tuple(place.moved(yaw, offset) for place in self.places),
+        )
 
     def owned(self, number: int) -> "Piece":
         return replace(self, places=tuple(replace(place, owner=number) for place in self.places))

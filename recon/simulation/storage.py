@@ -3,14 +3,13 @@
 FOLDER/…                   the tree of `recon.teton`
 FOLDER/truth/
     camera.json            intrinsics (fx, fy, cx, cy), extrinsics (world to camera), image_size
-    depth/000017.png       16-bit millimetres of each key frame, people included; 0 where unknown
+    depth/000017.png       16-bit millimetres of each key frame, people included
     background_depth.png   the same of the empty room
     background_labels.png  as the masks, without people
     visibility.npz         object_ids, keypoint_names, keypoints, visible, seen, boxes
     motion.parquet         one MotionSequence, written last
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from motion.errors import InputError
 from motion.sequence import MotionSequence, read_motions, write_parquet
 from recon.camera import Camera, intrinsics_matrix
+from recon.checked_json import read_json, write_json
 from recon.keyframes import choose_keyframes
 from recon.simulation.annotate import AnnotationNoise, annotate, object_ids
 from recon.simulation.records import Simulated
@@ -82,7 +82,7 @@ def _write_truth(simulated: Simulated, folder: Path, keyframes: Sequence[int]) -
         "extrinsics": camera.extrinsics.tolist(),
         "image_size": list(camera.image_size),
     }
-    (folder / "camera.json").write_text(json.dumps(content))
+    write_json(folder / "camera.json", content)
     names = ("keypoint_names", "keypoints", "visible", "seen", "boxes")
     arrays = {name: np.asarray(getattr(simulated, name)) for name in names}
     arrays["object_ids"] = np.array(object_ids(simulated))
@@ -95,7 +95,7 @@ def read_truth(folder: Path) -> Truth:
     truth = folder / "truth"
     if not (truth / "motion.parquet").is_file():
         raise InputError(f"{truth}: holds no motion.parquet, expected the truth that recon.simulate writes")
-    camera = json.loads((truth / "camera.json").read_text())
+    camera = read_json(truth / "camera.json")
     with np.load(truth / "visibility.npz", allow_pickle=False) as archive:
         known: dict[str, Any] = dict(archive)
     for name in ("object_ids", "keypoint_names"):

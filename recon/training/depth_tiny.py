@@ -32,7 +32,7 @@ MAX_DEPTH = 15
 BATCH = 16
 LEARNING_RATE = 1e-3
 WARM_UP = 0.05  # share of the time
-CHECKPOINT_SECONDS = 120
+CHECKPOINT_SECONDS, REPORT_SECONDS = 120, 20
 HELD_OUT = 10  # every tenth room
 FRAMES_PER_ROOM = 3
 FRAMES_PER_SECOND = 0.5
@@ -127,6 +127,7 @@ def render_room(seed: int, file: Path) -> None:
 
 
 def load_views(files: list[Path]) -> Views:
+    """Of all the rooms, one after the other."""
     rooms = [np.load(file) for file in files]
     return Views(*(np.concatenate([room[name] for room in rooms]) for name in ("images", "depth")))
 
@@ -149,12 +150,10 @@ def train(
         losses.append(train_step(network, optimizer, images, depth, metric))
         now = time.monotonic()
         spent, last, step = spent + now - last, now, step + 1
-        if spent - reported > 20:
+        if spent - reported > REPORT_SECONDS:
             speed = len(losses) * BATCH / (spent - reported)
-            print(
-                f"{checkpoint.stem} {spent:.0f} s step {step} loss {np.mean(losses):.4f}, {speed:.0f} images/s",
-                flush=True,
-            )
+            told = f"{spent:.0f} s step {step} loss {np.mean(losses):.4f}, {speed:.0f} images/s"
+            print(f"{checkpoint.stem} {told}", flush=True)
             reported, losses = spent, []
         if spent - saved > CHECKPOINT_SECONDS:
             keep(checkpoint, network, optimizer, spent, step)
@@ -189,10 +188,11 @@ def batches(
     views: Views, rng: np.random.Generator
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch height width"]]]:
     """Endless shuffled batches of augmented images (0 to 1) and depth."""
+    size = min(BATCH, len(views.images))
     while True:
         order = rng.permutation(len(views.images))
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            some = np.sort(order[start : start + BATCH])
+        for start in range(0, len(order) - size + 1, size):
+            some = np.sort(order[start : start + size])
             images = torch.from_numpy(views.images[some]).permute(0, 3, 1, 2).float() / 255
             yield augment(images, torch.from_numpy(views.depth[some]).float())
 
@@ -222,15 +222,15 @@ def train_step(
     depth: Float[Tensor, "batch height width"],
     metric: bool,
 ) -> float:
+    """One step down the loss, which is returned."""
     mean, std = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         predicted = network(pixels).predicted_depth
     valid = (depth > 0) & (depth < MAX_DEPTH)  # False where infinite, too
     truth = torch.where(valid, depth, 1.0)
-    loss = (
-        metric_loss(predicted.float(), truth, valid) if metric else relative_loss(predicted.float(), 1 / truth, valid)
-    )
+    predicted = predicted.float()
+    loss = metric_loss(predicted, truth, valid) if metric else relative_loss(predicted, 1 / truth, valid)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -319,6 +319,7 @@ def evaluate(folder: Path, views: Views) -> str:
 def aligned(
     disparity: Float[np.ndarray, "height width"], truth: Float[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height width"]:
+    """Depth of the scale and shift that suit this image best (least squares of inverse depth)."""
     known = np.isfinite(truth)
     alpha, beta = np.polyfit(disparity[known], 1 / truth[known], 1)
     return DepthFusion(alpha, beta, 1.0).depth(disparity)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from motion.body import Body, load_body
@@ -22,18 +22,17 @@ from motion.skeleton import MIRRORED
 from recon.camera import project
 from recon.crops import crop_square
 from recon.hmr2 import CROP_SIZE
-from recon.people import People
+from recon.lifting import about_z
+from recon.people import People, people_of
 from recon.regressor import from_camera
 from recon.simulate import SimulateConfig, Simulated, simulate
 from recon.training.poses import mirrored
 
 FRAMES_PER_ROOM, FRAMES_PER_SECOND = 12, 0.8
 MARGIN = 1.4
-SEEN, SMALLEST_BOX, NEAREST = (
-    0.35,
-    24.0,
-    0.4,
-)  # share of the person, pixels of the box's longer side, metres of each joint
+SEEN = 0.35  # share of a person, at least
+SMALLEST_BOX = 24.0  # pixels of a box's longer side
+NEAREST = 0.4  # metres from the camera to each joint
 SHIFT, ZOOM, TURN = 0.07, (0.9, 1.22), math.radians(20)  # of the square's side; of the side; half of the crops
 UNIT_CAMERA = torch.eye(3)
 
@@ -52,7 +51,7 @@ class Views:
     def __len__(self) -> int:
         return len(self.images)
 
-    def pick(self, some: Tensor) -> "Views":
+    def pick(self, some: Int64[Tensor, " some"]) -> "Views":
         return Views(**{field.name: getattr(self, field.name)[some] for field in fields(self)})
 
 
@@ -71,7 +70,7 @@ class Targets:
 
 
 def render_views(cache: Path, rooms: int) -> list[Path]:
-    """One file a room, by seed; those that are not in the cache yet are rendered."""
+    """One file a room, by seed; those that are not in the cache yet are rendered, and seeds of no room left out."""
     cache.mkdir(parents=True, exist_ok=True)
     paths = [cache / f"room_{seed:06d}.npz" for seed in range(rooms)]
     for seed, path in enumerate(paths):
@@ -105,14 +104,13 @@ def views_of(room: Simulated) -> Views:
     near = joints[..., 2].amin(dim=-1).numpy() < NEAREST
     person, frame = np.nonzero((room.seen >= SEEN) & (sizes >= SMALLEST_BOX) & ~near)
     cut = [crop_square(room.frames[f], _enlarged(room.boxes[p, f])) for p, f in zip(person, frame, strict=True)]
+    images = np.array([image for image, _ in cut], dtype=np.uint8).reshape(-1, CROP_SIZE, CROP_SIZE, 3)
+    squares = torch.from_numpy(np.array([square for _, square in cut], dtype=np.float32).reshape(-1, 3))
     intrinsics = room.camera.intrinsics
-    squares = torch.from_numpy(np.stack([square for _, square in cut])) if cut else torch.zeros(0, 3)
     squares[:, :2] -= intrinsics[:2, 2]
     squares[:, 2] /= MARGIN
     return Views(
-        torch.from_numpy(np.stack([crop for crop, _ in cut]))
-        if cut
-        else torch.zeros(0, 256, 256, 3, dtype=torch.uint8),
+        torch.from_numpy(images),
         squares / intrinsics[0, 0],
         people.transl[person, frame],
         people.global_orient[person, frame],
@@ -122,11 +120,9 @@ def views_of(room: Simulated) -> Views:
 
 
 def in_camera_frame(room: Simulated) -> tuple[People, Float[Tensor, "person frame 24 3"]]:
-    motion, body = room.motion, load_body(room.motion.body)
-    parameters = (motion.transl, motion.global_orient, motion.body_pose, motion.betas, motion.valid)
-    people = People(*(torch.from_numpy(array) for array in parameters))
-    extrinsics = room.camera.extrinsics
-    moved = people.moved(extrinsics[:3, :3], extrinsics[:3, 3], body)
+    """The people and their joints."""
+    body, extrinsics = load_body(room.motion.body), room.camera.extrinsics
+    moved = people_of(room.motion).moved(extrinsics[:3, :3], extrinsics[:3, 3], body)
     return moved, moved.joints(body)
 
 
@@ -158,7 +154,7 @@ def targets_of(
     views: Views,
     squares: Float[Tensor, "view 3"],
     angle: Float[Tensor, " view"],
-    flip: Tensor,
+    flip: Bool[Tensor, " view"],
     body: Body,
 ) -> Targets:
     """Of a crop that is first turned about its centre (x towards y), then mirrored."""
@@ -166,7 +162,7 @@ def targets_of(
     world = (views.transl, views.global_orient, views.body_pose)
     seen = (project(forward_kinematics(rest, *world)[0], UNIT_CAMERA) - squares[:, None, :2]) * 2 / squares[:, None, 2:]
     cam, orient = from_camera(views.transl, views.global_orient, rest[:, 0], squares, UNIT_CAMERA)
-    turn = _rotation(angle)
+    turn = about_z(angle)
     pelvis = cam[:, :1] * (rest[:, 0, :2] + cam[:, 1:])
     pelvis, seen = (torch.einsum("nij,n...j->n...i", turn[:, :2, :2], points) for points in (pelvis, seen))
     rotations = torch.cat([(turn @ orient)[:, None], views.body_pose], dim=1)
@@ -179,18 +175,12 @@ def targets_of(
     return Targets(rotations[:, 0], rotations[:, 1:], views.betas, cam, joints, seen)
 
 
-def _rotation(angle: Float[Tensor, " view"]) -> Float[Tensor, "view 3 3"]:
-    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    rows = [angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero, zero, zero, one]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-
-
 def _cut(
-    views: Views, squares: Float[Tensor, "view 3"], angle: Float[Tensor, " view"], flip: Tensor
+    views: Views, squares: Float[Tensor, "view 3"], angle: Float[Tensor, " view"], flip: Bool[Tensor, " view"]
 ) -> Float[Tensor, "view 3 256 256"]:
     """What squares, turned and mirrored, show of the stored crops."""
     stored = MARGIN * views.squares[:, 2:]
-    back = _rotation(-angle)[:, :2, :2].clone()  # from the new crop to the one before it was turned
+    back = about_z(-angle)[:, :2, :2].clone()  # from the new crop to the one before it was turned
     back[:, :, 0] = torch.where(flip[:, None], -back[:, :, 0], back[:, :, 0])
     linear = back * (squares[:, 2:] / stored)[..., None]
     offset = (squares[:, :2] - views.squares[:, :2]) * 2 / stored

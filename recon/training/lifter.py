@@ -72,12 +72,7 @@ def train(options: Options) -> None:
         step, now = step + 1, time.monotonic()
         if now - told > 30:
             told = now
-            print(
-                step,
-                round(spent),
-                json.dumps({name: round(value.item(), 4) for name, value in loss.items()}),
-                flush=True,
-            )
+            print(step, round(spent), json.dumps({k: round(v.item(), 4) for k, v in loss.items()}), flush=True)
         if now - saved > SAVE_EVERY or spent >= 60 * options.minutes:
             saved = now
             _save(options, network, mean, optimizer, step, spent)
@@ -85,7 +80,7 @@ def train(options: Options) -> None:
 
 
 def report(network: nn.Module, held_out: list[PoseClip], points: BodyKeypoints, body: Body) -> None:
-    """Prints the errors on clips never learnt from, of all kinds and of two clips by themselves."""
+    """Prints the errors on clips never learnt from: captured, composed, and each of `HELD_OUT` by itself."""
     for name, chosen in {
         "captured": [clip for clip in held_out if not clip.composed],
         "composed": [clip for clip in held_out if clip.composed],
@@ -104,12 +99,9 @@ def evaluate(network: nn.Module, pool: Pool, noise: Noise, points: BodyKeypoints
     annotated = annotate(seen, points, noise, random, names="coco17")
     lifted, _ = _lift(network, annotated, seen, depth=False)
     joints, truth = _joints(lifted, body)[0].numpy(), seen.joints.numpy()
-    errors = {
-        "pa_mpjpe": pa_mpjpe(joints, truth),
-        "mpjpe": mpjpe(joints, truth),
-        "world_mpjpe": world_mpjpe(joints, truth),
-    }
-    return {name: round(1000 * error, 1) for name, error in errors.items()}
+    errors = pa_mpjpe(joints, truth), mpjpe(joints, truth), world_mpjpe(joints, truth)
+    names = ("pa_mpjpe", "mpjpe", "world_mpjpe")
+    return {name: round(1000 * error, 1) for name, error in zip(names, errors, strict=True)}
 
 
 def _lift(network: nn.Module, annotated: Annotated, seen: Seen, depth: bool = True) -> tuple[Lifted, Sight]:
@@ -125,6 +117,7 @@ def _lift(network: nn.Module, annotated: Annotated, seen: Seen, depth: bool = Tr
 def _loss(
     network: LifterNetwork, seen: Seen, points: BodyKeypoints, body: Body, random: torch.Generator
 ) -> dict[str, Tensor]:
+    """Weighted terms; errors in the world count by the person's distance, those in the image by the size there."""
     lifted, view = _lift(network, annotate(seen, points, Noise(), random), seen)
     joints, turns = _joints(lifted, body)
     near = 1 / seen.joints[:, :, :1].norm(dim=-1).clamp_min(1.0)
@@ -183,10 +176,14 @@ def _save(
 ) -> None:
     """The checkpoint, and the running mean of the weights in half precision as the asset."""
     state = {"network": network.state_dict(), "mean": mean.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(state | {"step": step, "spent": spent}, options.checkpoint)
+    partial = options.checkpoint.with_suffix(".partial")
+    torch.save(state | {"step": step, "spent": spent}, partial)
+    partial.replace(options.checkpoint)
     halves = {name: value.half() for name, value in mean.module.state_dict().items()}
     description = {"steps": step, "minutes": round(spent / 60, 1), "cmu": options.cmu is not None}
-    options.asset.write_bytes(weights_bytes(halves, FORMAT, description))
+    partial = options.asset.with_suffix(".partial")
+    partial.write_bytes(weights_bytes(halves, FORMAT, description))
+    partial.replace(options.asset)
 
 
 if __name__ == "__main__":

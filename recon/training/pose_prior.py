@@ -18,7 +18,7 @@ from torch import Tensor
 
 from motion.body import load_body
 from motion.rotations import matrix_from_axis_angle
-from motion.skeleton import JOINT
+from motion.skeleton import JOINT, JOINT_NAMES
 from motion.weights import weights_bytes
 from recon.pose_prior import FORMAT, JOINTS, Mixture, PosePrior, axis_angles, load_prior
 from recon.training.poses import PoseClip, mirrored, read_poses
@@ -35,8 +35,10 @@ REAL = 10.0  # energy below which 95 of 100 poses lie
 @dataclass(frozen=True)
 class Options:
     cmu: Path | None = None
+    """Folder of CMU's BVH files; without it only DeepMimic's clips teach."""
     asset: Path = ASSET
     composed: int = 600
+    """How many clips are composed of postures of a care room."""
 
 
 def train(options: Options) -> None:
@@ -104,7 +106,8 @@ def _vectors(clips: list[PoseClip]) -> Float[np.ndarray, "pose 63"]:
 
 def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], with_cmu: bool) -> bytes:
     """The file: covariances shrunk and widened, the energy scaled so that real poses lie below `REAL`."""
-    least = np.repeat([SPREAD**2 + _unseen(joint) ** 2 for joint in range(JOINTS)], 3)
+    unseen = [UNSEEN.get(name.split("_")[-1], 0.0) for name in JOINT_NAMES[1 : JOINTS + 1]]
+    least = np.repeat(SPREAD**2 + np.square(unseen), 3)
     diagonals = np.stack([np.diag(np.diag(c)) for c in mixture.covariances_])
     covariances = (1 - SHRINKAGE) * mixture.covariances_ + SHRINKAGE * diagonals + np.diag(least)
     factors = np.linalg.cholesky(np.linalg.inv(covariances))
@@ -117,11 +120,6 @@ def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], wi
     scale = REAL / (float(typical) - lowest)
     description = {"components": len(log_weights), "lowest": lowest, "scale": scale}
     return weights_bytes(stored, FORMAT, description | {"poses": len(vectors), "cmu": with_cmu})
-
-
-def _unseen(joint: int) -> float:
-    names = {index: name for name, index in JOINT.items()}
-    return UNSEEN.get(names[joint + 1].split("_")[-1], 0.0)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from motion.body import Body
@@ -75,17 +75,9 @@ ARMS = {  # of the left: raised or lowered, swung forward, elbow bent; degrees f
     "up": ((20, 80), (0, 40), (0, 90)),
 }
 ANGLES = (
-    "pitch",
-    "roll",
-    "spine",
-    "twist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_spread",
+    "pitch", "roll", "spine", "twist", "left_hip", "right_hip", "left_knee", "right_knee", "left_spread",
     "right_spread",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +97,10 @@ class PoseClip:
         return self.name.startswith("composed/")
 
 
-def read_poses(cmu: Path | None, composed: int, body: Body, seed: int = 0) -> list[PoseClip]:
+def read_poses(cmu: Path | None, composed: int, body: Body) -> list[PoseClip]:
     """All captured clips, and as many composed ones that borrow from them."""
     clips = [clip for sequence in _sequences(cmu, body) for clip in _people(sequence, body)]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     frames = round(COMPOSED_SECONDS * RATE)
     return clips + [_compose(clips[rng.integers(len(clips))], frames, body, rng) for _ in range(composed)]
 
@@ -117,6 +109,13 @@ def mirrored(rotations: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch
     """What a mirror in the plane x = 0 shows: S R S, left and right exchanged."""
     flip = FLIP.to(rotations)
     return flip @ rotations[..., list(MIRRORED), :, :] @ flip
+
+
+def to_and_fro(number: Int64[Tensor, "*batch"], length: Int64[Tensor, "*clip"]) -> Int64[Tensor, "*batch"]:
+    """Frames beyond the end of a clip turn back there."""
+    period = (2 * (length - 1)).clamp_min(1)
+    folded = number % period
+    return torch.minimum(folded, period - folded)
 
 
 def _sequences(cmu: Path | None, body: Body) -> list[MotionSequence]:
@@ -153,7 +152,7 @@ def _compose(source: PoseClip, frames: int, body: Body, rng: np.random.Generator
     angles = {name: (1 - ease) * drawn[0][name] + ease * drawn[1][name] for name in ANGLES}
     lift = torch.from_numpy((1 - ease) * (first in IN_BED) + ease * (second in IN_BED)).float()
     at = int(rng.integers(len(source.rotations)))
-    rotations = source.rotations[_to_and_fro(at + np.arange(frames), len(source.rotations))].clone()
+    rotations = source.rotations[to_and_fro(at + torch.arange(frames), torch.tensor(len(source.rotations)))]
     _pose_trunk_and_legs(rotations, angles)
     _pose_arms(rotations, rng)
     rest = body.rest_joints(torch.zeros(10)).expand(frames, -1, -1)
@@ -162,13 +161,6 @@ def _compose(source: PoseClip, frames: int, body: Body, rng: np.random.Generator
     pelvis[:, 2] = joints[:, 0, 2] - joints[:, CARRYING, 2].amin(dim=1) + rng.uniform(0.05, 0.11)
     lowest = pelvis[:, 2] - joints[:, 0, 2] + joints[..., 2].amin(dim=1)
     return PoseClip(f"composed/{first}-{second}/{source.name}", source.held_out, rotations, pelvis, lowest, lift)
-
-
-def _to_and_fro(numbers: np.ndarray, length: int) -> np.ndarray:
-    """Frame numbers that run on beyond the end of a clip turn back there."""
-    period = max(2 * (length - 1), 1)
-    folded = np.mod(numbers, period)
-    return np.minimum(folded, period - folded)
 
 
 def _ease(frames: int, rng: np.random.Generator) -> Float64[np.ndarray, " frame"]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from motion.body import Body
@@ -17,7 +17,7 @@ from motion.kinematics import forward_kinematics
 from motion.skeleton import KEYPOINT_SETS
 from recon.keypoints import ALIASES, BodyKeypoints
 from recon.lifting import NAMES, WINDOW, about_z
-from recon.training.poses import RATE, PoseClip, mirrored
+from recon.training.poses import RATE, PoseClip, mirrored, to_and_fro
 
 IMAGE = (512, 384)
 LEGS = tuple(
@@ -38,8 +38,8 @@ class Pool:
     pelvis: Float[Tensor, "frame 3"]
     lowest: Float[Tensor, " frame"]
     lift: Float[Tensor, " frame"]
-    start: Tensor
-    length: Tensor
+    start: Int64[Tensor, " clip"]
+    length: Int64[Tensor, " clip"]
     weight: Float[Tensor, " clip"]
 
     @classmethod
@@ -102,7 +102,7 @@ def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: in
     stride = torch.randint(3, 8, (count,), generator=random)
     begin = (torch.rand(count, generator=random) * pool.length[clip]).long()
     number = begin[:, None] + stride[:, None] * torch.arange(frames)
-    at = pool.start[clip][:, None] + _to_and_fro(number, pool.length[clip][:, None])
+    at = pool.start[clip][:, None] + to_and_fro(number, pool.length[clip][:, None])
     rotations, pelvis = pool.rotations[at], pool.pelvis[at].clone()
     flip = torch.rand(count, generator=random) < 0.5
     rotations = torch.where(flip[:, None, None, None, None], mirrored(rotations), rotations)
@@ -143,13 +143,6 @@ def annotate(
     rays = torch.cat([clicked / seen.focal[:, None, None, None], torch.ones_like(depth)[..., None]], dim=-1)
     ranges = torch.where(_measured(depth, random), _skin_depth(depth, keypoints, random) * rays.norm(dim=-1), torch.nan)
     return Annotated(rays @ seen.world_to_camera[:, None], trust * known, ranges)
-
-
-def _to_and_fro(number: Tensor, length: Tensor) -> Tensor:
-    """Frames beyond the end of a clip turn back there."""
-    period = (2 * (length - 1)).clamp_min(1)
-    folded = number % period
-    return torch.minimum(folded, period - folded)
 
 
 def _placed(joints: Tensor, lowest: Tensor, lift: Tensor, random: torch.Generator) -> Float[Tensor, "person frame 3"]:
@@ -196,13 +189,11 @@ def _known(
     known &= torch.rand(known.shape, generator=random) > noise.dropped * share
     covered = torch.zeros(points, dtype=torch.bool)
     covered[list(LEGS)] = True
-    known &= ~(
-        _chance(0.15, count, random)[:, None, None] & covered & (torch.rand(known.shape, generator=random) < 0.9)
-    )
+    blanket = _chance(0.15, count, random)[:, None, None]
+    known &= ~(blanket & covered & (torch.rand(known.shape, generator=random) < 0.9))
     start = torch.randint(-frames, frames, (count, 1), generator=random)
-    away = (torch.arange(frames) >= start) & (
-        torch.arange(frames) < start + torch.randint(frames // 2, (count, 1), generator=random)
-    )
+    stop = start + torch.randint(frames // 2, (count, 1), generator=random)
+    away = (torch.arange(frames) >= start) & (torch.arange(frames) < stop)
     return known & ~(_chance(0.25, count, random)[:, None] & away)[..., None]
 
 
@@ -210,12 +201,12 @@ def _measured(depth: Tensor, random: torch.Generator) -> Bool[Tensor, "..."]:
     """Where the skin's depth is known: for most people in a few frames, for some in many."""
     count, frames = depth.shape[:2]
     share = torch.rand(count, 1, generator=random) ** 4 * _chance(0.6, count, random)[:, None]
-    return ((torch.rand(count, frames, generator=random) < share)[..., None]) & (
-        torch.rand(depth.shape, generator=random) < 0.8
-    )
+    measured = (torch.rand(count, frames, generator=random) < share)[..., None]
+    return measured & (torch.rand(depth.shape, generator=random) < 0.8)
 
 
 def _skin_depth(depth: Tensor, keypoints: BodyKeypoints, random: torch.Generator) -> Tensor:
+    """Of joints under the skin and of keypoints on it, with the errors of a depth network: of all and of each."""
     inside = SKIN * (keypoints.template.norm(dim=-1) == 0)
     count = len(depth)
     scale = 1 + 0.02 * torch.randn(count, 1, 1, generator=random) + 0.01 * torch.randn(depth.shape, generator=random)

@@ -12,7 +12,7 @@ from motion.errors import InputError
 from motion.sequence import read_motions, read_scenes
 from ray_jobs import storage
 from ray_jobs.prepare import PrepareConfig, prepare
-from ray_jobs.reconstruct import ReconstructConfig, reconstruct, sheet_uri
+from ray_jobs.reconstruct import ReconstructConfig, assemble, decode, reconstruct, sheet_uri
 from tests.recon.rooms import render
 
 SEEDS = (1, 2)
@@ -24,14 +24,14 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sequences, and one whose annotations are cut short."""
     root = tmp_path_factory.mktemp("rooms")
     for seed in SEEDS:
-        render(root / "home" / "room" / "day" / str(seed), seed)
-    shutil.copytree(root / "home" / "room" / "day" / "1", broken(root))
+        render(root / f"home/room/day/{seed}", seed)
+    shutil.copytree(root / IDS[0], broken(root))
     (broken(root) / "annotations.json").write_text("{")
     return root
 
 
 def broken(root: Path) -> Path:
-    return root / "home" / "room" / "day" / "9"
+    return root / "home/room/day/9"
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,24 @@ def test_a_broken_sequence_is_a_row_with_its_sentence(config: ReconstructConfig)
     assert "\n" not in reason
 
 
+def test_what_nobody_foresaw_in_a_sequence_is_its_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(folder: Path) -> None:
+        raise ZeroDivisionError("no\nframes")
+
+    monkeypatch.setattr("ray_jobs.reconstruct.read_sequence", fails)
+    folder = tmp_path / "a" / "b" / "c" / "d"
+    row = decode({"folder": str(folder)})
+    assert row["reason"] == f"{folder}: ZeroDivisionError: no frames"
+    assert [len(row[name]) for name in ("crops", "squares", "person", "frame", "keyframes")] == [0] * 5
+    assemble(row, ReconstructConfig(tmp_path, str(tmp_path / "output")))
+    assert storage.read_rows(str(tmp_path / "output" / "rejected"), ("id", "reason")) == [("a/b/c/d", row["reason"])]
+
+
 def test_run_again_it_does_only_what_is_missing(config: ReconstructConfig, rooms: Path, tmp_path: Path) -> None:
     """The broken sequence is mended and one scene is lost: those two are made, the third is left as it is."""
     mended = tmp_path / "rooms"
     shutil.copytree(rooms, mended)
-    shutil.copy(mended / "home/room/day/1/annotations.json", broken(mended))
+    shutil.copy(mended / IDS[0] / "annotations.json", broken(mended))
     output = tmp_path / "output"
     shutil.copytree(config.output, output)
     kept, lost = (output / kind / storage.shard_name([IDS[k]]) for k, kind in ((0, "motions"), (1, "scenes")))

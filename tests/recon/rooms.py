@@ -1,6 +1,6 @@
 """Small rendered rooms, and networks that see them as they are."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from recon.crops import square_of
 from recon.people import people_of
 from recon.perception import Perception
 from recon.regressor import CropEstimates, from_camera
-from recon.simulate import CLEAN, AnnotationNoise, SimulateConfig, Truth, read_truth, simulate, write
+from recon.simulate import CLEAN, SimulateConfig, Truth, read_truth, simulate, write
 from recon.teton import TetonSequence, read_sequence
 
 SMALL = SimulateConfig(num_people=1, num_frames=6, image_size=(256, 192))
@@ -26,8 +26,8 @@ class Rendered:
     """Of perfect networks."""
 
 
-def render(folder: Path, seed: int, config: SimulateConfig = SMALL, noise: AnnotationNoise = CLEAN) -> Rendered:
-    write(simulate(seed, config), folder, KEYPOINT_SETS["coco17"], noise, seed)
+def render(folder: Path, seed: int, config: SimulateConfig = SMALL) -> Rendered:
+    write(simulate(seed, config), folder, KEYPOINT_SETS["coco17"], CLEAN, seed)
     sequence, truth = read_sequence(folder), read_truth(folder)
     return Rendered(sequence, truth, perfect(sequence, truth))
 
@@ -50,7 +50,3 @@ def perfect(sequence: TetonSequence, truth: Truth) -> Perception:
     depth = np.stack([truth.depth[number] for number in sequence.keyframes])
     estimates = CropEstimates(orient, people.body_pose[at], betas, cam)
     return Perception(squares, person, frame, estimates, 1 / depth, depth)
-
-
-def without_intrinsics(rendered: Rendered) -> TetonSequence:
-    return replace(rendered.sequence, intrinsics=None)

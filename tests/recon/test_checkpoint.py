@@ -134,24 +134,43 @@ def flipped(release: Path) -> None:
     path.write_bytes(content)
 
 
-def rewritten(change: Callable[[str, bytes], bytes | None]) -> Callable[[Path], None]:
-    def damage(release: Path) -> None:
-        path = save(release, {"state_dict": state()})
-        with zipfile.ZipFile(path) as archive:
-            entries = {name: archive.read(name) for name in archive.namelist()}
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in entries.items():
-                changed = change(name, content)
-                if changed is not None:
-                    archive.writestr(name, changed)
+def rewrite(path: Path, change: Callable[[str, bytes], bytes | None]) -> None:
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            changed = change(name, content)
+            if changed is not None:
+                archive.writestr(name, changed)
 
-    return damage
+
+def rewritten(change: Callable[[str, bytes], bytes | None]) -> Callable[[Path], None]:
+    return lambda release: rewrite(save(release, {"state_dict": state()}), change)
+
+
+def shared_bytes(release: Path) -> None:
+    """Many tensors of the same bytes, which would take more memory than the file."""
+    whole = torch.ones(64, 64, 64)
+    save(release, {"state_dict": {**state(), **{f"backbone.{k}": whole for k in range(99)}}})
+
+
+def second_pickle(release: Path) -> None:
+    """Another data.pkl, deeper, which is nothing to us."""
+    save(release, {"state_dict": {}})
+    with zipfile.ZipFile(release / "checkpoints" / NAME, "a") as archive:
+        archive.writestr("other/data/data.pkl", b"")
 
 
 def huge_tensor(release: Path) -> None:
     """A tensor of few bytes that says it has a million million numbers."""
     small = torch.ones(1).as_strided((10**6, 10**6), (0, 0))
     save(release, {"state_dict": {**state(), "backbone.pos_embed": small}})
+
+
+def overlong_tensor(release: Path) -> None:
+    """One whose strides lead beyond its bytes."""
+    path = save(release, {"state_dict": {**state(), "backbone.pos_embed": torch.ones(5).as_strided((2, 2), (3, 1))}})
+    rewrite(path, lambda name, content: content.replace(b"K\x03K\x01\x86", b"K\x63K\x01\x86"))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +189,10 @@ def huge_tensor(release: Path) -> None:
         (rewritten(lambda name, content: content[:-4] if name.endswith("data/3") else content), "does not fit"),
         (rewritten(lambda name, content: content[:-50] if name.endswith("data.pkl") else content), "pickle"),
         (rewritten(lambda name, content: b"big" if name.endswith("byteorder") else content), "byte order"),
-        (huge_tensor, "does not fit into its bytes"),
+        (huge_tensor, "bytes of tensors do not fit into it"),
+        (shared_bytes, "bytes of tensors do not fit into it"),
+        (second_pickle, "lacks backbone"),
+        (overlong_tensor, "backbone.pos_embed does not fit into its bytes"),
         (
             lambda release: save(release, {"state_dict": state()}) and (release / "model_config.yaml").unlink(),
             "no model_",
@@ -208,7 +230,10 @@ def test_other_network_is_named(release: Path, config: dict, sentence: str) -> N
         read_official(save(release, {"state_dict": state()}))
 
 
-def test_yaml_with_objects_is_refused(release: Path) -> None:
-    (release / "model_config.yaml").write_text("MODEL: !!python/object/apply:os.system ['true']")
+@pytest.mark.parametrize(
+    "content", ["MODEL: !!python/object/apply:os.system ['true']", "MODEL: 2001-99-99", "MODEL: " + 9999 * "["]
+)
+def test_yaml_that_is_not_plain_is_refused(release: Path, content: str) -> None:
+    (release / "model_config.yaml").write_text(content)
     with pytest.raises(InputError, match="no plain YAML"):
         read_official(save(release, {"state_dict": state()}))

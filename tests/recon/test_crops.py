@@ -2,21 +2,21 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motion.errors import InputError
 from recon.crops import crop_square, square_of
 
-RAMP = np.stack([2 * np.mgrid[:128, :128][1], 2 * np.mgrid[:128, :128][0], np.zeros((128, 128))], axis=-1).astype(
-    np.uint8
-)
+ROWS, COLUMNS = np.mgrid[:128, :128]
+RAMP = np.stack([2 * COLUMNS, 2 * ROWS, np.zeros_like(ROWS)], axis=-1).astype(np.uint8)
 """Red is twice the column, green twice the row: the colour says where a pixel was."""
 
 
 def test_box_of_the_crops_own_size_is_the_image_itself(rng: np.random.Generator) -> None:
     image = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    crop, square = crop_square(image, np.array([0.0, 0.0, 256.0, 256.0 * 0.75]))
+    _, square = crop_square(image, np.array([0.0, 0.0, 256.0, 256.0 * 0.75]))
     assert square.tolist() == [128.0, 96.0, pytest.approx(256 / 0.75)]
     crop, square = crop_square(image, np.array([32.0, 0.0, 224.0, 256.0]))
     assert square.tolist() == [128.0, 128.0, 256.0]
@@ -67,8 +67,6 @@ def test_tiny_box_is_enlarged(rng: np.random.Generator) -> None:
 
 
 def test_much_shrunk_is_blurred_as_scipy_blurs_and_little_is_not(rng: np.random.Generator) -> None:
-    import scipy.ndimage
-
     image = rng.integers(0, 256, (700, 900, 3), dtype=np.uint8)
     box = np.array([40.0, -60.0, 100.0, 740.0])  # 800 px on 256: a factor of 3.125
     crop, square = crop_square(image, box)

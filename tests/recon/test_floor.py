@@ -143,6 +143,8 @@ def test_bad_floors_are_refused(rng: np.random.Generator) -> None:
     points = floor_points(floor_normal(30), 2.0)
     with pytest.raises(InputError, match=r"49 points of the floor.*expected 50"):
         fit_floor(np.concatenate([points[:49], np.full((9, 3), np.nan)]))
+    with pytest.raises(InputError, match=r"points lie within 0\.0\d\d m of a line, expected 0\.05 m"):
+        fit_floor(np.linspace([-2, 1.5, 3], [2, 1.6, 4], 200) + 0.01 * rng.standard_normal((200, 3)))
     with pytest.raises(InputError, match=r"% of the floor's points lie in one plane"):
         fit_floor(rng.uniform(-3, 3, (500, 3)))
     with pytest.raises(InputError, match=r"8\.00 m above the floor"):

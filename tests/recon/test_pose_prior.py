@@ -174,6 +174,16 @@ def _no_weights(path: Path, rng: np.random.Generator) -> None:
     write_mixture(path, rng, weights="none")
 
 
+def _no_share(path: Path, rng: np.random.Generator) -> None:
+    write_mixture(path, rng, weights=np.r_[-0.5, np.ones(7) / 4])
+
+
+def _not_numbers(path: Path, rng: np.random.Generator) -> None:
+    state = Reference().state_dict()
+    state["decoder_net.5.bias"][3] = torch.nan
+    torch.save({"state_dict": state}, path)
+
+
 def _flat(path: Path, rng: np.random.Generator) -> None:
     write_mixture(path, rng, covars=np.zeros((8, 69, 69)))
 
@@ -193,9 +203,11 @@ def _no_state(path: Path, rng: np.random.Generator) -> None:
         ("a.pkl", _no_prior, "damaged|not a pickle"),
         ("a.pkl", _other_shape, r"means of shape \(8, 63\)"),
         ("a.pkl", _no_weights, "no finite numbers 'weights'"),
+        ("a.pkl", _no_share, "weights down to -0.5, expected positive"),
         ("a.pkl", _flat, "not positive definite"),
         ("a.ckpt", _no_prior, "damaged"),
         ("a.ckpt", _small_network, r"encoder_net.1.weight of shape \(3,\), expected \(63,\)"),
+        ("a.ckpt", _not_numbers, "NaN or infinity in decoder_net.5.bias"),
         ("a.ckpt", _no_state, "no weights 'state_dict'"),
         ("a.safetensors", _no_prior, "damaged"),
         ("a.txt", _no_prior, "no pose prior"),

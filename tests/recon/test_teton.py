@@ -1,4 +1,4 @@
-"""The Teton tree: what is written is read, key frames are those that differ, what is broken is told in a sentence."""
+"""The Teton tree: what is written is read, what is broken is told in a sentence."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from PIL import Image
 
 from motion.errors import InputError
 from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
-from recon.keyframes import MOST_KEYFRAMES, choose_keyframes
 from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, write_sequence
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 5
@@ -139,41 +138,6 @@ def test_missing_keyframes_are_chosen_among_the_masked_and_written(folder: Path)
     assert json.loads((folder / "keyframes.json").read_text()) == list(KEYFRAMES)
 
 
-def room(rng: np.random.Generator, people: list[tuple[float, float]], light: float = 0.0) -> np.ndarray:
-    """A shaded room of 160 x 120 with noise, and people of 16 x 40 at these places (0 to 1)."""
-    image = np.linspace(90, 160, 120)[:, None, None] * np.array([1.0, 0.95, 0.9]) * np.ones((1, 160, 1))
-    for x, y in people:
-        left, top = int(x * 144), int(y * 80)
-        image[top : top + 40, left : left + 16] = (60, 70, 110)
-    return (image + light + rng.normal(0, 5, image.shape)).clip(0, 255).astype(np.uint8)
-
-
-def test_one_keyframe_of_a_room_where_nothing_moves(rng: np.random.Generator) -> None:
-    frames = [room(rng, [(0.3, 0.5)], light=10 * np.sin(index / 8)) for index in range(100)]
-    assert choose_keyframes(frames) == (0,)
-
-
-def test_keyframes_follow_people_across_the_room(rng: np.random.Generator) -> None:
-    """Every pixel that a walker covers is seen free on some key frame, with one person and with four."""
-    for count in (1, 4):
-        starts = rng.random((count, 2))
-        paths = [[(abs((x + t / 60) % 2 - 1), y) for x, y in starts] for t in range(100)]
-        chosen = choose_keyframes(room(rng, path) for path in paths)
-        assert chosen[0] == 0
-        assert 3 <= len(chosen) <= MOST_KEYFRAMES
-        covered = np.stack([room(np.random.default_rng(0), paths[number])[..., 2] < 130 for number in chosen])
-        walked = np.stack([room(np.random.default_rng(0), path)[..., 2] < 130 for path in paths])
-        always = covered.all(axis=0) & ~walked.all(axis=0)
-        assert always.mean() < 0.002
-
-
-def test_a_higher_threshold_keeps_fewer(rng: np.random.Generator) -> None:
-    frames = [room(rng, [(t / 100, 0.4)]) for t in range(100)]
-    counts = [len(choose_keyframes(frames, threshold)) for threshold in (0.02, 0.05, 0.08, 0.5)]
-    assert counts == sorted(counts, reverse=True)
-    assert counts[-1] == 1
-
-
 def change_annotations(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "annotations.json"
     content = json.loads(path.read_text())
@@ -227,6 +191,10 @@ def image(name: str, size: tuple[int, int], value: int = 0, mode: str = "L") -> 
     return lambda folder: Image.new(mode, size, value).save(folder / name)
 
 
+def bitmap(folder: Path) -> None:
+    Image.new("L", (WIDTH, HEIGHT)).save(folder / "masks/000003.png", "BMP")
+
+
 POINT = [3.0, 4.0, 1.0]
 BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "no annotations": (lambda f: (f / DAMAGE).unlink(), (DAMAGE, "No such file")),
@@ -262,6 +230,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "box turned over": (first_frame(box=[20, 5, 10, 30]), ("object 7, frame 0", "box", "[20.0, 5.0, 10.0, 30.0]")),
     "box outside": (first_frame(box=[100, 5, 130, 30]), ("object 7, frame 0", "box", "outside", "64x48")),
     "box of infinity": (first_frame(box=[0, 0, float("inf"), 9]), ("object 7, frame 0", "box", "inf")),
+    "box of a huge number": (first_frame(box=[-(2**63), 0, 9, 9]), ("object 7, frame 0", "box", "-9.2")),
     "box of null": (first_frame(box=None), ("object 7, frame 0", "box is None")),
     "centre of words": (first_frame(center=["a", "b"]), ("object 7, frame 0", "center is ['a', 'b']")),
     "occluded of 3": (first_frame(occluded=3), ("object 7, frame 0", "occluded is 3")),
@@ -275,6 +244,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "half a JPEG": (truncate, ("000002.jpg", "truncated")),
     "frame of another size": (image("frames/000002.jpg", (32, 24)), ("000002.jpg", "32x24", "64x48")),
     "mask of another size": (image("masks/000003.png", (32, 24)), ("masks/000003.png", "32x24", "64x48")),
+    "mask of another format": (bitmap, ("masks/000003.png", "no image")),
     "mask in colour": (image("masks/000003.png", (64, 48), mode="RGB"), ("masks/000003.png", "mode RGB")),
     "mask of nobody": (image("masks/000003.png", (64, 48), PERSON_LABEL + 1), ("masks/000003.png", "label [129]")),
     "mask of an unknown label": (image("masks/000003.png", (64, 48), 10), ("masks/000003.png", "label [10]")),

@@ -26,12 +26,10 @@ def some_views(count: int) -> Views:
     random = torch.Generator().manual_seed(0)
     betas = torch.randn(count, 10, generator=random)
     rest = BODY.rest_joints(betas)
-    pelvis = torch.tensor([0.0, 0.0, 5.0]) + torch.tensor([1.5, 1.0, 1.0]) * (
-        torch.rand(count, 3, generator=random) - 0.5
-    )
-    orient = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ roma.rotvec_to_rotmat(
-        0.3 * torch.randn(count, 3, generator=random)
-    )
+    low, high = torch.tensor([-0.75, -0.5, 4.5]), torch.tensor([0.75, 0.5, 5.5])
+    pelvis = low + (high - low) * torch.rand(count, 3, generator=random)
+    upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    orient = upright @ roma.rotvec_to_rotmat(0.3 * torch.randn(count, 3, generator=random))
     pose = roma.rotvec_to_rotmat(0.2 * torch.randn(count, 23, 3, generator=random))
     transl = pelvis - rest[:, 0]
     pixels = project(forward_kinematics(rest, transl, orient, pose)[0], UNIT_CAMERA) * FOCAL + 250
@@ -42,13 +40,9 @@ def some_views(count: int) -> Views:
         for channel, joint in ((0, 20), (1, 15), (2, 11)):
             x, y = joints[joint]
             image[..., channel] = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2))
-        center, half = (
-            (joints.min(axis=0) + joints.max(axis=0)) / 2,
-            (joints.max(axis=0) - joints.min(axis=0)).max() / 2,
-        )
-        reach = MARGIN * half * np.array([0.7, 1.0])
-        box = np.concatenate([center - reach, center + reach])
-        crop, square = crop_square(image.astype(np.uint8), box)
+        first, last = joints.min(axis=0), joints.max(axis=0)
+        center, reach = (first + last) / 2, MARGIN * (last - first).max() / 2 * np.array([0.7, 1.0])
+        crop, square = crop_square(image.astype(np.uint8), np.concatenate([center - reach, center + reach]))
         images.append(crop)
         squares.append((square - [250, 250, 0]) / [1, 1, MARGIN] / FOCAL)
     stacked = torch.from_numpy(np.stack(squares)).float()
