@@ -66,9 +66,11 @@ def before_background(
     weight: Float[Tensor, "person frame keypoint"],
     radius: Float[Tensor, " keypoint"],
     sigma: float,
+    bound: float,
 ) -> Float[Tensor, ""]:
-    """What is seen lies before the empty room's surface (infinite where unknown): nobody sinks into beds or walls."""
-    return (weight * hinge(depth + radius - background, sigma)).sum()
+    """What is seen lies before the empty room's surface (infinite where unknown): nobody sinks into beds or walls.
+    Bounded, because a keypoint that was clicked elsewhere may lie on something nearer."""
+    return (weight * bounded((depth + radius - background).clamp_min(0).square(), sigma, bound)).sum()
 
 
 def acceleration(

@@ -44,7 +44,7 @@ from recon.training.hmr2_views import Targets, Views, augmented, load_views, pla
 ASSETS = Path(__file__).parent.parent / "assets"
 MOTION = "DeepMimic's clips (MIT) and poses composed from them, on the default body (see motion/assets/NOTICE)"
 BATCH = 32
-LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 4e-4, 0.05, 0.1  # the last as a share of the time
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 2e-4, 0.05, 0.1  # the last as a share of the time
 AVERAGED = 0.995  # decay of the average of the weights, which is what is kept
 CHECKPOINT_SECONDS, REPORT_SECONDS, VALIDATE_SECONDS = 120.0, 20.0, 300.0
 HELD_OUT = 10
@@ -55,7 +55,7 @@ WEIGHTS = {
     "body_pose": 0.5,
     "betas": 0.02,
     "cam": 0.5,
-    "patch": 1.0,
+    "patch": 0.5,
 }
 POSITIONS_SIZE = 0.5  # of the position embedding at first, beside colours of about one
 OUTSIDE = -1  # in place of the patch of a joint beyond the crop

@@ -21,7 +21,7 @@ MLFLOW_PORT = 8550
 
 
 def run_demo(output: Path) -> str:
-    arguments = ["--output", str(output), "--steps", "4", "--samples-per-prompt", "1", "--port", "8433"]
+    arguments = ["--output", str(output), "--rooms", "1", "--steps", "4", "--samples-per-prompt", "1", "--port", "8433"]
     command = [sys.executable, "-m", "ray_jobs.demo", *arguments]
     done = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -57,8 +57,16 @@ def test_it_leaves_a_report_and_labelled_motions(demo: Path) -> None:
     generated = read_motions(demo / "generated" / "motions")
     assert len(generated) == 15
     assert all(motion.texts[0] in page for motion in generated if "'" not in motion.texts[0])
-    assert set(json.loads((demo / "stages.json").read_text())) == {"prepare", "train", "serve", "generate", "picture"}
+    stages = {"rooms", "reconstruct", "prepare", "train", "serve", "generate", "picture"}
+    assert set(json.loads((demo / "stages.json").read_text())) == stages
     assert (demo / "walk.png").stat().st_size > 10_000
+
+
+def test_it_begins_with_rooms_and_trains_on_their_people(demo: Path) -> None:
+    (room,) = read_motions(demo / "reconstructed" / "motions")
+    trained_on = read_motions(demo / "data" / "motions")
+    assert f"teton/{room.id}" in {motion.id for motion in trained_on}
+    assert room.texts[0] in (demo / "report.html").read_text()
 
 
 def test_mlflow_ui_shows_the_run(mlflow_ui: str) -> None:
