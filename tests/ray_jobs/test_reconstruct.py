@@ -37,7 +37,7 @@ def broken(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def config(ray_cluster: None, rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> ReconstructConfig:
     output = tmp_path_factory.mktemp("reconstructed")
-    config = ReconstructConfig(rooms, str(output), mode="regression", max_rejected_fraction=0.4)
+    config = ReconstructConfig(rooms, str(output), mode="hybrid", max_rejected_fraction=0.4)
     reconstruct(config)
     return config
 
@@ -47,7 +47,7 @@ def test_each_good_sequence_has_its_motion_scene_and_picture(config: Reconstruct
     assert sorted(motion.id for motion in motions) == sorted(scene.id for scene in scenes) == IDS
     for motion in motions:
         assert motion.scene_id == motion.id
-        assert (motion.source, motion.provenance["mode"], motion.fps) == ("teton", "regression", 10.0)
+        assert (motion.source, motion.provenance["mode"], motion.fps) == ("teton", "hybrid", 10.0)
         assert Image.open(sheet_uri(config.output, motion.id)).width > 1000
     assert all(len(scene.points) > 500 for scene in scenes)
 
@@ -98,8 +98,8 @@ def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, t
 
 
 def test_another_mode_takes_another_output(config: ReconstructConfig) -> None:
-    with pytest.raises(InputError, match="was made with mode: regression: keep that, or take another output"):
-        reconstruct(replace(config, mode="hybrid"))
+    with pytest.raises(InputError, match="was made with mode: hybrid: keep that, or take another output"):
+        reconstruct(replace(config, mode="regression"))
 
 
 def test_missing_weights_are_the_jobs_error(config: ReconstructConfig, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_the_command_writes_what_it_can_and_names_what_it_cannot(
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "annotations.json").write_text("{")
-    config = PipelineConfig((room.sequence.folder, broken), output=tmp_path / "out", mode="regression")
+    config = PipelineConfig((room.sequence.folder, broken), output=tmp_path / "out", mode="hybrid")
     with pytest.raises(InputError, match="1 of 2 sequences could not be reconstructed"):
         pipeline.run(config)
     assert str(broken) in capsys.readouterr().err
