@@ -29,6 +29,7 @@ from tests.motion.clips import random_clip
 
 HOSTILE = '</script><script>alert("x")</script> & <b>bold</b>'
 CAPTIONS = ("a person walks", "a person jumps", HOSTILE)
+JPEG = b"\xff\xd8 a picture \xff\xd9"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -72,6 +73,7 @@ def make_report(real: list[MotionSequence], generated: list[MotionSequence]) -> 
         generated=generated,
         stages={"prepare": 2.0, "train": 65.0},
         places={"MLflow store": "sqlite:////demo/<run>/mlflow.db"},
+        rooms={HOSTILE: JPEG},
     )
 
 
@@ -200,12 +202,19 @@ def test_hostile_text_stays_text(page: Page) -> None:
     assert "sqlite:////demo/&lt;run&gt;/mlflow.db" in page.source
 
 
+def embedded(picture: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+
+
 def test_page_asks_no_server(page: Page) -> None:
     for word in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest", "import("):
         assert word not in page.source
-    assert not any({"src", "href", "srcset", "data", "action"} & set(attributes) for _, attributes in page.tags)
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    others = [attributes for tag, attributes in page.tags if tag != "img"]
+    assert not any({"src", "href", "srcset", "data", "action"} & set(attributes) for attributes in others)
+    assert [(image["src"], image["alt"]) for image in pictures] == [(embedded(JPEG), HOSTILE)]
     policy = next(attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes)
-    assert policy == "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; img-src data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
 
 
 def test_joints_arrive_to_the_millimetre(page: Page, real: list[MotionSequence]) -> None:
