@@ -94,7 +94,7 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
     room = build_room(sequence, perception, masks)
     observed = observe(sequence, room, masks, bodies.body)
-    regressed = regressed_people(sequence, perception, room.camera, bodies.body)
+    regressed = regressed_people(perception, observed, bodies.body)
     people = place_people(regressed, observed, bodies, mode)
     people = replace(people, valid=people.valid & present(sequence.tracks))
     if not people.valid.any():
@@ -170,10 +170,10 @@ def skin_depth(
     return np.where(usable, depth[at], np.float32(np.nan)).astype(np.float32)
 
 
-def regressed_people(sequence: TetonSequence, perception: Perception, camera: Camera, body: Body) -> People:
+def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:
     """The body network's poses in the world, valid where they are somebody's own (thesis 4.1)."""
-    shape = (len(sequence.tracks), sequence.num_frames)
-    estimates = perception.estimates
+    persons, frames, _ = observed.confidence.shape
+    shape, camera, estimates = (persons, frames), observed.camera, perception.estimates
     transl, orient = in_camera(estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
     there = torch.zeros(shape, dtype=torch.bool)
     there[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = True
@@ -185,7 +185,7 @@ def regressed_people(sequence: TetonSequence, perception: Perception, camera: Ca
         return torch.where(lacking, identity, placed)
 
     betas = by_person_and_frame(estimates.betas, perception, shape)
-    people = People(
+    in_camera_frame = People(
         transl=by_person_and_frame(transl, perception, shape),
         global_orient=table(orient),
         body_pose=table(estimates.body_pose),
@@ -195,16 +195,14 @@ def regressed_people(sequence: TetonSequence, perception: Perception, camera: Ca
         valid=there,
     )
     to_world = camera.extrinsics[:3, :3].T
-    moved = people.moved(to_world, camera.center, body)
-    return replace(moved, valid=there & are_own(moved, sequence, camera, body))
+    moved = in_camera_frame.moved(to_world, camera.center, body)
+    return replace(moved, valid=there & are_own(moved, observed, body))
 
 
-def are_own(people: People, sequence: TetonSequence, camera: Camera, body: Body) -> Bool[Tensor, "person frame"]:
+def are_own(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
     """Whether each body lies where its own keypoints are annotated, and not where another's are."""
-    known = [k for k, name in enumerate(sequence.keypoint_names) if name in known_names(body)]
-    keypoints = torch.from_numpy(np.stack([track.keypoints[:, known] for track in sequence.tracks]))
-    names = [sequence.keypoint_names[k] for k in known]
-    projected = camera.project(people.keypoints(body, body_keypoints(body, names)))
+    keypoints = torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
+    projected = observed.camera.project(people.keypoints(body, body_keypoints(body, observed.names)))
     return mask_duplicates(projected, keypoints) & mask_unlike(projected, keypoints)
 
 
