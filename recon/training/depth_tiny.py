@@ -1,13 +1,12 @@
 """Trains the two stand-ins of Depth Anything that ship with the repo, on rendered rooms.
 
-    python -m recon.training.depth_tiny --rooms 400 --minutes 20 --cache FOLDER
+    python -m recon.training.depth_tiny --rooms 1500 --minutes 60 --cache FOLDER
 
 Same architecture (DINOv2 backbone, DPT neck and head), a hundredth of the size, from scratch: good for rooms such as
 `recon.simulate` renders and no more. First the relative network, then, starting from it as Depth Anything V2 does,
 the metric one. Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,27 +23,30 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 from recon.depth import ASSETS, load_depth_model
 from recon.fusion import DepthFusion, fuse
 from recon.simulate import SimulateConfig, simulate
+from recon.training.from_scratch import schedule, waves
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-SIZE = (182, 238)  # height, width: 13 by 17 patches
+PATCH, ROWS, COLUMNS = 14, 9, 12
+SIZE = (PATCH * ROWS, PATCH * COLUMNS)  # height, width
 MAX_DEPTH = 15
 BATCH = 16
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 7e-4
 WARM_UP = 0.05  # share of the time
 CHECKPOINT_SECONDS, REPORT_SECONDS = 120, 20
 HELD_OUT = 10  # every tenth room
-FRAMES_PER_ROOM = 3
+FRAMES_PER_ROOM = 2  # other rooms teach more than other frames
 FRAMES_PER_SECOND = 0.5
+IMAGE_SIZE = (320, 240)
 
 
 @dataclass(frozen=True)
 class Arguments:
     cache: Path
     """Folder for rendered rooms and checkpoints."""
-    rooms: int = 400
-    minutes: float = 20.0
-    """Of training, without rendering; 60 % for the relative network, 40 % for the metric one."""
+    rooms: int = 1500
+    minutes: float = 60.0
+    """Of training, without rendering; half of it for each network."""
     output: Path = ASSETS
     seed: int = 0
 
@@ -60,11 +62,11 @@ class Views:
 def main(arguments: Arguments) -> None:
     train_views, test_views = render_rooms(arguments.cache, arguments.rooms)
     relative = new_network(metric=False)
-    train(relative, train_views, False, 0.6 * 60 * arguments.minutes, arguments.cache, arguments.seed)
+    train(relative, train_views, False, 30 * arguments.minutes, arguments.cache, arguments.seed)
     save(relative, arguments.output / "depth_tiny_relative")
     metric = new_network(metric=True)
     start_from(metric, relative)
-    train(metric, train_views, True, 0.4 * 60 * arguments.minutes, arguments.cache, arguments.seed)
+    train(metric, train_views, True, 30 * arguments.minutes, arguments.cache, arguments.seed)
     save(metric, arguments.output / "depth_tiny_metric")
     print(evaluate(arguments.output, test_views))
 
@@ -75,8 +77,8 @@ def new_network(metric: bool) -> DepthAnythingForDepthEstimation:
         num_hidden_layers=6,
         num_attention_heads=3,
         mlp_ratio=4,
-        image_size=196,
-        patch_size=14,
+        image_size=SIZE[1],  # of a square, whose positions are interpolated
+        patch_size=PATCH,
         out_indices=[2, 4, 5, 6],
         reshape_hidden_states=False,
         apply_layernorm=True,
@@ -93,6 +95,7 @@ def new_network(metric: bool) -> DepthAnythingForDepthEstimation:
     network = DepthAnythingForDepthEstimation(config)
     # The last activation is a ReLU, which a start at zero would leave dead in half the image; a room is about 4 m deep.
     with torch.no_grad():
+        network.backbone.embeddings.position_embeddings[0, 1:] = waves(COLUMNS, COLUMNS, backbone.hidden_size)
         network.head.conv3.bias.fill_(-1.0 if metric else 1.0)  # type: ignore[union-attr]
     return network
 
@@ -116,7 +119,7 @@ def render_rooms(cache: Path, rooms: int) -> tuple[Views, Views]:
 
 
 def render_room(seed: int, file: Path) -> None:
-    config = SimulateConfig(num_frames=FRAMES_PER_ROOM, fps=FRAMES_PER_SECOND, all_clips=True)
+    config = SimulateConfig(num_frames=FRAMES_PER_ROOM, fps=FRAMES_PER_SECOND, image_size=IMAGE_SIZE, all_clips=True)
     room = simulate(seed, config)
     pixels = torch.from_numpy(room.frames).permute(0, 3, 1, 2).float()
     small = F.interpolate(pixels, SIZE, mode="bicubic", antialias=True).clamp(0, 255).round()
@@ -146,7 +149,7 @@ def train(
     for images, depth in batches(views, np.random.default_rng(seed + step)):
         if spent >= seconds:
             break
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP)
         losses.append(train_step(network, optimizer, images, depth, metric))
         now = time.monotonic()
         spent, last, step = spent + now - last, now, step + 1
@@ -177,11 +180,6 @@ def keep(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Opti
     partial = checkpoint.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(checkpoint)
-
-
-def schedule(progress: float) -> float:
-    """Linear warm-up, then cosine to zero."""
-    return min(progress / WARM_UP, 1.0) * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-3
 
 
 def batches(

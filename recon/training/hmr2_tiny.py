@@ -1,6 +1,6 @@
 """Trains the stand-in of HMR2.0 that ships with the repo, on rendered rooms.
 
-    python -m recon.training.hmr2_tiny --cache FOLDER --rooms 300 --minutes 30
+    python -m recon.training.hmr2_tiny --cache FOLDER --rooms 400 --minutes 60
 
 Same architecture, a hundredth of the size, from scratch: good for people such as `recon.simulate` renders and no more.
 Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again. Every tenth room is
@@ -8,7 +8,6 @@ never learnt from; errors on those are printed and kept in the file.
 """
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -39,6 +38,7 @@ from recon.hmr2 import (
     HMR2Config,
 )
 from recon.regressor import CropEstimates
+from recon.training.from_scratch import schedule, waves
 from recon.training.hmr2_views import Targets, Views, augmented, load_views, plain, render_views
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -57,7 +57,6 @@ WEIGHTS = {
     "cam": 0.5,
     "patch": 0.5,
 }
-POSITIONS_SIZE = 0.5  # of the position embedding at first, beside colours of about one
 OUTSIDE = -1  # in place of the patch of a joint beyond the crop
 
 
@@ -65,8 +64,8 @@ OUTSIDE = -1  # in place of the patch of a joint beyond the crop
 class Arguments:
     cache: Path
     """Folder for rendered rooms and checkpoints."""
-    rooms: int = 300
-    minutes: float = 30.0
+    rooms: int = 400
+    minutes: float = 60.0
     """Of training, without rendering."""
     output: Path = ASSETS / f"{STAND_IN}.safetensors"
     seed: int = 0
@@ -96,7 +95,7 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
     for some in batches(views, seed + step):
         if spent >= seconds:
             break
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP)
         losses.append(train_step(network, pointer, optimizer, *augmented(some, body), body))
         step += 1
         follow(average, network, step)
@@ -148,7 +147,7 @@ def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
     """Starts at the mean of what it shall learn, as HMR2.0 starts at SMPL's mean parameters."""
     torch.manual_seed(seed)
     network = HMR2(config)
-    network.backbone.pos_embed.data[0, 1:] = POSITIONS_SIZE * waves(config.width)
+    network.backbone.pos_embed.data[0, 1:] = waves(ROWS, COLUMNS, config.width)
     head = network.smpl_head
     for layer in (head.decpose, head.decshape, head.deccam):
         nn.init.xavier_uniform_(layer.weight, gain=0.01)
@@ -158,18 +157,6 @@ def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
     head.init_body_pose.copy_(columns_first(matrix_to_6d(rotations)).mean(dim=0).flatten()[None])
     head.init_cam.copy_(targets.cam.mean(dim=0, keepdim=True))
     return network
-
-
-def waves(width: int) -> Float[Tensor, "token width"]:
-    """Sines and cosines of a patch's row and column, from which a network that has seen little learns places sooner."""
-    grid = torch.cartesian_prod(torch.arange(ROWS), torch.arange(COLUMNS)).float()
-    angles = (grid[:, :, None] * math.pi * torch.logspace(-5, -1, width // 4, base=2)).flatten(1)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def schedule(progress: float) -> float:
-    """Linear warm-up, then cosine to zero."""
-    return min(progress / WARM_UP, 1.0) * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-3
 
 
 def batches(views: Views, seed: int) -> Iterator[Views]:

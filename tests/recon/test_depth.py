@@ -19,7 +19,8 @@ from transformers import (
 
 from motion.errors import InputError
 from recon.depth import TINY, load_depth_model
-from recon.training.depth_tiny import keep, metric_loss, relative_loss, resume, schedule
+from recon.training.depth_tiny import WARM_UP, keep, metric_loss, relative_loss, resume
+from recon.training.from_scratch import schedule
 
 
 def save_depth_anything(folder: Path, kind: str) -> Path:
@@ -121,7 +122,7 @@ def test_losses_of_the_stand_ins_are_zero_for_the_truth_alone() -> None:
 def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     def training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         network = torch.nn.Linear(2, 1)
-        return network, torch.optim.AdamW(network.parameters(), lr=schedule(0.01))
+        return network, torch.optim.AdamW(network.parameters(), lr=schedule(0.01, WARM_UP))
 
     network, optimizer = training()
     network(torch.ones(2)).backward()
