@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Complex, Float, Float32, Int
 from torch import Tensor, nn
 
-from motion.denoiser import sinusoid
+from motion.blocks import sinusoid
 from motion.errors import InputError
 from motion.humanml3d_evaluator import load_humanml3d_evaluator
 from motion.interclip import load_interclip

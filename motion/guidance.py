@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from motion.denoiser import Conditions
+from motion.conditions import Conditions
 
 EstimateX0 = Callable[[Tensor, Tensor, Conditions], Tensor]
 
@@ -31,7 +31,7 @@ class ClassifierFree:
         t: Int[Tensor, " batch"],
         conditions: Conditions,
     ) -> Float[Tensor, "batch *rest"]:
-        unconditional = conditions.without(torch.ones_like(conditions.text_valid))
+        unconditional = conditions.without(torch.ones(len(x_t), dtype=torch.bool, device=x_t.device))
         both = estimate_x0(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions.followed_by(unconditional))
         with_condition, without = both.chunk(2)
         scale = self.scale.view(-1, *(1,) * (x_t.ndim - 1))

@@ -1,4 +1,4 @@
-"""Frozen text encoders: a prompt becomes one vector, which conditions the denoiser.
+"""Frozen text encoders: a prompt becomes one vector, or one for each of its words, which condition the denoiser.
 
 Two kinds, told apart by the name that a checkpoint stores:
 
@@ -12,6 +12,7 @@ A vector does not depend on the prompts beside it beyond float noise: padding is
 
 from collections.abc import Callable, Sequence
 from pickle import UnpicklingError
+from typing import Any
 
 import open_clip
 import torch
@@ -26,11 +27,15 @@ from motion.errors import InputError
 
 MINILM_WINDOW = 256  # the length it was trained with (its sentence_bert_config.json)
 CACHED_PROMPTS = 1 << 15  # 50 MB of MiniLM's vectors
+CACHED_WORDS = 1 << 12  # prompts; 100 MB of MiniLM's words
 BATCH = 64
 
 
+Encode = Callable[[list[str]], Sequence[Tensor]]
+
+
 class TextEncoder:
-    """Encodes prompts with a frozen model and keeps the CACHED_PROMPTS vectors used last.
+    """Encodes prompts with a frozen model and keeps what was used last.
 
     `name` finds the encoder again (`load_text_encoder`), `dim` is the length of its vectors. `max_tokens`
     and `count_tokens` include the model's start and end tokens.
@@ -42,27 +47,41 @@ class TextEncoder:
         dim: int,
         max_tokens: int,
         count_tokens: Callable[[str], int],
-        encode: Callable[[list[str]], Float[Tensor, "text dim"]],
+        encode: Encode,
+        encode_words: Encode,
     ) -> None:
         self.name = name
         self.dim = dim
         self._max_tokens = max_tokens
         self._count_tokens = count_tokens
         self._encode = encode
+        self._encode_words = encode_words
         self._cache: dict[str, Tensor] = {}  # the one used last is last
+        self._words_cache: dict[str, Tensor] = {}
 
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "text dim"]:
         """Return one vector per prompt, in float32 on the CPU, as a copy that the caller may change."""
-        vectors = {text: self._cache[text] for text in texts if text in self._cache}
-        new = [text for text in dict.fromkeys(texts) if text not in vectors]
+        return torch.stack(self._cached(texts, self._encode, self._cache, CACHED_PROMPTS))
+
+    def words(self, texts: Sequence[str]) -> list[Float[Tensor, "word dim"]]:
+        """The model's last states, one for each token of a prompt, start and end among them; not to be changed."""
+        return self._cached(texts, self._encode_words, self._words_cache, CACHED_WORDS)
+
+    def _cached(self, texts: Sequence[str], encode: Encode, cache: dict[str, Tensor], most: int) -> list[Tensor]:
+        found = {text: cache[text] for text in texts if text in cache}
+        new = [text for text in dict.fromkeys(texts) if text not in found]
         for text in new:
             self._check(text)
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             with torch.no_grad():
-                vectors.update(zip(batch, self._encode(batch), strict=True))
-        self._remember(vectors)
-        return torch.stack([vectors[text] for text in texts])
+                found.update(zip(batch, encode(batch), strict=True))
+        for text, states in found.items():
+            cache.pop(text, None)
+            cache[text] = states
+        while len(cache) > most:
+            del cache[next(iter(cache))]
+        return [found[text] for text in texts]
 
     def _check(self, text: str) -> None:
         if not text.strip():
@@ -70,13 +89,6 @@ class TextEncoder:
         tokens = self._count_tokens(text)
         if tokens > self._max_tokens:
             raise InputError(f"the prompt has {tokens} tokens, at most {self._max_tokens} fit: shorten it")
-
-    def _remember(self, vectors: dict[str, Tensor]) -> None:
-        for text, vector in vectors.items():
-            self._cache.pop(text, None)
-            self._cache[text] = vector
-        while len(self._cache) > CACHED_PROMPTS:
-            del self._cache[next(iter(self._cache))]
 
 
 def load_text_encoder(name: str = "minilm") -> TextEncoder:
@@ -96,11 +108,13 @@ def _load_minilm() -> TextEncoder:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32).eval()
 
-    def encode(texts: list[str]) -> Float[Tensor, "text dim"]:
+    def encode_words(texts: list[str]) -> list[Float[Tensor, "word dim"]]:
         tokens = tokenizer(texts, padding=True, return_tensors="pt")
-        mask = tokens.attention_mask[..., None]
         states = model(**tokens).last_hidden_state
-        return torch.nn.functional.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
+        return [row[mask.bool()] for row, mask in zip(states, tokens.attention_mask, strict=True)]
+
+    def encode(texts: list[str]) -> list[Float[Tensor, " dim"]]:
+        return [torch.nn.functional.normalize(words.mean(dim=0), dim=0) for words in encode_words(texts)]
 
     return TextEncoder(
         name="minilm",
@@ -108,13 +122,14 @@ def _load_minilm() -> TextEncoder:
         max_tokens=MINILM_WINDOW,
         count_tokens=lambda text: len(tokenizer(text).input_ids),
         encode=encode,
+        encode_words=encode_words,
     )
 
 
 def _load_clip(name: str) -> TextEncoder:
     model_name, pretrained = _parse_clip_name(name)
     try:
-        encode_text = _load_clip_tower(model_name, pretrained)
+        model = _load_clip_model(model_name, pretrained)
         tokenizer = open_clip.get_tokenizer(model_name)
     except (OSError, RuntimeError, UnpicklingError, ValueError) as error:
         raise InputError(f"the text encoder {name!r} could not be loaded: {error}") from error
@@ -124,18 +139,35 @@ def _load_clip(name: str) -> TextEncoder:
             return len(tokenizer.encode(text)) + 2
         return len(tokenizer.tokenizer(text).input_ids)
 
+    def encode_words(texts: list[str]) -> list[Float[Tensor, "word dim"]]:
+        states = _clip_states(model, tokenizer(texts))
+        return [row[: count_tokens(text)] for row, text in zip(states, texts, strict=True)]
+
     return TextEncoder(
         name=name,
-        dim=encode_text(tokenizer(["a"])).shape[1],
+        dim=model.encode_text(tokenizer(["a"])).shape[1],
         max_tokens=tokenizer.context_length,
         count_tokens=count_tokens,
-        encode=lambda texts: encode_text(tokenizer(texts)),
+        encode=lambda texts: list(model.encode_text(tokenizer(texts))),
+        encode_words=encode_words,
     )
 
 
-def _load_clip_tower(
-    model_name: str, pretrained: str | None
-) -> Callable[[Int[Tensor, "text token"]], Float[Tensor, "text dim"]]:
+def _clip_states(model: Any, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text token dim"]:
+    """What the tower would pool, projected like its pooled vector."""
+    tower = getattr(model, "text", model)
+    if not isinstance(getattr(tower, "text_projection", None), Tensor):
+        raise InputError("this text tower gives no states of single words: take a recipe whose text is one vector")
+    states: list[Tensor] = []
+    hook = tower.ln_final.register_forward_hook(lambda _module, _inputs, output: states.append(output))
+    try:
+        model.encode_text(tokens)
+    finally:
+        hook.remove()
+    return states[0] @ tower.text_projection
+
+
+def _load_clip_model(model_name: str, pretrained: str | None) -> Any:
     # Weights trained with QuickGELU (OpenAI's) are wrong without it; only the tag's record knows.
     record = open_clip.get_pretrained_cfg(model_name, pretrained) if pretrained else {}
     model = open_clip.create_model(
@@ -146,7 +178,7 @@ def _load_clip_tower(
         weights_only=True,
     )
     del model.visual
-    return model.eval().requires_grad_(False).encode_text
+    return model.eval().requires_grad_(False)
 
 
 def _parse_clip_name(name: str) -> tuple[str, str | None]:

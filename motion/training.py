@@ -5,7 +5,7 @@ Masks: True = valid. Frames at the recipe's fps, features as in `motion.features
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from motion.augment import random_crop
 from motion.body import Body
-from motion.denoiser import Conditions, Denoiser
+from motion.conditions import Conditions
+from motion.denoiser import Denoiser
 from motion.diffusion import NoiseSchedule, l_simple, q_sample, target
 from motion.features import Normalizer, encode_sequence
 from motion.recipes import Recipe
-from motion.scene_tokens import POINTS_PER_GROUP
+from motion.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 from motion.sequence import MotionSequence
 from motion.text import TextEncoder
 
@@ -56,24 +57,42 @@ def collate(
         conditions.action[i, :p, :f] = torch.from_numpy(sequence.action)
         conditions.identity[i] = torch.from_numpy(rng.permutation(recipe.denoiser.max_persons)[:persons])
     texts = [str(rng.choice(sequence.texts)) if sequence.texts else None for sequence in sequences]
-    captioned = torch.tensor([text is not None for text in texts])
-    if captioned.any():
-        conditions.text[captioned] = encode_text([text for text in texts if text is not None])
-    conditions.text_valid.copy_(captioned)
+    conditions = with_captions(conditions, [[text] for text in texts], encode_text, recipe)
     return Batch(x0 * conditions.valid[..., None], conditions)
 
 
+def with_captions(
+    conditions: Conditions, captions: Sequence[Sequence[str | None]], encode_text: TextEncoder, recipe: Recipe
+) -> Conditions:
+    """The same with the captions of each sample: of everybody, then of each person where they have their own."""
+    given = [caption for row in captions for caption in row if caption is not None]
+    if recipe.denoiser.text == "words":
+        words = iter(encode_text.words(given))
+    else:
+        words = iter(encode_text(given)[:, None]) if given else iter([])
+    rows = [[next(words) if caption is not None else None for caption in row] for row in captions]
+    shape = (len(rows), max(map(len, rows)), max((len(w) for row in rows for w in row if w is not None), default=1))
+    text, valid = torch.zeros(*shape, recipe.denoiser.text_dim), torch.zeros(shape, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        for c, states in enumerate(row):
+            if states is not None:
+                text[i, c, : len(states)], valid[i, c, : len(states)] = states, True
+    return replace(conditions, text=text, text_valid=valid)
+
+
 def empty_conditions(batch: int, persons: int, frames: int, recipe: Recipe) -> Conditions:
-    """Nothing valid, nothing known, no scene: to be filled in."""
+    """Nothing valid, nothing known, no text, no scene: to be filled in."""
+    shape = HEIGHT_SHAPE if recipe.denoiser.height_map else (0, 0)
     return Conditions(
         valid=torch.zeros(batch, persons, frames, dtype=torch.bool),
         identity=torch.zeros(batch, persons, dtype=torch.long),
         person_class=torch.zeros(batch, persons, dtype=torch.long),
         action=torch.zeros(batch, persons, frames, dtype=torch.long),
-        text=torch.zeros(batch, recipe.denoiser.text_dim),
-        text_valid=torch.zeros(batch, dtype=torch.bool),
+        text=torch.zeros(batch, 1, 1, recipe.denoiser.text_dim),
+        text_valid=torch.zeros(batch, 1, 1, dtype=torch.bool),
         points=torch.zeros(batch, 0, POINTS_PER_GROUP, 3),
         points_valid=torch.zeros(batch, 0, dtype=torch.bool),
+        heights=torch.zeros(batch, *shape, 2),
     )
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from motion.denoiser import Conditions, Denoiser
+from motion.conditions import Conditions
+from motion.denoiser import Denoiser
 from motion.features import Normalizer
 from motion.generator import Generator, Model, MotionRequest
 from motion.guidance import ClassifierFree

@@ -8,30 +8,43 @@ import numpy as np
 import pytest
 import torch
 
-from motion.denoiser import Conditions, Denoiser, DenoiserConfig
-from motion.scene_tokens import POINTS_PER_GROUP
+from motion.conditions import KINDS, Conditions
+from motion.denoiser import Denoiser, DenoiserConfig
+from motion.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 
 TINY = DenoiserConfig(width=32, layers=2, heads=4, feedforward=64, text_dim=8, dropout=0.0)
+OURS = replace(TINY, step="modulation", time="rotary", text="words", qk_norm=True, frames_per_token=4, height_map=True)
 
 
-def conditions(batch: int, persons: int, frames: int, text_dim: int, groups: int = 0) -> Conditions:
+def conditions(
+    batch: int, persons: int, frames: int, text_dim: int, groups: int = 0, heights: bool = False
+) -> Conditions:
     generator = torch.Generator().manual_seed(3)
     return Conditions(
         valid=torch.ones(batch, persons, frames, dtype=torch.bool),
         identity=torch.arange(persons).expand(batch, persons),
         person_class=torch.zeros(batch, persons, dtype=torch.long),
         action=torch.zeros(batch, persons, frames, dtype=torch.long),
-        text=torch.randn(batch, text_dim, generator=generator),
-        text_valid=torch.ones(batch, dtype=torch.bool),
+        text=torch.randn(batch, 1, 1, text_dim, generator=generator),
+        text_valid=torch.ones(batch, 1, 1, dtype=torch.bool),
         points=torch.randn(batch, groups, POINTS_PER_GROUP, 3, generator=generator),
         points_valid=torch.ones(batch, groups, dtype=torch.bool),
+        heights=torch.rand(batch, *(HEIGHT_SHAPE if heights else (0, 0)), 2, generator=generator),
     )
 
 
-@pytest.fixture
-def tiny() -> Denoiser:
+@pytest.fixture(params=[TINY, OURS], ids=["thesis", "ours"])
+def tiny(request: pytest.FixtureRequest) -> Denoiser:
+    return random_network(request.param)
+
+
+def random_network(config: DenoiserConfig) -> Denoiser:
     torch.manual_seed(0)
-    return Denoiser(TINY).eval()
+    network = Denoiser(config).eval()
+    for parameter in network.parameters():  # modulation and output begin at zero
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return network
 
 
 def recipe_weight(key: str, shape: torch.Size) -> torch.Tensor:
@@ -42,6 +55,8 @@ def recipe_weight(key: str, shape: torch.Size) -> torch.Tensor:
     return 1.0 + 0.01 * x if key.endswith(".weight") else 0.01 * x
 
 
+KIND_OF = {"points": "scene", "heights": "scene"}
+
 # Our parameter name -> the name in the author's code.
 AUTHORS_KEYS = {
     "embed_motion": "emb_motion",
@@ -50,8 +65,8 @@ AUTHORS_KEYS = {
     "embed_frame.mlp": "emb_pos.time_embed",
     "embed_step.mlp": "emb_t.time_embed",
     "output": "unemb_motion",
-    "qkv.weight": "self_attn.in_proj_weight",
-    "out.weight": "self_attn.out_proj.weight",
+    "attention.qkv.weight": "self_attn.in_proj_weight",
+    "attention.out.weight": "self_attn.out_proj.weight",
     "attention_norm": "norm1",
     "feedforward_norm": "norm2",
     "feedforward.0": "linear1",
@@ -88,11 +103,11 @@ def test_golden_scene_denoiser(golden: Path) -> None:
     text = torch.randn((2, 768), generator=torch.Generator().manual_seed(1))
     t = torch.from_numpy(expected["in.t"])
     identity = torch.from_numpy(expected["in.identity_ids"]).expand(2, 3)
-    given = replace(conditions(2, 3, 12, 768), text=text, identity=identity)
+    given = replace(conditions(2, 3, 12, 768), text=text[:, None, None], identity=identity)
     masked = replace(
         given,
         valid=torch.from_numpy(expected["in.motion_mask"]),
-        text_valid=torch.from_numpy(expected["in.description_mask"]),
+        text_valid=torch.from_numpy(expected["in.description_mask"])[:, None, None],
     )
     cases = {
         "cond": masked,
@@ -106,7 +121,7 @@ def test_golden_scene_denoiser(golden: Path) -> None:
 
 def test_padding_changes_nothing(tiny: Denoiser) -> None:
     x, t = torch.randn(1, 2, 6, 282), torch.tensor([7])
-    given = conditions(1, 2, 6, 8)
+    given = conditions(1, 2, 6, 8, heights=tiny.config.height_map)
     padded_x = torch.nn.functional.pad(x, (0, 0, 0, 3, 0, 1), value=5.0)
     padded = replace(
         given,
@@ -121,26 +136,65 @@ def test_padding_changes_nothing(tiny: Denoiser) -> None:
 def test_persons_are_exchangeable(tiny: Denoiser) -> None:
     """Swapping two persons together with their identities swaps the output."""
     x, t = torch.randn(1, 2, 5, 282), torch.tensor([3])
-    given = conditions(1, 2, 5, 8)
+    given = conditions(1, 2, 5, 8, heights=tiny.config.height_map)
     swapped = replace(given, identity=given.identity.flip(1))
     torch.testing.assert_close(tiny(x.flip(1), t, swapped), tiny(x, t, given).flip(1), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("condition", ["text", "person_class", "action", "points"])
+@pytest.mark.parametrize("condition", ["text", "person_class", "action", "points", "heights"])
 def test_each_condition_moves_the_output_and_can_be_dropped(tiny: Denoiser, condition: str) -> None:
+    if condition == "heights" and not tiny.config.height_map:
+        pytest.skip("the thesis' network has no height map")
     x, t = torch.randn(2, 1, 4, 282), torch.tensor([3, 900])
-    given = conditions(2, 1, 4, 8, groups=2)
-    value = getattr(given, condition)
-    changed = replace(given, **{condition: value + 1})
+    given = conditions(2, 1, 4, 8, groups=2, heights=tiny.config.height_map)
+    changed = replace(given, **{condition: getattr(given, condition) + 1})
     assert (tiny(x, t, changed) - tiny(x, t, given)).abs().max() > 1e-3
     everyone = torch.ones(2, dtype=torch.bool)
     torch.testing.assert_close(tiny(x, t, changed.without(everyone)), tiny(x, t, given.without(everyone)))
+    kind = KIND_OF.get(condition, condition)
+    torch.testing.assert_close(
+        tiny(x, t, changed.without(everyone, [kind])), tiny(x, t, given.without(everyone, [kind]))
+    )
+    others = [other for other in KINDS if other != kind]
+    assert (tiny(x, t, changed.without(everyone, others)) - tiny(x, t, given.without(everyone, others))).abs().max() > 0
 
 
 def test_dropping_touches_only_the_chosen_sample(tiny: Denoiser) -> None:
     x, t = torch.randn(2, 1, 4, 282), torch.tensor([3, 900])
-    given = conditions(2, 1, 4, 8)
+    given = conditions(2, 1, 4, 8, heights=tiny.config.height_map)
     dropped = tiny(x, t, given.without(torch.tensor([True, False])))
     plain = tiny(x, t, given)
     torch.testing.assert_close(dropped[1], plain[1])
     assert (dropped[0] - plain[0]).abs().max() > 1e-3
+
+
+def test_a_caption_of_ones_own_belongs_to_that_person() -> None:
+    network, x, t = random_network(OURS), torch.randn(1, 2, 8, 282), torch.tensor([3])
+    given = conditions(1, 2, 8, 8, heights=True)
+    words = torch.randn(1, 3, 4, 8)
+    told = replace(given, text=words, text_valid=torch.ones(1, 3, 4, dtype=torch.bool))
+    swapped = replace(told, text=words[:, [0, 2, 1]], identity=told.identity.flip(1))
+    torch.testing.assert_close(network(x.flip(1), t, swapped), network(x, t, told).flip(1), atol=1e-5, rtol=0)
+    mixed_up = replace(told, text=words[:, [0, 2, 1]])
+    assert (network(x, t, mixed_up) - network(x, t, told)).abs().max() > 1e-3
+
+
+def test_a_new_network_of_ours_says_nothing() -> None:
+    assert not Denoiser(OURS)(torch.randn(1, 2, 8, 282), torch.tensor([3]), conditions(1, 2, 8, 8, heights=True)).any()
+
+
+def test_conditions_prepared_once_do_for_all_steps(tiny: Denoiser) -> None:
+    given = conditions(2, 2, 8, 8, groups=1, heights=tiny.config.height_map)
+    prepared = tiny.prepare(given)
+    assert prepared.mask is None, "without padding no mask is made"
+    for step in (3, 900):
+        x, t = torch.randn(2, 2, 8, 282), torch.tensor([step, step])
+        assert torch.equal(tiny.denoise(x, t, prepared), tiny(x, t, given))
+
+
+def test_time_is_what_rotary_attention_sees() -> None:
+    """Frames in another order are another motion."""
+    network = random_network(replace(OURS, frames_per_token=1))
+    x, t = torch.randn(1, 1, 6, 282), torch.tensor([3])
+    given = conditions(1, 1, 6, 8, heights=True)
+    assert (network(x.flip(2), t, given).flip(2) - network(x, t, given)).abs().max() > 1e-3

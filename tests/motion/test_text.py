@@ -105,6 +105,13 @@ def test_the_cache_drops_what_was_not_used_longest(minilm: TextEncoder, monkeypa
     assert seen == ["rise", "turn"]
 
 
+def test_minilm_words_are_what_its_vector_is_the_mean_of(minilm: TextEncoder) -> None:
+    short, long = minilm.words([WALK, "a nurse lifts a patient from the floor"])
+    assert (short.shape, long.shape) == ((5, 384), (10, 384)), "start and end are tokens, too"
+    torch.testing.assert_close(minilm([WALK])[0], torch.nn.functional.normalize(short.mean(dim=0), dim=0))
+    torch.testing.assert_close(minilm.words([WALK])[0], short)
+
+
 def test_vectors_can_condition_a_trained_layer(minilm: TextEncoder) -> None:
     layer = torch.nn.Linear(minilm.dim, 2)
     layer(minilm([WALK])).sum().backward()
@@ -134,6 +141,15 @@ def test_clip_is_the_text_tower(tiny_clip: tuple[open_clip.CLIP, Path]) -> None:
     torch.testing.assert_close(encoder(texts), expected, atol=1e-5, rtol=0)
     assert (encoder.name, encoder.dim, encoder(texts).dtype) == (name, 16, torch.float32)
     assert not encoder(texts).requires_grad
+
+
+def test_clip_words_end_with_its_vector(tiny_clip: tuple[open_clip.CLIP, Path]) -> None:
+    """CLIP pools the state of the end token."""
+    encoder = load_text_encoder(f"clip:local-dir:{tiny_clip[1]}")
+    texts = [WALK, "A person lies in bed"]
+    for words, vector, length in zip(encoder.words(texts), encoder(texts), (5, 7), strict=True):
+        assert words.shape == (length, 16)
+        torch.testing.assert_close(words[-1], vector, atol=1e-5, rtol=0)
 
 
 def test_clip_caches(tiny_clip: tuple[open_clip.CLIP, Path], monkeypatch: pytest.MonkeyPatch) -> None:

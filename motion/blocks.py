@@ -1,0 +1,132 @@
+"""Transformer layers of the denoiser: the thesis' and ours. Masks: True = may be looked at.
+
+Shape suffixes: B batch, S sequence (all tokens), D width, H head, E channels of a head, M modulation.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+NUM_MODULATIONS = 6  # shift, scale and gate of attention and of the feed-forward
+
+
+class Turns(NamedTuple):
+    """Cosine and sine by which pairs of channels of a query or key are turned."""
+
+    cos: Float[Tensor, "token half"]
+    sin: Float[Tensor, "token half"]
+
+
+def sinusoid(positions: Int[Tensor, "*batch"], width: int) -> Float[Tensor, "*batch width"]:
+    """Sine on even and cosine on odd channels (Vaswani et al. 2017)."""
+    angle = positions[..., None].float() * _frequencies(width, positions.device)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
+
+
+def rotary_turns(positions: Int[Tensor, " token"], channels: int) -> Turns:
+    """Turns in proportion to each token's position, so that attention sees differences (RoFormer, Su et al. 2021)."""
+    angle = positions[:, None].float() * _frequencies(channels, positions.device)
+    return Turns(angle.cos(), angle.sin())
+
+
+def _frequencies(channels: int, device: torch.device) -> Float[Tensor, " half"]:
+    even = torch.arange(0, channels, 2, device=device, dtype=torch.float32)
+    return torch.exp(even * (-torch.log(torch.tensor(10000.0)) / channels))
+
+
+def rotate(x_BHSE: Tensor, turns: Turns) -> Tensor:
+    first, second = x_BHSE.unflatten(-1, (2, -1)).unbind(-2)
+    cos, sin = turns.cos.to(x_BHSE), turns.sin.to(x_BHSE)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class SinusoidEmbedding(nn.Module):
+    """Sinusoid of an integer position, then a two-layer network."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, positions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch width"]:
+        weight_type = next(self.mlp.parameters()).dtype
+        return self.mlp(sinusoid(positions, self.width).to(weight_type))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention without biases; queries and keys of unit size where `qk_norm` (Henry et al. 2020)."""
+
+    def __init__(self, width: int, heads: int, dropout: float, qk_norm: bool) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.q_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
+
+    def forward(self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None) -> Tensor:
+        q, k, v = self.qkv(x_BSD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turns is not None:
+            q, k = rotate(q, turns), rotate(k, turns)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11S, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).flatten(-2))
+
+
+def feedforward(width: int, inner: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, inner, bias=False), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width, bias=False)
+    )
+
+
+class PlainBlock(nn.Module):
+    """Post-norm transformer encoder layer without biases: the thesis'."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, qk_norm: bool) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, dropout, qk_norm)
+        self.attention_norm = nn.LayerNorm(width, bias=False)
+        self.feedforward = feedforward(width, inner, dropout)
+        self.feedforward_norm = nn.LayerNorm(width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None, modulation_BMD: Tensor | None
+    ) -> Tensor:
+        x_BSD = self.attention_norm(x_BSD + self.dropout(self.attention(x_BSD, mask_B11S, turns)))
+        return self.feedforward_norm(x_BSD + self.dropout(self.feedforward(x_BSD)))
+
+
+class ModulatedBlock(nn.Module):
+    """Pre-norm layer whose norms and residuals the step modulates (DiT's AdaLN-zero, Peebles and Xie 2023).
+
+    One network gives the modulation of all layers, to which each adds its own table (PixArt-α, Chen et al. 2023): a
+    network a layer would hold more weights than the layer.
+    """
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, qk_norm: bool) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, dropout, qk_norm)
+        self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.feedforward = feedforward(width, inner, dropout)
+        self.feedforward_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.table = nn.Parameter(torch.zeros(NUM_MODULATIONS, width))
+
+    def forward(
+        self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None, modulation_BMD: Tensor | None
+    ) -> Tensor:
+        assert modulation_BMD is not None
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation_BMD + self.table)[:, :, None].unbind(1)
+        attended = self.attention(modulate(self.attention_norm(x_BSD), shift_a, scale_a), mask_B11S, turns)
+        x_BSD = x_BSD + gate_a * self.dropout(attended)
+        inner = self.feedforward(modulate(self.feedforward_norm(x_BSD), shift_f, scale_f))
+        return x_BSD + gate_f * self.dropout(inner)
+
+
+def modulate(x_BSD: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
+    return x_BSD * (1 + scale_B1D) + shift_B1D

@@ -1,0 +1,56 @@
+"""All that a denoiser is told beside the noisy motion, and how parts of it are taken away.
+
+Masks: True = valid. Lengths in metres, Z up, the floor at z = 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Kind = Literal["text", "person_class", "action", "scene"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Class and action 0 mean "unknown"; valid frames and identities are no conditions and are never taken away."""
+
+    valid: Bool[Tensor, "batch person frame"]
+    identity: Int[Tensor, "batch person"]
+    """Distinct numbers below `max_persons`, drawn once per sample: persons are exchangeable."""
+    person_class: Int[Tensor, "batch person"]
+    action: Int[Tensor, "batch person frame"]
+    text: Float[Tensor, "batch caption word text_dim"]
+    """Caption 0 tells of everybody, caption 1 + p of person p; one word where the encoder gives one vector."""
+    text_valid: Bool[Tensor, "batch caption word"]
+    points: Float[Tensor, "batch group 64 3"]
+    points_valid: Bool[Tensor, "batch group"]
+    heights: Float[Tensor, "batch row column 2"]
+    """Of what stands on the floor, and whether the cell is known: 1 or 0 (`motion.scene_tokens.height_map`)."""
+
+    def without(self, dropped: Bool[Tensor, " batch"], kinds: Sequence[Kind] = KINDS) -> "Conditions":
+        """The same with conditions of these kinds taken away from the `dropped` samples."""
+        kept = ~dropped
+        changes: dict[str, Tensor] = {}
+        if "text" in kinds:
+            changes["text_valid"] = self.text_valid & kept[:, None, None]
+        if "person_class" in kinds:
+            changes["person_class"] = self.person_class * kept[:, None]
+        if "action" in kinds:
+            changes["action"] = self.action * kept[:, None, None]
+        if "scene" in kinds:
+            changes["points_valid"] = self.points_valid & kept[:, None]
+            changes["heights"] = self.heights * kept[:, None, None, None]
+        return replace(self, **changes)
+
+    def followed_by(self, *others: "Conditions") -> "Conditions":
+        """All along the batch axis."""
+        rows = zip(*(vars(each).values() for each in (self, *others)), strict=True)
+        return Conditions(*(torch.cat(row) for row in rows))
+
+    def to(self, device: torch.device) -> "Conditions":
+        return Conditions(*(value.to(device) for value in vars(self).values()))
