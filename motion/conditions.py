@@ -17,9 +17,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Conditions:
-    """Class and action 0 mean "unknown"; valid frames and identities are no conditions and are never taken away."""
+    """Class and action 0 mean "unknown"; valid and known frames and identities are never taken away."""
 
     valid: Bool[Tensor, "batch person frame"]
+    known: Bool[Tensor, "batch person frame"]
+    """Where the noisy motion is not noisy but given: what editing keeps."""
     identity: Int[Tensor, "batch person"]
     """Distinct numbers below `max_persons`, drawn once per sample: persons are exchangeable."""
     person_class: Int[Tensor, "batch person"]

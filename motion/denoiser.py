@@ -53,6 +53,8 @@ class DenoiserConfig:
     frames_per_token: int = 1
     height_map: bool = False
     """Whether the room's height map gives tokens."""
+    editable: bool = False
+    """Whether tokens are told that their frames are given and not noisy."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Denoiser(nn.Module):
         self.embed_text = nn.Linear(config.text_dim, width)
         self.embed_points = nn.Linear(POINTS_PER_GROUP * 3, width)
         self.embed_heights = HeightTokens(width) if config.height_map else None
+        self.embed_known = nn.Embedding(2, width, padding_idx=0) if config.editable else None
         self.modulated = config.step == "modulation"
         kind = ModulatedBlock if self.modulated else PlainBlock
         sizes = (width, config.heads, config.feedforward, config.dropout, config.qk_norm)
@@ -175,8 +178,10 @@ class Denoiser(nn.Module):
 
     def _told(self, conditions: Conditions, caption_BCD: Tensor) -> Tensor:
         together = self.config.frames_per_token
-        actions_BPTD = self.embed_action(conditions.action)
-        told_BPND = self._chunks(actions_BPTD).unflatten(-1, (together, -1)).mean(dim=-2)
+        frame_BPTD = self.embed_action(conditions.action)
+        if self.embed_known is not None:
+            frame_BPTD = frame_BPTD + self.embed_known(conditions.known.long())
+        told_BPND = self._chunks(frame_BPTD).unflatten(-1, (together, -1)).mean(dim=-2)
         person_BPD = self.embed_identity(conditions.identity) + self.embed_class(conditions.person_class)
         if caption_BCD.shape[1] > 1:  # a caption of one's own
             person_BPD = person_BPD + caption_BCD[:, 1:]

@@ -85,6 +85,7 @@ def empty_conditions(batch: int, persons: int, frames: int, recipe: Recipe) -> C
     shape = HEIGHT_SHAPE if recipe.denoiser.height_map else (0, 0)
     return Conditions(
         valid=torch.zeros(batch, persons, frames, dtype=torch.bool),
+        known=torch.zeros(batch, persons, frames, dtype=torch.bool),
         identity=torch.zeros(batch, persons, dtype=torch.long),
         person_class=torch.zeros(batch, persons, dtype=torch.long),
         action=torch.zeros(batch, persons, frames, dtype=torch.long),

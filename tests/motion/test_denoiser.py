@@ -22,6 +22,7 @@ def conditions(
     generator = torch.Generator().manual_seed(3)
     return Conditions(
         valid=torch.ones(batch, persons, frames, dtype=torch.bool),
+        known=torch.zeros(batch, persons, frames, dtype=torch.bool),
         identity=torch.arange(persons).expand(batch, persons),
         person_class=torch.zeros(batch, persons, dtype=torch.long),
         action=torch.zeros(batch, persons, frames, dtype=torch.long),
@@ -126,6 +127,7 @@ def test_padding_changes_nothing(tiny: Denoiser) -> None:
     padded = replace(
         given,
         valid=torch.nn.functional.pad(given.valid, (0, 3, 0, 1)),
+        known=torch.nn.functional.pad(given.known, (0, 3, 0, 1)),
         identity=torch.nn.functional.pad(given.identity, (0, 1), value=9),
         person_class=torch.nn.functional.pad(given.person_class, (0, 1)),
         action=torch.nn.functional.pad(given.action, (0, 3, 0, 1)),
@@ -177,6 +179,14 @@ def test_a_caption_of_ones_own_belongs_to_that_person() -> None:
     torch.testing.assert_close(network(x.flip(1), t, swapped), network(x, t, told).flip(1), atol=1e-5, rtol=0)
     mixed_up = replace(told, text=words[:, [0, 2, 1]])
     assert (network(x, t, mixed_up) - network(x, t, told)).abs().max() > 1e-3
+
+
+def test_an_editable_network_is_told_which_frames_are_given() -> None:
+    x, t, given = torch.randn(1, 2, 8, 282), torch.tensor([500]), conditions(1, 2, 8, 8, heights=True)
+    known = replace(given, known=torch.arange(8).expand(1, 2, 8) < 4)
+    for editable in (False, True):
+        network = random_network(replace(OURS, editable=editable))
+        assert bool((network(x, t, known) != network(x, t, given)).any()) == editable
 
 
 def test_a_new_network_of_ours_says_nothing() -> None:
