@@ -26,6 +26,10 @@ class NoiseSchedule:
     def num_steps(self) -> int:
         return len(self.betas)
 
+    def to(self, device: torch.device) -> "NoiseSchedule":
+        """Beside the samples, so that a step of sampling need not wait for the host."""
+        return NoiseSchedule(self.betas.to(device), self.alphas_cumprod.to(device))
+
 
 def _schedule(betas: Float[Tensor, " step"]) -> NoiseSchedule:
     return NoiseSchedule(betas, torch.cumprod(1 - betas, dim=0))
@@ -117,11 +121,27 @@ def epsilon_from_x0(
     return (x_t - signal * x0) / sigma
 
 
+def loss_weights(
+    schedule: NoiseSchedule, prediction: Prediction, t: Int[Tensor, " batch"], min_snr: float | None
+) -> Float[Tensor, " batch"]:
+    """By how much a sample's error counts: min(SNR, γ) of the error of x_0, SNR = ᾱ / (1-ᾱ) (Hang et al. 2023).
+
+    1 where γ is None. An error of x_0 is one of ε divided by the SNR, or one of v divided by SNR + 1.
+    """
+    if min_snr is None:
+        return torch.ones_like(t, dtype=torch.float32)
+    alphas = schedule.alphas_cumprod[t.to(schedule.alphas_cumprod.device)]
+    snr = alphas / (1 - alphas)
+    per_x0 = {"epsilon": snr, "x0": torch.ones_like(snr), "v": snr + 1}[prediction]
+    return (snr.clamp_max(min_snr) / per_x0).float().to(t.device)
+
+
 def l_simple(
     output: Float[Tensor, "batch person frame feature"],
     target: Float[Tensor, "batch person frame feature"],
     valid: Bool[Tensor, "batch person frame"],
+    weights: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
-    """Mean squared error over the valid frames (eq. 2.14)."""
+    """Mean squared error over the valid frames (eq. 2.14), those of a sample weighted by its own weight."""
     error = (output - target).square().mean(dim=-1)
-    return (error * valid).sum() / valid.sum().clamp_min(1)
+    return (error * valid * weights[:, None, None]).sum() / valid.sum().clamp_min(1)

@@ -66,6 +66,9 @@ class Normalizer:
     # A feature that never moves (the hands of mocap without fingers) would otherwise be divided by ~0.
     MIN_STD = 1e-3
 
+    def to(self, device: torch.device) -> "Normalizer":
+        return Normalizer(self.mean.to(device), self.std.to(device))
+
     def normalize(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
         return (features - self.mean) / self.std
 

@@ -6,7 +6,7 @@ request and seed give the same motion whatever else is in its batch.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,20 +16,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.body import Body, load_body
-from motion.denoiser import Conditions, Denoiser
+from motion.conditions import Conditions
+from motion.denoiser import Denoiser
 from motion.diffusion import make_schedule, predicted_x0
 from motion.errors import InputError
 from motion.features import POSITIONS, Normalizer, decode
-from motion.guidance import ClassifierFree
+from motion.guidance import ClassifierFree, Guide, Unguided
 from motion.recipes import Recipe, from_dict, to_dict
-from motion.samplers import SAMPLERS, respaced, sample
+from motion.samplers import SAMPLERS, SPACINGS, sample
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, NUM_JOINTS, PERSON_CLASSES
 from motion.text import TextEncoder, load_text_encoder
-from motion.training import empty_conditions
+from motion.training import empty_conditions, with_captions
 from motion.weights import read_weights, weights_bytes
 
-FORMAT = "carescene-model/2"
+FORMAT = "carescene-model/3"
 MODEL_FILE = "model.safetensors"
 
 
@@ -89,8 +90,8 @@ class Generator:
         self.normalizer = model.normalizer
         self.device = torch.device(device)
         self.network = model.network.to(self.device).eval()
-        self.schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
-        self.timesteps = respaced(recipe.diffusion.num_steps, recipe.sampling.num_steps)
+        self.schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps).to(self.device)
+        self.timesteps = SPACINGS[recipe.sampling.sampler](recipe.diffusion.num_steps, recipe.sampling.num_steps)
         self.text_encoder: TextEncoder = load_text_encoder(recipe.text_encoder)
         self.body: Body = load_body()
 
@@ -134,21 +135,34 @@ class Generator:
         """Features in metres, padded to the largest request."""
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
         conditions = self._conditions(requests, generators).to(self.device)
-        scales = [self._guidance_scale(request) for request in requests]
-        guide = ClassifierFree(torch.tensor(scales, device=self.device))
-
-        def estimate_x0(x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-            output = self.network(x_t, t, conditions).float()
-            return predicted_x0(self.schedule, self.recipe.diffusion.prediction, output, x_t, t)
-
+        scales = torch.tensor([self._guidance_scale(request) for request in requests], device=self.device)
         x0 = sample(
-            lambda x_t, t: guide(estimate_x0, x_t, t, conditions),
+            self._denoise(conditions, ClassifierFree(scales)),
             self.schedule,
             SAMPLERS[self.recipe.sampling.sampler],
             self.timesteps,
             lambda: self._noise(requests, generators),
         )
         return self.normalizer.denormalize(x0.cpu())
+
+    def _denoise(self, conditions: Conditions, guide: Guide) -> Callable[[Tensor, Tensor], Tensor]:
+        """Estimates of x_0 at one of `timesteps` after the other, guided within the recipe's interval."""
+        sampling, diffusion = self.recipe.sampling, self.recipe.diffusion
+        guides = {True: guide, False: Unguided()}
+        inside = [
+            sampling.guidance_start <= 1 - t / diffusion.num_steps <= sampling.guidance_stop for t in self.timesteps
+        ]
+        prepared = {guided: self.network.prepare(guides[guided].branches(conditions)) for guided in set(inside)}
+        steps = iter(inside)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            guided = next(steps)
+            times = guides[guided].num_forward_passes
+            x_t, t = x_t.repeat(times, 1, 1, 1), t.repeat(times)
+            output = self.network.denoise(x_t, t, prepared[guided]).float()
+            return guides[guided].combine(predicted_x0(self.schedule, diffusion.prediction, output, x_t, t))
+
+        return denoise
 
     def _guidance_scale(self, request: MotionRequest) -> float:
         asked = request.guidance_scale
@@ -169,9 +183,7 @@ class Generator:
             if request.action:
                 codes = [ACTIONS.index(name) for name in request.action]
                 conditions.action[i, :p, :f] = torch.tensor(codes)[:, None]
-        conditions.text.copy_(self.text_encoder([request.prompt for request in requests]))
-        conditions.text_valid.fill_(True)
-        return conditions
+        return with_captions(conditions, [[request.prompt] for request in requests], self.text_encoder, self.recipe)
 
     def _noise(self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]) -> Tensor:
         """Each sample's noise in its own shape from its own generator, then padded with zeros."""

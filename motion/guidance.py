@@ -8,7 +8,7 @@ the mask of valid frames stay in all branches. What else pulls at an estimate is
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from torch import Tensor
 from motion.conditions import KINDS, Conditions, Kind
 
 
+@runtime_checkable
 class Guide(Protocol):
     """`scale`-like fields have one number per sample, so that neighbours may be guided otherwise."""
 

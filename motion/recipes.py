@@ -5,12 +5,13 @@ recipe travels inside the model file, so a model is one file.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from motion.denoiser import DenoiserConfig
 from motion.diffusion import Prediction, ScheduleName
 from motion.errors import InputError
+from motion.losses import LossWeights
 from motion.samplers import SamplerName
 
 
@@ -21,6 +22,15 @@ class DiffusionConfig:
     prediction: Prediction = "x0"
     condition_dropout: float = 0.1
     """Probability of training a sample without its conditions (eq. 2.21)."""
+    kind_dropout: float = 0.0
+    """Probability of leaving out each kind of condition by itself, class by person and action by frame."""
+    known_share: float = 0.0
+    """Share of samples that are given some of their frames or persons, as editing gives them."""
+    min_snr: float | None = None
+    """Cap of the signal-to-noise ratio by which a step's error of x_0 counts (Hang et al. 2023); None: not weighted."""
+    t_bar: int = -1
+    """Last timestep whose samples also have the losses of `motion.losses`; -1: none has."""
+    losses: LossWeights = field(default_factory=LossWeights)
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,9 @@ class SamplingConfig:
     sampler: SamplerName = "ddim"
     num_steps: int = 50
     guidance_scale: float = 3.5
+    guidance_start: float = 0.0
+    """Share of the way from noise to motion from which on there is guidance (Kynkäänniemi et al. 2024)."""
+    guidance_stop: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,20 @@ class Recipe:
             "max_frames, fps, steps and batch_size must be positive": (
                 min(self.max_frames, self.fps, self.optim.steps, self.optim.batch_size) > 0
             ),
-            "diffusion.condition_dropout and optim.ema_decay must lie in [0, 1)": (
-                0 <= self.diffusion.condition_dropout < 1 and 0 <= self.optim.ema_decay < 1
+            "diffusion.condition_dropout, kind_dropout, known_share and optim.ema_decay must lie in [0, 1)": all(
+                0 <= share < 1
+                for share in (
+                    self.diffusion.condition_dropout,
+                    self.diffusion.kind_dropout,
+                    self.diffusion.known_share,
+                    self.optim.ema_decay,
+                )
+            ),
+            "diffusion.known_share needs denoiser.editable": (
+                self.diffusion.known_share == 0 or self.denoiser.editable
+            ),
+            "sampling.guidance_start must lie in 0..guidance_stop and that in 0..1": (
+                0 <= self.sampling.guidance_start <= self.sampling.guidance_stop <= 1
             ),
             "sampling.num_steps must lie in 1..diffusion.num_steps": (
                 1 <= self.sampling.num_steps <= self.diffusion.num_steps
@@ -119,7 +144,7 @@ def from_dict(values: dict[str, Any]) -> Recipe:
 
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
-    known = {f.name: f.type for f in fields(kind)}
+    known = {each.name: each.type for each in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise InputError(f"{where} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
     if missing := sorted(set(known) - set(values)):

@@ -1,11 +1,18 @@
 """Reverse steps as free functions of one signature, over a timestep per sample.
 
-``step(schedule, x_t, x0, t, t_next, draw_noise) -> x at t_next``: `x0` is the network's (guided) estimate and
-`t_next` the next lower timestep of the chosen subset, -1 for "done". `draw_noise()` gives standard normal noise of
-the shape of `x_t` from each sample's own generator, so a sample's randomness never depends on its neighbours.
+``step(schedule, x_t, x0, t, t_next, history, draw_noise) -> (x at t_next, history)``: `x0` is the network's (guided)
+estimate at `t`, and `t_next` the next lower timestep of the sample's own subset, -1 for "done". `history` is what
+multistep solvers remember of each sample; every sampler asks the network once a timestep. `draw_noise()` gives
+standard normal noise of the shape of `x_t` from each sample's own generator, so a sample's randomness never depends
+on its neighbours.
+
+Coefficients are float64 and per sample, then read in the type of `x_t`. A step reads no tensor's value on the host:
+with `schedule` on the device of `x_t` it does not wait for it. Steps are made of the four operations and roots of
+each sample's own numbers, logarithms are taken of whole tables: so a sample has the same bits in any batch.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,20 +22,66 @@ from torch import Tensor
 from motion.diffusion import NoiseSchedule, epsilon_from_x0
 from motion.errors import InputError
 
+
+@dataclass(frozen=True)
+class History:
+    """The last step of each sample and the estimate of the one before; a timestep of -1 means "nothing yet"."""
+
+    x_t: Float[Tensor, "batch *rest"]
+    """The sample that the last step started from, as corrected."""
+    x0: Float[Tensor, "batch *rest"]
+    t: Int[Tensor, " batch"]
+    x0_before: Float[Tensor, "batch *rest"]
+    t_before: Int[Tensor, " batch"]
+
+    @classmethod
+    def none(cls, x: Float[Tensor, "batch *rest"]) -> "History":
+        """Nothing yet for samples like `x`; takes no memory, for the samplers that never fill it."""
+        zeros, nothing = x.new_zeros(()).expand(x.shape), torch.full((len(x),), -1, device=x.device)
+        return cls(zeros, zeros, nothing, zeros, nothing)
+
+    def remember(
+        self, x_t: Float[Tensor, "batch *rest"], x0: Float[Tensor, "batch *rest"], t: Int[Tensor, " batch"]
+    ) -> "History":
+        """The same after one more step."""
+        return History(x_t, x0, t, self.x0, self.t)
+
+    def rows(self, index: Int[Tensor, " row"]) -> "History":
+        """Of these samples only."""
+        return History(*(value[index] for value in vars(self).values()))
+
+    def followed_by(self, other: "History") -> "History":
+        """Both along the batch axis."""
+        return History(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
 DrawNoise = Callable[[], Float[Tensor, "batch *rest"]]
-Step = Callable[[NoiseSchedule, Tensor, Tensor, Tensor, Tensor, DrawNoise], Tensor]
-SamplerName = Literal["ddpm", "ddim"]
+Step = Callable[[NoiseSchedule, Tensor, Tensor, Tensor, Tensor, History, DrawNoise], tuple[Tensor, History]]
+SamplerName = Literal["ddpm", "ddim", "dpmpp_2m", "unipc"]
 
 
 def respaced(num_train_steps: int, num_steps: int) -> list[int]:
     """`num_steps` of the trained timesteps at the smallest integer stride that gives them, descending (DDIM)."""
-    if not 1 <= num_steps <= num_train_steps:
-        raise InputError(f"sampling steps are {num_steps}, expected 1 to {num_train_steps}")
+    _check_count(num_train_steps, num_steps)
     for stride in range(1, num_train_steps + 1):
         steps = range(0, num_train_steps, stride)
         if len(steps) == num_steps:
             return list(reversed(steps))
     raise InputError(f"no integer stride takes {num_steps} of {num_train_steps} timesteps; try a divisor")
+
+
+def trailing(num_train_steps: int, num_steps: int) -> list[int]:
+    """`num_steps` of the trained timesteps, evenly from the last one down ("trailing" of Lin et al. 2023, table 2)."""
+    # Pure noise is what training saw at the last timestep only: DDIM's stride hands it to t = 900 of 1000 at ten steps,
+    # where the cosine schedule's x_t still holds 0.15 x_0, and second-order solvers then gain nothing over DDIM. Steps
+    # uniform in λ (Lu et al. 2022) crowd into the cosine schedule's last timesteps: ten of them round to nine.
+    _check_count(num_train_steps, num_steps)
+    return [round(num_train_steps * left / num_steps) - 1 for left in range(num_steps, 0, -1)]
+
+
+def _check_count(num_train_steps: int, num_steps: int) -> None:
+    if not 1 <= num_steps <= num_train_steps:
+        raise InputError(f"sampling steps are {num_steps}, expected 1 to {num_train_steps}")
 
 
 def _alphas(
@@ -39,9 +92,21 @@ def _alphas(
     return table[t.to(table.device)], table[t_next.to(table.device)]
 
 
+def _half_log_snr(schedule: NoiseSchedule, t: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """λ = log(sqrt(ᾱ) / sqrt(1-ᾱ)) in float64, where λ_{-1} = ∞."""
+    alphas = torch.cat([schedule.alphas_cumprod, schedule.alphas_cumprod.new_ones(1)])
+    table = (alphas / (1 - alphas)).log() / 2
+    return table[t.to(table.device)]
+
+
 def _weight(value: Float[Tensor, " batch"], like: Tensor) -> Tensor:
     """A coefficient per sample, shaped to multiply `like` and of its type."""
     return value.to(like).view(-1, *(1,) * (like.ndim - 1))
+
+
+def _posterior_variance(alpha: Float[Tensor, " batch"], alpha_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """β̃ (eq. 2.9), which is zero on the last step."""
+    return (1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)
 
 
 def ddpm(
@@ -50,15 +115,29 @@ def ddpm(
     x0: Float[Tensor, "batch *rest"],
     t: Int[Tensor, " batch"],
     t_next: Int[Tensor, " batch"],
+    history: History,
     draw_noise: DrawNoise,
-) -> Float[Tensor, "batch *rest"]:
-    """Ancestral step (Alg. 2; posterior of eq. 2.8-2.9) with variance β̃, which is zero on the last step."""
+) -> tuple[Float[Tensor, "batch *rest"], History]:
+    """Ancestral step (Alg. 2; posterior of eq. 2.8-2.9) with variance β̃."""
     alpha, alpha_next = _alphas(schedule, t, t_next)
-    beta = 1 - alpha / alpha_next
-    from_x0 = alpha_next.sqrt() * beta / (1 - alpha)
+    from_x0 = alpha_next.sqrt() * (1 - alpha / alpha_next) / (1 - alpha)
     from_x_t = (alpha / alpha_next).sqrt() * (1 - alpha_next) / (1 - alpha)
-    variance = beta * (1 - alpha_next) / (1 - alpha)
-    return _weight(from_x0, x_t) * x0 + _weight(from_x_t, x_t) * x_t + _weight(variance.sqrt(), x_t) * draw_noise()
+    deviation = _posterior_variance(alpha, alpha_next).sqrt()
+    return _weight(from_x0, x_t) * x0 + _weight(from_x_t, x_t) * x_t + _weight(deviation, x_t) * draw_noise(), history
+
+
+def _first_order(
+    schedule: NoiseSchedule,
+    x_t: Float[Tensor, "batch *rest"],
+    x0: Float[Tensor, "batch *rest"],
+    t: Int[Tensor, " batch"],
+    t_next: Int[Tensor, " batch"],
+    variance: Float[Tensor, " batch"] | float = 0.0,
+) -> Float[Tensor, "batch *rest"]:
+    """The step that is exact where the estimate does not change along it, leaving room for noise of `variance`."""
+    _, alpha_next = _alphas(schedule, t, t_next)
+    epsilon = epsilon_from_x0(schedule, x0, x_t, t)
+    return _weight(alpha_next.sqrt(), x_t) * x0 + _weight((1 - alpha_next - variance).sqrt(), x_t) * epsilon
 
 
 def ddim(
@@ -67,15 +146,87 @@ def ddim(
     x0: Float[Tensor, "batch *rest"],
     t: Int[Tensor, " batch"],
     t_next: Int[Tensor, " batch"],
+    history: History,
     draw_noise: DrawNoise,
-) -> Float[Tensor, "batch *rest"]:
-    """Deterministic step, η = 0 (Song et al. 2021, eq. 12); draws nothing."""
-    _, alpha_next = _alphas(schedule, t, t_next)
-    epsilon = epsilon_from_x0(schedule, x0, x_t, t)
-    return _weight(alpha_next.sqrt(), x_t) * x0 + _weight((1 - alpha_next).sqrt(), x_t) * epsilon
+    eta: float = 0.0,
+) -> tuple[Float[Tensor, "batch *rest"], History]:
+    """Eq. 12 of Song et al. 2021 with σ of eq. 16: η = 0 is deterministic and draws nothing, η = 1 is ancestral."""
+    if not 0 <= eta <= 1:
+        raise InputError(f"eta is {eta}, expected 0 (deterministic) to 1 (ancestral)")
+    variance = eta**2 * _posterior_variance(*_alphas(schedule, t, t_next))
+    x = _first_order(schedule, x_t, x0, t, t_next, variance)
+    return (x + _weight(variance.sqrt(), x_t) * draw_noise() if eta else x), history
 
 
-SAMPLERS: dict[SamplerName, Step] = {"ddpm": ddpm, "ddim": ddim}
+def dpmpp_2m(
+    schedule: NoiseSchedule,
+    x_t: Float[Tensor, "batch *rest"],
+    x0: Float[Tensor, "batch *rest"],
+    t: Int[Tensor, " batch"],
+    t_next: Int[Tensor, " batch"],
+    history: History,
+    draw_noise: DrawNoise,
+) -> tuple[Float[Tensor, "batch *rest"], History]:
+    """DPM-Solver++(2M) of data prediction (Lu et al. 2022, arXiv 2211.01095, Alg. 2); draws nothing.
+
+    D = x0 + h / 2h' (x0 - x0'), with primes for the step before, takes the place of x0 in DDIM's step.
+    """
+    now = _half_log_snr(schedule, t)
+    h, h_before = _half_log_snr(schedule, t_next) - now, now - _half_log_snr(schedule, history.t)
+    # First order where h is infinite, on the last step, and where h' is, with no step before.
+    weight = torch.where(h.isfinite() & h_before.isfinite(), h / (2 * h_before), 0)
+    x = _first_order(schedule, x_t, x0 + _weight(weight, x_t) * (x0 - history.x0), t, t_next)
+    return x, history.remember(x_t, x0, t)
+
+
+def unipc(
+    schedule: NoiseSchedule,
+    x_t: Float[Tensor, "batch *rest"],
+    x0: Float[Tensor, "batch *rest"],
+    t: Int[Tensor, " batch"],
+    t_next: Int[Tensor, " batch"],
+    history: History,
+    draw_noise: DrawNoise,
+) -> tuple[Float[Tensor, "batch *rest"], History]:
+    """UniPC of order 2 and B₂(h) = e^h - 1 (Zhao et al. 2023, arXiv 2302.04867); draws nothing.
+
+    UniC corrects x_t by the estimate there, which costs no further call, and UniP goes on. UniP-2 is 2M's step.
+    """
+    older, newer = _unic_weights(schedule, t, history)
+    estimate = history.x0 + _weight(older, x_t) * (history.x0_before - history.x0)
+    estimate = estimate + _weight(newer, x_t) * (x0 - history.x0)
+    corrected = _first_order(schedule, history.x_t, estimate, history.t, t)
+    known = (history.t >= 0).view(-1, *(1,) * (x_t.ndim - 1))
+    return dpmpp_2m(schedule, torch.where(known, corrected, x_t), x0, t, t_next, history, draw_noise)
+
+
+def _unic_weights(
+    schedule: NoiseSchedule, t: Int[Tensor, " batch"], history: History
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """a_m / r_m of UniC (Theorem 3.1): of (the estimate before - the last) and of (the one at `t` - the last).
+
+    Let u run evenly in λ from 0 at the last timestep to 1 at `t`. A step needs the estimates' mean under the weight
+    e^λ, and b₁ and b₂ are that mean of u and u²: a solves for the parabola through all three. With only two a = 1/2.
+    """
+    last = _half_log_snr(schedule, history.t)
+    h = _half_log_snr(schedule, t) - last
+    alpha_last, alpha = _alphas(schedule, history.t, t)
+    shrinkage = 1 - (alpha_last / (1 - alpha_last) * (1 - alpha) / alpha).sqrt()  # 1 - e^{-h}
+    r = (_half_log_snr(schedule, history.t_before) - last) / h
+    b_1 = 1 / shrinkage - 1 / h
+    b_2 = 1 / shrinkage - 2 * b_1 / h
+    a_1 = (b_1 - b_2) / (1 - r)
+    three = history.t_before.to(r.device) >= 0
+    return torch.where(three, a_1 / r, 0), torch.where(three, b_1 - a_1, 0.5)
+
+
+SAMPLERS: dict[SamplerName, Step] = {"ddpm": ddpm, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "unipc": unipc}
+SPACINGS: dict[SamplerName, Callable[[int, int], list[int]]] = {
+    "ddpm": respaced,
+    "ddim": respaced,
+    "dpmpp_2m": trailing,
+    "unipc": trailing,
+}
 
 
 def sample(
@@ -87,7 +238,8 @@ def sample(
 ) -> Float[Tensor, "batch *rest"]:
     """Run `step` down `timesteps` from pure noise; `denoise(x_t, t)` estimates x_0."""
     x = draw_noise()
+    history = History.none(x)
     for now, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
         t, t_next = (torch.full((len(x),), index, device=x.device) for index in (now, following))
-        x = step(schedule, x, denoise(x, t), t, t_next, draw_noise)
+        x, history = step(schedule, x, denoise(x, t), t, t_next, history, draw_noise)
     return x

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from motion.augment import random_crop
 from motion.body import Body
 from motion.conditions import Conditions
 from motion.denoiser import Denoiser
-from motion.diffusion import NoiseSchedule, l_simple, q_sample, target
+from motion.diffusion import NoiseSchedule, l_simple, loss_weights, predicted_x0, q_sample, target
 from motion.features import Normalizer, encode_sequence
+from motion.losses import motion_losses
 from motion.recipes import Recipe
 from motion.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 from motion.sequence import MotionSequence
@@ -97,17 +98,80 @@ def empty_conditions(batch: int, persons: int, frames: int, recipe: Recipe) -> C
     )
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What is stepped down, and the parts of it to log."""
+
+    total: Float[Tensor, ""]
+    parts: dict[str, Float[Tensor, ""]]
+
+
 def diffusion_loss(
-    network: nn.Module, schedule: NoiseSchedule, recipe: Recipe, batch: Batch, generator: torch.Generator
-) -> Float[Tensor, ""]:
-    """L_simple (eq. 2.14) at random timesteps, conditions dropped at random (eq. 2.21)."""
-    x0, device = batch.x0, batch.x0.device
+    network: nn.Module,
+    schedule: NoiseSchedule,
+    recipe: Recipe,
+    batch: Batch,
+    normalizer: Normalizer,
+    generator: torch.Generator,
+) -> Loss:
+    """L_simple (eq. 2.14) at random timesteps, conditions dropped at random (eq. 2.21), and InterGen's losses."""
+    x0, device, diffusion = batch.x0, batch.x0.device, recipe.diffusion
     t = torch.randint(schedule.num_steps, (len(x0),), generator=generator).to(device)
     noise = torch.randn(x0.shape, generator=generator).to(device)
-    dropped = (torch.rand(len(x0), generator=generator) < recipe.diffusion.condition_dropout).to(device)
-    output = network(q_sample(schedule, x0, t, noise), t, batch.conditions.without(dropped))
-    wanted = target(schedule, recipe.diffusion.prediction, x0, t, noise)
-    return l_simple(output.float(), wanted, batch.conditions.valid)
+    dropped = (torch.rand(len(x0), generator=generator) < diffusion.condition_dropout).to(device)
+    conditions = thinned(batch.conditions, diffusion.kind_dropout, generator).without(dropped)
+    conditions = replace(conditions, known=draw_known(conditions.valid, diffusion.known_share, generator))
+    x_t = torch.where(conditions.known[..., None], x0, q_sample(schedule, x0, t, noise))
+    output = network(x_t, t, conditions).float()
+    wanted = target(schedule, diffusion.prediction, x0, t, noise)
+    guessed = conditions.valid & ~conditions.known
+    simple = l_simple(output, wanted, guessed, loss_weights(schedule, diffusion.prediction, t, diffusion.min_snr))
+    if diffusion.t_bar < 0:
+        return Loss(simple, {"simple": simple.detach()})
+    estimate = predicted_x0(schedule, diffusion.prediction, output, x_t, t)
+    motions = (normalizer.to(device).denormalize(torch.where(guessed[..., None], x, x0)) for x in (estimate, x0))
+    added, terms = motion_losses(*motions, conditions.valid, t, diffusion.t_bar, diffusion.losses)
+    parts = {"simple": simple, **terms}
+    return Loss(simple + added, {name: value.detach() for name, value in parts.items()})
+
+
+def thinned(conditions: Conditions, share: float, generator: torch.Generator) -> Conditions:
+    """Without some kinds of condition: text, scene, the class of a person, the action of a frame, each by itself."""
+    if share == 0:
+        return conditions
+    device = conditions.valid.device
+
+    def drawn(shape: Sequence[int]) -> Tensor:
+        return (torch.rand(tuple(shape), generator=generator) < share).to(device)
+
+    for kind in ("text", "scene"):
+        conditions = conditions.without(drawn(conditions.valid.shape[:1]), [kind])
+    return replace(
+        conditions,
+        person_class=conditions.person_class * ~drawn(conditions.person_class.shape),
+        action=conditions.action * ~drawn(conditions.action.shape),
+    )
+
+
+def draw_known(
+    valid: Bool[Tensor, "batch person frame"], share: float, generator: torch.Generator
+) -> Bool[Tensor, "batch person frame"]:
+    """Frames that editing would give: the start, both ends, or some of the persons; something is always left."""
+    batch, persons, frames = valid.shape
+    if share == 0:
+        return torch.zeros_like(valid)
+    kind = torch.randint(3, (batch, 1, 1), generator=generator)
+    first, last = (
+        torch.rand((2, batch, 1, 1), generator=generator) * torch.tensor([0.5, 0.3]).view(2, 1, 1, 1)
+    ).unbind()
+    length = valid.any(dim=1).sum(dim=1).cpu()[:, None, None]
+    frame = torch.arange(frames)
+    start, ends = frame < first * length, (frame < first * length) | (frame >= (1 - last) * length)
+    given = torch.rand((batch, persons, 1), generator=generator) < 0.5
+    given &= ~(given | ~valid.any(dim=2, keepdim=True).cpu()).all(dim=1, keepdim=True)  # somebody is left to move
+    known = torch.where(kind == 0, start, torch.where(kind == 1, ends, given))
+    chosen = torch.rand((batch, 1, 1), generator=generator) < share
+    return (known & chosen).to(valid.device) & valid
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

@@ -194,21 +194,22 @@ def train_loop(loop: dict[str, Any]) -> None:
     bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 and loop["show_bar"] else None
     if bar is not None:
         bar.update(step)
-    losses: list[float] = []
+    losses: list[dict[str, float]] = []
     for batch in batches(recipe, loop["normalizer"], engine.device, loop["seed"] + step, loop["shuffle"]):
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        loss = diffusion_loss(engine, schedule, recipe, batch, generator)
-        engine.backward(loss)
+        loss = diffusion_loss(engine, schedule, recipe, batch, loop["normalizer"], generator)
+        engine.backward(loss.total)
         engine.step()
         ema.update(fp32_parameters(engine, recipe), step)
         step += 1
-        losses.append(loss.item())
+        losses.append({"loss": loss.total.item(), **{f"loss_{name}": part.item() for name, part in loss.parts.items()}})
         last = step == recipe.optim.steps
         if bar is not None:
             bar.update(1)
         if rank == 0 and (last or step % loop["log_every"] == 0):
-            metrics = {"loss": float(np.mean(losses)), "lr": learning_rate(recipe, step - 1)}
+            means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
+            metrics = {**means, "lr": learning_rate(recipe, step - 1)}
             tracking.log_metrics(loop["store"], loop["run_id"], step, metrics)
             losses.clear()
             if bar is None:

@@ -22,10 +22,23 @@ from motion.diffusion import (
     target,
 )
 from motion.errors import InputError
-from motion.samplers import SAMPLERS, ddim, ddpm, respaced, sample
+from motion.samplers import SAMPLERS, History, Step, ddim, ddpm, respaced, sample
 
 SCHEDULES = ("linear", "cosine")
 PREDICTIONS = ("epsilon", "x0", "v")
+
+
+def after(
+    step: Step,
+    schedule: NoiseSchedule,
+    x_t: torch.Tensor,
+    x0: torch.Tensor,
+    t: torch.Tensor,
+    t_next: torch.Tensor,
+    draw_noise: Callable[[], torch.Tensor],
+) -> torch.Tensor:
+    """The sample after a step with nothing before it."""
+    return step(schedule, x_t, x0, t, t_next, History.none(x_t), draw_noise)[0]
 
 
 @pytest.fixture
@@ -61,9 +74,9 @@ def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], nam
     t, x0, x_t, noise = values["t"], values["x_start"], values["x_t"], values["noise"]
     torch.testing.assert_close(q_sample(schedule, x0, t, noise), values["q_sample"], atol=1e-6, rtol=0)
     zero = torch.zeros_like
-    mean = ddpm(schedule, x_t, x0, t, t - 1, lambda: zero(x_t))
+    mean = after(ddpm, schedule, x_t, x0, t, t - 1, lambda: zero(x_t))
     torch.testing.assert_close(mean, values["posterior_mean"], atol=1e-5, rtol=1e-5)
-    deviation = ddpm(schedule, zero(x_t), zero(x0), t, t - 1, lambda: torch.ones_like(x_t))
+    deviation = after(ddpm, schedule, zero(x_t), zero(x0), t, t - 1, lambda: torch.ones_like(x_t))
     torch.testing.assert_close(deviation.square(), values["posterior_variance"], atol=1e-7, rtol=1e-4)
     torch.testing.assert_close(epsilon_from_x0(schedule, x0, x_t, t), values["eps_from_xstart"], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
@@ -92,7 +105,7 @@ def test_golden_ddim50(golden: Path, reference: dict[str, np.ndarray], name: str
     x = torch.from_numpy(reference["x_T"])
     for i, (now, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
         t, t_next = torch.full((2,), now), torch.full((2,), following)
-        x = ddim(schedule, x, stated_models()[model](x, t), t, t_next, lambda: torch.empty(0))
+        x = after(ddim, schedule, x, stated_models()[model](x, t), t, t_next, lambda: torch.empty(0))
         expected = reference[f"ddim50.{name}.{model}.samples"][i]
         np.testing.assert_allclose(x, expected, atol=1e-4, err_msg=f"step {i}")
 
@@ -104,7 +117,7 @@ def test_golden_ancestral(golden: Path, reference: dict[str, np.ndarray], name: 
     for i, now in enumerate(reversed(range(50))):
         t = torch.full((2,), now)
         noise = torch.from_numpy(reference[f"ancestral50.{name}.scale.noises"][i])
-        x = ddpm(schedule, x, 0.3 * x, t, t - 1, lambda noise=noise: noise)
+        x = after(ddpm, schedule, x, 0.3 * x, t, t - 1, lambda noise=noise: noise)
         np.testing.assert_allclose(x, reference[f"ancestral50.{name}.scale.samples"][i], atol=1e-4)
 
 
@@ -128,7 +141,7 @@ def test_ddim_agrees_with_diffusers(name: str, theirs: str, ours: str, kind: str
         t = torch.full((2,), now)
         x = scheduler.step(torch.tanh(x), now, x).prev_sample
         x0 = predicted_x0(schedule, ours, torch.tanh(mine), mine, t)
-        mine = ddim(schedule, mine, x0, t, torch.full((2,), following), lambda: torch.empty(0))
+        mine = after(ddim, schedule, mine, x0, t, torch.full((2,), following), lambda: torch.empty(0))
     torch.testing.assert_close(mine, x, atol=2e-3, rtol=1e-3)
 
 
@@ -150,7 +163,7 @@ def test_ddpm_agrees_with_diffusers(name: str, theirs: str) -> None:
         x = scheduler.step(torch.tanh(x), now, x, generator=generator).prev_sample
         noise = torch.randn(mine.shape, generator=torch.Generator().manual_seed(now))
         t = torch.full((2,), now)
-        mine = ddpm(schedule, mine, torch.tanh(mine), t, t - 1, lambda noise=noise: noise)
+        mine = after(ddpm, schedule, mine, torch.tanh(mine), t, t - 1, lambda noise=noise: noise)
         torch.testing.assert_close(mine, x, atol=1e-4, rtol=1e-4)
 
 
@@ -166,20 +179,20 @@ def test_the_target_gives_back_x0(schedule: NoiseSchedule, prediction: str) -> N
 
 
 @pytest.mark.parametrize("step", SAMPLERS.values(), ids=SAMPLERS)
-def test_per_sample_timesteps(step: Callable[..., torch.Tensor]) -> None:
+def test_per_sample_timesteps(step: Step) -> None:
     """A batch at mixed timesteps equals its samples stepped alone."""
     schedule = cosine_schedule()
     x, x0, noise = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.randn(3, 4, 5)
     t, t_next = torch.tensor([999, 500, 0]), torch.tensor([979, 480, -1])
-    together = step(schedule, x, x0, t, t_next, lambda: noise)
+    together = after(step, schedule, x, x0, t, t_next, lambda: noise)
     for i in range(3):
         one = slice(i, i + 1)
-        alone = step(schedule, x[one], x0[one], t[one], t_next[one], lambda one=one: noise[one])
+        alone = after(step, schedule, x[one], x0[one], t[one], t_next[one], lambda one=one: noise[one])
         assert torch.equal(together[one], alone)
 
 
 @pytest.mark.parametrize("step", SAMPLERS.values(), ids=SAMPLERS)
-def test_sampling_ends_at_the_estimate(step: Callable[..., torch.Tensor]) -> None:
+def test_sampling_ends_at_the_estimate(step: Step) -> None:
     """With a network that always says the same x_0, any sampler ends there, without noise."""
     x0 = torch.randn(2, 3)
     ended = sample(lambda x, t: x0, cosine_schedule(), step, respaced(1000, 50), lambda: torch.randn(2, 3))
@@ -209,9 +222,9 @@ def test_ddpm_keeps_a_gaussian() -> None:
 def test_l_simple_ignores_what_is_not_valid() -> None:
     output, wanted = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
     valid = torch.rand(2, 3, 4) > 0.3
-    loss = l_simple(output, wanted, valid)
+    loss = l_simple(output, wanted, valid, torch.ones(2))
     spoiled = torch.where(valid[..., None], output, torch.full_like(output, 1e6))
-    assert l_simple(spoiled, wanted, valid) == loss
+    assert l_simple(spoiled, wanted, valid, torch.ones(2)) == loss
     assert loss == pytest.approx((output - wanted)[valid].square().mean().item(), rel=1e-5)
 
 

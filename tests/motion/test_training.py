@@ -10,11 +10,12 @@ from motion.body import load_body
 from motion.denoiser import Denoiser, DenoiserConfig
 from motion.diffusion import make_schedule
 from motion.features import Moments, Normalizer, encode_sequence
-from motion.recipes import OptimConfig, Recipe
+from motion.recipes import DiffusionConfig, OptimConfig, Recipe
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
-from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate
+from motion.training import Batch, Ema, collate, diffusion_loss, draw_known, learning_rate, thinned
 from tests.motion.clips import random_clip
+from tests.motion.test_denoiser import conditions
 
 BODY = load_body()
 RECIPE = Recipe(
@@ -24,6 +25,16 @@ RECIPE = Recipe(
     max_frames=6,
     max_persons=3,
 )
+
+OURS = replace(
+    RECIPE,
+    denoiser=replace(
+        RECIPE.denoiser, step="modulation", time="rotary", text="words", qk_norm=True, frames_per_token=4,
+        height_map=True, editable=True,
+    ),
+    diffusion=DiffusionConfig(prediction="v", kind_dropout=0.2, known_share=0.5, min_snr=5.0, t_bar=700),
+)  # fmt: skip
+PLAIN = replace(OURS, diffusion=replace(OURS.diffusion, known_share=0.0, t_bar=-1))  # random clips have no physics
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +50,8 @@ def normalizer(clips: list[MotionSequence]) -> Normalizer:
     return Moments.of(torch.cat([encode_sequence(clip).flatten(0, 1) for clip in clips])).normalizer()
 
 
-def make_batch(clips: list[MotionSequence], normalizer: Normalizer, seed: int = 0) -> Batch:
-    return collate(clips, RECIPE, normalizer, load_text_encoder(), BODY, np.random.default_rng(seed))
+def make_batch(clips: list[MotionSequence], normalizer: Normalizer, seed: int = 0, recipe: Recipe = RECIPE) -> Batch:
+    return collate(clips, recipe, normalizer, load_text_encoder(), BODY, np.random.default_rng(seed))
 
 
 def test_collate_crops_pads_and_masks(clips: list[MotionSequence], normalizer: Normalizer) -> None:
@@ -71,38 +82,83 @@ def test_the_same_seed_gives_the_same_batch(clips: list[MotionSequence], normali
     assert not torch.equal(one.conditions.identity, third.conditions.identity)
 
 
-def test_loss_is_finite_and_blind_to_padding(clips: list[MotionSequence], normalizer: Normalizer) -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, OURS], ids=["thesis", "ours"])
+def test_loss_is_finite_and_blind_to_padding(
+    clips: list[MotionSequence], normalizer: Normalizer, recipe: Recipe
+) -> None:
     torch.manual_seed(0)
-    network = Denoiser(RECIPE.denoiser).eval()
+    network = Denoiser(recipe.denoiser).eval()
     schedule = make_schedule("cosine", 1000)
-    batch = make_batch(clips, normalizer)
+    batch = make_batch(clips, normalizer, recipe=recipe)
     spoiled = Batch(
         torch.where(batch.conditions.valid[..., None], batch.x0, torch.full_like(batch.x0, 50.0)),
         batch.conditions,
     )
     losses = [
-        diffusion_loss(network, schedule, RECIPE, each, torch.Generator().manual_seed(2)).item()
+        diffusion_loss(network, schedule, recipe, each, normalizer, torch.Generator().manual_seed(2)).total.item()
         for each in (batch, spoiled)
     ]
     assert np.isfinite(losses[0])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_it_learns(clips: list[MotionSequence], normalizer: Normalizer) -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, PLAIN], ids=["thesis", "ours"])
+def test_it_learns(clips: list[MotionSequence], normalizer: Normalizer, recipe: Recipe) -> None:
     """Half of the loss goes within 60 steps on three clips."""
     torch.manual_seed(0)
-    network = Denoiser(RECIPE.denoiser)
+    network = Denoiser(recipe.denoiser)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     schedule, generator = make_schedule("cosine", 1000), torch.Generator().manual_seed(0)
-    batch = make_batch(clips, normalizer)
+    batch = make_batch(clips, normalizer, recipe=recipe)
     losses = []
     for _ in range(60):
-        loss = diffusion_loss(network, schedule, RECIPE, batch, generator)
+        loss = diffusion_loss(network, schedule, recipe, batch, normalizer, generator).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_parts_of_the_loss_add_up(clips: list[MotionSequence], normalizer: Normalizer) -> None:
+    network, batch = Denoiser(OURS.denoiser), make_batch(clips, normalizer, recipe=OURS)
+    loss = diffusion_loss(network, make_schedule("cosine", 1000), OURS, batch, normalizer, torch.Generator())
+    assert set(loss.parts) == {"simple", *vars(OURS.diffusion.losses)}
+    assert loss.total.item() == pytest.approx(sum(part.item() for part in loss.parts.values()))
+
+
+def test_what_is_thinned_is_taken_away_by_itself() -> None:
+    given = conditions(4000, 2, 3, 8, groups=1, heights=True)
+    given.person_class.fill_(2)
+    given.action.fill_(3)
+    thin = thinned(given, 0.25, torch.Generator().manual_seed(0))
+    kept = {
+        "text": thin.text_valid[:, 0, 0],
+        "scene": thin.points_valid[:, 0],
+        "class": thin.person_class[:, 0] > 0,
+        "other class": thin.person_class[:, 1] > 0,
+        "action": thin.action[:, 0, 0] > 0,
+        "later action": thin.action[:, 0, 1] > 0,
+    }
+    together = torch.stack(list(kept.values())).double()
+    assert together.mean(dim=1) == pytest.approx(torch.full((6,), 0.75), abs=0.03)
+    assert (torch.corrcoef(together) - torch.eye(6)).abs().max() < 0.06
+    assert torch.equal(thin.heights.any(dim=-1).any(dim=-1).any(dim=-1), kept["scene"])
+    assert torch.equal(thin.valid, given.valid)
+
+
+def test_known_frames_are_those_of_editing() -> None:
+    valid = torch.ones(3000, 3, 20, dtype=torch.bool)
+    valid[::2, 2] = False
+    valid[::3, :, 15:] = False
+    known = draw_known(valid, 0.5, torch.Generator().manual_seed(0))
+    assert not (known & ~valid).any()
+    left = valid & ~known
+    assert left.any(dim=(1, 2)).all()
+    assert known.any(dim=(1, 2)).double().mean() == pytest.approx(0.45, abs=0.08)
+    whole = (known | ~valid).all(dim=2) & valid.any(dim=2)
+    assert 0.05 < (whole.any(dim=1) & left.any(dim=(1, 2))).double().mean() < 0.2, "some persons are given whole"
+    assert not draw_known(valid, 0.0, torch.Generator()).any()
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
