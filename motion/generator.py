@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.body import Body, load_body
+from motion.cleanup import clean_up
 from motion.conditions import Conditions
 from motion.denoiser import Denoiser
 from motion.diffusion import make_schedule, predicted_x0
@@ -48,6 +49,8 @@ class MotionRequest:
     """One of `PERSON_CLASSES` per person, or empty."""
     action: tuple[str, ...] = ()
     """One of `ACTIONS` per person for the whole clip, or empty."""
+    clean_up: bool = True
+    """Whether feet are locked, the floor kept and people pushed apart (`motion.cleanup`)."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class Generator:
         pose = decode(features, self.body, betas)
         classes = request.person_class or ("person",) * persons
         actions = [ACTIONS.index(name) for name in request.action or ("unknown",) * persons]
-        return MotionSequence(
+        sequence = MotionSequence(
             id=request_id(request, self.version),
             source="generated",
             split="train",
@@ -223,6 +226,7 @@ class Generator:
                 "model": self.version,
             },
         )
+        return clean_up(sequence, self.body) if request.clean_up else sequence
 
 
 def request_id(request: MotionRequest, model_version: str) -> str:

@@ -76,6 +76,7 @@ class MotionBody(BaseModel):
     guidance_scale: float | None = None
     person_class: tuple[str, ...] = ()
     action: tuple[str, ...] = ()
+    clean_up: bool = True
 
 
 def to_json(sequence: MotionSequence) -> dict[str, Any]:

@@ -28,10 +28,10 @@ from motion.kinematics import forward_kinematics, root_orientation
 from motion.rotations import matrix_from_6d
 from motion.skeleton import NUM_JOINTS, PARENTS
 
-STEPS = 10
+STEPS = 16
 SHIFT, TURN = (0.3, 0.3, 0.1), 0.2  # metres and radians: standard deviations of a correction
 LIMB_SHARE = 0.5  # of how much a limb turns in the data, which bounds its standard deviation
-SCALES = ((15.0, 0.8), (2.0, 0.6))  # frames and share of corrections that last so long; shares' squares sum to 1
+SCALES = ((8.0, 0.8), (1.0, 0.6))  # frames and share of corrections that last so long; shares' squares sum to 1
 LONGEST_STEP = 0.3  # metres and radians
 STIFFEST = 1e-3  # the least that a turn counts against a shift
 PARENT = (0, *PARENTS[1:])

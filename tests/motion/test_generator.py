@@ -50,6 +50,14 @@ def generator(model_file: Path) -> Generator:
     return Generator.load(model_file)
 
 
+def test_cleaning_up_is_a_switch(generator: Generator) -> None:
+    cleaned, raw = generator.generate([WALK, replace(WALK, clean_up=False)])
+    expected = clean_up(raw, generator.body)
+    np.testing.assert_allclose(cleaned.joints, expected.joints, atol=1e-5)
+    assert (cleaned.provenance["cleanup"], "cleanup" in raw.provenance) == ("floor penetration foot_lock", False)
+    assert np.abs(cleaned.joints - raw.joints).max() > 1e-3
+
+
 def test_guidance_has_its_interval(model_file: Path) -> None:
     """Outside of it nothing but the conditional branch is worked out, and its scale does not matter."""
     model = load_model(model_file)
@@ -160,7 +168,7 @@ def test_people_have_the_bones_that_their_joints_show(generator: Generator, monk
     clip = simulated_people(generator.body)
     features = encode_sequence(clip)[None]
     monkeypatch.setattr(generator, "sample_features", lambda requests: features)
-    (made,) = generator.generate([MotionRequest("two people walk", clip.num_frames, 2)])
+    (made,) = generator.generate([MotionRequest("two people walk", clip.num_frames, 2, clean_up=False)])
     np.testing.assert_allclose(made.joints, clip.joints, atol=2e-3)
     assert made.joints[..., 2].min() == pytest.approx(clip.joints[..., 2].min(), abs=2e-3)
 
