@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from motion.body import Body
+from motion.cleanup import clean_up
 from motion.denoiser import Denoiser, DenoiserConfig
 from motion.errors import InputError
 from motion.features import Normalizer, encode_sequence
