@@ -131,7 +131,7 @@ def distance_fields(
     A room may have no points. What lies below a point lower than `SOLID_BELOW` is solid: a bed seen from above.
     """
     bounds = [_bounds(points) for points in rooms]
-    shape = tuple(np.max([shape for _, shape in bounds], axis=0))
+    shape = tuple(np.max([shape for _, shape in bounds], axis=0).tolist())
     if math.prod(shape) > LARGEST_ROOM:
         metres = " x ".join(f"{VOXEL * length:.0f}" for length in shape)
         raise InputError(

@@ -65,30 +65,31 @@ def steer(
     if any(len(term.weight) != len(x0) for term in terms):
         raise InputError(f"a guidance term has not {len(x0)} weights, expected one for each sample of the batch")
     with torch.inference_mode(False):
-        x0, progress, valid = x0.clone(), progress.clone(), valid.clone()
-        terms = [_usable(term) for term in terms]
-        weights = [term.active_weight(progress) for term in terms]
-        active = torch.stack(weights).sum(dim=0) > 0
-        estimate = _Estimate.of(x0, _usable(normalizer), _usable(physique), valid)
-        smooth = _Smooth.of(valid, estimate.deviations)
-        scale = smooth.scale(estimate.physique.rest_joints)
+        weights = [term.active_weight(progress).double() for term in terms]
+        terms = [_in_doubles(term) for term in terms]
+        estimate = _Estimate.of(x0.double(), _in_doubles(normalizer), _in_doubles(physique), valid.clone())
+        smooth = _Smooth.of(estimate.valid, estimate.deviations)
+        scale = smooth.scale(estimate.rest[:, :, 0])
 
         def energy(scaled: Tensor) -> Tensor:
-            whitened = scale * scaled
-            figure = Figure(estimate.posed(smooth(whitened))[0], estimate.physique, valid)
-            prior = 0.5 * whitened.square().sum(dim=1)
+            figure = Figure(estimate.posed(smooth(scale * scaled))[0], estimate.physique, estimate.valid)
+            prior = 0.5 * (scale * scaled).square().sum(dim=1)
             return sum((w * term.energy(figure) for w, term in zip(weights, terms, strict=True)), prior)
 
         best = scale * minimise(energy, smooth.nothing(), lambda step: smooth.limit(scale * step), STEPS)
-        changed = active[:, None, None] & valid
-        return torch.where(changed[..., None], x0 + estimate.change(smooth(best)), x0)
+        active = torch.stack(weights).sum(dim=0)[:, None, None] > 0
+        return torch.where((active & valid)[..., None], x0 + estimate.change(smooth(best)).to(x0), x0)
 
 
-def _usable(record: Any) -> Any:
-    """A dataclass whose tensors may take part in gradients, even if made in inference mode."""
+def _in_doubles(record: Any) -> Any:
+    """A dataclass with copies of its tensors: made in inference mode, they could take no part in gradients.
+
+    Float64, as rounding, which depends on a batch's shape, would else decide which steps are taken near the end.
+    """
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.is_inference()}
-    return replace(record, **{name: value.clone() for name, value in tensors.items()})
+    tensors = {name: value.clone() for name, value in values.items() if isinstance(value, Tensor)}
+    floats = {name: value.double() for name, value in tensors.items() if value.is_floating_point()}
+    return replace(record, **(tensors | floats))
 
 
 @dataclass(frozen=True, eq=False)

@@ -267,17 +267,19 @@ def test_skin_comes_out_of_the_floor() -> None:
         return np.stack([capsules(pose).lowest() for pose in found])
 
     of = motions(0.5, height=-0.06)
-    assert lowest(sampled(of, [], 2)[0]).mean() < -0.03
-    assert lowest(sampled(of, [FloorContact(*always(2))], 2)[0]).min() > -PENETRATES
+    unguided, guided = lowest(sampled(of, [], 2)[0]), lowest(sampled(of, [FloorContact(*always(2))], 2)[0])
+    assert unguided.mean() < -0.03
+    assert abs(guided.mean()) < 0.01
+    assert (guided < -PENETRATES).mean() < 0.2 * (unguided < -PENETRATES).mean()
 
 
 def test_standing_feet_stop_sliding() -> None:
     """A walk that drifts sideways by 1 cm a frame: the feet that stood still do so again."""
-    of, (x, physique, valid) = motions(0.3), someone(1)
-    features = of.normalizer.denormalize(x)
+    of, (_, physique, valid) = motions(0.3), someone(1)
+    features = encode(torch.from_numpy(of.clip.joints), torch.from_numpy(of.clip.body_pose))[None]
     still = features[..., POSITIONS].unflatten(-1, (24, 3))[:, :, :, FEET]
     standing = (still[:, :, 1:, :, :2] - still[:, :, :-1, :, :2]).norm(dim=-1) < 0.01
-    drift = 0.01 * torch.arange(x.shape[2])[:, None, None] * torch.tensor([0.0, 1.0, 0.0])
+    drift = 0.01 * torch.arange(valid.shape[2])[:, None, None] * torch.tensor([0.0, 1.0, 0.0])
     features[..., POSITIONS] += drift.expand(-1, 24, -1).flatten(-2)
     drifting = of.normalizer.normalize(features)
     slide = lambda x: (joints(poses(of, x))[..., FEET, :2].diff(dim=2).norm(dim=-1))[standing].mean()  # noqa: E731
@@ -301,7 +303,7 @@ def test_positions_velocities_and_rotations_stay_one_motion() -> None:
         (each[..., POSITIONS] - decode(each, BODY, torch.zeros(1, 10)).joints.flatten(-2)).norm()
         for each in (before, after)
     ]
-    assert gaps[0] == pytest.approx(gaps[1], rel=1e-3)
+    torch.testing.assert_close(gaps[0], gaps[1], rtol=1e-3, atol=0)
     moved = (after - before)[..., POSITIONS]
     torch.testing.assert_close((after - before)[:, 1:, VELOCITIES], moved[:, 1:] - moved[:, :-1], atol=1e-5, rtol=0)
 
@@ -322,7 +324,7 @@ def test_a_sample_depends_on_itself_alone() -> None:
     alone = steered(
         x[:1, :1, :20], Physique.of(BODY, torch.zeros(1, 1, 10)), valid[:1, :1, :20], [pelvis_path(x[:1, :1, :20])]
     )
-    torch.testing.assert_close(together[0, 0, :20], alone[0, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(together[0, 0, :20], alone[0, 0], atol=1e-4, rtol=0)
     assert (alone - x[:1, :1, :20]).abs().max() > 0.1
 
 
@@ -333,7 +335,7 @@ def test_terms_act_between_start_and_stop_also_in_inference_mode() -> None:
         changed = [not torch.equal(steered(x, physique, valid, [term], p), x) for p in (0.1, 0.2, 0.5, 0.6, 0.7)]
     assert changed == [False, True, True, True, False]
     with pytest.raises(InputError, match="2 weights"):
-        steered(x.repeat(2, 1, 1, 1), physique, valid, [term])
+        steered(*someone(2), [term])
 
 
 def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
@@ -345,7 +347,7 @@ def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
     confidence[0, 0, 3, 5] = 1.0
     wanted[confidence == 0] = torch.nan
     term = Keypoints2D(*always(1), *camera(1), wanted, confidence)
-    metres = (points[0, 0, 3, 5, 1] + 5) / 500
+    metres = (points[0, 0, 3, 5, 1].item() + 5) / 500
     assert term.energy(Figure(points, physique, valid)).item() == pytest.approx(0.5 * (metres / 0.01) ** 2, rel=0.02)
     behind = (points - torch.tensor([0.0, 5.0, 0.0])).requires_grad_()
     term.energy(Figure(behind, physique, valid)).sum().backward()
