@@ -9,7 +9,7 @@ z = 0, metres, the origin on the floor below the camera.
 
     regression     the body network's poses, smoothed (eq. 4.1)
     optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
-    hybrid         the same fit from the body network's poses, lifted where those were masked
+    hybrid         the same fit from the body network's poses, lifted where those are masked or far from the keypoints
 """
 
 import sys
@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -51,6 +51,7 @@ from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track, list_sequences, read_sequence
 
 Mode = Literal["regression", "optimisation", "hybrid"]
+GOOD_START = 0.08  # of a person's size in the image; HMR2.0 has most keypoints within 5 % (Goel et al. 2023, table 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +202,22 @@ def regressed_people(perception: Perception, observed: Observations, body: Body)
 
 def are_own(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
     """Whether each body lies where its own keypoints are annotated, and not where another's are."""
-    keypoints = torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
-    projected = observed.camera.project(people.keypoints(body, body_keypoints(body, observed.names)))
+    projected, keypoints = _seen(people, observed, body)
     return mask_duplicates(projected, keypoints) & mask_unlike(projected, keypoints)
+
+
+def good_starts(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
+    """Where a network's poses lie on the keypoints as nearly as a good network's do, in most frames of a person."""
+    near = mask_unlike(*_seen(people, observed, body), GOOD_START) & people.valid
+    return near & (near.sum(dim=1, keepdim=True) >= people.valid.sum(dim=1, keepdim=True) / 2)
+
+
+def _seen(
+    people: People, observed: Observations, body: Body
+) -> tuple[Float[Tensor, "person frame keypoint 2"], Float[Tensor, "person frame keypoint 3"]]:
+    """The people's keypoints in the image, and those annotated with their scores."""
+    projected = observed.camera.project(people.keypoints(body, body_keypoints(body, observed.names)))
+    return projected, torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
 
 
 def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> People:
@@ -211,7 +225,7 @@ def place_people(regressed: People, observed: Observations, bodies: Bodies, mode
         return smooth(regressed, bodies.body, observed.fps)
     start = bodies.lifter.lift(observed, bodies.body)
     if mode == "hybrid":
-        start = either(regressed, start)
+        start = either(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)
     return fit(observed, start, bodies.body, bodies.prior)
 
 

@@ -270,9 +270,9 @@ def to_markdown(
                 [(f"{tilt}°", f"{angle:.2f}°", f"{1000 * height:.1f}") for tilt, (angle, height) in tilts.items()],
             ),
             "",
-            f"Smoothing alone, joints shaken by {1000 * JITTER:.0f} mm (rms, along each axis): acceleration error cut by",
-            f"{mean(cuts):.0%} (least {min(cuts):.0%}), MPJPE changed by {1000 * mean(added):+.1f} mm (at most "
-            f"{1000 * max(added):+.1f}).",
+            f"Smoothing alone, joints shaken by {1000 * JITTER:.0f} mm (rms, along each axis):",
+            f"acceleration error cut by {mean(cuts):.0%} (least {min(cuts):.0%}),",
+            f"MPJPE changed by {1000 * mean(added):+.1f} mm (at most {1000 * max(added):+.1f}).",
             "",
         ]
     )

@@ -179,8 +179,10 @@ def train_step(
 ) -> float:
     network.train()
     with torch.autocast("cpu", torch.bfloat16):
-        found = network(normalized(images))
-    total = torch.stack([WEIGHTS[name] * value for name, value in losses_of(found, targets, body).items()]).sum()
+        tokens = network.backbone(normalized(images)[..., SIDE_CUT:-SIDE_CUT])
+        found, points = network.smpl_head(tokens), pointer(tokens)
+    terms = losses_of(found, targets, body) | {"patch": patch_loss(points.float(), targets)}
+    total = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
     optimizer.zero_grad()
     total.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)

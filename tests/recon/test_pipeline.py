@@ -14,7 +14,18 @@ from motion.sequence import LABELS, read_motions, read_scenes
 from recon import pipeline
 from recon.contact_sheet import contact_sheet, overlay
 from recon.people import people_of
-from recon.pipeline import Bodies, Mode, PipelineConfig, either, load_bodies, reconstruct, skin_depth
+from recon.pipeline import (
+    Bodies,
+    Mode,
+    PipelineConfig,
+    build_room,
+    either,
+    good_starts,
+    load_bodies,
+    observe,
+    reconstruct,
+    skin_depth,
+)
 from recon.record import describe_quality
 from recon.report import compare
 from recon.simulate import SimulateConfig
@@ -113,6 +124,20 @@ def test_skin_depth_is_known_on_ones_own_mask_where_the_keypoint_is_visible() ->
     depth = np.arange(20, dtype=np.float32).reshape(4, 5)
     keypoints = np.array([[2, 1, 1], [2.3, 0.8, 1], [2, 1, 0.3], [3, 1, 1], [-9, 1, 1]], dtype=np.float32)
     np.testing.assert_array_equal(skin_depth(keypoints, own, depth), [7, 7, np.nan, np.nan, np.nan])
+
+
+def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodies: Bodies) -> None:
+    """Where most of a person's poses are off, their few good ones would only pull at the others."""
+    people = people_of(room.truth.motion)
+    masks = np.stack([room.sequence.mask(number) for number in room.sequence.keyframes])
+    observed = observe(room.sequence, build_room(room.sequence, room.perception, masks), masks, bodies.body)
+    assert good_starts(people, observed, bodies.body)[people.valid].all()
+    off = replace(people, transl=people.transl.clone())
+    off.transl[0, :2] += 0.4
+    off.transl[1, :5] += 0.4
+    near = good_starts(off, observed, bodies.body)
+    assert near[0].tolist() == [False, False, True, True, True, True]
+    assert not near[1].any()
 
 
 def test_either_takes_the_first_where_it_is_valid(room: Rendered) -> None:

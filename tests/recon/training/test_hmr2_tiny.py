@@ -11,7 +11,7 @@ from motion.body import load_body
 from motion.kinematics import forward_kinematics
 from recon.camera import project
 from recon.crops import crop_square
-from recon.hmr2 import HMR2Config, load_regressor
+from recon.hmr2 import SIDE_CUT, HMR2Config, load_regressor
 from recon.regressor import CropEstimates, in_camera
 from recon.training import hmr2_tiny, hmr2_views
 from recon.training.hmr2_views import MARGIN, UNIT_CAMERA, Views, augmented, plain, targets_of
@@ -93,6 +93,21 @@ def test_augmented_pictures_are_pictures() -> None:
     assert images.shape == (len(VIEWS), 3, 256, 256)
     assert 0 <= images.min() <= images.max() <= 1
     assert torch.isfinite(targets.cam).all()
+
+
+def test_joints_learn_to_point_at_their_patches() -> None:
+    network, pointer = hmr2_tiny.new_network(SMALL, VIEWS, 0), torch.nn.Linear(SMALL.width, 24)
+    optimizer = torch.optim.AdamW([*network.parameters(), *pointer.parameters()], lr=1e-3)
+    images, targets = plain(VIEWS, BODY)
+
+    def loss() -> float:
+        tokens = network.backbone(hmr2_tiny.normalized(images)[..., SIDE_CUT:-SIDE_CUT])
+        return hmr2_tiny.patch_loss(pointer(tokens), targets).item()
+
+    before = loss()
+    for _ in range(20):
+        hmr2_tiny.train_step(network, pointer, optimizer, images, targets, BODY)
+    assert loss() < before - 0.5
 
 
 def test_training_falls_goes_on_and_is_kept(
