@@ -93,11 +93,11 @@ class Denoiser(nn.Module):
         sizes = (width, config.heads, config.feedforward, config.dropout, config.qk_norm)
         self.blocks = nn.ModuleList(kind(*sizes) for _ in range(config.layers))
         if self.modulated:
-            self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, (NUM_MODULATIONS + 2) * width))
+            self.modulation = nn.Linear(width, (NUM_MODULATIONS + 2) * width)
             self.output_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.output = nn.Linear(width, features)
         if self.modulated:  # all layers begin as identity, the output as zero
-            for layer in (self.modulation[1], self.output):
+            for layer in (self.modulation, self.output):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
@@ -151,7 +151,9 @@ class Denoiser(nn.Module):
         step_BD = self.embed_step(t)
         modulation_BMD, prefix = None, [prepared.prefix]
         if self.modulated:
-            modulation_BMD = self.modulation(step_BD + prepared.caption).unflatten(-1, (NUM_MODULATIONS + 2, -1))
+            modulation_BMD = self.modulation(F.silu(step_BD + prepared.caption)).unflatten(
+                -1, (NUM_MODULATIONS + 2, -1)
+            )
         else:
             prefix.insert(0, step_BD[:, None])
         x_BSD = torch.cat([*prefix, motion_BSD], dim=1)

@@ -5,7 +5,6 @@ Metres, Z up, the floor at z = 0. The map lies before a fixed camera: its origin
 
 import torch
 from jaxtyping import Float, Int
-
 from torch import Tensor
 
 from motion.errors import InputError
@@ -69,4 +68,6 @@ def height_patches(heights: Float[Tensor, "batch row column 2"]) -> Float[Tensor
 def _check(points: Float[Tensor, "point 3"]) -> None:
     if not torch.isfinite(points).all():
         wrong = int((~torch.isfinite(points)).any(dim=1).sum())
-        raise InputError(f"{wrong} of {len(points)} points of the scene are not finite, expected metres: leave them out")
+        raise InputError(
+            f"{wrong} of {len(points)} points of the scene are not finite, expected metres: leave them out"
+        )

@@ -129,8 +129,9 @@ def diffusion_loss(
     if diffusion.t_bar < 0:
         return Loss(simple, {"simple": simple.detach()})
     estimate = predicted_x0(schedule, diffusion.prediction, output, x_t, t)
-    motions = (normalizer.to(device).denormalize(torch.where(guessed[..., None], x, x0)) for x in (estimate, x0))
-    added, terms = motion_losses(*motions, conditions.valid, t, diffusion.t_bar, diffusion.losses)
+    metres = normalizer.to(device).denormalize
+    guess = metres(torch.where(guessed[..., None], estimate, x0))
+    added, terms = motion_losses(guess, metres(x0), conditions.valid, t, diffusion.t_bar, diffusion.losses)
     parts = {"simple": simple, **terms}
     return Loss(simple + added, {name: value.detach() for name, value in parts.items()})
 
