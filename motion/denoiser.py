@@ -51,6 +51,7 @@ class DenoiserConfig:
     """One token a caption, or one a word."""
     qk_norm: bool = False
     frames_per_token: int = 1
+    """Fewer tokens than frames; a token of many features cannot carry their noise, so predict x_0."""
     height_map: bool = False
     """Whether the room's height map gives tokens."""
     editable: bool = False

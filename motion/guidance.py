@@ -3,7 +3,7 @@
 A guide says which branches of the conditions the network must see (`branches`, once per request, stacked along the
 batch so that they share one forward) and how their estimates of x_0 become one (`combine`, at every step). The
 equations are written for ε; at a given x_t, x_0 is affine in ε, so mixing estimates of x_0 is the same. Identities and
-the mask of valid frames stay in all branches. What else pulls at an estimate is in `motion.guidance_terms`.
+the mask of valid frames stay in all branches.
 """
 
 from collections.abc import Mapping

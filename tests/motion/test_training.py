@@ -32,7 +32,7 @@ OURS = replace(
         RECIPE.denoiser, step="modulation", time="rotary", text="words", qk_norm=True, frames_per_token=4,
         height_map=True, editable=True,
     ),
-    diffusion=DiffusionConfig(prediction="v", kind_dropout=0.2, known_share=0.5, min_snr=5.0, t_bar=700),
+    diffusion=DiffusionConfig(kind_dropout=0.2, known_share=0.5, min_snr=5.0, t_bar=700),
 )  # fmt: skip
 PLAIN = replace(OURS, diffusion=replace(OURS.diffusion, known_share=0.0, t_bar=-1))  # random clips have no physics
 
