@@ -35,7 +35,7 @@ from recon.contact_sheet import contact_sheet
 from recon.depth import load_depth_model
 from recon.fitting import fit
 from recon.floor import Plane, extrinsics, fit_floor
-from recon.fusion import DepthFusion, background, fuse
+from recon.fusion import DepthFusion, background, fuse, median
 from recon.hmr2 import load_regressor
 from recon.keypoints import body_keypoints, known_names
 from recon.lifting import Lifter
@@ -51,6 +51,7 @@ from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track, list_sequences, read_sequence
 
 Mode = Literal["regression", "optimisation", "hybrid"]
+STILL, STILL_KEYPOINT = 0.05, 0.15  # of a person's size, by which somebody who holds still moves in the image
 GOOD_START = 0.08  # of a person's size in the image; HMR2.0 has most keypoints within 5 % (Goel et al. 2023, table 2)
 
 
@@ -146,6 +147,7 @@ def observe(
     for number, mask, seen in zip(sequence.keyframes, masks, room.depth, strict=True):
         for person in range(len(sequence.tracks)):
             depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
+    depth = np.stack([held(*of_person) for of_person in zip(annotated, depth, strict=True)])
     return Observations(
         camera=room.camera,
         fps=sequence.fps,
@@ -169,6 +171,27 @@ def skin_depth(
     at = (row.clip(0, height - 1), column.clip(0, width - 1))
     usable = inside & own[at] & (keypoints[:, 2] >= SURE)
     return np.where(usable, depth[at], np.float32(np.nan)).astype(np.float32)
+
+
+def held(
+    keypoints: Float32[np.ndarray, "frame keypoint 3"], depth: Float32[np.ndarray, "frame keypoint"]
+) -> Float32[np.ndarray, "frame keypoint"]:
+    """Depth of key frames also where somebody holds still: a person who does not move in the image keeps their depth.
+
+    Key frames show what changes, so that one who lies in bed may have a single one.
+    """
+    measured = np.flatnonzero(np.isfinite(depth).any(axis=1))
+    if not len(measured):
+        return depth
+    pixels = np.where(keypoints[..., 2:] >= SURE, keypoints[..., :2], np.float32(np.nan))
+    size = np.linalg.norm(np.nanmax(pixels[measured], axis=1) - np.nanmin(pixels[measured], axis=1), axis=-1)
+    step = (pixels[:, None] - pixels[measured]) / size.clip(1)[:, None, None]  # frame, key frame, keypoint
+    moved = np.linalg.norm(median(np.moveaxis(step, 2, 0)), axis=-1)  # annotators' errors mostly cancel
+    nearest = np.nan_to_num(moved, nan=np.inf).argmin(axis=1)
+    frames = np.arange(len(depth))
+    still = moved[frames, nearest] <= STILL
+    known = still[:, None] & (np.linalg.norm(step[frames, nearest], axis=-1) <= STILL_KEYPOINT)
+    return np.where(np.isfinite(depth), depth, np.where(known, depth[measured[nearest]], np.float32(np.nan)))
 
 
 def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:

@@ -21,6 +21,7 @@ from recon.pipeline import (
     build_room,
     either,
     good_starts,
+    held,
     load_bodies,
     observe,
     reconstruct,
@@ -124,6 +125,29 @@ def test_skin_depth_is_known_on_ones_own_mask_where_the_keypoint_is_visible() ->
     depth = np.arange(20, dtype=np.float32).reshape(4, 5)
     keypoints = np.array([[2, 1, 1], [2.3, 0.8, 1], [2, 1, 0.3], [3, 1, 1], [-9, 1, 1]], dtype=np.float32)
     np.testing.assert_array_equal(skin_depth(keypoints, own, depth), [7, 7, np.nan, np.nan, np.nan])
+
+
+def test_who_holds_still_keeps_the_depth_of_a_key_frame() -> None:
+    """Somebody lies, raises an arm in frame 2, and from frame 4 on lies elsewhere."""
+    rng = np.random.default_rng(0)
+    lying = np.concatenate([rng.uniform(0, 200, size=(9, 2)), np.ones((9, 1))], axis=1)
+    keypoints = np.stack([lying] * 6).astype(np.float32)
+    keypoints[2, 0, 0] += 60
+    keypoints[3, 1, 2] = 0.0
+    keypoints[4:, :, :2] += 40
+    keypoints[:4, :, :2] += rng.normal(0, 2, size=(4, 9, 2))  # clicked by hand
+    depth = np.full((6, 9), np.nan, dtype=np.float32)
+    depth[1] = np.arange(2, 11)
+    depth[1, 8] = np.nan
+    found = held(keypoints, depth)
+    np.testing.assert_array_equal(found[1], depth[1])
+    np.testing.assert_array_equal(found[0], depth[1])
+    assert np.isnan(found[2, [0, 8]]).all()
+    np.testing.assert_array_equal(found[2, 1:8], depth[1, 1:8])
+    assert np.isnan(found[3, [1, 8]]).all()
+    assert np.isnan(found[4:]).all()
+    nothing = np.full_like(depth, np.nan)
+    np.testing.assert_array_equal(held(keypoints, nothing), nothing)
 
 
 def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodies: Bodies) -> None:
