@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -143,10 +144,12 @@ def test_persons_are_exchangeable(tiny: Denoiser) -> None:
     torch.testing.assert_close(tiny(x.flip(1), t, swapped), tiny(x, t, given).flip(1), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("condition", ["text", "person_class", "action", "points", "heights"])
-def test_each_condition_moves_the_output_and_can_be_dropped(tiny: Denoiser, condition: str) -> None:
-    if condition == "heights" and not tiny.config.height_map:
-        pytest.skip("the thesis' network has no height map")
+@pytest.mark.parametrize(
+    ("config", "condition"),
+    [*product([TINY, OURS], ["text", "person_class", "action", "points"]), (OURS, "heights")],
+)
+def test_each_condition_moves_the_output_and_can_be_dropped(config: DenoiserConfig, condition: str) -> None:
+    tiny = random_network(config)
     x, t = torch.randn(2, 1, 4, 282), torch.tensor([3, 900])
     given = conditions(2, 1, 4, 8, groups=2, heights=tiny.config.height_map)
     changed = replace(given, **{condition: getattr(given, condition) + 1})
