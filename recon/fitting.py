@@ -30,7 +30,7 @@ MANY = 17  # keypoints of a frame, from which more of them do not count for more
 RATE = 0.03  # metres, and units of 6D and of betas, a step
 ROUGH, FINEST = 0.06, 0.015  # metres: noise of keypoints at the person's distance, at first and at least
 BOUND = 4.0  # standard deviations beyond which a keypoint is an outlier
-DEPTH, SCENE, FLOOR, APART = 0.05, 0.05, 0.02, 0.03  # metres, standard deviations
+DEPTH, SCENE, FLOOR, APART = 0.05, 0.05, 0.02, 0.03  # metres, standard deviations; of depth at least
 SUNK = 0.1  # metres in the scene beyond which a keypoint rather belongs elsewhere
 START, START_BOUND = 0.5, 0.5  # radians
 CORNERS = 10  # frames from one corner of `_hats` to the next
@@ -182,7 +182,7 @@ def _energies(
     depth, radius, weight = in_camera[..., 2], bodies.keypoint_radius, problem.weight
     return [
         terms.reprojection(in_camera, problem.pixels, weight, metres_per_pixel, observed.camera, noise, BOUND * noise),
-        terms.skin_depth(depth, observed.depth, weight, radius, DEPTH, stage.depth_bound),
+        terms.skin_depth(depth, observed.depth, weight, radius, DEPTH, observed.depth_error, stage.depth_bound),
         terms.before_background(depth, problem.background, weight, radius, SCENE, SUNK),
         # Of bodies of one size: what is seen of a smaller one nearer by is the same, and shakes by fewer metres.
         ACCELERATION * terms.acceleration(posed.joints / bodies.sizes(posed.betas), valid, observed.fps),

@@ -51,13 +51,19 @@ def skin_depth(
     seen: Float[Tensor, "person frame keypoint"],
     weight: Float[Tensor, "person frame keypoint"],
     radius: Float[Tensor, " keypoint"],
-    sigma: float,
+    least: float,
+    relative_error: float,
     bound: float,
 ) -> Float[Tensor, ""]:
-    """Keypoints lie a limb's radius behind the skin seen at their pixel; bounded, as it may be another's."""
+    """Keypoints lie a limb's radius behind the skin seen at their pixel; bounded, as it may be another's.
+
+    The noise is `relative_error` of what is seen, and not below `least` metres; up to twice the noise is believed.
+    """
     known = seen.isfinite()
-    behind = torch.where(known, depth - seen.nan_to_num() - radius, 0.0)
-    return (weight * bounded(behind.square(), sigma, bound)).sum()
+    seen = seen.nan_to_num()
+    behind = torch.where(known, depth - seen - radius, 0.0)
+    sigma = (relative_error * seen).clamp_min(least)
+    return (weight * bounded(behind.square(), sigma, (2 * sigma).clamp_min(bound))).sum()
 
 
 def before_background(

@@ -29,6 +29,8 @@ class DepthFusion:
     beta: float
     inlier_ratio: float
     """Share of the pixels whose metric depth lies within 10 % of the fused."""
+    relative_error: float
+    """Standard deviation of the metric depth about the fused one, over the depth; of the better half of the pixels."""
 
     @property
     def depth_scale(self) -> float:
@@ -68,8 +70,8 @@ def fuse(
             f"metric depth does not shrink where disparity grows (alpha {alpha:.3g}), expected it to: check that the "
             "relative network gives disparity and that both networks saw the same key frames"
         )
-    close = np.abs(alpha * d + beta - inverse) < 0.1 * inverse
-    return DepthFusion(float(alpha), float(beta), float(close.mean()))
+    off = np.abs(alpha * d + beta - inverse) / inverse
+    return DepthFusion(float(alpha), float(beta), float((off < 0.1).mean()), float(1.4826 * np.median(off)))
 
 
 def upsample(

@@ -27,6 +27,8 @@ class Observations:
     """Of the visible skin at the keypoint's pixel, measured inside the person's own mask; NaN where unknown."""
     background: Float[Tensor, "height width"]
     """Depth of the empty room over the whole image, at any resolution; NaN where unknown."""
+    depth_error: float = 0.0
+    """Standard deviation of `depth`, over the depth."""
 
     def __post_init__(self) -> None:
         shape = (*self.keypoints.shape[:2], len(self.names))

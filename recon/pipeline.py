@@ -54,6 +54,8 @@ Mode = Literal["regression", "optimisation", "hybrid"]
 STILL, STILL_KEYPOINT = 0.05, 0.15  # of a person's size, by which somebody who holds still moves in the image
 GOOD_START = 0.08  # of their size: 5 pixels of noise are some 3 % of it, `hmr2_tiny` errs by 16 % of a crop
 
+COMMON_ERROR = 3.0  # times what two depth networks disagree by: what both get wrong, for one their scale, is not in it
+
 
 @dataclass(frozen=True, eq=False)
 class Bodies:
@@ -156,6 +158,7 @@ def observe(
         confidence=torch.from_numpy(annotated[..., 2]),
         depth=torch.from_numpy(depth),
         background=torch.from_numpy(room.background),
+        depth_error=COMMON_ERROR * room.fusion.relative_error,
     )
 
 

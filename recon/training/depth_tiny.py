@@ -320,7 +320,7 @@ def aligned(
     """Depth of the scale and shift that suit this image best (least squares of inverse depth)."""
     known = np.isfinite(truth)
     alpha, beta = np.polyfit(disparity[known], 1 / truth[known], 1)
-    return DepthFusion(alpha, beta, 1.0).depth(disparity)
+    return DepthFusion(alpha, beta, 1.0, 0.0).depth(disparity)
 
 
 def depth_errors(depth: Float[np.ndarray, "*view"], truth: Float[np.ndarray, "*view"]) -> tuple[float, float]:

@@ -53,6 +53,14 @@ def test_fusion_gives_back_depth_at_any_scale_and_shift(alpha: float, beta: floa
     assert fusion.depth_scale == pytest.approx(1 / alpha, rel=0.1)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.2])
+def test_fusion_tells_how_far_the_networks_disagree(rng: np.random.Generator, noise: float) -> None:
+    depth = room_depth(rng)
+    exact, _ = disparity_of(depth, 0.5, -0.1, rng)
+    metric = depth / (1 + noise * rng.standard_normal(depth.shape)).clip(0.1)
+    assert fuse(exact, metric).relative_error == pytest.approx(noise, rel=0.1, abs=1e-6)
+
+
 def test_least_squares_is_exact_without_outliers_and_lost_with_them(rng: np.random.Generator) -> None:
     depth = room_depth(rng)
     exact, spoilt = disparity_of(depth, 0.5, -0.1, rng, outliers=0.3)
@@ -88,7 +96,7 @@ def test_metric_depth_that_is_unknown_does_not_count(rng: np.random.Generator) -
 
 
 def test_what_lies_behind_infinity_is_unknown() -> None:
-    fused = DepthFusion(0.5, -0.1, 1.0).depth(np.array([[0.0, 0.2, 0.21, np.inf, np.nan, 1.2]]))
+    fused = DepthFusion(0.5, -0.1, 1.0, 0.0).depth(np.array([[0.0, 0.2, 0.21, np.inf, np.nan, 1.2]]))
     assert np.isnan(fused[0, :5]).all()
     assert fused[0, 5] == pytest.approx(2.0)
 

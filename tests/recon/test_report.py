@@ -103,7 +103,7 @@ def true_room(*names: str) -> Truth:
 def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[str, ...]) -> Reconstruction:
     """A reconstruction of which all but people and camera is nothing."""
     none = np.zeros((0, 2, 2), dtype=np.float32)
-    plane, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 1.0), DepthFusion(1.0, 0.0, 1.0)
+    plane, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 1.0), DepthFusion(1.0, 0.0, 1.0, 0.0)
     scene = Scene(
         id="room",
         points=np.zeros((1, 3), dtype=np.float32),
