@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from motion.augment import random_crop
+from motion.augment import mirror, random_crop
 from motion.body import Body
+from motion.composition import compose
 from motion.conditions import Conditions
 from motion.denoiser import Denoiser
 from motion.diffusion import NoiseSchedule, l_simple, loss_weights, predicted_x0, q_sample, target
@@ -23,6 +24,8 @@ from motion.recipes import Recipe
 from motion.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 from motion.sequence import MotionSequence
 from motion.text import TextEncoder
+
+COMPOSED = 4  # clips in one scene at most
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,13 @@ def collate(
     body: Body,
     rng: np.random.Generator,
 ) -> Batch:
-    """Crop each clip, pick one of its captions and pad all to the largest."""
+    """Crop each clip, vary it as the recipe says, pick one of its captions and pad all to the largest."""
+    variation = recipe.variation
     sequences = [random_crop(sequence, recipe.max_frames, body, rng) for sequence in sequences]
+    sequences = [mirror(s, body) if s.scene_id is None and rng.random() < variation.mirrored else s for s in sequences]
+    captions = [[str(rng.choice(sequence.texts)) if sequence.texts else None] for sequence in sequences]
+    if rng.random() < variation.composed:
+        sequences, captions = composed(sequences, captions, recipe, body, rng)
     persons = max(sequence.num_persons for sequence in sequences)
     frames = max(sequence.num_frames for sequence in sequences)
     x0 = torch.zeros(len(sequences), persons, frames, recipe.denoiser.num_features)
@@ -57,9 +65,49 @@ def collate(
         conditions.person_class[i, :p] = torch.from_numpy(sequence.person_class)
         conditions.action[i, :p, :f] = torch.from_numpy(sequence.action)
         conditions.identity[i] = torch.from_numpy(rng.permutation(recipe.denoiser.max_persons)[:persons])
-    texts = [str(rng.choice(sequence.texts)) if sequence.texts else None for sequence in sequences]
-    conditions = with_captions(conditions, [[text] for text in texts], encode_text, recipe)
+    conditions = with_captions(conditions, captions, encode_text, recipe)
     return Batch(x0 * conditions.valid[..., None], conditions)
+
+
+Captions = list[list[str | None]]
+"""Of each sample: of everybody, then of each person, as far as there are any."""
+
+
+def composed(
+    sequences: Sequence[MotionSequence],
+    captions: Captions,
+    recipe: Recipe,
+    body: Body,
+    rng: np.random.Generator,
+) -> tuple[list[MotionSequence], Captions]:
+    """The clips put together two to `COMPOSED` at a time, each person with the caption of their own clip.
+
+    All scenes of a batch are of as many clips, so that none is padded to the people of another. One in three batches
+    tells all captions in one, as who asks for several people in one sentence does.
+    """
+    most = recipe.max_persons // max(sequence.num_persons for sequence in sequences)
+    size = min(int(rng.integers(2, COMPOSED + 1)), most, len(sequences))
+    if any(sequence.scene_id is not None for sequence in sequences) or size < 2:
+        return list(sequences), captions
+    together = rng.random() < 1 / 3
+    scenes, told = [], []
+    for start in range(0, len(sequences) - size + 1, size):
+        clips, texts = sequences[start : start + size], [row[0] for row in captions[start : start + size]]
+        scenes.append(compose(clips, body, rng))
+        own = [text for clip, text in zip(clips, texts, strict=True) for _ in range(clip.num_persons)]
+        everybody = " while ".join(dict.fromkeys(text for text in texts if text is not None)) or None
+        told.append([everybody] if together else [None, *own])
+    return scenes, told
+
+
+def length_batches(sizes: Sequence[tuple[int, ...]], batch_size: int, rng: np.random.Generator) -> list[list[int]]:
+    """Indices of clips of like `sizes` (persons, frames), so that little of a batch is padding; the rest is left out.
+
+    The order of the batches is random, and the same on all workers that draw from the same `rng`.
+    """
+    order = sorted(range(len(sizes)), key=lambda index: (sizes[index], rng.random()))
+    batches = [order[start : start + batch_size] for start in range(0, len(order) - batch_size + 1, batch_size)]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def with_captions(

@@ -39,7 +39,7 @@ from motion.recipes import RECIPES, Recipe, from_dict, to_dict
 from motion.render import strip
 from motion.sequence import MotionSequence, from_table
 from motion.text import load_text_encoder
-from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate
+from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate, length_batches
 from ray_jobs import config, storage, tracking
 from ray_jobs.prepare import read_normalizer
 
@@ -257,15 +257,19 @@ def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: 
     rng = np.random.default_rng([seed, context.get_world_rank()])
     size = recipe.optim.batch_size // context.get_world_size()
     for epoch in count():
+        order = np.random.default_rng([seed, epoch])  # the same on all workers, so that none waits for longer clips
         for table in shard.iter_batches(
-            batch_size=size,
+            batch_size=SHUFFLED_BATCHES * size if shuffle else size,
             batch_format="pyarrow",
-            drop_last=True,
-            local_shuffle_buffer_size=SHUFFLED_BATCHES * size if shuffle else None,
+            drop_last=not shuffle,
+            local_shuffle_buffer_size=2 * SHUFFLED_BATCHES * size if shuffle else None,
             local_shuffle_seed=seed + epoch,
         ):
             clips = list(from_table(MotionSequence, table))
-            yield collate(clips, recipe, normalizer, encode_text, body, rng).to(device)
+            sizes = [(clip.num_persons, min(clip.num_frames, recipe.max_frames)) for clip in clips]
+            for batch in length_batches(sizes, size, order):
+                chosen = [clips[index] for index in batch]
+                yield collate(chosen, recipe, normalizer, encode_text, body, rng).to(device)
 
 
 def resume(engine: Any, ema: Ema) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from motion.denoiser import Denoiser
 from motion.errors import InputError
-from motion.recipes import RECIPES, from_dict, thesis, tiny, to_dict
+from motion.recipes import RECIPES, default, from_dict, thesis, tiny, to_dict
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -19,8 +19,8 @@ def test_a_recipe_survives_json(name: str) -> None:
 
 
 def test_sizes() -> None:
-    """What the docstrings say: about 2 M and 140 M parameters."""
-    for recipe, millions in ((tiny(), 2), (thesis(), 140)):
+    """What the docstrings say: about 2 M, 140 M and 150 M parameters."""
+    for recipe, millions in ((tiny(), 2), (thesis(), 140), (default(), 150)):
         with torch.device("meta"):
             count = sum(p.numel() for p in Denoiser(recipe.denoiser).parameters())
         assert count / 1e6 == pytest.approx(millions, rel=0.15)

@@ -10,10 +10,19 @@ from motion.body import load_body
 from motion.denoiser import Denoiser, DenoiserConfig
 from motion.diffusion import make_schedule
 from motion.features import Moments, Normalizer, encode_sequence
-from motion.recipes import DiffusionConfig, OptimConfig, Recipe
+from motion.recipes import DiffusionConfig, OptimConfig, Recipe, VariationConfig
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
-from motion.training import Batch, Ema, collate, diffusion_loss, draw_known, learning_rate, thinned
+from motion.training import (
+    Batch,
+    Ema,
+    collate,
+    diffusion_loss,
+    draw_known,
+    learning_rate,
+    length_batches,
+    thinned,
+)
 from tests.motion.clips import random_clip
 from tests.motion.test_denoiser import conditions
 
@@ -80,6 +89,43 @@ def test_the_same_seed_gives_the_same_batch(clips: list[MotionSequence], normali
     assert torch.equal(one.x0, other.x0)
     assert torch.equal(one.conditions.identity, other.conditions.identity)
     assert not torch.equal(one.conditions.identity, third.conditions.identity)
+
+
+def test_some_batches_are_scenes_put_together(clips: list[MotionSequence], normalizer: Normalizer) -> None:
+    """Of as many clips each; a person has the caption of their own clip, or all have all of them."""
+    alone = [replace(clips[1], scene_id=None, texts=[name], id=name) for name in ("a", "b", "c", "d", "e")]
+    recipe = replace(OURS, max_persons=3, variation=VariationConfig(composed=0.999))
+    batches = [make_batch(alone, normalizer, seed, recipe) for seed in range(40)]
+    shapes = [tuple(batch.x0.shape[:2]) for batch in batches]
+    assert set(shapes) == {(2, 2), (1, 3)}
+    told = [batch.conditions.text_valid[:, :, 0] for batch in batches]
+    own = [row for row in told if row.shape[1] > 1]
+    assert all(row[:, 0].logical_not().all() and row[:, 1:].all() for row in own)
+    assert 0.15 < 1 - len(own) / len(told) < 0.55
+    in_rooms = make_batch([replace(clip, scene_id="room") for clip in alone], normalizer, 0, recipe)
+    assert in_rooms.x0.shape[:2] == (5, 1), "who has a room stays there"
+
+
+def test_a_mirrored_clip_changes_sides(clips: list[MotionSequence], normalizer: Normalizer) -> None:
+    clip = replace(clips[1], scene_id=None, texts=["a person raises the left hand"])
+    recipe = replace(RECIPE, variation=VariationConfig(mirrored=0.5))
+    x0 = torch.cat([make_batch([clip], normalizer, seed, recipe).x0 for seed in range(30)])
+    pelvis = normalizer.denormalize(x0)[:, 0, :4, 0]
+    sides = (pelvis + pelvis[:1]).abs().amax(dim=1) < 1e-4
+    assert 5 < sides.sum() < 25
+    assert torch.allclose(pelvis[~sides], pelvis[~sides][:1])
+
+
+def test_batches_are_of_like_length_and_show_each_clip_once() -> None:
+    sizes = [(1 + index % 2, 30 + index) for index in range(97)]
+    batches = length_batches(sizes, 8, np.random.default_rng(0))
+    assert [len(batch) for batch in batches] == [8] * 12
+    shown = [index for batch in batches for index in batch]
+    assert len(set(shown)) == 96
+    spans = [max(sizes[i][1] for i in batch) - min(sizes[i][1] for i in batch) for batch in batches]
+    assert np.median(spans) <= 16, "each second of 97 lengths is of the same number of persons"
+    assert [batch[0] for batch in batches] != sorted(batch[0] for batch in batches)
+    assert batches == length_batches(sizes, 8, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, OURS], ids=["thesis", "ours"])
