@@ -2,6 +2,10 @@
 
 A model is one safetensors file: the EMA weights, the normaliser's mean and std, and the recipe as metadata. The same
 request and seed give the same motion whatever else is in its batch.
+
+At a step of sampling, what is given takes its place in the network's guided estimate of x_0. `Adjustment`s change the
+rest, as a classifier's guidance, and last the terms of guidance (`steer`). An editable network sees given frames clean;
+any other one sees them noised for the step, with the noise that sampling started from.
 """
 
 import hashlib
@@ -9,20 +13,24 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
+from motion.adjustments import Adjustment, check_terms, steering
 from motion.body import Body, load_body
 from motion.cleanup import clean_up
 from motion.conditions import Conditions
 from motion.denoiser import Denoiser
-from motion.diffusion import make_schedule, predicted_x0
+from motion.diffusion import make_schedule, predicted_x0, q_sample
 from motion.errors import InputError
 from motion.features import POSITIONS, Normalizer, decode
+from motion.given import Given, ease, join
 from motion.guidance import ClassifierFree, Guide, Unguided
+from motion.guidance_terms import Term
 from motion.recipes import Recipe, from_dict, to_dict
 from motion.samplers import SAMPLERS, SPACINGS, sample
 from motion.sequence import MotionSequence
@@ -40,6 +48,7 @@ class MotionRequest:
     """What is asked for. Lengths are frames at the model's fps."""
 
     prompt: str
+    """Of everybody; may be empty where `person_prompts` say all."""
     num_frames: int
     num_persons: int = 1
     seed: int = 0
@@ -49,6 +58,8 @@ class MotionRequest:
     """One of `PERSON_CLASSES` per person, or empty."""
     action: tuple[str, ...] = ()
     """One of `ACTIONS` per person for the whole clip, or empty."""
+    person_prompts: tuple[str, ...] = ()
+    """What each person does, empty for those of whom nothing is said; or none at all."""
     clean_up: bool = True
     """Whether feet are locked, the floor kept and people pushed apart (`motion.cleanup`)."""
 
@@ -99,10 +110,16 @@ class Generator:
         self.body: Body = load_body()
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Generator":
-        return cls(load_model(Path(path)), device)
+    def load(
+        cls, path: str | Path, device: torch.device | str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
+    ) -> "Generator":
+        """In bf16 the network is rounded so coarsely that a sample's neighbours in a batch may show in it."""
+        model = load_model(Path(path))
+        if precision == "bf16":
+            model.network.to(torch.bfloat16)
+        return cls(model, device)
 
-    def check(self, request: MotionRequest) -> None:
+    def check(self, request: MotionRequest, given: Given | None = None) -> None:
         """Raise InputError where a request cannot be met."""
         recipe = self.recipe
         for name, value, most in (
@@ -115,32 +132,60 @@ class Generator:
             raise InputError(f"guidance_scale is {request.guidance_scale}, expected 0 to 100")
         if not 0 <= request.seed < 2**63:
             raise InputError(f"seed is {request.seed}, expected 0 to 2**63 - 1")
-        for name, table in (("person_class", PERSON_CLASSES), ("action", ACTIONS)):
+        for name in ("person_class", "action", "person_prompts"):
             values = getattr(request, name)
             if values and len(values) != request.num_persons:
                 raise InputError(f"{name} has {len(values)} entries, expected {request.num_persons}, one a person")
-            if unknown := set(values) - set(table):
+        for name, table in (("person_class", PERSON_CLASSES), ("action", ACTIONS)):
+            if unknown := set(getattr(request, name)) - set(table):
                 raise InputError(f"{name} {sorted(unknown)[0]!r} is unknown, expected one of {', '.join(table)}")
-        self.text_encoder([request.prompt])
+        self.text_encoder([caption for caption in _captions(request) if caption is not None])
+        if given is not None:
+            given.check(request.num_persons, request.num_frames, recipe.fps, self.body)
 
-    def generate(self, requests: Sequence[MotionRequest]) -> list[MotionSequence]:
-        """One motion per request, in one batch."""
-        for request in requests:
-            self.check(request)
-        features = self.sample_features(requests)
+    def generate(
+        self,
+        requests: Sequence[MotionRequest],
+        given: Sequence[Given | None] = (),
+        terms: Sequence[Term] = (),
+        adjustments: Sequence[Adjustment] = (),
+    ) -> list[MotionSequence]:
+        """One motion per request, in one batch.
+
+        `given` has one entry a request, or none at all; `terms`, in the world, are of the batch's size.
+        """
+        given = given or [None] * len(requests)
+        if len(given) != len(requests):
+            raise InputError(f"given has {len(given)} entries, expected {len(requests)}, one a request")
+        for request, each in zip(requests, given, strict=True):
+            self.check(request, each)
+        check_terms(terms, len(requests), *_size(requests))
+        features = self.sample_features(requests, given, terms, adjustments)
         return [
-            self._to_sequence(request, features[i, : request.num_persons, : request.num_frames])
+            self._to_sequence(request, features[i, : request.num_persons, : request.num_frames], given[i], terms, i)
             for i, request in enumerate(requests)
         ]
 
     @torch.inference_mode()
-    def sample_features(self, requests: Sequence[MotionRequest]) -> Float[Tensor, "batch person frame 282"]:
-        """Features in metres, padded to the largest request."""
+    def sample_features(
+        self,
+        requests: Sequence[MotionRequest],
+        given: Sequence[Given | None] = (),
+        terms: Sequence[Term] = (),
+        adjustments: Sequence[Adjustment] = (),
+    ) -> Float[Tensor, "batch person frame 282"]:
+        """Features in metres, each sample's in the network's frame, padded to the largest request."""
+        given = given or [None] * len(requests)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-        conditions = self._conditions(requests, generators).to(self.device)
+        conditions = self._conditions(requests, given, generators).to(self.device)
         scales = torch.tensor([self._guidance_scale(request) for request in requests], device=self.device)
+        clean = self._given_features(given, conditions.known)
+        if terms:
+            steps = self.recipe.diffusion.num_steps
+            steered = steering(terms, given, conditions.valid, self.normalizer, self.body, steps)
+            adjustments = [*adjustments, steered]
         x0 = sample(
-            self._denoise(conditions, ClassifierFree(scales)),
+            self._denoise(conditions, ClassifierFree(scales), clean, adjustments),
             self.schedule,
             SAMPLERS[self.recipe.sampling.sampler],
             self.timesteps,
@@ -148,7 +193,9 @@ class Generator:
         )
         return self.normalizer.denormalize(x0.cpu())
 
-    def _denoise(self, conditions: Conditions, guide: Guide) -> Callable[[Tensor, Tensor], Tensor]:
+    def _denoise(
+        self, conditions: Conditions, guide: Guide, clean: Tensor, adjustments: Sequence[Adjustment]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """Estimates of x_0 at one of `timesteps` after the other, guided within the recipe's interval."""
         sampling, diffusion = self.recipe.sampling, self.recipe.diffusion
         guides = {True: guide, False: Unguided()}
@@ -157,79 +204,168 @@ class Generator:
         ]
         prepared = {guided: self.network.prepare(guides[guided].branches(conditions)) for guided in set(inside)}
         steps = iter(inside)
+        known = conditions.known[..., None]
+        noise: Tensor | None = None
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            nonlocal noise
+            noise = x_t if noise is None else noise
             guided = next(steps)
             times = guides[guided].num_forward_passes
-            x_t, t = x_t.repeat(times, 1, 1, 1), t.repeat(times)
-            output = self.network.denoise(x_t, t, prepared[guided]).float()
-            return guides[guided].combine(predicted_x0(self.schedule, diffusion.prediction, output, x_t, t))
+            there = clean if self.recipe.denoiser.editable else q_sample(self.schedule, clean, t, noise)
+            seen, steps_t = torch.where(known, there, x_t).repeat(times, 1, 1, 1), t.repeat(times)
+            output = self.network.denoise(seen, steps_t, prepared[guided]).float()
+            x0 = guides[guided].combine(predicted_x0(self.schedule, diffusion.prediction, output, seen, steps_t))
+            x0 = torch.where(known, clean, x0)
+            for adjust in adjustments:
+                x0 = torch.where(known, clean, adjust(x0, x_t, t))
+            return x0
 
         return denoise
+
+    def _given_features(self, given: Sequence[Given | None], known: Tensor) -> Tensor:
+        """What is given, normalised and padded."""
+        clean = torch.zeros(*known.shape, self.recipe.denoiser.num_features)
+        for row, each in zip(clean, given, strict=True):
+            if each is not None:
+                persons, frames = each.kept.shape
+                row[:persons, :frames] = self.normalizer.normalize(each.features(self.body))
+        return clean.to(self.device)
 
     def _guidance_scale(self, request: MotionRequest) -> float:
         asked = request.guidance_scale
         return self.recipe.sampling.guidance_scale if asked is None else asked
 
-    def _conditions(self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]) -> Conditions:
-        persons = max(request.num_persons for request in requests)
-        frames = max(request.num_frames for request in requests)
+    def _conditions(
+        self,
+        requests: Sequence[MotionRequest],
+        given: Sequence[Given | None],
+        generators: Sequence[torch.Generator],
+    ) -> Conditions:
+        persons, frames = _size(requests)
         conditions = empty_conditions(len(requests), persons, frames, self.recipe)
-        for i, (request, generator) in enumerate(zip(requests, generators, strict=True)):
+        for i, (request, each, generator) in enumerate(zip(requests, given, generators, strict=True)):
             p, f = request.num_persons, request.num_frames
             conditions.valid[i, :p, :f] = True
             identities = torch.randperm(self.recipe.denoiser.max_persons, generator=generator)
             conditions.identity[i] = identities[:persons]
-            if request.person_class:
-                codes = [PERSON_CLASSES.index(name) for name in request.person_class]
-                conditions.person_class[i, :p] = torch.tensor(codes)
-            if request.action:
-                codes = [ACTIONS.index(name) for name in request.action]
-                conditions.action[i, :p, :f] = torch.tensor(codes)[:, None]
-        return with_captions(conditions, [[request.prompt] for request in requests], self.text_encoder, self.recipe)
+            person_class, action = _labels(request, each, "unknown")
+            conditions.person_class[i, :p] = torch.from_numpy(person_class)
+            conditions.action[i, :p, :f] = torch.from_numpy(action)
+            if each is not None:
+                conditions.known[i, :p, :f] = torch.from_numpy(each.in_clip(p, f))
+        captions = [_captions(request) for request in requests]
+        most = 1 + (persons if any(len(row) > 1 for row in captions) else 0)
+        captions = [row + [None] * (most - len(row)) for row in captions]
+        return with_captions(conditions, captions, self.text_encoder, self.recipe)
 
     def _noise(self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]) -> Tensor:
         """Each sample's noise in its own shape from its own generator, then padded with zeros."""
-        persons = max(request.num_persons for request in requests)
-        frames = max(request.num_frames for request in requests)
+        persons, frames = _size(requests)
         noise = torch.zeros(len(requests), persons, frames, self.recipe.denoiser.num_features)
         for i, (request, generator) in enumerate(zip(requests, generators, strict=True)):
             shape = (request.num_persons, request.num_frames, self.recipe.denoiser.num_features)
             noise[i, : shape[0], : shape[1]] = torch.randn(shape, generator=generator)
         return noise.to(self.device)
 
-    def _to_sequence(self, request: MotionRequest, features: Float[Tensor, "person frame 282"]) -> MotionSequence:
-        persons, frames = features.shape[:2]
+    def _to_sequence(
+        self,
+        request: MotionRequest,
+        features: Float[Tensor, "person frame 282"],
+        given: Given | None,
+        terms: Sequence[Term],
+        row: int,
+    ) -> MotionSequence:
         # The body's own bones on the pelvis path of someone shorter would push the feet through the floor.
         positions = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3))
         betas = self.body.fit_betas(positions, torch.ones(NUM_JOINTS, dtype=torch.bool))
+        if given is not None:
+            betas[: given.motion.num_persons] = torch.from_numpy(given.motion.betas)
         pose = decode(features, self.body, betas)
-        classes = request.person_class or ("person",) * persons
-        actions = [ACTIONS.index(name) for name in request.action or ("unknown",) * persons]
+        person_class, action = _labels(request, given, "person")
         sequence = MotionSequence(
-            id=request_id(request, self.version),
+            id=request_id(request, self.version, given, terms, row),
             source="generated",
             split="train",
             fps=self.recipe.fps,
             betas=betas.numpy(),
             **{name: value.numpy() for name, value in vars(pose).items()},
             body=self.body.name,
-            valid=np.ones((persons, frames), dtype=np.bool_),
-            person_class=np.array([PERSON_CLASSES.index(name) for name in classes], dtype=np.int8),
-            action=np.repeat(np.array(actions, dtype=np.int8)[:, None], frames, axis=1),
-            texts=[request.prompt],
+            valid=np.ones(features.shape[:2], dtype=np.bool_),
+            person_class=person_class,
+            action=action,
+            texts=[request.prompt or " while ".join(filter(None, request.person_prompts))],
             provenance={
                 "prompt": request.prompt,
                 "seed": str(request.seed),
                 "guidance_scale": str(self._guidance_scale(request)),
                 "sampler": f"{self.recipe.sampling.sampler}-{self.recipe.sampling.num_steps}",
                 "model": self.version,
+                **_told(request, given, terms, row),
             },
         )
-        return clean_up(sequence, self.body) if request.clean_up else sequence
+        if given is not None:
+            sequence = join(sequence, given, self.body)
+        cleaned = clean_up(sequence, self.body) if request.clean_up else sequence
+        return ease(cleaned, sequence, given, self.body) if given is not None and request.clean_up else cleaned
 
 
-def request_id(request: MotionRequest, model_version: str) -> str:
-    """The same for the same request to the same model, so that bulk generation can be resumed."""
-    content = json.dumps([asdict(request), model_version], sort_keys=True)
-    return f"generated/{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+def _size(requests: Sequence[MotionRequest]) -> tuple[int, int]:
+    """Persons and frames of the batch."""
+    return max(request.num_persons for request in requests), max(request.num_frames for request in requests)
+
+
+def _captions(request: MotionRequest) -> list[str | None]:
+    """Of everybody, then of each person where they have their own."""
+    own = [caption or None for caption in request.person_prompts]
+    return [request.prompt if request.prompt or not any(own) else None, *own]
+
+
+def _labels(
+    request: MotionRequest, given: Given | None, person_class: str
+) -> tuple[Int8[np.ndarray, " person"], Int8[np.ndarray, "person frame"]]:
+    """Class and action of each person: the request's, but in kept frames the given action; else the given class."""
+    shape = request.num_persons, request.num_frames
+    classes = np.full(shape[0], PERSON_CLASSES.index(person_class), dtype=np.int8)
+    actions = np.zeros(shape, dtype=np.int8)
+    if request.action:
+        actions[:] = np.array([ACTIONS.index(name) for name in request.action])[:, None]
+    if given is not None:
+        persons, frames = given.kept.shape
+        classes[:persons] = given.motion.person_class
+        actions[:persons, :frames][given.kept] = given.motion.action[given.kept]
+    if request.person_class:
+        classes[:] = [PERSON_CLASSES.index(name) for name in request.person_class]
+    return classes, actions
+
+
+def _told(request: MotionRequest, given: Given | None, terms: Sequence[Term], row: int) -> dict[str, str]:
+    """Provenance of what few motions have."""
+    told = {}
+    if any(request.person_prompts):
+        told["person_prompts"] = json.dumps(request.person_prompts)
+    if given is not None:
+        told["given"] = given.motion.id
+    if names := [type(term).__name__ for term in terms if term.weight[row] > 0]:
+        told["terms"] = " ".join(names)
+    return told
+
+
+def request_id(
+    request: MotionRequest, model_version: str, given: Given | None = None, terms: Sequence[Term] = (), row: int = 0
+) -> str:
+    """The same for the same request to the same model, so that bulk generation can be resumed.
+
+    What is given, and the terms for this row of the batch, count too.
+    """
+    content: list[Any] = [asdict(request), model_version]
+    if given is not None:
+        content.append(given.digest())
+    for term in terms:
+        content.append([type(term).__name__, *(_hashed(value, row) for value in vars(term).values())])
+    return f"generated/{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _hashed(value: Tensor | tuple[int, ...], row: int) -> str:
+    own = value[row].cpu().numpy().tobytes() if isinstance(value, Tensor) else repr(value).encode()
+    return hashlib.sha256(own).hexdigest()

@@ -3,8 +3,9 @@
     python -m ray_jobs.generate --model runs/first/model.safetensors --prompts prompts.txt --output generated/first
 
 One prompt a line; a line that starts with { is a JSON object with any fields of a request (num_frames, num_persons,
-person_class, action, guidance_scale). Instead of a list, the output folder of `ray_jobs.prepare` asks for the first
-caption of each clip of its test split, at the clip's length, so that the two can be compared by `ray_jobs.evaluate`.
+person_prompts, person_class, action, guidance_scale). Instead of a list, the output folder of `ray_jobs.prepare` asks
+for the first caption of each clip of its test split, at the clip's length, so that the two can be compared by
+`ray_jobs.evaluate`.
 Writes motions/*.parquet and rejected/*.parquet; run again it makes only what is missing.
 """
 

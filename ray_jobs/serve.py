@@ -76,6 +76,7 @@ class MotionBody(BaseModel):
     guidance_scale: float | None = None
     person_class: tuple[str, ...] = ()
     action: tuple[str, ...] = ()
+    person_prompts: tuple[str, ...] = Field((), description="What each person does, beside or instead of the prompt")
     clean_up: bool = True
 
 

@@ -110,6 +110,39 @@ def test_seed_prompt_and_scale_matter(generator: Generator) -> None:
         assert np.abs(generator.generate([replace(WALK, **change)])[0].joints - base).max() > 1e-3
 
 
+@pytest.mark.parametrize("text", ["vector", "words"])
+def test_each_person_may_have_a_prompt(model_file: Path, text: str) -> None:
+    """It matters, is nobody else's business in the batch, and stands in where nothing is said of everybody."""
+    model = load_model(model_file)
+    denoiser = replace(model.recipe.denoiser, text=text)
+    generator = Generator(replace(model, recipe=replace(model.recipe, denoiser=denoiser), network=network(denoiser)))
+    own = replace(WALK, person_prompts=("a person walks", "a person kneels"), clean_up=False)
+    swapped = replace(own, person_prompts=own.person_prompts[::-1])
+    half, alone = replace(own, prompt="", person_prompts=("a person walks", "")), replace(WALK, clean_up=False)
+    made = generator.generate([own, swapped, half, alone, OTHERS[1]])
+    assert all(np.abs(made[0].joints - other.joints).max() > 1e-4 for other in made[1:4])
+    np.testing.assert_allclose(made[3].joints, generator.generate([alone])[0].joints, atol=1e-4)
+    np.testing.assert_allclose(made[2].joints, generator.generate([half])[0].joints, atol=1e-4)
+    assert made[0].provenance["person_prompts"] == '["a person walks", "a person kneels"]'
+    assert "person_prompts" not in made[3].provenance
+    assert len({each.id for each in made}) == 5
+    assert made[2].texts == ["a person walks"]
+
+
+def network(config: DenoiserConfig) -> Denoiser:
+    torch.manual_seed(0)
+    return Denoiser(config).eval()
+
+
+def test_in_bf16_the_network_alone_is_rounded(model_file: Path) -> None:
+    exact, rounded = (Generator.load(model_file, precision=precision) for precision in ("fp32", "bf16"))
+    assert {weight.dtype for weight in rounded.network.parameters()} == {torch.bfloat16}
+    features = [each.sample_features([WALK]) for each in (exact, rounded)]
+    assert features[1].dtype == torch.float32
+    off = (features[1] - features[0]).abs().mean()
+    assert 1e-5 < off < 0.05 * features[0].std()
+
+
 def test_the_record_says_where_it_comes_from(generator: Generator) -> None:
     sequence = generator.generate([OTHERS[2]])[0]
     assert sequence.source == "generated"
@@ -131,6 +164,9 @@ def test_the_record_says_where_it_comes_from(generator: Generator) -> None:
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
         ({"person_class": ("patient",)}, "person_class has 1 entries, expected 2"),
         ({"action": ("flying", "crawling")}, "action 'flying' is unknown"),
+        ({"person_prompts": ("walk",)}, "person_prompts has 1 entries, expected 2"),
+        ({"person_prompts": ("walk", " ")}, "the prompt is empty"),
+        ({"prompt": "", "person_prompts": ("", "")}, "the prompt is empty"),
         ({"prompt": " "}, "the prompt is empty"),
         ({"prompt": "walk " * 600}, "the prompt has .* tokens, at most"),
     ],
@@ -168,7 +204,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 def test_people_have_the_bones_that_their_joints_show(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = simulated_people(generator.body)
     features = encode_sequence(clip)[None]
-    monkeypatch.setattr(generator, "sample_features", lambda requests: features)
+    monkeypatch.setattr(generator, "sample_features", lambda *_: features)
     (made,) = generator.generate([MotionRequest("two people walk", clip.num_frames, 2, clean_up=False)])
     np.testing.assert_allclose(made.joints, clip.joints, atol=2e-3)
     assert made.joints[..., 2].min() == pytest.approx(clip.joints[..., 2].min(), abs=2e-3)

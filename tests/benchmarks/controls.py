@@ -1,0 +1,264 @@
+"""What control over a model's motions reaches: numbers for each kind, over a few real clips.
+
+`clips` are at the model's frame rate, with the default body and, best, captions. Each function samples them in one
+batch or two, with clean-up off. A jump is a joint's change of velocity from one frame to the next (m per frame), and is
+set against the 99th percentile of the real clip's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from motion.adjustments import steering
+from motion.body import Body
+from motion.datasets.unify import canonical_start, crop
+from motion.editing import extend, in_between, reaction, trajectory
+from motion.features import POSITIONS, decode
+from motion.generator import Generator, MotionRequest
+from motion.given import Given
+from motion.guidance_terms import ApartFromPeople, Keypoints2D, OutOfScene, distance_fields
+from motion.metrics.penetration import fit_capsules, person_penetration, scene_penetration
+from motion.metrics.plausibility import SKIN_TOLERANCE
+from motion.sequence import MotionSequence, Scene
+from motion.skeleton import NUM_JOINTS
+
+FOCAL, CENTRE = 900.0, (640.0, 360.0)  # pixels
+CAMERA_HEIGHT, CAMERA_AWAY = 2.2, 6.0  # metres above the floor and behind the origin, level, looking along +Y
+SIDE = 0.6  # metres, of the box that stands in the way
+BOX_POINTS = 6000
+
+
+def keypoint_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
+    """Pixels from the 2D joints of each clip's first person, seen by a fixed camera; and how it goes on to the end.
+
+    `falls` is the share of clips whose error rises by no step of the last quarter of sampling by more than 1 %.
+    """
+    requests, clips = _alone(generator, clips)
+    wanted = _padded([project(torch.from_numpy(clip.joints)) for clip in clips])
+    seen = _padded([torch.ones(clip.joints.shape[:3]) for clip in clips])
+    batch = len(clips)
+    intrinsics, extrinsics = (matrix.expand(batch, -1, -1) for matrix in camera())
+    term = Keypoints2D(*_always(batch), intrinsics, extrinsics, wanted, seen)
+    errors: list[list[float]] = []
+
+    def error(motions: Sequence[Tensor]) -> list[float]:
+        return [
+            float((project(joints) - project(torch.from_numpy(clip.joints))).norm(dim=-1).mean())
+            for joints, clip in zip(motions, clips, strict=True)
+        ]
+
+    def record(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        features = generator.normalizer.denormalize(x0.cpu())
+        errors.append(error([_decoded(features[i], clip, generator.body) for i, clip in enumerate(clips)]))
+        return x0
+
+    unguided = generator.generate(requests)
+    valid = (seen[..., 0] > 0).to(generator.device)
+    steps = generator.recipe.diffusion.num_steps
+    nothing: list[Given | None] = [None] * batch
+    steered = steering([term], nothing, valid, generator.normalizer, generator.body, steps)
+    guided = generator.generate(requests, adjustments=[steered, record])
+    before, after = (np.array(error([torch.from_numpy(m.joints) for m in made])) for made in (unguided, guided))
+    last = np.array(errors)[-len(errors) // 4 - 1 :]
+    rise = (last[1:] / last[:-1] - 1).max(axis=0)
+    return {
+        "unguided_px": float(np.median(before)),
+        "guided_px": float(np.median(after)),
+        "guided_px_worst": float(after.max()),
+        "falls": float((rise <= 0.01).mean()),
+        "worst_rise": float(rise.max()),
+        **{f"step_{i}_px": float(np.median(row)) for i, row in enumerate(errors)},
+    }
+
+
+def trajectory_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
+    """Metres over the floor from the path of each clip's first person to the pelvis, in the mean over its frames."""
+    requests, clips = _alone(generator, clips)
+    targets = [np.where(np.array([True, True, False]), clip.joints[:, :, :1], np.float32(np.nan)) for clip in clips]
+    unguided, guided = generator.generate(requests), generator.generate(requests, terms=[trajectory(targets)])
+    before, after = (
+        np.array(
+            [
+                np.linalg.norm((m.joints - clip.joints)[:, :, 0, :2], axis=-1).mean()
+                for m, clip in zip(made, clips, strict=True)
+            ]
+        )
+        for made in (unguided, guided)
+    )
+    return {
+        "unguided_m": float(np.median(before)),
+        "guided_m": float(np.median(after)),
+        "guided_m_worst": float(after.max()),
+    }
+
+
+def penetration_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
+    """Share of frames with more than 2 cm of one body in another, or of a box in a body, without and with guidance.
+
+    Two people are asked to be in one place in the middle of the clip; the box stands where somebody walked before.
+    """
+    requests, clips = _alone(generator, clips)
+    result: dict[str, float] = {}
+    if generator.recipe.max_persons > 1:
+        pairs = [replace(request, num_persons=2) for request in requests]
+        meet = trajectory([_meeting(request.num_frames) for request in pairs], weight=0.05)
+        apart = ApartFromPeople(*_always(len(pairs)))
+        for name, terms in (("unguided", [meet]), ("guided", [meet, apart])):
+            shares = [_share(_between(m, generator.body)) for m in generator.generate(pairs, terms=terms)]
+            result |= _summary(f"persons_{name}", shares)
+    walked = generator.generate(requests)
+    rooms = [_box(m.joints[0, m.num_frames // 2, 0]) for m in walked]
+    away = OutOfScene(*_always(len(requests)), *distance_fields([room.points for room in rooms]))
+    for name, made in (("unguided", walked), ("guided", generator.generate(requests, terms=[away]))):
+        depths = [_within(m, room, generator.body) for m, room in zip(made, rooms, strict=True)]
+        result |= _summary(f"scene_{name}", [_share(depth) for depth in depths])
+    return result
+
+
+def seams(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
+    """Largest jump at a seam ÷ 99th percentile of the jumps of the real clip, and (`_own`) of the motion made.
+
+    Of in-betweens of the middle half of a clip, and of clips extended by as much as a model makes at a time.
+    """
+    requests, clips = _alone(generator, clips)
+    quarters = [max(1, clip.num_frames // 4) for clip in clips]
+    given = [
+        in_between(crop(clip, 0, q), crop(clip, clip.num_frames - q, clip.num_frames), clip.num_frames)
+        for clip, q in zip(clips, quarters, strict=True)
+    ]
+    between = list(zip(generator.generate(requests, given), [each.kept for each in given], clips, strict=True))
+    extended = []
+    for request, clip in zip(requests, clips, strict=True):
+        longer = replace(request, num_frames=clip.num_frames + generator.recipe.max_frames)
+        first = np.arange(longer.num_frames)[None] < clip.num_frames
+        extended.append((extend(generator, longer, clip), first, clip))
+    result: dict[str, float] = {}
+    for name, made in (("in_between", between), ("extend", extended)):
+        result |= _summary(name, [seam_ratio(motion, kept, clip) for motion, kept, clip in made])
+        result |= _summary(f"{name}_own", [seam_ratio(motion, kept, motion) for motion, kept, _ in made])
+    return result
+
+
+def reactions(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
+    """Each clip's first person given, one more generated: whether the given one stayed, and how far apart they are."""
+    requests, clips = _alone(generator, clips)
+    given = [reaction(clip, [0]) for clip in clips]
+    made = generator.generate([replace(request, num_persons=2) for request in requests], given)
+    names = ("transl", "global_orient", "body_pose", "betas", "joints")
+    kept = [
+        all(np.array_equal(getattr(m, name)[:1], getattr(clip, name)) for name in names)
+        for m, clip in zip(made, clips, strict=True)
+    ]
+    apart = [np.linalg.norm((m.joints[0] - m.joints[1])[:, 0], axis=-1) for m in made]
+    return {
+        "given_kept_to_the_bit": float(np.mean(kept)),
+        "apart_m": float(np.median([np.median(each) for each in apart])),
+        "nearest_m": float(np.median([each.min() for each in apart])),
+        "farthest_m_worst": float(np.max([each.max() for each in apart])),
+        **_summary("penetrating", [_share(_between(m, generator.body)) for m in made]),
+    }
+
+
+def jumps(joints: Float[np.ndarray, "person frame joint 3"]) -> Float[np.ndarray, "person step joint"]:
+    """Changes of velocity about each but the first and the last frame."""
+    return np.linalg.norm(np.diff(joints.astype(np.float64), n=2, axis=1), axis=-1)
+
+
+def seam_ratio(made: MotionSequence, kept: Bool[np.ndarray, "person frame"], like: MotionSequence) -> float:
+    """The largest jump that involves both kept and generated frames, ÷ the 99th percentile of the jumps of `like`."""
+    steps = np.stack([kept[:, :-2], kept[:, 1:-1], kept[:, 2:]])
+    across = steps.any(axis=0) & ~steps.all(axis=0)
+    return float(jumps(made.joints)[across].max() / np.quantile(jumps(like.joints), 0.99))
+
+
+def camera() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]]:
+    """Intrinsics, and extrinsics from the world to OpenCV's axes."""
+    intrinsics = torch.tensor([[FOCAL, 0, CENTRE[0]], [0, FOCAL, CENTRE[1]], [0, 0, 1]])
+    extrinsics = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, CAMERA_HEIGHT], [0, 1, 0, CAMERA_AWAY], [0, 0, 0, 1]])
+    return intrinsics, extrinsics
+
+
+def project(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
+    """Pixels; whoever comes nearer to the camera than half a metre is seen as from there."""
+    intrinsics, extrinsics = camera()
+    seen = points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
+    return seen[..., :2] / seen[..., 2:].clamp_min(0.5) * FOCAL + intrinsics[:2, 2]
+
+
+def _alone(generator: Generator, clips: Sequence[MotionSequence]) -> tuple[list[MotionRequest], list[MotionSequence]]:
+    """The first person of each clip, from the origin on, no longer than the model's clips, and requests alike."""
+    longest = generator.recipe.max_frames
+    alone = [reaction(crop(clip, 0, min(clip.num_frames, longest)), [0]).motion for clip in clips]
+    alone = [canonical_start(clip, generator.body) for clip in alone]
+    requests = [
+        MotionRequest(clip.texts[0] if clip.texts else "a person moves", clip.num_frames, seed=i, clean_up=False)
+        for i, clip in enumerate(alone)
+    ]
+    return requests, alone
+
+
+def _always(batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight, start and stop of a term."""
+    return torch.ones(batch), torch.zeros(batch), torch.ones(batch)
+
+
+def _padded(arrays: Sequence[Tensor]) -> Tensor:
+    """(person, frame, ...) of several clips of one person, with zeros."""
+    frames = max(array.shape[1] for array in arrays)
+    padded = torch.zeros(len(arrays), arrays[0].shape[0], frames, *arrays[0].shape[2:])
+    for row, array in zip(padded, arrays, strict=True):
+        row[:, : array.shape[1]] = array
+    return padded
+
+
+def _decoded(features: Tensor, clip: MotionSequence, body: Body) -> Float[Tensor, "person frame 24 3"]:
+    """Joints of the body that the features show."""
+    own = features[:, : clip.num_frames]
+    positions = own[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3))
+    return decode(own, body, body.fit_betas(positions, torch.ones(NUM_JOINTS, dtype=torch.bool))).joints
+
+
+def _meeting(frames: int) -> Float[np.ndarray, "person frame joint 3"]:
+    """One waypoint for two pelvises: a metre ahead of the start in the middle of the clip."""
+    targets = np.full((2, frames, 1, 3), np.nan, dtype=np.float32)
+    targets[:, frames // 2, :, :2] = 0.0, 1.0
+    return targets
+
+
+def _box(centre: Float[np.ndarray, "3"]) -> Scene:
+    """Points on the surface of a box that stands on the floor below `centre`."""
+    points = np.random.default_rng(0).uniform(-1, 1, (BOX_POINTS, 3))
+    rows, face = np.arange(BOX_POINTS), np.abs(points).argmax(axis=1)
+    points[rows, face] = np.sign(points[rows, face])
+    points = (points * SIDE / 2 + [centre[0], centre[1], SIDE / 2]).astype(np.float32)
+    return Scene(
+        id="box",
+        points=points,
+        colors=np.zeros((BOX_POINTS, 3), dtype=np.uint8),
+        labels=np.full(BOX_POINTS, 3, dtype=np.int8),
+        intrinsics=np.eye(3, dtype=np.float32),
+        extrinsics=np.eye(4, dtype=np.float32),
+        image_size=(1280, 720),
+        floor_inlier_ratio=1.0,
+        depth_scale=1.0,
+    )
+
+
+def _between(motion: MotionSequence, body: Body) -> Float[np.ndarray, "frame"]:
+    return person_penetration(fit_capsules(motion.joints, motion.betas, body), motion.valid)[1]
+
+
+def _within(motion: MotionSequence, scene: Scene, body: Body) -> Float[np.ndarray, "person frame"]:
+    return scene_penetration(fit_capsules(motion.joints, motion.betas, body), motion.valid, scene)[1]
+
+
+def _share(depths: Float[np.ndarray, "*frames"]) -> float:
+    return float((depths > SKIN_TOLERANCE).mean())
+
+
+def _summary(name: str, values: Sequence[float]) -> dict[str, float]:
+    return {name: float(np.median(values)), f"{name}_worst": float(np.max(values))}
