@@ -10,13 +10,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint bench bench-recon clean
+.PHONY: help demo test lint bench bench-recon bench-model clean
 
 help:
 	@echo "make demo    the whole pipeline on this machine: rooms, training, generation, pictures in demo/"
 	@echo "make test    all tests (a part: .venv/bin/python tests/run_tests.py tests/motion -k features)"
 	@echo "make lint    format, lint, types, and who may import whom"
-	@echo "make bench   the benchmarks; make bench-recon those of the reconstruction"
+	@echo "make bench   the benchmarks; make bench-recon those of the reconstruction, make bench-model of the model's speed"
 	@echo "make clean   remove demo/ and the caches; .venv stays"
 	@echo "Each makes .venv from cluster/requirements.lock first when it is missing or older than the lock."
 
@@ -38,6 +38,9 @@ bench: $(VENV)
 
 bench-recon: $(VENV)
 	python -m tests.benchmarks.bench_recon
+
+bench-model: $(VENV)
+	python -m tests.benchmarks.bench_model
 
 clean:
 	rm -rf demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,10 +14,10 @@ NUM_MODULATIONS = 6  # shift, scale and gate of attention and of the feed-forwar
 
 
 class Turns(NamedTuple):
-    """Cosine and sine by which pairs of channels of a query or key are turned."""
+    """How a query or key turns: a channel times `cos`, and the channel half a head away times `sin`."""
 
-    cos: Float[Tensor, "token half"]
-    sin: Float[Tensor, "token half"]
+    cos: Float[Tensor, "token channel"]
+    sin: Float[Tensor, "token channel"]
 
 
 def sinusoid(positions: Int[Tensor, "*batch"], width: int) -> Float[Tensor, "*batch width"]:
@@ -29,7 +29,7 @@ def sinusoid(positions: Int[Tensor, "*batch"], width: int) -> Float[Tensor, "*ba
 def rotary_turns(positions: Int[Tensor, " token"], channels: int) -> Turns:
     """Turns in proportion to each token's position, so that attention sees differences (RoFormer, Su et al. 2021)."""
     angle = positions[:, None].float() * _frequencies(channels, positions.device)
-    return Turns(angle.cos(), angle.sin())
+    return Turns(torch.cat([angle.cos(), angle.cos()], dim=-1), torch.cat([-angle.sin(), angle.sin()], dim=-1))
 
 
 def _frequencies(channels: int, device: torch.device) -> Float[Tensor, " half"]:
@@ -38,9 +38,8 @@ def _frequencies(channels: int, device: torch.device) -> Float[Tensor, " half"]:
 
 
 def rotate(x_BHSE: Tensor, turns: Turns) -> Tensor:
-    first, second = x_BHSE.unflatten(-1, (2, -1)).unbind(-2)
     cos, sin = turns.cos.to(x_BHSE), turns.sin.to(x_BHSE)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return torch.addcmul(x_BHSE * cos, x_BHSE.roll(x_BHSE.shape[-1] // 2, dims=-1), sin)
 
 
 class SinusoidEmbedding(nn.Module):
@@ -123,10 +122,10 @@ class ModulatedBlock(nn.Module):
         assert modulation_BMD is not None
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation_BMD + self.table)[:, :, None].unbind(1)
         attended = self.attention(modulate(self.attention_norm(x_BSD), shift_a, scale_a), mask_B11S, turns)
-        x_BSD = x_BSD + gate_a * self.dropout(attended)
+        x_BSD = torch.addcmul(x_BSD, gate_a, self.dropout(attended))
         inner = self.feedforward(modulate(self.feedforward_norm(x_BSD), shift_f, scale_f))
-        return x_BSD + gate_f * self.dropout(inner)
+        return torch.addcmul(x_BSD, gate_f, self.dropout(inner))
 
 
 def modulate(x_BSD: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
-    return x_BSD * (1 + scale_B1D) + shift_B1D
+    return torch.addcmul(shift_B1D, x_BSD, 1 + scale_B1D)  # one pass over memory instead of two

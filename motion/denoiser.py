@@ -225,3 +225,9 @@ def _mean(words_BCLD: Tensor, valid_BCL: Tensor) -> Tensor:
     """Over the valid words; zero where there are none."""
     total = (words_BCLD * valid_BCL[..., None]).sum(dim=2)
     return total / valid_BCL.sum(dim=2).clamp_min(1)[..., None]
+
+
+if __name__ == "__main__":
+    from motion.profile import main  # which builds on this module
+
+    main()

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from motion.conditions import Conditions
 from motion.denoiser import Denoiser
 from motion.features import Normalizer
 from motion.generator import Generator, Model, MotionRequest
@@ -60,15 +59,16 @@ def guidance_ratio(network: Denoiser) -> list[float]:
     x, t = torch.randn(8, 1, FRAMES, 282), torch.full((8,), 500)
     guide = ClassifierFree(torch.full((8,), 2.0))
 
-    def estimate(x_t: torch.Tensor, t: torch.Tensor, given: Conditions) -> torch.Tensor:
-        return network(x_t, t, given)
-
     def separately() -> torch.Tensor:
         without = network(x, t, conditions.without(torch.ones(8, dtype=torch.bool)))
         return without + 2.0 * (network(x, t, conditions) - without)
 
+    def together() -> torch.Tensor:
+        return guide.combine(network(x.repeat(2, 1, 1, 1), t.repeat(2), guide.branches(conditions)))
+
     with torch.inference_mode():
-        two, one = seconds(separately, lambda: guide(estimate, x, t, conditions))
+        torch.testing.assert_close(together(), separately(), atol=1e-4, rtol=1e-4)
+        two, one = seconds(separately, together)
     return [a / b for a, b in zip(two, one, strict=True)]
 
 

@@ -1,0 +1,57 @@
+"""`make bench-model`: what a step of the denoiser costs, how fast it samples and trains, on this machine.
+
+Writes the section Speed of results/model.md. The last line is JSON: `step_cost_ratio` (a guided step of `thesis` over
+a plain fp32 encoder that is called twice), `default_over_thesis_motions_per_s`, `train_step_speedup` (samples/s over
+those of the plain encoder) and `packed_speedup` (samples/s in batches of like lengths over batches as they come):
+medians of rounds in which both are timed one after the other. bf16 is run where it multiplies matrices faster than
+fp32; `bf16_gain` says by how much.
+"""
+
+import json
+import os
+import statistics
+from datetime import date
+from pathlib import Path
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is first imported
+
+import torch
+
+from tests.benchmarks.bench_model_sampling import default_over_thesis
+from tests.benchmarks.bench_model_step import step_cost
+from tests.benchmarks.bench_model_timing import Comparison, bf16_gain
+from tests.benchmarks.bench_model_train import packed_speedup, train_step_speedup
+from tests.benchmarks.results_file import write_section
+
+
+def hardware(gain: float) -> str:
+    about = Path("/proc/cpuinfo").read_text()
+    cpu = about.partition("model name")[2].partition(":")[2].splitlines()[0].strip()
+    return (
+        f"{date.today():%d %B %Y}, {os.cpu_count()} cores of {cpu} ({torch.backends.cpu.get_cpu_capability()}), no "
+        f"GPU, {torch.get_num_threads()} threads, torch {torch.__version__}, `make bench-model`.\n"
+        "Medians of rounds in which all of a table run in turn (least to greatest).\n"
+        f"A layer in bf16 is {gain:.2g} times as fast as in fp32 here"
+        f"{'' if gain > 1 else ', so nothing below is run in bf16'}.\n"
+    )
+
+
+def section(comparisons: list[Comparison], gain: float) -> str:
+    return "\n".join([hardware(gain), *(comparison.table() for comparison in comparisons)])
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    gain = bf16_gain()
+    precisions = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if gain > 1 else {})
+    comparisons = [
+        step_cost(precisions),
+        default_over_thesis(),
+        train_step_speedup(list(precisions)),
+        packed_speedup(),
+    ]
+    written = section(comparisons, gain)
+    write_section("Speed", written)
+    print(written)
+    ratios = {each.key: round(statistics.median(each.ratios), 3) for each in comparisons}
+    print(json.dumps(ratios | {"bf16_gain": round(gain, 3)}))

@@ -1,0 +1,63 @@
+"""What a guided step of sampling costs, beside a plain encoder of the same sizes that is called twice.
+
+The plain one is what one would write first: `torch.nn.TransformerEncoder` in fp32, post-norm, GELU, biases as they
+come, in inference mode with PyTorch's fast path on, a linear layer before and after it, and one call for each branch of
+guidance. Its sequence is as long as ours.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from motion.denoiser import DenoiserConfig
+from motion.features import NUM_FEATURES
+from motion.profile import make_step
+from motion.recipes import thesis
+from tests.benchmarks.bench_model_timing import Comparison, in_turn, quickest, quotients
+
+PERSONS, FRAMES, ROUNDS = 2, 100, 7
+
+
+class PlainEncoder(nn.Module):
+    """A transformer encoder of a denoiser's sizes without any of its conditions."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            *(config.width, config.heads, config.feedforward, config.dropout, "gelu"),
+            batch_first=True,
+            norm_first=False,
+        )
+        self.embed = nn.Linear(NUM_FEATURES, config.width)
+        self.encoder = nn.TransformerEncoder(layer, config.layers)
+        self.output = nn.Linear(config.width, NUM_FEATURES)
+
+    def forward(self, x: Float[Tensor, "batch token feature"]) -> Float[Tensor, "batch token feature"]:
+        return self.output(self.encoder(self.embed(x)))
+
+
+def step_cost(precisions: dict[str, torch.dtype]) -> Comparison:
+    """Ours in each precision, both branches in one batch, its conditions prepared."""
+    recipe = thesis()
+    steps = {name: make_step(recipe, PERSONS, FRAMES, 1, 2, dtype) for name, dtype in precisions.items()}
+    tokens = sum(steps["fp32"].tokens())
+    plain, x = PlainEncoder(recipe.denoiser).eval(), torch.randn(1, tokens, NUM_FEATURES)
+
+    @torch.inference_mode()
+    def twice() -> None:
+        for _ in range(2):
+            plain(x)
+
+    taken = in_turn({"plain": twice} | {name: step.run() for name, step in steps.items()}, ROUNDS)
+    best = quickest({name: taken[name] for name in steps})
+    names = {"plain": "plain encoder, fp32, called twice"} | {
+        name: f"ours, {name}, both branches in one batch" for name in steps
+    }
+    return Comparison(
+        "step_cost_ratio",
+        f"A guided step of `thesis` ({PERSONS} persons, {FRAMES} frames: {tokens} tokens)",
+        "seconds",
+        {names[name]: values for name, values in taken.items()},
+        f"ours in {best} / plain",
+        quotients(taken[best], taken["plain"]),
+    )

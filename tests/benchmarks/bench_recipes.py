@@ -1,0 +1,163 @@
+"""`thesis` against `default`, and `default` without each of its choices, on real clips at equal processor time.
+
+    python -m tests.benchmarks.bench_recipes --output build/recipes --minutes 45
+
+Takes the labelled clips of `labelled.py`, trains an evaluator, both recipes at one small size (`recipes_training.py`)
+and, for a shorter time, `default` with one field changed at a time; samples and measures (`recipes_measuring.py`), and
+writes its sections of results/model.md. What lies in the output folder already is not made again.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+import tyro
+
+from motion.generator import Generator
+from tests.benchmarks import controls
+from tests.benchmarks.labelled import write_labelled
+from tests.benchmarks.recipes_measuring import make_task, measure, merged_share
+from tests.benchmarks.recipes_training import small, train
+from tests.benchmarks.results_file import write_section
+
+SHARED_DATA = Path("../shared/data")
+SEEDS = 3
+CROWDS, CROWD_PROMPTS = (3, 4), 16
+CONTROLLED = 8  # held-out clips for each kind of control
+CONTROLS = (
+    controls.keypoint_guidance,
+    controls.trajectory_guidance,
+    controls.penetration_guidance,
+    controls.seams,
+    controls.reactions,
+)
+MAIN: dict[str, tuple[str, dict[str, Any]]] = {"thesis": ("thesis", {}), "default": ("default", {})}
+CHANGES: dict[str, dict[str, Any]] = {
+    "step and caption as tokens": {"denoiser__step": "token"},
+    "sinusoids of time": {"denoiser__time": "sinusoid"},
+    "one vector a caption": {"denoiser__text": "vector"},
+    "no qk-norm": {"denoiser__qk_norm": False},
+    "a token a frame": {"denoiser__frames_per_token": 1},
+    "no given frames": {"denoiser__editable": False, "diffusion__known_share": 0.0},
+    "no dropout of single conditions": {"diffusion__kind_dropout": 0.0},
+    "steps not weighted": {"diffusion__min_snr": None},
+    "not mirrored": {"variation__mirrored": 0.0},
+    "no scenes put together": {"variation__composed": 0.0},
+    "height map": {"denoiser__height_map": True},
+}
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    output: Path = Path("build/recipes")
+    minutes: float = 45
+    """Of one processor core for each recipe."""
+    ablation_minutes: float = 8
+    """Of one processor core for each change; 0 leaves them out."""
+
+
+def main(config: BenchConfig) -> None:
+    output = config.output.absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    data, evaluator = output / "data", output / "evaluator"
+    if not (data / "card.html").exists():
+        sources = write_labelled(SHARED_DATA, output / "files")
+        job("prepare", "--output", data, "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
+    job("train_evaluator", "--data", data, "--output", evaluator)
+    runs = {name: (recipe, changes, config.minutes) for name, (recipe, changes) in MAIN.items()}
+    if config.ablation_minutes:
+        changed = {"default, less time": {}} | CHANGES
+        runs |= {name: ("default", changes, config.ablation_minutes) for name, changes in changed.items()}
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="warning")
+    one_run = ray.remote(num_cpus=1)(run)
+    ray.get([one_run.remote(name, *each, output) for name, each in runs.items()])
+    rows = {name: json.loads((output / f"{slug(name)}.json").read_text()) for name in runs}
+    write_section("Recipes", header(config) + table({name: rows[name] for name in MAIN}))
+    if config.ablation_minutes:
+        write_section("What each choice does", table({name: rows[name] for name in rows if name not in MAIN}))
+    write_section("Control", header(config) + control(output))
+    print(json.dumps(rows))
+
+
+def control(output: Path) -> str:
+    """What control over `default` reaches, as a table."""
+    generator, task = Generator.load(output / "default.safetensors"), make_task(output / "data")
+    clips = [clip for clip in task.asked if clip.num_persons == 1]
+    clips = clips[:: len(clips) // CONTROLLED][:CONTROLLED]
+    lines = ["| | |", "|---|---:|"]
+    for measured in CONTROLS:
+        found = measured(generator, clips)
+        lines += [f"| {measured.__name__}: {name} | {value:.3g} |" for name, value in found.items()]
+    return "\n".join(lines) + "\n"
+
+
+def job(name: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", f"ray_jobs.{name}", *map(str, arguments)], check=True)
+
+
+def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output: Path) -> None:
+    """Train and measure one configuration, on one core."""
+    torch.set_num_threads(1)
+    model, result = output / f"{slug(name)}.safetensors", output / f"{slug(name)}.json"
+    trained = output / f"{slug(name)}.training.json"
+    if not model.exists():
+        made = train(small(recipe, **changes), output / "data", 60 * minutes)
+        trained.write_text(json.dumps({name: value for name, value in asdict(made).items() if name != "model"}))
+        model.write_bytes(made.model)
+    if not result.exists():
+        generator = Generator.load(model)
+        task = make_task(output / "data")
+        found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
+        found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
+        found |= {"adherence_real": task.accuracy(task.real)}
+        result.write_text(json.dumps(found | json.loads(trained.read_text())))
+
+
+def slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-")
+
+
+def header(config: BenchConfig) -> str:
+    machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, no GPU"
+    return (
+        f"{date.today()}, {machine}; `python -m tests.benchmarks.bench_recipes --minutes {config.minutes:g} "
+        f"--ablation-minutes {config.ablation_minutes:g}`: processor time of one core for each training.\n\n"
+    )
+
+
+COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "adherence": ("adherence", lambda row: spread(row["adherence"])),
+    "frechet": ("Fréchet", lambda row: spread(row["frechet"])),
+    "speed": ("motions/s", lambda row: f"{np.mean(row['motions_per_s']):.2f}"),
+    "three": ("merged, 3 people", lambda row: f"{row['merged_3']:.3f}"),
+    "four": ("merged, 4 people", lambda row: f"{row['merged_4']:.3f}"),
+    "steps": ("steps", lambda row: str(row["steps"])),
+    "minutes": ("min", lambda row: f"{row['cpu_seconds'] / 60:.1f}"),
+    "parameters": ("parameters", lambda row: f"{row['parameters'] / 1e6:.1f} M"),
+}
+
+
+def spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    titles = " | ".join(title for title, _ in COLUMNS.values())
+    lines = [f"| | {titles} |", f"|---|{'---:|' * len(COLUMNS)}"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(show(row) for _, show in COLUMNS.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(BenchConfig, description=__doc__))

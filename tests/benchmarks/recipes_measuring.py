@@ -1,0 +1,105 @@
+"""What samples of a recipe are worth: do they show what was asked, are they like real clips, do people stay apart?
+
+Asked for are the captions of held-out clips, at the clips' lengths, one clip for each caption. The judge is a
+classifier of actions that has seen real training clips alone.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from motion.classifier import ActionClassifier, ClassifierConfig, accuracy, fit
+from motion.diffusion import make_schedule
+from motion.evaluator import load_evaluator
+from motion.features import Normalizer
+from motion.generator import Generator, MotionRequest
+from motion.metrics.fid import fid
+from motion.sequence import MotionSequence, read_motions
+from ray_jobs.generate import like
+from ray_jobs.prepare import read_normalizer
+from tests.benchmarks.labelled import ACTIONS, CONTENTS, SALSA, STYLES, captions
+
+MERGED = 0.2  # metres between two pelvises
+BATCH = 16
+JUDGE_STEPS = 800
+
+
+def labels_of_captions() -> dict[str, str]:
+    """The label behind each first caption."""
+    contents = {captions(content, style)[0]: content for content in CONTENTS for style in STYLES}
+    return contents | {texts[0]: action for action, texts in ACTIONS.items()} | {SALSA[0]: "salsa"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Real clips, what is asked for, and who judges."""
+
+    real: list[MotionSequence]
+    asked: list[MotionSequence]
+    names: tuple[str, ...]
+    judge: ActionClassifier
+    normalizer: Normalizer
+
+    def label(self, clip: MotionSequence) -> np.ndarray:
+        return np.full(clip.num_persons, self.names.index(labels_of_captions()[clip.texts[0]]))
+
+    def accuracy(self, motions: Sequence[MotionSequence]) -> float:
+        """Share of people whom the judge gives the label of the motion's first caption."""
+        schedule, labels = make_schedule("cosine", 1000), [self.label(motion) for motion in motions]
+        return accuracy(self.judge, schedule, motions, labels, self.normalizer)
+
+
+def make_task(data: Path) -> Task:
+    labels, normalizer = labels_of_captions(), read_normalizer(str(data))
+    motions = [motion for motion in read_motions(data / "motions") if motion.texts and motion.texts[0] in labels]
+    train, real = ([motion for motion in motions if motion.split == split] for split in ("train", "test"))
+    names = tuple(sorted({labels[motion.texts[0]] for motion in train}))
+    asked = list({motion.texts[0]: motion for motion in real if labels[motion.texts[0]] in names}.values())
+    task = Task(real, asked, names, ActionClassifier(ClassifierConfig(names)), normalizer)
+    schedule, known = make_schedule("cosine", 1000), [task.label(motion) for motion in train]
+    config = ClassifierConfig(names)
+    return replace(task, judge=fit(config, schedule, train, known, normalizer, JUDGE_STEPS, noisy=False))
+
+
+def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[list[MotionSequence], float]:
+    """A motion for each request, those of one length together, and the seconds it took."""
+    order = sorted(range(len(requests)), key=lambda index: (requests[index].num_persons, requests[index].num_frames))
+    motions, start = {}, time.perf_counter()
+    for first in range(0, len(order), BATCH):
+        chosen = order[first : first + BATCH]
+        motions |= dict(zip(chosen, generator.generate([requests[index] for index in chosen]), strict=True))
+    return [motions[index] for index in range(len(requests))], time.perf_counter() - start
+
+
+def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> dict[str, list[float]]:
+    """For each seed: adherence, Fréchet distance, motions a second."""
+    judged = load_evaluator(str(evaluator))
+    real = judged.embed_motions(task.real).numpy()
+    found: dict[str, list[float]] = {"adherence": [], "frechet": [], "motions_per_s": []}
+    for seed in range(seeds):
+        requests = [MotionRequest(**like(clip), seed=1000 * seed + i) for i, clip in enumerate(task.asked)]
+        motions, seconds = sampled(generator, requests)
+        found["adherence"].append(task.accuracy(motions))
+        found["frechet"].append(fid(real, judged.embed_motions(motions).numpy()))
+        found["motions_per_s"].append(len(motions) / seconds)
+    return found
+
+
+def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -> float:
+    """Share of frames in which two of the people asked for have their pelvises in one place; without clean-up."""
+    alone = [clip for clip in task.asked if clip.num_persons == 1][:: max(len(task.asked) // prompts, 1)][:prompts]
+    requests = [
+        MotionRequest(clip.texts[0], clip.num_frames, persons, seed=i, clean_up=False) for i, clip in enumerate(alone)
+    ]
+    motions, _ = sampled(generator, requests)
+    return float(np.concatenate([_merged(motion.joints[:, :, 0]) for motion in motions]).mean())
+
+
+def _merged(pelvis: np.ndarray) -> np.ndarray:
+    apart = torch.cdist(*[torch.from_numpy(pelvis).transpose(0, 1)] * 2)
+    pairs = torch.triu_indices(len(pelvis), len(pelvis), offset=1)
+    return (apart[:, pairs[0], pairs[1]] < MERGED).any(dim=1).numpy()

@@ -1,0 +1,92 @@
+"""Recipes at one small size, trained for equal processor time on the same real clips: what `bench_recipes` compares."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from motion.body import load_body
+from motion.denoiser import Denoiser
+from motion.diffusion import make_schedule
+from motion.features import Normalizer
+from motion.generator import model_bytes
+from motion.recipes import RECIPES, Recipe
+from motion.sequence import MotionSequence, read_motions
+from motion.text import load_text_encoder
+from motion.training import Ema, collate, diffusion_loss, learning_rate, length_batches
+from ray_jobs.prepare import read_normalizer
+
+SIZE = {"width": 256, "layers": 10, "heads": 4, "feedforward": 512, "text_dim": 384}
+WARM_UP = 12  # steps that are timed to know how many fit into the time
+
+
+def small(name: str, **changes: Any) -> Recipe:
+    """A recipe's own choices at the common size; `changes` are DOTTED__FIELD=value."""
+    recipe = RECIPES[name]()
+    recipe = replace(
+        recipe,
+        denoiser=replace(recipe.denoiser, **SIZE),
+        optim=replace(
+            recipe.optim, batch_size=32, learning_rate=3e-4, warmup_steps=100, ema_decay=0.995, precision="fp32"
+        ),
+        text_encoder="minilm",
+        max_frames=100,
+    )
+    for path, value in changes.items():
+        part, _, field = path.partition("__")
+        recipe = replace(recipe, **{part: replace(getattr(recipe, part), **{field: value})})
+    return recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    model: bytes
+    parameters: int
+    steps: int
+    cpu_seconds: float
+    loss: float
+    """Mean of the last tenth of the steps."""
+
+
+def train(recipe: Recipe, data: Path, cpu_seconds: float, seed: int = 0) -> Trained:
+    """One thread's steps of `motion.training`, as many as fit into the processor time."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    motions = [motion for motion in read_motions(data / "motions") if motion.split == "train"]
+    normalizer = read_normalizer(str(data))
+    network = Denoiser(recipe.denoiser)
+    optim = recipe.optim
+    optimizer = torch.optim.AdamW(network.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
+    ema, schedule = Ema(network, optim.ema_decay), make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
+    generator, losses, start = torch.Generator().manual_seed(seed), [], time.process_time()
+    for step, batch in enumerate(batches(motions, normalizer, recipe, seed)):
+        if step == WARM_UP:
+            spent = time.process_time() - start
+            recipe = replace(recipe, optim=replace(optim, steps=int(WARM_UP * cpu_seconds / spent)))
+        if step >= WARM_UP and time.process_time() - start >= cpu_seconds:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        loss = diffusion_loss(network, schedule, recipe, batch, normalizer, generator).total
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), optim.max_grad_norm)
+        optimizer.step()
+        ema.update(network.parameters(), step)
+        losses.append(loss.item())
+    spent = time.process_time() - start
+    tail = losses[-max(len(losses) // 10, 1) :]
+    count = sum(parameter.numel() for parameter in network.parameters())
+    return Trained(model_bytes(ema.network, normalizer, recipe), count, len(losses), spent, float(np.mean(tail)))
+
+
+def batches(motions: list[MotionSequence], normalizer: Normalizer, recipe: Recipe, seed: int) -> Iterator[Any]:
+    rng, body, encode_text = np.random.default_rng(seed), load_body(), load_text_encoder(recipe.text_encoder)
+    sizes = [(motion.num_persons, min(motion.num_frames, recipe.max_frames)) for motion in motions]
+    while True:
+        for batch in length_batches(sizes, recipe.optim.batch_size, rng):
+            yield collate([motions[i] for i in batch], recipe, normalizer, encode_text, body, rng)
