@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Shaped
 
 from motion.augment import translate, yaw
 from motion.body import Body
@@ -70,11 +70,11 @@ def _closest(one: MotionSequence, two: MotionSequence) -> float:
     return float(np.where(both[..., None, None], apart, np.inf).min())
 
 
-def _longer(array: Float32[np.ndarray, "person frame *rest"], frames: int) -> np.ndarray:
+def _longer(array: Shaped[np.ndarray, "person frame *rest"], frames: int) -> np.ndarray:
     """With the last frame repeated up to so many."""
     missing = frames - array.shape[1]
     return np.pad(array, [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)], mode="edge")
 
 
-def _ended(valid: np.ndarray, frames: int) -> np.ndarray:
+def _ended(valid: Bool[np.ndarray, "person frame"], frames: int) -> np.ndarray:
     return np.pad(valid, [(0, 0), (0, frames - valid.shape[1])])
