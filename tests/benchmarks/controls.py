@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from motion.adjustments import steering
 from motion.body import Body
 from motion.datasets.unify import canonical_start, crop
-from motion.editing import extend, in_between, reaction, trajectory
+from motion.editing import OVERLAP, extend, in_between, reaction, trajectory
 from motion.features import POSITIONS, decode
 from motion.generator import Generator, MotionRequest
 from motion.given import Given
@@ -130,16 +130,19 @@ def seams(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, fl
         in_between(crop(clip, 0, q), crop(clip, clip.num_frames - q, clip.num_frames), clip.num_frames)
         for clip, q in zip(clips, quarters, strict=True)
     ]
-    between = list(zip(generator.generate(requests, given), [each.kept for each in given], clips, strict=True))
+    kept = [each.kept.astype(int) for each in given]
+    between = list(zip(generator.generate(requests, given), kept, clips, strict=True))
+    longest = generator.recipe.max_frames
     extended = []
     for request, clip in zip(requests, clips, strict=True):
-        longer = replace(request, num_frames=clip.num_frames + generator.recipe.max_frames)
-        first = np.arange(longer.num_frames)[None] < clip.num_frames
-        extended.append((extend(generator, longer, clip), first, clip))
+        made = extend(generator, replace(request, num_frames=clip.num_frames + longest), clip)
+        new = np.arange(made.num_frames) - clip.num_frames
+        windows = np.where(new < 0, -1, new // (longest - int(OVERLAP * longest)))
+        extended.append((made, windows[None], clip))
     result: dict[str, float] = {}
-    for name, made in (("in_between", between), ("extend", extended)):
-        result |= _summary(name, [seam_ratio(motion, kept, clip) for motion, kept, clip in made])
-        result |= _summary(f"{name}_own", [seam_ratio(motion, kept, motion) for motion, kept, _ in made])
+    for name, seen in (("in_between", between), ("extend", extended)):
+        result |= _summary(name, [seam_ratio(motion, parts, clip) for motion, parts, clip in seen])
+        result |= _summary(f"{name}_own", [seam_ratio(motion, parts, motion) for motion, parts, _ in seen])
     return result
 
 
@@ -168,10 +171,10 @@ def jumps(joints: Float[np.ndarray, "person frame joint 3"]) -> Float[np.ndarray
     return np.linalg.norm(np.diff(joints.astype(np.float64), n=2, axis=1), axis=-1)
 
 
-def seam_ratio(made: MotionSequence, kept: Bool[np.ndarray, "person frame"], like: MotionSequence) -> float:
-    """The largest jump that involves both kept and generated frames, ÷ the 99th percentile of the jumps of `like`."""
-    steps = np.stack([kept[:, :-2], kept[:, 1:-1], kept[:, 2:]])
-    across = steps.any(axis=0) & ~steps.all(axis=0)
+def seam_ratio(made: MotionSequence, parts: Int[np.ndarray, "person frame"], like: MotionSequence) -> float:
+    """The largest jump that involves frames of several parts, ÷ the 99th percentile of the jumps of `like`."""
+    steps = np.stack([parts[:, :-2], parts[:, 1:-1], parts[:, 2:]])
+    across = steps.min(axis=0) < steps.max(axis=0)
     return float(jumps(made.joints)[across].max() / np.quantile(jumps(like.joints), 0.99))
 
 
