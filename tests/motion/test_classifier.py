@@ -253,7 +253,8 @@ def test_it_learns_from_noise_what_it_tells_of_others(
 ) -> None:
     """Of motions that it has not seen, elsewhere in the world; less, the less of them is to be seen."""
     body, normalizer = load_body(), data[2]
-    others = [translate(clip(body, seed % 2, seed), np.float32([1.5, -1]), body) for seed in range(100, 120)]
+    place = np.array([1.5, -1], dtype=np.float32)
+    others = [translate(clip(body, seed % 2, seed), place, body) for seed in range(100, 120)]
     truth = [np.array([seed % 2, seed % 2]) for seed in range(100, 120)]
     found = [accuracy(trained, SCHEDULE, others, truth, normalizer, t) for t in (None, 0, 600, 999)]
     assert min(found[:2]) > 0.9

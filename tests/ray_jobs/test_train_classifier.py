@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from motion.body import Body, load_body
 from motion.classifier import ClassifierConfig, load_classifier
@@ -32,8 +33,8 @@ def clip(body: Body, seed: int, split: str, codes: tuple[int, int]) -> MotionSeq
     heights = np.array([0.2 if code == FLOOR else 0.9 for code in codes], dtype=np.float32)
     up = np.zeros((2, 1, 3), dtype=np.float32)
     up[:, 0, 2] = heights - made.joints[:, :, 0, 2].mean(axis=1)
-    moved = {"transl": made.transl + up, "joints": made.joints + up[:, :, None]}
-    return replace(made, id=f"{split}/{seed}", split=split, action=action, **moved)
+    transl, joints = made.transl + up, made.joints + up[:, :, None]
+    return replace(made, id=f"{split}/{seed}", split=split, action=action, transl=transl, joints=joints)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,10 @@ def data(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def training(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainClassifierConfig:
     output = tmp_path_factory.mktemp("classifier") / "run"
-    times = {"steps": 40, "log_every": 20, "checkpoint_every": 20}
-    return TrainClassifierConfig(str(data), output, NETWORK, batch_size=8, learning_rate=1e-2, max_frames=24, **times)
+    config = TrainClassifierConfig(
+        str(data), output, NETWORK, max_frames=24, steps=40, batch_size=8, learning_rate=1e-2
+    )
+    return replace(config, log_every=20, checkpoint_every=20)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,20 @@ def test_the_classifier_knows_what_the_train_split_holds(training: TrainClassifi
         loaded.label("crawling")
 
 
+def the_run(training: TrainClassifierConfig) -> Run:
+    """The one MLflow run of this output folder."""
+    client = MlflowClient(tracking.local_store(training.output))
+    experiment = client.get_experiment_by_name(training.experiment)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
 def test_accuracy_at_several_noise_levels_is_tracked(training: TrainClassifierConfig, classifier: Path) -> None:
-    store = tracking.local_store(training.output)
-    run_id = tracking.find_run(store, training.experiment, str(training.output))
-    assert [step for step, _ in tracking.loss_curve(store, run_id)] == [20, 40]
-    run = MlflowClient(store).get_run(run_id)
+    run = the_run(training)
     assert run.info.status == "FINISHED"
+    losses = tracking.loss_curve(tracking.local_store(training.output), run.info.run_id)
+    assert [step for step, _ in losses] == [20, 40]
     metrics = {name: value for name, value in run.data.metrics.items() if name.startswith("test_")}
     levels = {"test_accuracy", *(f"test_accuracy_t{t}" for t in (200, 400, 600, 800))}
     assert set(metrics) == levels | {"test_commonest"}
@@ -93,11 +104,7 @@ def test_a_finished_run_is_left_alone_and_a_cut_one_goes_on(training: TrainClass
     train_classifier(training)
     weights = load_classifier(classifier).network.state_dict()
     assert all(value.isfinite().all() for value in weights.values())
-    store = tracking.local_store(training.output)
-    (found,) = MlflowClient(store).search_runs(
-        [MlflowClient(store).get_experiment_by_name(training.experiment).experiment_id]
-    )
-    assert found.info.status == "FINISHED"
+    assert the_run(training).info.status == "FINISHED"
 
 
 def test_rows_come_back_as_they_were_and_unlabelled_clips_are_left_out() -> None:
