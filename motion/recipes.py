@@ -146,9 +146,10 @@ def thesis() -> Recipe:
 
 
 def default() -> Recipe:
-    """Ours: the thesis' width and depth (150 M parameters) at a tenth of the cost of a sample.
+    """Ours: the thesis' width and depth (150 M parameters) at about a tenth of the cost of a sample.
 
-    Why each field differs, and what it was measured to do: tests/benchmarks/results/model.md.
+    Why each field differs stands beside it; what it does to trained models is still to be measured
+    (`python -m tests.benchmarks.bench_recipes`).
     """
     ours = thesis()
     return replace(
