@@ -189,6 +189,8 @@ def train_loop(loop: dict[str, Any]) -> None:
     engine = make_engine(recipe, loop["deepspeed"])
     ema = Ema(engine.module, recipe.optim.ema_decay)
     step = resume(engine, ema)
+    if step == recipe.optim.steps:  # the driver was lost after the last checkpoint
+        return
     schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
     generator = torch.Generator().manual_seed(loop["seed"] + 1 + 1000 * step + rank)
     bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 and loop["show_bar"] else None

@@ -58,7 +58,8 @@ def make_task(data: Path) -> Task:
     motions = [motion for motion in read_motions(data / "motions") if motion.texts and motion.texts[0] in labels]
     train, real = ([motion for motion in motions if motion.split == split] for split in ("train", "test"))
     names = tuple(sorted({labels[motion.texts[0]] for motion in train}))
-    asked = list({motion.texts[0]: motion for motion in real if labels[motion.texts[0]] in names}.values())
+    real = [motion for motion in real if labels[motion.texts[0]] in names]
+    asked = list({motion.texts[0]: motion for motion in real}.values())
     task = Task(real, asked, names, ActionClassifier(ClassifierConfig(names)), normalizer)
     schedule, known = make_schedule("cosine", 1000), [task.label(motion) for motion in train]
     config = ClassifierConfig(names)

@@ -52,7 +52,9 @@ def data(body: Body, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def training(ray_cluster: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainEvaluatorConfig:
     output = tmp_path_factory.mktemp("evaluator") / "run"
-    return TrainEvaluatorConfig(str(data), output, NETWORK, steps=6, batch_size=4, log_every=2, checkpoint_every=3)
+    return TrainEvaluatorConfig(
+        data=str(data), output=output, network=NETWORK, steps=6, batch_size=4, log_every=2, checkpoint_every=3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,9 @@ def evaluation(asked: EvaluateConfig) -> dict[str, Any]:
     return evaluate(asked)
 
 
-def test_the_evaluator_is_trained_tracked_and_left_alone(training: TrainEvaluatorConfig, evaluator: Path) -> None:
+def test_the_evaluator_is_trained_tracked_and_left_alone_and_goes_on_if_cut(
+    training: TrainEvaluatorConfig, evaluator: Path
+) -> None:
     loaded = load_evaluator(str(evaluator))
     assert loaded.dim == 4
     store = tracking.local_store(training.output)
@@ -103,9 +107,12 @@ def test_the_evaluator_is_trained_tracked_and_left_alone(training: TrainEvaluato
     run = MlflowClient(store).get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["network.width"] == "16"
-    written = evaluator.stat().st_mtime_ns
+    written, weights = evaluator.stat().st_mtime_ns, evaluator.read_bytes()
     assert train_evaluator(training) == evaluator
     assert evaluator.stat().st_mtime_ns == written
+    evaluator.unlink()  # as if the driver had died between training and this file
+    assert train_evaluator(training) == evaluator
+    assert evaluator.read_bytes() == weights
     with pytest.raises(InputError, match=r"another configuration \(steps: 6; steps: 7\)"):
         train_evaluator(replace(training, steps=7))
 

@@ -53,10 +53,13 @@ def test_mlflow_shows_the_run(train_config: TrainConfig, model_file: Path) -> No
     ]
 
 
-def test_a_finished_run_is_left_alone(train_config: TrainConfig, model_file: Path) -> None:
-    written = model_file.stat().st_mtime_ns
+def test_a_finished_run_is_left_alone_and_a_cut_one_goes_on(train_config: TrainConfig, model_file: Path) -> None:
+    written, weights = model_file.stat().st_mtime_ns, model_file.read_bytes()
     assert train(train_config) == model_file
     assert model_file.stat().st_mtime_ns == written
+    model_file.unlink()  # as if the driver had died between training and this file
+    assert train(train_config) == model_file
+    assert model_file.read_bytes() == weights
 
 
 def test_an_output_belongs_to_one_configuration(train_config: TrainConfig, model_file: Path) -> None:

@@ -53,10 +53,17 @@ def data(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def training(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainClassifierConfig:
     output = tmp_path_factory.mktemp("classifier") / "run"
-    config = TrainClassifierConfig(
-        str(data), output, NETWORK, max_frames=24, steps=40, batch_size=8, learning_rate=1e-2
+    return TrainClassifierConfig(
+        data=str(data),
+        output=output,
+        network=NETWORK,
+        max_frames=24,
+        steps=40,
+        batch_size=8,
+        learning_rate=1e-2,
+        log_every=20,
+        checkpoint_every=20,
     )
-    return replace(config, log_every=20, checkpoint_every=20)
 
 
 @pytest.fixture(scope="module")
