@@ -14,15 +14,19 @@ from torch.nn.functional import grid_sample, normalize
 
 from motion.errors import InputError
 from motion.guidance_terms.figure import Figure
-from motion.guidance_terms.term import Term, half_square, summed
+from motion.guidance_terms.term import Term, half_square_beyond, summed
 
 GAP = 0.01  # metres that are left between two people
 CONTACTS = 32  # of two people in a frame, the deepest, which pull; more only say the same
+FADE = 0.06  # metres by which a contact is deeper than the deepest that does not pull until it pulls fully
+UNCLEAR = 0.3  # length of a sum of unit vectors below which it is hardly a direction
+PARALLEL = 0.03  # sine squared of the angle below which segments count as parallel
 ABREAST = 0.45  # metres from pelvis to pelvis at which two people pass each other
 DIRECTIONS = 16
 SHORTEST = 1e-8  # square metres, so that an axis of no length is a point
 
 VOXEL = 0.05  # metres
+ACROSS = 0.1  # metres to both sides that tell a distance's slope
 AROUND = 0.6  # metres of free space about the room's points
 SOLID_BELOW = 1.2  # metres: what is lower, as furniture, is solid down to the floor; walls and lamps are surfaces
 LARGEST_ROOM = 2**24  # voxels
@@ -39,7 +43,7 @@ class ApartFromPeople(Term):
     def energy(self, figure: Figure) -> Float[Tensor, " batch"]:
         starts, ends = figure.capsules()
         axes = [_Axes(starts[:, person], ends[:, person]) for person in range(starts.shape[1])]
-        total = torch.zeros_like(self.weight)
+        total = torch.zeros_like(figure.joints[:, 0, 0, 0, 0])
         for one, two in combinations(range(len(axes)), 2):
             total = total + _pair_energy(figure, axes[one], axes[two], one, two)
         return total
@@ -71,24 +75,32 @@ def _pair_energy(figure: Figure, mine: _Axes, theirs: _Axes, one: int, two: int)
         rows, columns = mine.across(-2), theirs.across(-3)
         s, t = _closest(rows, columns)
         overlap = reach - (rows.at(s) - columns.at(t)).norm(dim=-1)
-        depth, which = overlap.flatten(-2).topk(CONTACTS, dim=-1)
+        depth, which = overlap.flatten(-2).topk(CONTACTS + 1, dim=-1)
+        share = ((depth[..., :-1] - depth[..., -1:]) / FADE).clamp_max(1).square()
+        depth, which = depth[..., :-1], which[..., :-1]
         s, t, reach = (each.expand_as(overlap).flatten(-2).gather(-1, which) for each in (s, t, reach))
         axis = _way_out(figure, one, two)[:, None, None]
     mine, theirs = mine.pick(which // radii.shape[-1]), theirs.pick(which % radii.shape[-1])
     apart = mine.at(s) - theirs.at(t)
     deep = (depth / reach).clamp(0, 1)[..., None]
-    normal = normalize((1 - deep) * normalize(apart.detach(), dim=-1) + deep * axis, dim=-1)
-    left = (reach - (apart * normal).sum(dim=-1)).clamp_min(0)
+    normal = _unit((1 - deep) * normalize(apart.detach(), dim=-1) + deep * axis)
+    left = reach - (apart * normal).sum(dim=-1)
     both = (figure.valid[:, one] & figure.valid[:, two])[..., None]
-    return summed(half_square(left), both & (depth > 0))
+    return summed(share * half_square_beyond(left), both.expand_as(left))
+
+
+def _unit(vector: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+    """Shorter for what is hardly a direction, as next to none it would turn around at once."""
+    return vector * ((1 + UNCLEAR**2) / (vector.square().sum(dim=-1, keepdim=True) + UNCLEAR**2)).sqrt()
 
 
 def _closest(one: _Axes, two: _Axes) -> tuple[Float[Tensor, "*pairs"], Float[Tensor, "*pairs"]]:
-    """Shares of two segments at their closest points (Ericson 2005, 5.1.9)."""
+    """Shares of two segments at their closest points (Ericson 2005, 5.1.9), of parallel ones about the middle."""
     along, along_other, apart = one.ends - one.starts, two.ends - two.starts, one.starts - two.starts
     a, e = along.square().sum(dim=-1) + SHORTEST, along_other.square().sum(dim=-1) + SHORTEST
     b, c, f = ((u * v).sum(dim=-1) for u, v in ((along, along_other), (along, apart), (along_other, apart)))
-    s = ((b * f - c * e) / (a * e - b * b).clamp_min(SHORTEST**2)).clamp(0, 1)
+    middle = PARALLEL * a * e
+    s = ((b * f - c * e + middle / 2) / (a * e - b * b + middle)).clamp(0, 1)
     t = ((b * s + f) / e).clamp(0, 1)
     return ((b * t - c) / a).clamp(0, 1), t
 
@@ -114,13 +126,24 @@ class OutOfScene(Term):
     def energy(self, figure: Figure) -> Float[Tensor, " batch"]:
         starts, ends = figure.capsules()
         points = torch.stack([starts, (starts + ends) / 2, ends], dim=-2)
+        gap = self._distance(points) - figure.physique.radii[:, :, None, :, None]
+        inside = VOXEL / 2 - gap  # surfaces are known to half a voxel
+        return summed(half_square_beyond(inside), figure.valid[..., None, None].expand_as(inside))
+
+    def _distance(self, points: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape"]:
+        """Linear about the points; that of the grid has kinks at the voxels, which differences across some smooth."""
+        with torch.no_grad():
+            here, steps = points.detach(), ACROSS * torch.eye(3).to(points)
+            rises = [self._sampled(here + step) - self._sampled(here - step) for step in steps]
+            found, slope = self._sampled(here), torch.stack(rises, dim=-1) / (2 * ACROSS)
+        return found + (slope * (points - here)).sum(dim=-1)
+
+    def _sampled(self, points: Float[Tensor, "batch *shape 3"]) -> Float[Tensor, "batch *shape"]:
         size = self.distances.new_tensor(self.distances.shape[:0:-1])
-        places = 2 * (points - self.origin[:, None, None, None, None]) / (VOXEL * (size - 1)) - 1
-        grid = places.flatten(1, 3)[:, :, :, None]
+        grid = 2 * (points - self.origin[:, None, None, None, None]) / (VOXEL * (size - 1)) - 1
+        grid = grid.flatten(1, 3)[:, :, :, None]
         found = grid_sample(self.distances[:, None], grid, padding_mode="border", align_corners=True)
-        gap = found.view(points.shape[:-1]) - figure.physique.radii[:, :, None, :, None]
-        inside = (VOXEL / 2 - gap).clamp_min(0)  # surfaces are known to half a voxel
-        return summed(half_square(inside), figure.valid[..., None, None].expand_as(inside))
+        return found.view(points.shape[:-1])
 
 
 def distance_fields(

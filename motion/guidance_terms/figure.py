@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from motion.body import Body
 from motion.metrics.penetration import BEFORE_ENDS, ENDS, STARTS, fit_capsules, rest_skin
 from motion.skeleton import FEET
+
+SHORTEST = 1e-6  # metres, so that a bone of no length points nowhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class Figure:
     valid: Bool[Tensor, "batch person frame"]
 
     def capsules(self) -> tuple[Float[Tensor, "batch person frame 24 3"], Float[Tensor, "batch person frame 24 3"]]:
-        """Both ends of every capsule's axis."""
+        """Both ends of every capsule's axis. Bones keep their lengths, so that ends are linear in the joints."""
         ends = self.joints[..., ENDS, :]
-        outward = normalize(ends - self.joints[..., BEFORE_ENDS, :], dim=-1, eps=1e-6)
+        bones = ends - self.joints[..., BEFORE_ENDS, :]
+        outward = bones / bones.detach().norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
         return self.joints[..., STARTS, :], ends + self.physique.beyond[:, :, None, :, None] * outward

@@ -10,7 +10,7 @@ do not agree, as early in sampling, are carried along rigidly, so that they agre
 result moves exactly as the energies saw. Velocities change by the differences of the positions' changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -22,19 +22,19 @@ from torch import Tensor
 from motion.errors import InputError
 from motion.features import POSITIONS, ROTATIONS, VELOCITIES, Normalizer
 from motion.guidance_terms.figure import Figure, Physique
-from motion.guidance_terms.lbfgs import minimise
+from motion.guidance_terms.least_squares import Prior, damped_step
 from motion.guidance_terms.term import Term
 from motion.kinematics import forward_kinematics, root_orientation
 from motion.rotations import matrix_from_6d
 from motion.skeleton import NUM_JOINTS, PARENTS
 
-STEPS = 16
+STEPS = 3
 SHIFT, TURN = (0.3, 0.3, 0.1), 0.2  # metres and radians: standard deviations of a correction
 LIMB_SHARE = 0.5  # of how much a limb turns in the data, which bounds its standard deviation
 SCALES = ((8.0, 0.8), (1.0, 0.6))  # frames and share of corrections that last so long; shares' squares sum to 1
-LONGEST_STEP = 0.3  # metres and radians
 STIFFEST = 1e-3  # the least that a turn counts against a shift
 PARENT = (0, *PARENTS[1:])
+Energy = Callable[[Tensor], Tensor]
 
 
 def _descends() -> list[list[bool]]:
@@ -68,24 +68,31 @@ def steer(
         weights = [term.active_weight(progress).double() for term in terms]
         terms = [_in_doubles(term) for term in terms]
         estimate = _Estimate.of(x0.double(), _in_doubles(normalizer), _in_doubles(physique), valid.clone())
-        smooth = _Smooth.of(estimate.valid, estimate.deviations)
-        scale = smooth.scale(estimate.rest[:, :, 0])
-        unmoved = estimate.posed(smooth(smooth.nothing()))[0]
+        prior = _prior(estimate)
 
-        def energy(scaled: Tensor) -> Tensor:
-            figure = Figure(estimate.posed(smooth(scale * scaled))[0], unmoved, estimate.physique, estimate.valid)
-            prior = 0.5 * (scale * scaled).square().sum(dim=1)
-            return sum((w * term.energy(figure) for w, term in zip(weights, terms, strict=True)), prior)
+        def energy(joints: Tensor) -> Tensor:
+            figure = Figure(joints, estimate.joints, estimate.physique, estimate.valid)
+            return torch.stack([w * term.energy(figure) for w, term in zip(weights, terms, strict=True)]).sum()
 
-        best = scale * minimise(energy, smooth.nothing(), lambda step: smooth.limit(scale * step), STEPS)
+        pull = torch.zeros_like(prior.ease).expand(*valid.shape, -1)
+        for _ in range(STEPS):
+            linkage = estimate.linkage(prior.smoothed(pull))
+            pull = pull + damped_step(*_derivatives(energy, linkage, pull), prior)
+        change = estimate.change(prior.smoothed(pull)).to(x0)
         active = torch.stack(weights).sum(dim=0)[:, None, None] > 0
-        return torch.where((active & valid)[..., None], x0 + estimate.change(smooth(best)).to(x0), x0)
+        return torch.where((active & valid)[..., None], x0 + change, x0)
+
+
+def _derivatives(energy: Energy, linkage: "_Linkage", pull: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Slope of the energy and of the prior that answers to `pull`, and the energy's curvature along a correction."""
+    slope, curvature = torch.func.vjp(torch.func.grad(energy), linkage.joints)
+    return linkage.pulled(slope) + pull, lambda along: linkage.pulled(curvature(linkage.moved(along))[0])
 
 
 def _in_doubles(record: Any) -> Any:
     """A dataclass with copies of its tensors: made in inference mode, they could take no part in gradients.
 
-    Float64, as rounding, which depends on a batch's shape, would else decide which steps are taken near the end.
+    Float64, as rounding depends on a batch's shape.
     """
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     tensors = {name: value.clone() for name, value in values.items() if isinstance(value, Tensor)}
@@ -102,6 +109,8 @@ class _Estimate:
     valid: Tensor
     rest: Tensor
     positions: Tensor
+    joints: Tensor
+    """Of the body: what positions that do not agree with the rotations would be."""
     rotations: Tensor
     """Of the root in the world and of the other joints against their parents."""
     columns: Tensor
@@ -121,20 +130,30 @@ class _Estimate:
         rotations = torch.cat([root[..., None, :, :], matrix_from_6d(columns.flatten(-2))], dim=-3)
         joints, world = _joints(positions[..., 0, :], rotations, rest)
         residual = torch.einsum("...kji,...kj->...ki", world[..., PARENT, :, :], positions - joints)
-        return cls(normalizer, physique, valid, rest, positions, rotations, columns, residual)
+        return cls(normalizer, physique, valid, rest, positions, joints, rotations, columns, residual)
 
     @property
     def deviations(self) -> Tensor:
         """Standard deviations of a correction: a limb that never turns in the data, as hands in mocap, keeps still."""
         limbs = self.normalizer.std[ROTATIONS].view(-1, 6).square().sum(dim=-1).sqrt() / 2
         turns = torch.cat([limbs.new_tensor([TURN]), (LIMB_SHARE * limbs).clamp_max(TURN)])
-        return torch.cat([limbs.new_tensor(SHIFT), turns.repeat_interleave(3)])
+        return torch.cat([limbs.new_tensor(SHIFT)[:, None], turns.expand(3, -1)], dim=1).flatten()
 
     def posed(self, correction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Joints of the corrected bodies, the rotations of their joints in the world, and the joints' turns."""
-        turns = roma.rotvec_to_rotmat(correction[..., 3:].unflatten(-1, (NUM_JOINTS, 3)))
-        pelvis = self.positions[..., 0, :] + correction[..., :3]
+        vectors = correction.unflatten(-1, (3, -1)).mT
+        turns = roma.rotvec_to_rotmat(vectors[..., 1:, :])
+        pelvis = self.positions[..., 0, :] + vectors[..., 0, :]
         return *_joints(pelvis, turns @ self.rotations, self.rest), turns
+
+    def linkage(self, correction: Tensor) -> "_Linkage":
+        """To first order a joint's turns go on about axes that half of its turn has turned, up to 1 % for 0.5 rad."""
+        joints, world, _ = self.posed(correction)
+        half = roma.rotvec_to_rotmat(correction.unflatten(-1, (3, -1)).mT[..., 1:, :] / 2)
+        upright = torch.eye(3).to(world).expand_as(world[..., :1, :, :])
+        parents = torch.cat([upright, world[..., PARENTS[1:], :, :]], dim=-3)
+        axes = (parents @ half).movedim(-3, -1).contiguous()
+        return _Linkage(joints, joints.mT.contiguous(), axes, torch.tensor(DESCENDS).to(joints))
 
     def change(self, correction: Tensor) -> Tensor:
         """What the correction adds to the normalised features."""
@@ -154,43 +173,53 @@ def _joints(pelvis: Tensor, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Te
 
 
 @dataclass(frozen=True, eq=False)
-class _Smooth:
-    """Corrections as a Gaussian process over the valid frames, from independent standard normal numbers."""
+class _Linkage:
+    """How joints move with a small correction; vectors' components stand before the joints, which is faster."""
 
-    kernels: Float[Tensor, "batch person scale frame frame"]
-    deviations: Float[Tensor, " part"]
+    joints: Float[Tensor, "batch person frame 24 3"]
+    places: Float[Tensor, "batch person frame 3 24"]
+    axes: Float[Tensor, "batch person frame 3 3 24"]
+    """What the parts of a joint's rotation vector (second 3) turn about, in the world."""
+    below: Float[Tensor, "24 24"]
+    """1 where the second joint moves when the first one turns."""
 
-    @classmethod
-    def of(cls, valid: Tensor, deviations: Tensor) -> "_Smooth":
-        frames = torch.arange(valid.shape[-1], device=valid.device)
-        apart = (frames[:, None] - frames).to(deviations)
-        bells = torch.stack([torch.exp(-0.5 * (apart / frames_long).square()) for frames_long, _ in SCALES])
-        there = valid[:, :, None].to(deviations)
-        known = there[..., None, :] * bells * there[..., :, None]
-        shares = deviations.new_tensor([share for _, share in SCALES])[:, None, None]
-        return cls(shares * torch.nn.functional.normalize(known, dim=-1, eps=1e-6), deviations)
+    def moved(self, correction: Float[Tensor, "batch person frame 75"]) -> Float[Tensor, "batch person frame 24 3"]:
+        vectors = correction.unflatten(-1, (3, -1))
+        turns = (self.axes * vectors[..., None, :, 1:]).sum(dim=-2)
+        sums = torch.cat([turns, _cross(turns, self.places)], dim=-2) @ self.below
+        return (vectors[..., :1] + _cross(sums[..., :3, :], self.places) - sums[..., 3:, :]).mT
 
-    def nothing(self) -> Tensor:
-        batch, persons, scales, frames, _ = self.kernels.shape
-        return self.kernels.new_zeros(batch, persons * scales * frames * len(self.deviations))
+    def pulled(self, forces: Float[Tensor, "batch person frame 24 3"]) -> Float[Tensor, "batch person frame 75"]:
+        """The transpose of `moved`: forces at the joints as the correction feels them."""
+        forces = forces.mT
+        sums = torch.cat([forces, _cross(self.places, forces)], dim=-2) @ self.below.mT
+        torques = sums[..., 3:, :] - _cross(self.places, sums[..., :3, :])
+        turns = (self.axes * torques[..., :, None, :]).sum(dim=-3)
+        return torch.cat([forces.sum(dim=-1, keepdim=True), turns], dim=-1).flatten(-2)
 
-    def __call__(self, whitened: Tensor) -> Tensor:
-        numbers = whitened.view(*self.kernels.shape[:4], len(self.deviations))
-        return (self.kernels @ numbers).sum(dim=2) * self.deviations
 
-    def scale(self, rest: Tensor) -> Tensor:
-        """A preconditioner that makes a wrist's turn count more like the pelvis' shift, which carries all joints.
+def _cross(one: Tensor, two: Tensor) -> Tensor:
+    return torch.linalg.cross(one, two, dim=-2)
 
-        The fourth root goes half the way: wholly equal, limbs would turn for what a shift should do.
-        """
-        apart = (rest[:, :, :, None] - rest[:, :, None]).square().sum(dim=-1)
-        below = torch.tensor(DESCENDS).to(rest)
-        turned = (apart * below).sum(dim=-1).repeat_interleave(3, dim=-1) * 2 / 3
-        way = torch.cat([torch.full_like(turned[..., :3], NUM_JOINTS), turned], dim=-1) * self.deviations.square()
-        shifted = way[..., :1]
-        scale = (shifted / way.clamp_min(STIFFEST * shifted)) ** 0.25
-        return scale[:, :, None, None].expand(*self.kernels.shape[:4], -1).flatten(1)
 
-    def limit(self, step: Tensor) -> Tensor:
-        longest = self(step).abs().flatten(1).amax(dim=1, keepdim=True)
-        return (LONGEST_STEP / longest.clamp_min(LONGEST_STEP)).detach()
+def _prior(estimate: _Estimate) -> Prior:
+    """Corrections that last as long as `SCALES` say; what moves joints far is tried less."""
+    valid = estimate.valid.to(estimate.rest)
+    frames = torch.arange(valid.shape[-1]).to(valid)
+    apart = frames[:, None] - frames
+    kernels = torch.zeros_like(apart)
+    for frames_long, share in SCALES:
+        bells = valid[..., None, :] * torch.exp(-0.5 * (apart / frames_long).square()) * valid[..., None]
+        bells = share * torch.nn.functional.normalize(bells, dim=-1, eps=1e-6)
+        kernels = kernels + bells @ bells.mT
+    variances = estimate.deviations.square()
+    ways = variances * _leverage(estimate.rest[:, :, 0])
+    ease = ways[..., :1] / ways.clamp_min(STIFFEST * ways[..., :1])
+    return Prior(kernels, variances, ease[:, :, None])
+
+
+def _leverage(rest: Float[Tensor, "batch person 24 3"]) -> Float[Tensor, "batch person 75"]:
+    """Squared distances that all joints together go with each part of a correction."""
+    apart = (rest[:, :, :, None] - rest[:, :, None]).square().sum(dim=-1)
+    turned = (apart * torch.tensor(DESCENDS).to(rest)).sum(dim=-1) * 2 / 3
+    return torch.cat([torch.full_like(turned[..., :1], NUM_JOINTS), turned], dim=-1).repeat(1, 1, 3)

@@ -3,6 +3,9 @@
 An energy is one number per sample, a sum of ½ (distance / `ACCURACY`)² over what is wanted: at weight 1 one
 centimetre counts as much as one standard deviation of the correction that `steer` makes. Distances are metres in the
 world whatever they were measured in, so that nothing here depends on the noise that is left in x_t.
+
+`steer` follows the first and the second derivative by the joints. So energies are convex in them, as distances are
+linear but for what is detached, and have no kinks, at which samples that differ by rounding would part.
 """
 
 from abc import ABC, abstractmethod
@@ -17,8 +20,9 @@ from motion.guidance_terms.figure import Figure
 from motion.skeleton import FEET
 
 ACCURACY = 0.01  # metres
-OUTLIER = 0.2  # metres from which a keypoint pulls no harder (pseudo-Huber)
+OUTLIER = 0.2  # metres from which a keypoint pulls no harder (pseudo-Huber, as reweighted squares)
 NEAREST = 0.1  # metres before the camera where a keypoint's ray begins
+SOFT = 0.02  # metres to both sides of a limit in which it begins to push
 FOOT_LOW, FOOT_SLOW = 0.1, 0.03  # metres above where it stands, metres a frame: beyond, a foot is not in contact
 
 
@@ -40,6 +44,12 @@ class Term(ABC):
 
 def half_square(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return 0.5 * (distance / ACCURACY).square()
+
+
+def half_square_beyond(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Half the square of what is positive, but for a constant; about zero its second derivative grows linearly."""
+    near, far = (distance + SOFT).clamp(0, 2 * SOFT), (distance - SOFT).clamp_min(0)
+    return (near**3 / (12 * SOFT) + far * (SOFT + far / 2)) / ACCURACY**2
 
 
 def summed(energies: Float[Tensor, "batch *rest"], where: Bool[Tensor, "batch *rest"]) -> Float[Tensor, " batch"]:
@@ -65,10 +75,10 @@ class Keypoints2D(Term):
         points = torch.einsum("bij,bptkj->bptki", turn, figure.joints) + shift[:, None, None, None]
         rays = self._rays()
         along = (points * rays).sum(dim=-1, keepdim=True).clamp_min(NEAREST)
-        square = (points - along * rays).square().sum(dim=-1)
-        robust = OUTLIER**2 * ((1 + square / OUTLIER**2).sqrt() - 1) / ACCURACY**2
+        off = points - along * rays
+        trust = 1 / (1 + off.detach().square().sum(dim=-1) / OUTLIER**2).sqrt()
         seen = figure.valid[..., None] & (self.confidence > 0)
-        return summed(self.confidence * robust, seen)
+        return summed(self.confidence * trust * half_square(off).sum(dim=-1), seen)
 
     def _rays(self) -> Float[Tensor, "batch person frame 24 3"]:
         """Unit vectors in the camera's frame; keypoints that were not seen may be NaN."""
@@ -102,8 +112,8 @@ class FloorContact(Term):
     def energy(self, figure: Figure) -> Float[Tensor, " batch"]:
         starts, ends = figure.capsules()
         radii = figure.physique.radii[:, :, None]
-        depth = (radii - torch.minimum(starts[..., 2], ends[..., 2])).clamp_min(0)
-        below = summed(half_square(depth), figure.valid[..., None].expand_as(depth))
+        depth = radii[..., None] - torch.stack([starts[..., 2], ends[..., 2]], dim=-1)
+        below = summed(half_square_beyond(depth), figure.valid[..., None, None].expand_as(depth))
         return below + self._standing(figure)
 
     @staticmethod

@@ -27,7 +27,7 @@ from motion.guidance_terms import (
     distance_fields,
     steer,
 )
-from motion.guidance_terms.lbfgs import minimise
+from motion.guidance_terms.least_squares import DAMPING, Prior, damped_step
 from motion.metrics.penetration import Capsules, fit_capsules, person_penetration, scene_penetration
 from motion.samplers import respaced
 from motion.sequence import Scene
@@ -156,10 +156,7 @@ def pelvis_path(x: Tensor, shift: float = 0.4, weight: float = 1.0) -> Trajector
 
 
 def test_keypoints_are_met_to_the_end() -> None:
-    """Half the unguided error and less, and it still falls in the last quarter: the thesis' failure.
-
-    At every step to within 1 %, which is a hundredth of a pixel, as a step of guidance stops before it has converged.
-    """
+    """Half the unguided error and less, and it still falls in the last quarter: the thesis' failure."""
     of = motions(0.5)
     wanted = projected(torch.stack([of.draw(1000 + i)[None, :, POSITIONS].unflatten(-1, (24, 3)) for i in range(4)]))
     term = Keypoints2D(*always(4), *camera(4), wanted, torch.ones(wanted.shape[:-1]))
@@ -170,7 +167,7 @@ def test_keypoints_are_met_to_the_end() -> None:
     unguided, guided = sampled(of, [], 4)[0], sampled(of, [term], 4)
     assert (error(guided[0]) < 0.5 * error(unguided)).all()
     last = torch.stack([error(found).mean() for found in guided[1][-STEPS // 4 - 1 :]])
-    assert (last[1:] < 1.03 * last[:-1]).all()
+    assert (last[1:] < last[:-1]).all()
     assert last[-1] < 0.95 * last[0]
 
 
@@ -329,7 +326,7 @@ def test_a_sample_depends_on_itself_alone() -> None:
     first = x[:1, :1, :20]
     alone = steered(first, Physique.of(BODY, torch.zeros(1, 1, 10)), valid[:1, :1, :20], [pelvis_path(first)])
     found, expected = (joints(poses(motions(0.3), each)) for each in (together[:1, :1, :20], alone))
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (expected - joints(poses(motions(0.3), first))).abs().max() > 0.3
     beside = steered(
         x[:2, :, :20], Physique.of(BODY, torch.zeros(2, 2, 10)), valid[:2, :, :20], [pelvis_path(x[:2, :, :20])]
@@ -367,17 +364,24 @@ def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
     assert behind.grad[0, 0, 3, 5].norm() > 0
 
 
-def test_minimise_solves_each_row_by_itself() -> None:
-    """Quadratics of condition 100; energies never rise, and a stiff or a flat neighbour changes nothing."""
-    curvature = torch.logspace(0, 2, 6) * torch.tensor([1.0, 50.0, 0.1])[:, None]
+def test_a_damped_step_is_where_its_quadratic_is_least_row_by_row() -> None:
+    """Of rank 4, so that conjugate gradients end before their iterations do; one row is stiff, one is flat."""
+    random = torch.Generator().manual_seed(0)
+    shape = (3, 2, 10, 5)  # batch, person, frame, part
+    slope, *ways = torch.randn(5, *shape, generator=random, dtype=torch.float64)
+    stiffness = torch.tensor([1.0, 1e4, 1e-4], dtype=torch.float64)[:, None, None, None]
+    kernels = torch.randn(3, 2, 10, 10, generator=random, dtype=torch.float64)
+    prior = Prior(kernels @ kernels.mT, torch.logspace(-2, 0, 5).double(), torch.ones(3, 2, 1, 5).double())
 
-    def values(steps: int, rows: int = 3) -> Tensor:
-        def energy(x: Tensor) -> Tensor:
-            return 0.5 * (curvature[:rows] * (x - torch.arange(6.0)).square()).sum(dim=1)
+    def step(rows: int) -> tuple[Tensor, Tensor]:
+        def curvature(along: Tensor) -> Tensor:
+            hits = ((along * way[:rows]).sum(dim=(1, 2, 3), keepdim=True) * way[:rows] for way in ways)
+            return stiffness[:rows] * sum(hits, torch.zeros_like(along))
 
-        return energy(minimise(energy, torch.zeros(rows, 6), lambda step: torch.ones_like(step[:, :1]), steps))
+        first = Prior(prior.kernels[:rows], prior.variances, prior.ease[:rows])
+        pull = damped_step(slope[:rows], curvature, first)
+        return pull, slope[:rows] + curvature(first.smoothed(pull)) + (1 + DAMPING) * pull
 
-    falling = torch.stack([values(steps) for steps in range(0, 50, 5)])
-    assert (falling.diff(dim=0) <= 0).all()
-    assert (falling[-1] < 1e-6 * falling[0]).all()
-    torch.testing.assert_close(falling[2][:1], values(10, rows=1), rtol=1e-4, atol=0)
+    pull, left = step(3)
+    assert (left.flatten(1).norm(dim=1) < 1e-6 * slope.flatten(1).norm(dim=1)).all()
+    torch.testing.assert_close(step(1)[0], pull[:1], rtol=1e-9, atol=1e-12)
