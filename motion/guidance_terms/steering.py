@@ -85,7 +85,7 @@ def steer(
 
 def _derivatives(energy: Energy, linkage: "_Linkage", pull: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Slope of the energy and of the prior that answers to `pull`, and the energy's curvature along a correction."""
-    slope, curvature = torch.func.vjp(torch.func.grad(energy), linkage.joints)
+    slope, curvature = torch.func.vjp(torch.func.grad(energy), linkage.joints)[:2]
     return linkage.pulled(slope) + pull, lambda along: linkage.pulled(curvature(linkage.moved(along))[0])
 
 

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import ray
 import torch
 import tyro
 
-from motion.generator import Generator
+from motion.generator import Generator, load_model
 from tests.benchmarks import controls
 from tests.benchmarks.labelled import write_labelled
 from tests.benchmarks.recipes_measuring import make_task, measure, merged_share
@@ -32,6 +32,7 @@ from tests.benchmarks.results_file import write_section
 
 SHARED_DATA = Path("../shared/data")
 SEEDS = 3
+EVALUATOR_STEPS = 1000
 CROWDS, CROWD_PROMPTS = (3, 4), 16
 CONTROLLED = 8  # held-out clips for each kind of control
 CONTROLS = (
@@ -55,6 +56,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no scenes put together": {"variation__composed": 0.0},
     "height map": {"denoiser__height_map": True},
 }
+SAMPLINGS: dict[str, dict[str, Any]] = {
+    "its own": {},
+    "DDIM, 50 steps": {"sampler": "ddim", "num_steps": 50},
+    "DDIM, 10 steps": {"sampler": "ddim"},
+    "DPM-Solver++(2M), 6 steps": {"num_steps": 6},
+    "guidance in the first half": {"guidance_stop": 0.5},
+    "no guidance": {"guidance_scale": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ def main(config: BenchConfig) -> None:
     if not (data / "card.html").exists():
         sources = write_labelled(SHARED_DATA, output / "files")
         job("prepare", "--output", data, "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
-    job("train_evaluator", "--data", data, "--output", evaluator)
+    job("train_evaluator", "--data", data, "--output", evaluator, "--steps", EVALUATOR_STEPS)
     runs = {name: (recipe, changes, config.minutes) for name, (recipe, changes) in MAIN.items()}
     if config.ablation_minutes:
         changed = {"default, less time": {}} | CHANGES
@@ -81,10 +90,12 @@ def main(config: BenchConfig) -> None:
     ray.init(num_cpus=2, include_dashboard=False, logging_level="warning")
     one_run = ray.remote(num_cpus=1)(run)
     ray.get([one_run.remote(name, *each, output) for name, each in runs.items()])
+    sampled = ray.get([ray.remote(num_cpus=1)(run_sampling).remote(name, output) for name in SAMPLINGS])
     rows = {name: json.loads((output / f"{slug(name)}.json").read_text()) for name in runs}
     write_section("Recipes", header(config) + table({name: rows[name] for name in MAIN}))
     if config.ablation_minutes:
         write_section("What each choice does", table({name: rows[name] for name in rows if name not in MAIN}))
+    write_section("Sampling", header(config) + table(dict(zip(SAMPLINGS, sampled, strict=True))))
     write_section("Control", header(config) + control(output))
     print(json.dumps(rows))
 
@@ -123,6 +134,15 @@ def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output:
         result.write_text(json.dumps(found | json.loads(trained.read_text())))
 
 
+def run_sampling(name: str, output: Path) -> dict[str, Any]:
+    """Measure the trained `default` with another way of sampling, on one core."""
+    torch.set_num_threads(1)
+    model, task = load_model(output / "default.safetensors"), make_task(output / "data")
+    sampling = replace(model.recipe.sampling, **SAMPLINGS[name])
+    generator = Generator(replace(model, recipe=replace(model.recipe, sampling=sampling)))
+    return measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
+
+
 def slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "-")
 
@@ -135,15 +155,15 @@ def header(config: BenchConfig) -> str:
     )
 
 
-COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "adherence": ("adherence", lambda row: spread(row["adherence"])),
-    "frechet": ("Fréchet", lambda row: spread(row["frechet"])),
-    "speed": ("motions/s", lambda row: f"{np.mean(row['motions_per_s']):.2f}"),
-    "three": ("merged, 3 people", lambda row: f"{row['merged_3']:.3f}"),
-    "four": ("merged, 4 people", lambda row: f"{row['merged_4']:.3f}"),
-    "steps": ("steps", lambda row: str(row["steps"])),
-    "minutes": ("min", lambda row: f"{row['cpu_seconds'] / 60:.1f}"),
-    "parameters": ("parameters", lambda row: f"{row['parameters'] / 1e6:.1f} M"),
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "adherence": ("adherence", lambda values: spread(values)),
+    "frechet": ("Fréchet", lambda values: spread(values)),
+    "motions_per_s": ("motions/s", lambda values: f"{np.mean(values):.2f}"),
+    "merged_3": ("merged, 3 people", lambda value: f"{value:.3f}"),
+    "merged_4": ("merged, 4 people", lambda value: f"{value:.3f}"),
+    "steps": ("steps", lambda value: str(value)),
+    "cpu_seconds": ("min", lambda value: f"{value / 60:.1f}"),
+    "parameters": ("parameters", lambda value: f"{value / 1e6:.1f} M"),
 }
 
 
@@ -152,10 +172,10 @@ def spread(values: list[float]) -> str:
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    titles = " | ".join(title for title, _ in COLUMNS.values())
-    lines = [f"| | {titles} |", f"|---|{'---:|' * len(COLUMNS)}"]
+    columns = {key: column for key, column in COLUMNS.items() if all(key in row for row in rows.values())}
+    lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", f"|---|{'---:|' * len(columns)}"]
     for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join(show(row) for _, show in COLUMNS.values())} |")
+        lines.append(f"| {name} | {' | '.join(show(row[key]) for key, (_, show) in columns.items())} |")
     return "\n".join(lines) + "\n"
 
 
