@@ -26,7 +26,7 @@ import tyro
 from motion.generator import Generator, load_model
 from tests.benchmarks import controls
 from tests.benchmarks.labelled import write_labelled
-from tests.benchmarks.recipes_measuring import make_task, measure, merged_share
+from tests.benchmarks.recipes_measuring import Task, make_task, measure, merged_share
 from tests.benchmarks.recipes_training import small, train
 from tests.benchmarks.results_file import write_section
 
@@ -88,21 +88,23 @@ def main(config: BenchConfig) -> None:
         changed = {"default, less time": {}} | CHANGES
         runs |= {name: ("default", changes, config.ablation_minutes) for name, changes in changed.items()}
     ray.init(num_cpus=2, include_dashboard=False, logging_level="warning")
-    one_run = ray.remote(num_cpus=1)(run)
-    ray.get([one_run.remote(name, *each, output) for name, each in runs.items()])
-    sampled = ray.get([ray.remote(num_cpus=1)(run_sampling).remote(name, output) for name in SAMPLINGS])
+    one_run, one_sampling = (ray.remote(num_cpus=1)(function) for function in (run, run_sampling))
+    task = make_task(data)
+    shared = ray.put(task)
+    ray.get([one_run.remote(name, *each, output, shared) for name, each in runs.items()])
+    sampled = ray.get([one_sampling.remote(name, output, shared) for name in SAMPLINGS])
     rows = {name: json.loads((output / f"{slug(name)}.json").read_text()) for name in runs}
     write_section("Recipes", header(config) + table({name: rows[name] for name in MAIN}))
     if config.ablation_minutes:
         write_section("What each choice does", table({name: rows[name] for name in rows if name not in MAIN}))
     write_section("Sampling", header(config) + table(dict(zip(SAMPLINGS, sampled, strict=True))))
-    write_section("Control", header(config) + control(output))
+    write_section("Control", header(config) + control(output, task))
     print(json.dumps(rows))
 
 
-def control(output: Path) -> str:
+def control(output: Path, task: Task) -> str:
     """What control over `default` reaches, as a table."""
-    generator, task = Generator.load(output / "default.safetensors"), make_task(output / "data")
+    generator = Generator.load(output / "default.safetensors")
     clips = [clip for clip in task.asked if clip.num_persons == 1]
     clips = clips[:: len(clips) // CONTROLLED][:CONTROLLED]
     lines = ["| | |", "|---|---:|"]
@@ -116,7 +118,7 @@ def job(name: str, *arguments: object) -> None:
     subprocess.run([sys.executable, "-m", f"ray_jobs.{name}", *map(str, arguments)], check=True)
 
 
-def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output: Path) -> None:
+def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output: Path, task: Task) -> None:
     """Train and measure one configuration, on one core."""
     torch.set_num_threads(1)
     model, result = output / f"{slug(name)}.safetensors", output / f"{slug(name)}.json"
@@ -127,17 +129,16 @@ def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output:
         model.write_bytes(made.model)
     if not result.exists():
         generator = Generator.load(model)
-        task = make_task(output / "data")
         found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
         found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
         found |= {"adherence_real": task.accuracy(task.real)}
         result.write_text(json.dumps(found | json.loads(trained.read_text())))
 
 
-def run_sampling(name: str, output: Path) -> dict[str, Any]:
+def run_sampling(name: str, output: Path, task: Task) -> dict[str, Any]:
     """Measure the trained `default` with another way of sampling, on one core."""
     torch.set_num_threads(1)
-    model, task = load_model(output / "default.safetensors"), make_task(output / "data")
+    model = load_model(output / "default.safetensors")
     sampling = replace(model.recipe.sampling, **SAMPLINGS[name])
     generator = Generator(replace(model, recipe=replace(model.recipe, sampling=sampling)))
     return measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
