@@ -3,7 +3,7 @@
 Two kinds, told apart by the name that a checkpoint stores:
 
 - `minilm`: the sentence encoder all-MiniLM-L6-v2 (Reimers and Gurevych 2019), whose weights come inside
-  a Python package, so that everything runs with no download. 384 numbers of norm 1.
+  a Python package, so that everything runs with no download. 384 numbers whose mean square is 1.
 - `clip:MODEL:PRETRAINED`, `clip:local-dir:FOLDER`: the text tower of any open_clip model, by a pretrained
   tag, a weights file or a folder. The thesis uses `clip:ViT-L-14-336:openai`, 768 numbers.
 
@@ -114,7 +114,9 @@ def _load_minilm() -> TextEncoder:
         return [row[mask.bool()] for row, mask in zip(states, tokens.attention_mask, strict=True)]
 
     def encode(texts: list[str]) -> list[Float[Tensor, " dim"]]:
-        return [torch.nn.functional.normalize(words.mean(dim=0), dim=0) for words in encode_words(texts)]
+        # The library's vectors have norm 1: so little of everything else that networks learn to hear it late.
+        means = [words.mean(dim=0) for words in encode_words(texts)]
+        return [mean / mean.square().mean().sqrt() for mean in means]
 
     return TextEncoder(
         name="minilm",
