@@ -86,13 +86,14 @@ class Body:
         proportions it cannot reach do not drive betas to extremes for the last millimetre.
         """
         spans = _measured_spans(known)
-        seen = _lengths(spans, joints.double())[0].median(dim=1).values
-        template, directions = self.joint_template.double(), self.joint_shapedirs.double()
+        seen = _lengths(spans @ joints.double().unsqueeze(-3))[0].median(dim=1).values
+        template = spans @ self.joint_template.double()
+        directions = torch.einsum("lsj,jkb->lskb", spans, self.joint_shapedirs.double())
         betas = seen.new_zeros(len(seen), NUM_BETAS, 1)
         variance = seen.new_full((len(seen), 1, 1), LENGTH_ERROR**2)
         for _ in range(SHAPE_STEPS):
-            lengths, units = _lengths(spans, template + torch.einsum("jkb,pb->pjk", directions, betas[..., 0]))
-            slopes = torch.einsum("plsk,lsj,jkb->plb", units / 2, spans, directions)
+            lengths, units = _lengths(template + torch.einsum("lskb,pb->plsk", directions, betas[..., 0]))
+            slopes = torch.einsum("plsk,lskb->plb", units / 2, directions)
             wanted = (seen - lengths).unsqueeze(-1) + slopes @ betas
             inverse = torch.linalg.inv(slopes.mT @ slopes + variance * torch.eye(NUM_BETAS).to(slopes))
             betas = (inverse @ slopes.mT @ wanted).clamp(-MAX_BETA, MAX_BETA)
@@ -258,10 +259,9 @@ def _measured_spans(known: Bool[Tensor, "24"]) -> Float[Tensor, "length side 24"
 
 
 def _lengths(
-    spans: Float[Tensor, "length side 24"], joints: Float[Tensor, "*batch 24 3"]
+    vectors: Float[Tensor, "*batch length side 3"],
 ) -> tuple[Float[Tensor, "*batch length"], Float[Tensor, "*batch length side 3"]]:
     """Lengths, the mean of both sides of the body, and the unit vectors along them."""
-    vectors = spans @ joints.unsqueeze(-3)
     lengths = vectors.norm(dim=-1)
     return lengths.mean(dim=-1), vectors / lengths.unsqueeze(-1).clamp_min(1e-9)
 

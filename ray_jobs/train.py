@@ -230,7 +230,8 @@ def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
 
     network = Denoiser(recipe.denoiser)
     optim = recipe.optim
-    optimizer = torch.optim.AdamW(network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay)
+    parameters = network.parameters()
+    optimizer = torch.optim.AdamW(parameters, optim.learning_rate, weight_decay=optim.weight_decay, fused=True)
     world = ray.train.get_context().get_world_size()
     settings = settings | {
         "train_micro_batch_size_per_gpu": optim.batch_size // world,

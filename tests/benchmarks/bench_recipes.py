@@ -58,11 +58,15 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 SAMPLINGS: dict[str, dict[str, Any]] = {
     "its own": {},
-    "DDIM, 50 steps": {"sampler": "ddim", "num_steps": 50},
-    "DDIM, 10 steps": {"sampler": "ddim"},
     "DPM-Solver++(2M), 6 steps": {"num_steps": 6},
+    "DPM-Solver++(2M), 8 steps": {"num_steps": 8},
+    "DPM-Solver++(2M), 10 steps": {"num_steps": 10},
+    "DDIM, 10 steps": {"sampler": "ddim", "num_steps": 10},
+    "DDIM, 50 steps": {"sampler": "ddim", "num_steps": 50},
+    "guidance 1.5": {"guidance_scale": 1.5},
+    "guidance 2.5": {"guidance_scale": 2.5},
+    "guidance 5": {"guidance_scale": 5.0},
     "guidance in the first half": {"guidance_stop": 0.5},
-    "no guidance": {"guidance_scale": 1.0},
 }
 
 

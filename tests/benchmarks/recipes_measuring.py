@@ -77,12 +77,14 @@ def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[li
 
 
 def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> dict[str, list[float]]:
-    """For each seed: adherence, Fréchet distance, motions a second."""
+    """For each seed: adherence, Fréchet distance, motions a second; of what the model makes, not cleaned up."""
     judged = load_evaluator(str(evaluator))
     real = judged.embed_motions(task.real).numpy()
     found: dict[str, list[float]] = {"adherence": [], "frechet": [], "motions_per_s": []}
     for seed in range(seeds):
-        requests = [MotionRequest(**like(clip), seed=1000 * seed + i) for i, clip in enumerate(task.asked)]
+        requests = [
+            MotionRequest(**like(clip), seed=1000 * seed + i, clean_up=False) for i, clip in enumerate(task.asked)
+        ]
         motions, seconds = sampled(generator, requests)
         found["adherence"].append(task.accuracy(motions))
         found["frechet"].append(fid(real, judged.embed_motions(motions).numpy()))
