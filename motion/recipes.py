@@ -164,7 +164,7 @@ def default() -> Recipe:
             frames_per_token=4,  # a quarter of the tokens: motion is smooth at 20 frames/s
             editable=True,  # given frames and persons are told apart from noisy ones
         ),
-        diffusion=DiffusionConfig(kind_dropout=0.1, known_share=0.2, min_snr=5.0, t_bar=700),
+        diffusion=DiffusionConfig(kind_dropout=0.1, known_share=0.2, t_bar=700),
         variation=VariationConfig(mirrored=0.5, composed=0.3),
         sampling=SamplingConfig(sampler="dpmpp_2m", num_steps=10),
     )

@@ -51,7 +51,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a token a frame": {"denoiser__frames_per_token": 1},
     "no given frames": {"denoiser__editable": False, "diffusion__known_share": 0.0},
     "no dropout of single conditions": {"diffusion__kind_dropout": 0.0},
-    "steps not weighted": {"diffusion__min_snr": None},
+    "steps weighted by min-SNR": {"diffusion__min_snr": 5.0},
     "not mirrored": {"variation__mirrored": 0.0},
     "no scenes put together": {"variation__composed": 0.0},
     "height map": {"denoiser__height_map": True},
@@ -60,12 +60,10 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
     "its own": {},
     "DPM-Solver++(2M), 6 steps": {"num_steps": 6},
     "DPM-Solver++(2M), 8 steps": {"num_steps": 8},
-    "DPM-Solver++(2M), 10 steps": {"num_steps": 10},
     "DDIM, 10 steps": {"sampler": "ddim", "num_steps": 10},
     "DDIM, 50 steps": {"sampler": "ddim", "num_steps": 50},
     "guidance 1.5": {"guidance_scale": 1.5},
     "guidance 2.5": {"guidance_scale": 2.5},
-    "guidance 5": {"guidance_scale": 5.0},
     "guidance in the first half": {"guidance_stop": 0.5},
 }
 
