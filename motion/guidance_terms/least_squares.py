@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ITERATIONS = 8
+ITERATIONS = 12
 TINY = 1e-30
-DAMPING = 50.0  # of a step's own prior against that of the whole correction
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +33,19 @@ def damped_step(
     slope: Float[Tensor, "batch person frame part"],
     curvature: Callable[[Tensor], Tensor],
     prior: Prior,
+    damping: float,
 ) -> Float[Tensor, "batch person frame part"]:
     """The pull whose smoothed self, s, makes slope · s + s · curvature(s) / 2 small, and its damped prior.
 
-    Levenberg's damping (1944): contacts that a step would run into, and limbs that it would turn too far, are not
-    known to its quadratic.
+    `damping` is of this step's own prior against that of the whole correction (Levenberg 1944): contacts that a step
+    would run into, and limbs that it would turn too far, are not known to its quadratic.
     """
     step, rest = torch.zeros_like(slope), -slope
     pull = prior.ease * rest
     along = prior.smoothed(pull)
     size = _dot(rest, along)
     for _ in range(ITERATIONS):
-        bent = curvature(along) + (1 + DAMPING) * pull
+        bent = curvature(along) + (1 + damping) * pull
         length = size / _dot(along, bent).clamp_min(TINY)
         step, rest = step + length * pull, rest - length * bent
         eased = prior.ease * rest

@@ -28,7 +28,11 @@ from motion.kinematics import forward_kinematics, root_orientation
 from motion.rotations import matrix_from_6d
 from motion.skeleton import NUM_JOINTS, PARENTS
 
-STEPS = 3
+DAMPINGS = (50.0, 10.0, 2.0)  # of one step of `least_squares` after the other, the last of all further ones
+LATE, FURTHER = (
+    0.75,
+    6,
+)  # from this share of sampling on there are more steps, at its end so many, as what they do stays
 SHIFT, TURN = (0.3, 0.3, 0.1), 0.2  # metres and radians: standard deviations of a correction
 LIMB_SHARE = 0.5  # of how much a limb turns in the data, which bounds its standard deviation
 SCALES = ((8.0, 0.8), (1.0, 0.6))  # frames and share of corrections that last so long; shares' squares sum to 1
@@ -75,9 +79,11 @@ def steer(
             return torch.stack([w * term.energy(figure) for w, term in zip(weights, terms, strict=True)]).sum()
 
         pull = torch.zeros_like(prior.ease).expand(*valid.shape, -1)
-        for _ in range(STEPS):
-            linkage = estimate.linkage(prior.smoothed(pull))
-            pull = pull + damped_step(*_derivatives(energy, linkage, pull), prior)
+        steps = len(DAMPINGS) + (FURTHER * (progress - LATE) / (1 - LATE)).clamp(0, FURTHER).round()
+        for number in range(int(steps.max())):
+            linkage, damping = estimate.linkage(prior.smoothed(pull)), DAMPINGS[min(number, len(DAMPINGS) - 1)]
+            step = damped_step(*_derivatives(energy, linkage, pull), prior, damping)
+            pull = torch.where((number < steps)[:, None, None, None], pull + step, pull)
         change = estimate.change(prior.smoothed(pull)).to(x0)
         active = torch.stack(weights).sum(dim=0)[:, None, None] > 0
         return torch.where((active & valid)[..., None], x0 + change, x0)

@@ -27,7 +27,7 @@ from motion.guidance_terms import (
     distance_fields,
     steer,
 )
-from motion.guidance_terms.least_squares import DAMPING, Prior, damped_step
+from motion.guidance_terms.least_squares import Prior, damped_step
 from motion.metrics.penetration import Capsules, fit_capsules, person_penetration, scene_penetration
 from motion.samplers import respaced
 from motion.sequence import Scene
@@ -156,7 +156,10 @@ def pelvis_path(x: Tensor, shift: float = 0.4, weight: float = 1.0) -> Trajector
 
 
 def test_keypoints_are_met_to_the_end() -> None:
-    """Half the unguided error and less, and it still falls in the last quarter: the thesis' failure."""
+    """Half the unguided error and less, and it still falls in the last quarter: the thesis' failure.
+
+    At a third of a pixel the last steps differ by a few hundredths.
+    """
     of = motions(0.5)
     wanted = projected(torch.stack([of.draw(1000 + i)[None, :, POSITIONS].unflatten(-1, (24, 3)) for i in range(4)]))
     term = Keypoints2D(*always(4), *camera(4), wanted, torch.ones(wanted.shape[:-1]))
@@ -167,8 +170,8 @@ def test_keypoints_are_met_to_the_end() -> None:
     unguided, guided = sampled(of, [], 4)[0], sampled(of, [term], 4)
     assert (error(guided[0]) < 0.5 * error(unguided)).all()
     last = torch.stack([error(found).mean() for found in guided[1][-STEPS // 4 - 1 :]])
-    assert (last[1:] < last[:-1]).all()
-    assert last[-1] < 0.95 * last[0]
+    assert (last[1:] < last[:-1] + 0.03).all()
+    assert last[-1] < 0.7 * last[0]
 
 
 def test_a_path_is_followed_and_waypoints_are_reached() -> None:
@@ -379,8 +382,8 @@ def test_a_damped_step_is_where_its_quadratic_is_least_row_by_row() -> None:
             return stiffness[:rows] * sum(hits, torch.zeros_like(along))
 
         first = Prior(prior.kernels[:rows], prior.variances, prior.ease[:rows])
-        pull = damped_step(slope[:rows], curvature, first)
-        return pull, slope[:rows] + curvature(first.smoothed(pull)) + (1 + DAMPING) * pull
+        pull = damped_step(slope[:rows], curvature, first, damping=50.0)
+        return pull, slope[:rows] + curvature(first.smoothed(pull)) + 51 * pull
 
     pull, left = step(3)
     assert (left.flatten(1).norm(dim=1) < 1e-6 * slope.flatten(1).norm(dim=1)).all()
