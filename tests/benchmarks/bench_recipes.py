@@ -26,7 +26,7 @@ import tyro
 from motion.generator import Generator, load_model
 from tests.benchmarks import controls
 from tests.benchmarks.labelled import write_labelled
-from tests.benchmarks.recipes_measuring import Task, make_task, measure, merged_share
+from tests.benchmarks.recipes_measuring import Task, heard, make_task, measure, merged_share
 from tests.benchmarks.recipes_training import small, train
 from tests.benchmarks.results_file import write_section
 
@@ -133,7 +133,7 @@ def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output:
         generator = Generator.load(model)
         found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
         found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
-        found |= {"adherence_real": task.accuracy(task.real)}
+        found |= {"heard": heard(generator, task), "adherence_real": task.accuracy(task.real)}
         result.write_text(json.dumps(found | json.loads(trained.read_text())))
 
 
@@ -161,6 +161,7 @@ def header(config: BenchConfig) -> str:
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "adherence": ("adherence", lambda values: spread(values)),
     "frechet": ("Fréchet", lambda values: spread(values)),
+    "heard": ("captions heard", lambda value: f"{value:.2f}"),
     "motions_per_s": ("motions/s", lambda values: f"{np.mean(values):.2f}"),
     "merged_3": ("merged, 3 people", lambda value: f"{value:.3f}"),
     "merged_4": ("merged, 4 people", lambda value: f"{value:.3f}"),

@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from motion.classifier import ActionClassifier, ClassifierConfig, accuracy, fit
-from motion.diffusion import make_schedule
+from motion.conditions import Conditions
+from motion.diffusion import l_simple, make_schedule, predicted_x0, q_sample
 from motion.evaluator import load_evaluator
 from motion.features import Normalizer
 from motion.generator import Generator, MotionRequest
 from motion.metrics.fid import fid
+from motion.recipes import VariationConfig
 from motion.sequence import MotionSequence, read_motions
+from motion.training import collate
 from ray_jobs.generate import like
 from ray_jobs.prepare import read_normalizer
 from tests.benchmarks.labelled import ACTIONS, CONTENTS, SALSA, STYLES, captions
@@ -90,6 +93,32 @@ def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> di
         found["frechet"].append(fid(real, judged.embed_motions(motions).numpy()))
         found["motions_per_s"].append(len(motions) / seconds)
     return found
+
+
+def heard(generator: Generator, task: Task) -> float:
+    """Share of the error of x_0 from pure noise that is gone when the network reads the clip's caption, not another's.
+
+    What a motion shows is decided at the noisiest steps: where this is near 0, no guidance makes captions heard.
+    """
+    recipe = replace(generator.recipe, variation=VariationConfig())
+    alone = [clip for clip in task.asked if clip.num_persons == 1]
+    batch = collate(
+        alone, recipe, generator.normalizer, generator.text_encoder, generator.body, np.random.default_rng(0)
+    )
+    other = np.random.default_rng(0).permutation(len(alone)).tolist()
+    told = batch.conditions
+    wrong = replace(told, text=told.text[other], text_valid=told.text_valid[other])
+    t = torch.full((len(alone),), generator.schedule.num_steps - 1)
+    noise = torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(0))
+    x_t = q_sample(generator.schedule, batch.x0, t, noise)
+
+    def error(conditions: Conditions) -> float:
+        with torch.inference_mode():
+            output = generator.network(x_t, t, conditions)
+        x0 = predicted_x0(generator.schedule, recipe.diffusion.prediction, output, x_t, t)
+        return float(l_simple(x0, batch.x0, told.valid, torch.ones(len(alone))))
+
+    return 1 - error(told) / error(wrong)
 
 
 def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -> float:
