@@ -57,7 +57,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "height map": {"denoiser__height_map": True},
 }
 SAMPLINGS: dict[str, dict[str, Any]] = {
-    "its own": {},
     "DPM-Solver++(2M), 6 steps": {"num_steps": 6},
     "DPM-Solver++(2M), 8 steps": {"num_steps": 8},
     "DDIM, 10 steps": {"sampler": "ddim", "num_steps": 10},
@@ -99,7 +98,8 @@ def main(config: BenchConfig) -> None:
     write_section("Recipes", header(config) + table({name: rows[name] for name in MAIN}))
     if config.ablation_minutes:
         write_section("What each choice does", table({name: rows[name] for name in rows if name not in MAIN}))
-    write_section("Sampling", header(config) + table(dict(zip(SAMPLINGS, sampled, strict=True))))
+    samplings = {"its own": rows["default"]} | dict(zip(SAMPLINGS, sampled, strict=True))
+    write_section("Sampling", header(config) + table(samplings))
     write_section("Control", header(config) + control(output, task))
     print(json.dumps(rows))
 
@@ -158,9 +158,13 @@ def header(config: BenchConfig) -> str:
     )
 
 
+def spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "adherence": ("adherence", lambda values: spread(values)),
-    "frechet": ("Fréchet", lambda values: spread(values)),
+    "adherence": ("adherence", spread),
+    "frechet": ("Fréchet", spread),
     "heard": ("captions heard", lambda value: f"{value:.2f}"),
     "motions_per_s": ("motions/s", lambda values: f"{np.mean(values):.2f}"),
     "merged_3": ("merged, 3 people", lambda value: f"{value:.3f}"),
@@ -171,11 +175,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 
 
-def spread(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-
-
 def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The columns that all rows have."""
     columns = {key: column for key, column in COLUMNS.items() if all(key in row for row in rows.values())}
     lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", f"|---|{'---:|' * len(columns)}"]
     for name, row in rows.items():
