@@ -1,4 +1,4 @@
-"""What changes the network's estimate of x_0 before the solver takes its step: the terms of guidance, in the world.
+"""What changes the network's estimate of x_0 before the solver takes its step: terms of guidance, people kept apart.
 
 World: Z up, metres. The network's frame is another one where something is given (`motion.given`).
 """
@@ -18,6 +18,9 @@ from motion.features import POSITIONS, ROTATIONS, Normalizer
 from motion.given import Given
 from motion.guidance_terms import Figure, Physique, Term, steer
 from motion.skeleton import NUM_JOINTS
+
+ROUNDS = 8  # of moving people apart at a step of sampling
+TINY = 1e-6  # metres
 
 Adjustment = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x_0, x_t, t) to another estimate of x_0, both normalised, of the samples of one batch."""
@@ -72,6 +75,41 @@ def steering(
         return x0 + placements.back((after - before) * normalizer.std) / normalizer.std
 
     return steered
+
+
+def keeping_apart(
+    distance: float,
+    valid: Bool[Tensor, "batch person frame"],
+    known: Bool[Tensor, "batch person frame"],
+    normalizer: Normalizer,
+) -> Adjustment:
+    """People whose pelvises come nearer than `distance` metres move apart over the floor, each by one shift.
+
+    At pure noise all of several people are guessed to be in one place, as nothing tells them apart but the noise; from
+    there steps of sampling may lead to people who stay in one another. How somebody moves is not changed, and whoever
+    is given anything stays.
+    """
+    fixed, persons = known.any(dim=2), valid.shape[1]
+    others = ~torch.eye(persons, dtype=torch.bool, device=valid.device)
+    together = (valid[:, :, None] & valid[:, None]) & others[..., None]
+    share = (~fixed[:, :, None]).float() / (1 + (~fixed[:, None]).float())
+    normalizer = normalizer.to(valid.device)
+
+    def kept_apart(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        places = normalizer.denormalize(x0)[..., POSITIONS][..., :2]
+        shift = torch.zeros_like(places[:, :, :1])
+        for _ in range(ROUNDS):
+            moved = places + shift
+            between = moved[:, :, None] - moved[:, None]
+            gaps, frames = torch.where(together, between.norm(dim=-1), torch.inf).min(dim=-1)
+            way = between.take_along_dim(frames[..., None, None], dim=3)[:, :, :, 0]
+            push = share * (distance - gaps).clamp_min(0) / gaps.clamp_min(TINY)
+            shift = shift + (push[..., None] * way).sum(dim=2)[:, :, None]
+        change = torch.zeros_like(x0)
+        change[..., POSITIONS] = pad(shift, (0, 1)).repeat(1, 1, 1, NUM_JOINTS)
+        return x0 + change / normalizer.std
+
+    return kept_apart
 
 
 @dataclass(frozen=True, eq=False)

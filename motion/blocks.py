@@ -55,12 +55,30 @@ class SinusoidEmbedding(nn.Module):
         return self.mlp(sinusoid(positions, self.width).to(weight_type))
 
 
+class Dropout(nn.Module):
+    """`nn.Dropout`, but on a processor a value takes a byte of randomness: a fifth of the time (`make bench-model`).
+
+    The share is rounded to 256ths there.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.share == 0 or x.device.type != "cpu":
+            return F.dropout(x, self.share, self.training)
+        dropped = min(round(256 * self.share), 255)
+        drawn = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)
+        return torch.where(drawn[: x.numel()].view(x.shape) >= dropped, x * (256 / (256 - dropped)), 0)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention without biases; queries and keys of unit size where `qk_norm` (Henry et al. 2020)."""
 
     def __init__(self, width: int, heads: int, dropout: float, qk_norm: bool) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, Dropout(dropout)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
@@ -71,14 +89,24 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if turns is not None:
             q, k = rotate(q, turns), rotate(k, turns)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11S, dropout_p=dropout)
+        share = self.dropout.share if self.training else 0.0
+        if share and x_BSD.device.type == "cpu":
+            mixed = self._with_dropout(q, k, v, mask_B11S)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11S, dropout_p=share)
         return self.out(mixed.transpose(1, 2).flatten(-2))
+
+    def _with_dropout(self, q: Tensor, k: Tensor, v: Tensor, mask_B11S: Tensor | None) -> Tensor:
+        """What PyTorch has no kernel for on a processor, where it takes three times as long."""
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask_B11S is not None:
+            scores = scores.masked_fill(~mask_B11S, torch.finfo(scores.dtype).min)
+        return self.dropout(scores.softmax(dim=-1)) @ v
 
 
 def feedforward(width: int, inner: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(width, inner, bias=False), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width, bias=False)
+        nn.Linear(width, inner, bias=False), nn.GELU(), Dropout(dropout), nn.Linear(inner, width, bias=False)
     )
 
 
@@ -91,7 +119,7 @@ class PlainBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width, bias=False)
         self.feedforward = feedforward(width, inner, dropout)
         self.feedforward_norm = nn.LayerNorm(width, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None, modulation_BMD: Tensor | None
@@ -113,7 +141,7 @@ class ModulatedBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.feedforward = feedforward(width, inner, dropout)
         self.feedforward_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.table = nn.Parameter(torch.zeros(NUM_MODULATIONS, width))
 
     def forward(

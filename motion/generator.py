@@ -4,8 +4,8 @@ A model is one safetensors file: the EMA weights, the normaliser's mean and std,
 request and seed give the same motion whatever else is in its batch.
 
 At a step of sampling, what is given takes its place in the network's guided estimate of x_0. `Adjustment`s change the
-rest, as a classifier's guidance, and last the terms of guidance (`steer`). An editable network sees given frames clean;
-any other one sees them noised for the step, with the noise that sampling started from.
+rest, as a classifier's guidance, then people are kept apart, and last the terms of guidance (`steer`) act. An editable
+network sees given frames clean; any other one sees them noised for the step, with the noise that sampling started from.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from motion.adjustments import Adjustment, check_terms, steering
+from motion.adjustments import Adjustment, check_terms, keeping_apart, steering
 from motion.body import Body, load_body
 from motion.cleanup import clean_up
 from motion.conditions import Conditions
@@ -180,6 +180,9 @@ class Generator:
         conditions = self._conditions(requests, given, generators).to(self.device)
         scales = torch.tensor([self._guidance_scale(request) for request in requests], device=self.device)
         clean = self._given_features(given, conditions.known)
+        if self.recipe.sampling.apart and conditions.valid.shape[1] > 1:
+            apart = keeping_apart(self.recipe.sampling.apart, conditions.valid, conditions.known, self.normalizer)
+            adjustments = [*adjustments, apart]
         if terms:
             steps = self.recipe.diffusion.num_steps
             steered = steering(terms, given, conditions.valid, self.normalizer, self.body, steps)

@@ -29,8 +29,8 @@ from motion.rotations import matrix_from_6d
 from motion.skeleton import NUM_JOINTS, PARENTS
 
 DAMPINGS = (50.0, 10.0, 2.0)  # of one step of `least_squares` after the other, the last of all further ones
-LATE = 0.75  # share of sampling from which on there are more steps, as what they do stays
-FURTHER = 6  # so many more at its end
+LATE = 0.65  # share of sampling from which on there are more steps, as what they do stays
+FURTHER = 12  # so many more at its end
 SHIFT, TURN = (0.3, 0.3, 0.1), 0.2  # metres and radians: standard deviations of a correction
 LIMB_SHARE = 0.5  # of how much a limb turns in the data, which bounds its standard deviation
 SCALES = ((8.0, 0.8), (1.0, 0.6))  # frames and share of corrections that last so long; shares' squares sum to 1

@@ -13,7 +13,7 @@ from motion.cleanup import clean_up
 from motion.denoiser import Denoiser, DenoiserConfig
 from motion.errors import InputError
 from motion.features import Normalizer, encode_sequence
-from motion.generator import FORMAT, Generator, MotionRequest, load_model, model_bytes, request_id
+from motion.generator import FORMAT, Generator, Model, MotionRequest, load_model, model_bytes, request_id
 from motion.recipes import OptimConfig, Recipe, SamplingConfig
 from motion.sequence import MotionSequence
 from tests.motion.clips import motion, simulated
@@ -22,7 +22,7 @@ RECIPE = Recipe(
     name="test",
     denoiser=DenoiserConfig(width=64, layers=2, heads=4, feedforward=128, text_dim=384),
     optim=OptimConfig(batch_size=4, steps=100),
-    sampling=SamplingConfig(num_steps=10),
+    sampling=SamplingConfig(num_steps=10, apart=0.35),
     max_frames=40,
     max_persons=3,
 )
@@ -49,6 +49,19 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generator(model_file: Path) -> Generator:
     return Generator.load(model_file)
+
+
+def test_people_are_kept_apart(generator: Generator) -> None:
+    """As far as the recipe says."""
+    crowd = [MotionRequest("people meet", 40, 3, seed=seed, clean_up=False) for seed in range(4)]
+    nearest = []
+    for apart in (1.0, 0.0):
+        recipe = replace(generator.recipe, sampling=replace(generator.recipe.sampling, apart=apart))
+        made = Generator(Model(generator.network, generator.normalizer, recipe, "test")).generate(crowd)
+        pelvis = [torch.from_numpy(motion.joints[:, :, 0, :2]) for motion in made]
+        nearest.append(min(float((each[[0, 0, 1]] - each[[1, 2, 2]]).norm(dim=-1).min()) for each in pelvis))
+    assert nearest[0] > 0.95
+    assert nearest[1] < 0.5
 
 
 def test_cleaning_up_is_a_switch(generator: Generator) -> None:

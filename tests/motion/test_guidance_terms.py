@@ -171,7 +171,7 @@ def test_keypoints_are_met_to_the_end() -> None:
     assert (error(guided[0]) < 0.5 * error(unguided)).all()
     last = torch.stack([error(found).mean() for found in guided[1][-STEPS // 4 - 1 :]])
     assert (last[1:] < last[:-1] + 0.03).all()
-    assert last[-1] < 0.7 * last[0]
+    assert last[-1] < 0.9 * last[0]
 
 
 def test_a_path_is_followed_and_waypoints_are_reached() -> None:
