@@ -49,7 +49,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the rate of thesis": {"optim__learning_rate": small("thesis").optim.learning_rate},
     "no qk-norm": {"denoiser__qk_norm": False},
     "a token a frame": {"denoiser__frames_per_token": 1},
-    "no given frames": {"denoiser__editable": False, "diffusion__known_share": 0.0},
+    "no given frames": {"diffusion__known_share": 0.0, "denoiser__editable": False},
     "no dropout of single conditions": {"diffusion__kind_dropout": 0.0},
     "no scenes put together": {"variation__composed": 0.0},
     "and a token a word": {"denoiser__text": "words"},
@@ -64,6 +64,7 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
     "guidance 1.5": {"guidance_scale": 1.5},
     "guidance 2.5": {"guidance_scale": 2.5},
     "guidance in the first half": {"guidance_stop": 0.5},
+    "people not kept apart": {"apart": 0.0},
 }
 
 
@@ -131,8 +132,7 @@ def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output:
         model.write_bytes(made.model)
     if not result.exists():
         generator = Generator.load(model)
-        found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
-        found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
+        found = how_it_samples(generator, output, task)
         found |= {"heard": heard(generator, task), "adherence_real": task.accuracy(task.real)}
         result.write_text(json.dumps(found | json.loads(trained.read_text())))
 
@@ -143,7 +143,13 @@ def run_sampling(name: str, output: Path, task: Task) -> dict[str, Any]:
     model = load_model(output / "default.safetensors")
     sampling = replace(model.recipe.sampling, **SAMPLINGS[name])
     generator = Generator(replace(model, recipe=replace(model.recipe, sampling=sampling)))
-    return measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
+    return how_it_samples(generator, output, task)
+
+
+def how_it_samples(generator: Generator, output: Path, task: Task) -> dict[str, Any]:
+    """What its motions are worth, and whether several people stay apart."""
+    found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
+    return found | {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
 
 
 def slug(name: str) -> str:
