@@ -14,7 +14,9 @@ import torch
 
 from motion.classifier import ActionClassifier, ClassifierConfig, accuracy, fit
 from motion.conditions import Conditions
+from motion.datasets.unify import canonical_start
 from motion.diffusion import l_simple, make_schedule, predicted_x0, q_sample
+from motion.editing import reaction
 from motion.evaluator import load_evaluator
 from motion.features import Normalizer
 from motion.generator import Generator, MotionRequest
@@ -119,6 +121,34 @@ def heard(generator: Generator, task: Task) -> float:
         return float(l_simple(x0, batch.x0, told.valid, torch.ones(len(alone))))
 
     return 1 - error(told) / error(wrong)
+
+
+def own_captions(generator: Generator, task: Task, persons: int, scenes: int) -> float:
+    """Share of people, each asked for by a caption of their own, whom the judge gives that caption's label.
+
+    Each is judged alone, from the origin on, as the judge knows people.
+    """
+    alone = [clip for clip in task.asked if clip.num_persons == 1]
+    groups = [alone[i::scenes][:persons] for i in range(scenes)]
+    requests = [
+        MotionRequest(
+            "",
+            max(clip.num_frames for clip in group),
+            persons,
+            seed=i,
+            person_prompts=tuple(clip.texts[0] for clip in group),
+            clean_up=False,
+        )
+        for i, group in enumerate(groups)
+    ]
+    motions, _ = sampled(generator, requests)
+    people = [
+        canonical_start(reaction(motion, [person]).motion, generator.body)
+        for motion in motions
+        for person in range(persons)
+    ]
+    labels = [task.label(clip) for group in groups for clip in group]
+    return accuracy(task.judge, make_schedule("cosine", 1000), people, labels, task.normalizer)
 
 
 def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -> float:
