@@ -56,7 +56,7 @@ class SinusoidEmbedding(nn.Module):
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout`, but on a processor a value takes a byte of randomness: a fifth of the time (`make bench-model`).
+    """`nn.Dropout`, but on a CPU a value takes a byte of randomness, which is several times as fast.
 
     The share is rounded to 256ths there.
     """
@@ -97,7 +97,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(-2))
 
     def _with_dropout(self, q: Tensor, k: Tensor, v: Tensor, mask_B11S: Tensor | None) -> Tensor:
-        """What PyTorch has no kernel for on a processor, where it takes three times as long."""
+        """What PyTorch has no kernel for on a CPU; its own way there draws a number for each weight."""
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask_B11S is not None:
             scores = scores.masked_fill(~mask_B11S, torch.finfo(scores.dtype).min)

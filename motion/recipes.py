@@ -173,9 +173,9 @@ def default() -> Recipe:
         ),
         variation=VariationConfig(composed=0.2),  # several people and whose caption is whose, from clips of one
         sampling=SamplingConfig(
-            sampler="dpmpp_2m",  # second order: 8 steps do what 50 of DDIM do
+            sampler="dpmpp_2m",  # second order: 8 steps come near to 50 of DDIM
             num_steps=8,
-            apart=0.35,  # nearer come only 5 % of the frames of real salsa pairs
+            apart=0.35,  # real salsa pairs come nearer in fewer than 5 % of their frames
         ),
     )
 

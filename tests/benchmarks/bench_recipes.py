@@ -153,7 +153,7 @@ def run_sampling(name: str, output: Path, task: Task) -> dict[str, Any]:
 
 
 def how_it_samples(generator: Generator, output: Path, task: Task) -> dict[str, Any]:
-    """What its motions are worth, and whether several people stay apart."""
+    """What its motions are worth, whether several people stay apart, and do what their own captions say."""
     found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
     found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
     return found | {"own_captions": own_captions(generator, task, CROWDS[0], CROWD_PROMPTS)}
