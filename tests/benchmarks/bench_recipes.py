@@ -114,8 +114,7 @@ def main(config: BenchConfig) -> None:
 def control(output: Path, task: Task) -> str:
     """What control over `default` reaches, as a table."""
     generator = Generator.load(output / "default.safetensors")
-    clips = [clip for clip in task.asked if clip.num_persons == 1]
-    clips = clips[:: len(clips) // CONTROLLED][:CONTROLLED]
+    clips = task.alone[:: len(task.alone) // CONTROLLED][:CONTROLLED]
     lines = ["| | |", "|---|---:|"]
     for measured in CONTROLS:
         found = measured(generator, clips)

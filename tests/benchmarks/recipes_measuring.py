@@ -49,6 +49,11 @@ class Task:
     judge: ActionClassifier
     normalizer: Normalizer
 
+    @property
+    def alone(self) -> list[MotionSequence]:
+        """What is asked of one person."""
+        return [clip for clip in self.asked if clip.num_persons == 1]
+
     def label(self, clip: MotionSequence) -> np.ndarray:
         return np.full(clip.num_persons, self.names.index(labels_of_captions()[clip.texts[0]]))
 
@@ -103,7 +108,7 @@ def heard(generator: Generator, task: Task) -> float:
     What a motion shows is decided at the noisiest steps: where this is near 0, no guidance makes captions heard.
     """
     recipe = replace(generator.recipe, variation=VariationConfig())
-    alone = [clip for clip in task.asked if clip.num_persons == 1]
+    alone = task.alone
     batch = collate(
         alone, recipe, generator.normalizer, generator.text_encoder, generator.body, np.random.default_rng(0)
     )
@@ -128,8 +133,7 @@ def own_captions(generator: Generator, task: Task, persons: int, scenes: int) ->
 
     Each is judged alone, from the origin on, as the judge knows people.
     """
-    alone = [clip for clip in task.asked if clip.num_persons == 1]
-    groups = [alone[i::scenes][:persons] for i in range(scenes)]
+    groups = [task.alone[i::scenes][:persons] for i in range(scenes)]
     requests = [
         MotionRequest(
             "",
@@ -153,7 +157,7 @@ def own_captions(generator: Generator, task: Task, persons: int, scenes: int) ->
 
 def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -> float:
     """Share of frames in which two of the people asked for have their pelvises in one place; without clean-up."""
-    alone = [clip for clip in task.asked if clip.num_persons == 1][:: max(len(task.asked) // prompts, 1)][:prompts]
+    alone = task.alone[:: max(len(task.asked) // prompts, 1)][:prompts]
     requests = [
         MotionRequest(clip.texts[0], clip.num_frames, persons, seed=i, clean_up=False) for i, clip in enumerate(alone)
     ]
