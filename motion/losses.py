@@ -28,7 +28,7 @@ from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from motion.features import POSITIONS
-from motion.representations import CONTACT_HEIGHTS, INTERGEN_STILL
+from motion.representations.contacts import CONTACT_HEIGHTS, INTERGEN_STILL
 from motion.skeleton import BONES, FEET, JOINT
 
 CLOSE = 1.0  # metres between joints below which the distance map counts

@@ -40,7 +40,7 @@ class VariationConfig:
     mirrored: float = 0.0
     """Share of clips that are mirrored, left and right exchanged in their captions."""
     composed: float = 0.0
-    """Share of batches whose clips are put together to scenes of several people (`motion.composition`)."""
+    """Share of batches whose clips are put together to scenes of several people (`motion.clips.composition`)."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from motion.body import Body
-from motion.datasets.unify import heading
+from motion.clips.transforms import heading
 from motion.errors import InputError
-from motion.sequence import MotionSequence, iter_parquet
+from motion.parquet import iter_parquet
+from motion.sequence import MotionSequence
 from motion.skeleton import BONES, JOINT, LEFT, RIGHT
 
 Color = tuple[int, int, int]

@@ -12,16 +12,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from motion.augment import mirror, random_crop
 from motion.body import Body
-from motion.composition import compose
-from motion.conditions import Conditions
-from motion.denoiser import Denoiser
+from motion.clips.augment import mirror, random_crop
+from motion.clips.composition import compose
+from motion.denoiser import Conditions, Denoiser
+from motion.denoiser.conditions import empty_conditions, with_captions
 from motion.diffusion import NoiseSchedule, l_simple, loss_weights, predicted_x0, q_sample, target
 from motion.features import Normalizer, encode_sequence
 from motion.losses import motion_losses
 from motion.recipes import Recipe
-from motion.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 from motion.sequence import MotionSequence
 from motion.text import TextEncoder
 
@@ -57,7 +56,7 @@ def collate(
     persons = max(sequence.num_persons for sequence in sequences)
     frames = max(sequence.num_frames for sequence in sequences)
     x0 = torch.zeros(len(sequences), persons, frames, recipe.denoiser.num_features)
-    conditions = empty_conditions(len(sequences), persons, frames, recipe)
+    conditions = empty_conditions(len(sequences), persons, frames, recipe.denoiser)
     for i, sequence in enumerate(sequences):
         p, f = sequence.valid.shape
         x0[i, :p, :f] = normalizer.normalize(encode_sequence(sequence))
@@ -65,7 +64,7 @@ def collate(
         conditions.person_class[i, :p] = torch.from_numpy(sequence.person_class)
         conditions.action[i, :p, :f] = torch.from_numpy(sequence.action)
         conditions.identity[i] = torch.from_numpy(rng.permutation(recipe.denoiser.max_persons)[:persons])
-    conditions = with_captions(conditions, captions, encode_text, recipe)
+    conditions = with_captions(conditions, captions, encode_text, recipe.denoiser)
     return Batch(x0 * conditions.valid[..., None], conditions)
 
 
@@ -108,42 +107,6 @@ def length_batches(sizes: Sequence[tuple[int, ...]], batch_size: int, rng: np.ra
     order = sorted(range(len(sizes)), key=lambda index: (sizes[index], rng.random()))
     batches = [order[start : start + batch_size] for start in range(0, len(order) - batch_size + 1, batch_size)]
     return [batches[index] for index in rng.permutation(len(batches))]
-
-
-def with_captions(
-    conditions: Conditions, captions: Sequence[Sequence[str | None]], encode_text: TextEncoder, recipe: Recipe
-) -> Conditions:
-    """The same with the captions of each sample: of everybody, then of each person where they have their own."""
-    given = [caption for row in captions for caption in row if caption is not None]
-    if recipe.denoiser.text == "words":
-        words = iter(encode_text.words(given))
-    else:
-        words = iter(encode_text(given)[:, None]) if given else iter([])
-    rows = [[next(words) if caption is not None else None for caption in row] for row in captions]
-    shape = (len(rows), max(map(len, rows)), max((len(w) for row in rows for w in row if w is not None), default=1))
-    text, valid = torch.zeros(*shape, recipe.denoiser.text_dim), torch.zeros(shape, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        for c, states in enumerate(row):
-            if states is not None:
-                text[i, c, : len(states)], valid[i, c, : len(states)] = states, True
-    return replace(conditions, text=text, text_valid=valid)
-
-
-def empty_conditions(batch: int, persons: int, frames: int, recipe: Recipe) -> Conditions:
-    """Nothing valid, nothing known, no text, no scene: to be filled in."""
-    shape = HEIGHT_SHAPE if recipe.denoiser.height_map else (0, 0)
-    return Conditions(
-        valid=torch.zeros(batch, persons, frames, dtype=torch.bool),
-        known=torch.zeros(batch, persons, frames, dtype=torch.bool),
-        identity=torch.zeros(batch, persons, dtype=torch.long),
-        person_class=torch.zeros(batch, persons, dtype=torch.long),
-        action=torch.zeros(batch, persons, frames, dtype=torch.long),
-        text=torch.zeros(batch, 1, 1, recipe.denoiser.text_dim),
-        text_valid=torch.zeros(batch, 1, 1, dtype=torch.bool),
-        points=torch.zeros(batch, 0, POINTS_PER_GROUP, 3),
-        points_valid=torch.zeros(batch, 0, dtype=torch.bool),
-        heights=torch.zeros(batch, *shape, 2),
-    )
 
 
 @dataclass(frozen=True)

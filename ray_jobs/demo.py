@@ -27,11 +27,11 @@ from motion.recipes import tiny
 from motion.render import body_strip
 from motion.sequence import MotionSequence, read_motions
 from motion.skeleton import KEYPOINT_SETS
-from ray_jobs import config, tracking
+from ray_jobs.common import cli, tracking
 from ray_jobs.generate import GenerateConfig, generate, like
+from ray_jobs.pages.demo_report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.prepare import PrepareConfig, prepare
 from ray_jobs.reconstruct import ReconstructConfig, reconstruct, sheet_uri
-from ray_jobs.report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.serve import ServeConfig, start
 from ray_jobs.train import TrainConfig, train
 from recon.simulate import CLEAN, SimulateConfig, simulate, write
@@ -69,26 +69,26 @@ class Stages:
         self.path.write_text(json.dumps(self.seconds))
 
 
-def demo(config_: DemoConfig) -> None:
-    output = config_.output.absolute()
+def demo(config: DemoConfig) -> None:
+    output = config.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
     rooms, data, run, generated = (output / name for name in ("reconstructed", "data", "run", "generated"))
     stages = Stages(output / "stages.json")
     with stages.stage("rooms"):
-        render(output / "rooms", config_.rooms)
+        render(output / "rooms", config.rooms)
     with stages.stage("reconstruct"):
         reconstruct(ReconstructConfig(output / "rooms", str(rooms)))
     with stages.stage("prepare"):
         prepare(PrepareConfig(str(data), ("deepmimic", f"teton:{rooms}")))
         clips = [clip for clip in read_motions(data / "motions") if clip.source == "deepmimic"]
     with stages.stage("train"):
-        model = train(train_config(config_, data, run))
+        model = train(train_config(config, data, run))
     with stages.stage("serve"):
-        start(ServeConfig(model, port=config_.port, num_cpus=2))
-        ask_over_http(config_.port)
+        start(ServeConfig(model, port=config.port, num_cpus=2))
+        ask_over_http(config.port)
     with stages.stage("generate"):
         prompts = write_prompts(output / "prompts.jsonl", clips)
-        generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config_.samples_per_prompt))
+        generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config.samples_per_prompt))
         serve.shutdown()
     with stages.stage("picture"):
         version = load_model(model).version  # an earlier demo with other steps may have left its own samples
@@ -101,13 +101,13 @@ def demo(config_: DemoConfig) -> None:
     }
     write_report(output / "report.html", gather(output, model, comparisons, stages.seconds, pictures))
     error = mean_best_error(comparisons)
-    logger.info("mean over captions of the best of %d: %.3f m", config_.samples_per_prompt, error)
+    logger.info("mean over captions of the best of %d: %.3f m", config.samples_per_prompt, error)
     logger.info("look at %s", output / "report.html")
 
 
-def train_config(config_: DemoConfig, data: Path, run: Path) -> TrainConfig:
+def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
     recipe = tiny()
-    recipe = replace(recipe, optim=replace(recipe.optim, steps=config_.steps))
+    recipe = replace(recipe, optim=replace(recipe.optim, steps=config.steps))
     # thousands of clips an epoch: starting one takes seconds, a step takes half of one
     return TrainConfig(recipe, str(data), run, repeats=640)
 
@@ -127,11 +127,11 @@ def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
 
 def render(folder: Path, count: int) -> None:
     """Rooms with one person each, as that is what the recipe learns."""
-    config_ = SimulateConfig(num_people=1)
+    config = SimulateConfig(num_people=1)
     for seed in trange(count, desc="render"):
         place = folder / "simulated" / f"room-{seed:02}" / "2026-01-01" / f"{seed:06}"
         if not (place / "annotations.json").exists():
-            write(simulate(seed, config_), place, KEYPOINT_SETS["coco17"], CLEAN, seed)
+            write(simulate(seed, config), place, KEYPOINT_SETS["coco17"], CLEAN, seed)
 
 
 def picture(rooms: Path, motion: MotionSequence) -> bytes:
@@ -172,4 +172,4 @@ def gather(
 
 
 if __name__ == "__main__":
-    config.run(demo, DemoConfig, __doc__ or "")
+    cli.run(demo, DemoConfig, __doc__ or "")

@@ -31,14 +31,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motion.errors import InputError
-from motion.evaluator import TextMotionEvaluator, load_evaluator
-from motion.metrics.field import EmbeddedSet, field_metrics
+from motion.evaluator import Protocol, TextMotionEvaluator, load_evaluator
+from motion.evaluator.protocol import interval
+from motion.metrics.embedding_metrics import EmbeddedSet, field_metrics
 from motion.metrics.measure import FIELD, MEMORISATION
 from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
-from motion.metrics.protocol import Protocol, interval
-from ray_jobs import config, storage, tracking
-from ray_jobs.evaluation_page import render, table
-from ray_jobs.measuring import MEASURED, Means, Source, measured
+from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common.measure_motions import MEASURED, Means, Source, measured
+from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
 PAGE = "evaluation.html"
@@ -58,7 +58,7 @@ class EvaluateConfig:
     copies."""
     evaluator: str
     """evaluator.safetensors of `ray_jobs.train_evaluator`; or one of the field's: interclip:interclip.ckpt,
-    humanml3d:FOLDER (what they take is said in motion/interclip.py and motion/humanml3d_evaluator.py)."""
+    humanml3d:FOLDER (what they take is said in motion/evaluator/interclip.py and motion/evaluator/humanml3d.py)."""
     output: Path
     """Folder to write to."""
     generated: tuple[str, ...] = ()
@@ -103,15 +103,15 @@ def split_name(generated: str) -> tuple[str, str]:
     return name, folder
 
 
-def evaluate(config_: EvaluateConfig) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Measure all sets, write the results and return what evaluation.json holds."""
     start = time.monotonic()
-    evaluator = load_evaluator(config_.evaluator)
-    protocol = declared_protocol(evaluator.protocol, config_)
-    sources = [Source(REAL, config_.real, config_.split)]
-    sources += [Source(name, folder, None) for name, folder in map(split_name, config_.generated)]
-    rows = measured(sources, means(evaluator, config_), config_.output)
-    reasons = write_rejected(rows.values(), config_)
+    evaluator = load_evaluator(config.evaluator)
+    protocol = declared_protocol(evaluator.protocol, config)
+    sources = [Source(REAL, config.real, config.split)]
+    sources += [Source(name, folder, None) for name, folder in map(split_name, config.generated)]
+    rows = measured(sources, means(evaluator, config), config.output)
+    reasons = write_rejected(rows.values(), config)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
     texts = embed_captions(evaluator, good.values())
     values = {name: each_value(samples, texts) for name, samples in good.items()}
@@ -120,7 +120,7 @@ def evaluate(config_: EvaluateConfig) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
-        "command": command(config_),
+        "command": command(config),
         "evaluator": {"name": evaluator.name, "version": evaluator.version, "dim": evaluator.dim},
         "protocol": asdict(protocol),
         "notes": notes(evaluator, protocol, good),
@@ -129,41 +129,41 @@ def evaluate(config_: EvaluateConfig) -> dict[str, Any]:
     }
     for source in sources:
         judged = None if source.name == REAL else sets[source.name]
-        repeats = field_metrics(sets[REAL], judged, protocol, config_.seed)
+        repeats = field_metrics(sets[REAL], judged, protocol, config.seed)
         described = describe(source, good[source.name], values[source.name], repeats)
         described["worst"] = worst(good[source.name], values[source.name], values[REAL]) if judged else []
         evaluation["sets"].append(described)
     evaluation["seconds"] = time.monotonic() - start
-    write(evaluation, values, config_)
-    logger.info("%s\n\nlook at %s", table(evaluation), storage.join(config_.output, PAGE))
+    write(evaluation, values, config)
+    logger.info("%s\n\nlook at %s", table(evaluation), storage.join(config.output, PAGE))
     asked = sum(samples.num_rows for samples in rows.values())
-    folder = storage.join(config_.output, "rejected")
-    config.check_rejected(reasons, asked, "motions", config_.max_rejected_fraction, folder)
+    folder = storage.join(config.output, "rejected")
+    cli.check_rejected(reasons, asked, "motions", config.max_rejected_fraction, folder)
     return evaluation
 
 
-def declared_protocol(own: Protocol, config_: EvaluateConfig) -> Protocol:
+def declared_protocol(own: Protocol, config: EvaluateConfig) -> Protocol:
     """The evaluator's protocol, renamed where the configuration changes it."""
-    asked = {name: getattr(config_, name) for name in OVERRIDES}
+    asked = {name: getattr(config, name) for name in OVERRIDES}
     changed = {name: value for name, value in asked.items() if value is not None and value != getattr(own, name)}
     return replace(own, name=f"{own.name}, changed", **changed) if changed else own
 
 
-def means(evaluator: TextMotionEvaluator, config_: EvaluateConfig) -> Means:
+def means(evaluator: TextMotionEvaluator, config: EvaluateConfig) -> Means:
     return Means(
-        evaluator=config_.evaluator,
+        evaluator=config.evaluator,
         version=evaluator.version,
-        train=config_.real if config_.memorisation else None,
-        scenes=config_.scenes,
-        num_actors=config_.num_actors,
-        num_cpus=config_.num_cpus,
-        num_gpus=config_.num_gpus,
+        train=config.real if config.memorisation else None,
+        scenes=config.scenes,
+        num_actors=config.num_actors,
+        num_cpus=config.num_cpus,
+        num_gpus=config.num_gpus,
     )
 
 
-def write_rejected(sets: Iterable[pa.Table], config_: EvaluateConfig) -> list[tuple[str, str]]:
+def write_rejected(sets: Iterable[pa.Table], config: EvaluateConfig) -> list[tuple[str, str]]:
     """(id, reason) of what could not be measured, also written to rejected/."""
-    folder = storage.join(config_.output, "rejected")
+    folder = storage.join(config.output, "rejected")
     storage.delete_folder(folder)
     bad = [samples.filter(pc.is_valid(samples["reason"])) for samples in sets]
     reasons = [
@@ -284,11 +284,11 @@ def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str,
     return said
 
 
-def command(config_: EvaluateConfig) -> str:
+def command(config: EvaluateConfig) -> str:
     """What makes these results again."""
     words = ["python", "-m", "ray_jobs.evaluate"]
-    for each in fields(config_):
-        value = getattr(config_, each.name)
+    for each in fields(config):
+        value = getattr(config, each.name)
         if value == each.default and each.default is not MISSING:
             continue
         flag = each.name.replace("_", "-")
@@ -299,22 +299,22 @@ def command(config_: EvaluateConfig) -> str:
     return shlex.join(words)
 
 
-def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarray]], config_: EvaluateConfig) -> None:
+def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarray]], config: EvaluateConfig) -> None:
     """The results' files, and an MLflow run with the same numbers."""
     shown = {
         name: storage.motions_by_id(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
-        for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config_.generated), strict=True)
+        for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config.generated), strict=True)
     }
-    output = config_.output.absolute()
+    output = config.output.absolute()
     files = {
-        "config.yaml": config.to_yaml(config_),
+        "config.yaml": cli.to_yaml(config),
         PAGE: render(evaluation, values, shown),
         "evaluation.json": json.dumps(evaluation, indent=1, allow_nan=False),
     }
     for name, content in files.items():
         storage.write_bytes(storage.join(output, name), content.encode())
-    store = config_.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", asdict(config_))
+    store = config.tracking_uri or tracking.local_store(output)
+    run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
     numbers = {
         f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
     }
@@ -325,4 +325,4 @@ def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarr
 
 
 if __name__ == "__main__":
-    config.run(evaluate, EvaluateConfig, __doc__ or "")
+    cli.run(evaluate, EvaluateConfig, __doc__ or "")

@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.generator import MotionRequest, request_id
-from motion.sequence import MotionSequence, iter_parquet, parquet_files
+from motion.parquet import iter_parquet, parquet_files
+from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
-from ray_jobs import config, storage
-from ray_jobs.serve import APPLICATION, ServeConfig, sample, start
+from ray_jobs.common import cli, storage
+from ray_jobs.common.sampler import APPLICATION, SamplerConfig, sample, start_sampler
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,25 @@ class GenerateConfig:
             raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
 
 
-def generate(config_: GenerateConfig) -> None:
-    requests = read_requests(config_)
-    asyncio.run(generate_missing(sampler_handle(config_.model), requests, config_))
+def generate(config: GenerateConfig) -> None:
+    requests = read_requests(config)
+    asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
 
 
 def sampler_handle(model: Path) -> DeploymentHandle:
     """The running application's sampler, or one started for this job."""
     if APPLICATION in serve.status().applications:
         return serve.get_deployment_handle("Sampler", APPLICATION)
-    return start(ServeConfig(model), over_http=False)
+    return start_sampler(SamplerConfig(model))
 
 
-def read_requests(config_: GenerateConfig) -> list[MotionRequest]:
+def read_requests(config: GenerateConfig) -> list[MotionRequest]:
     """Every sample of every prompt; a malformed line is refused with its number."""
-    motions = storage.join(config_.prompts, "motions")
-    asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config_.prompts))
-    samples = ((values, k) for values in asked for k in range(config_.samples_per_prompt))
+    motions = storage.join(config.prompts, "motions")
+    asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config.prompts))
+    samples = ((values, k) for values in asked for k in range(config.samples_per_prompt))
     return [
-        MotionRequest(**{"num_frames": config_.num_frames, "seed": config_.seed + i} | values)
+        MotionRequest(**{"num_frames": config.num_frames, "seed": config.seed + i} | values)
         for i, (values, _) in enumerate(samples)
     ]
 
@@ -120,21 +121,21 @@ def parse_line(line: str, where: str) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-async def generate_missing(sampler: DeploymentHandle, requests: list[MotionRequest], config_: GenerateConfig) -> None:
+async def generate_missing(sampler: DeploymentHandle, requests: list[MotionRequest], config: GenerateConfig) -> None:
     """Sample what is not in the output yet and write it shard by shard as it comes."""
     version = (await sampler.describe.remote())["version"]
-    motions, rejected = (storage.join(config_.output, name) for name in ("motions", "rejected"))
+    motions, rejected = (storage.join(config.output, name) for name in ("motions", "rejected"))
     done = set(storage.read_column(motions, "id"))
     missing = [request for request in requests if request_id(request, version) not in done]
     storage.delete_folder(rejected)  # rejected requests are tried anew
     bad: list[tuple[str, str]] = []
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="generate") as bar:
-        for shard in chunks(missing, config_.shard_size):
-            good = await sample_shard(sampler, shard, version, config_.in_flight, bad, bar)
+        for shard in chunks(missing, config.shard_size):
+            good = await sample_shard(sampler, shard, version, config.in_flight, bad, bar)
             storage.write_shard(motions, good)
     storage.write_rejected(rejected, bad)
-    storage.write_bytes(storage.join(config_.output, "config.yaml"), config.to_yaml(config_).encode())
-    config.check_rejected(bad, len(requests), "requests", config_.max_rejected_fraction, rejected)
+    storage.write_bytes(storage.join(config.output, "config.yaml"), cli.to_yaml(config).encode())
+    cli.check_rejected(bad, len(requests), "requests", config.max_rejected_fraction, rejected)
 
 
 async def sample_shard(
@@ -168,4 +169,4 @@ def chunks(requests: list[MotionRequest], size: int) -> Iterator[list[MotionRequ
 
 
 if __name__ == "__main__":
-    config.run(generate, GenerateConfig, __doc__ or "")
+    cli.run(generate, GenerateConfig, __doc__ or "")

@@ -29,20 +29,23 @@ import pyarrow as pa
 import ray
 import ray.data
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from motion.body import Body, load_body
+from motion.clips.duplicates import find_duplicates
+from motion.clips.transforms import canonical_start, cut, resample, windows
 from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
 from motion.datasets.clip import Clip
-from motion.datasets.unify import canonical_start, cut, find_duplicates, resample, windows
 from motion.errors import InputError
-from motion.features import Moments, Normalizer, encode_sequence
-from motion.sequence import MotionSequence, delete_partial_files, from_table, write_table
-from ray_jobs import config, dataset_card, storage
-from ray_jobs.motion_files import CLIP, SCHEMA, MotionSink, checkpoint, drop_rows
+from motion.features import Moments, encode_sequence
+from motion.parquet import delete_partial_files, from_table, write_table
+from motion.sequence import MotionSequence
+from ray_jobs.common import cli, storage
+from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_rows
+from ray_jobs.common.prepared_data import NORMALIZER_FILE
+from ray_jobs.pages import dataset_card
 
 CLIPS_PER_FILE = 32
-NORMALIZER_FILE = "normalizer.safetensors"
 FIXED = ("fps", "max_seconds", "held_out")
 """Settings that all clips of one output share."""
 WITH_LISTS = ("humanml3d", "interhuman")
@@ -100,28 +103,28 @@ class PrepareConfig:
                 raise InputError(f"{source!r} is no source, expected NAME:FOLDER with NAME of {', '.join(READERS)}")
 
 
-def prepare(config_: PrepareConfig) -> None:
-    clips = list_clips(config_.sources, config_.held_out)
-    config.claim(config_.output, config_, FIXED)
+def prepare(config: PrepareConfig) -> None:
+    clips = list_clips(config.sources, config.held_out)
+    cli.claim(config.output, config, FIXED)
     manifest, motions, rejected, duplicates = (
-        storage.join(config_.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
+        storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
     )
     write_table(pa.Table.from_pylist([{CLIP: clip.id, "json": clip.to_json()} for clip in clips]), manifest)
     storage.delete_folder(rejected)  # what was rejected is tried anew
     before = len(storage.read_column(motions, "id"))
-    convert(manifest, config_)
+    convert(manifest, config)
     if "train" not in storage.read_column(motions, "split"):
-        raise InputError(f"{config_.output} holds no training clips; see {rejected} for why")
+        raise InputError(f"{config.output} holds no training clips; see {rejected} for why")
     reasons = storage.read_rows(rejected, ("id", "reason"))
     survey = drop_duplicates(dataset_card.survey(motions), motions, duplicates, [clip.id for clip in clips])
     logger.info(
         "%d motions (%d of them there before) of %d clips, %d rejected, %d left out as duplicates",
         *(len(survey), before, len(clips), len(reasons), len(storage.read_rows(duplicates, ("id",)))),
     )
-    write_normalizer(config_.output)
+    write_normalizer(config.output)
     card = dataset_card.render(survey, motions, {name: reader.LICENCE for name, reader in READERS.items()}, reasons)
-    storage.write_bytes(storage.join(config_.output, "card.html"), card.encode())
-    config.check_rejected(reasons, len(clips), "clips", config_.max_rejected_fraction, rejected)
+    storage.write_bytes(storage.join(config.output, "card.html"), card.encode())
+    cli.check_rejected(reasons, len(clips), "clips", config.max_rejected_fraction, rejected)
 
 
 def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
@@ -148,42 +151,42 @@ def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
 
 
-def convert(manifest: str, config_: PrepareConfig) -> None:
+def convert(manifest: str, config: PrepareConfig) -> None:
     """Read each listed clip that is not done yet and write it to motions/ or rejected/."""
     context = ray.data.DataContext.get_current().copy()
-    context.checkpoint_config = checkpoint(config_.output)
+    context.checkpoint_config = checkpoint(config.output)
     with ray.data.DataContext.current(context):
         (
             ray.data.read_parquet(manifest)
             .repartition(target_num_rows_per_block=CLIPS_PER_FILE)
-            .map_batches(partial(convert_clips, config_=config_), batch_size=None, batch_format="pyarrow")
-            .write_datasink(MotionSink(config_.output))
+            .map_batches(partial(convert_clips, config=config), batch_size=None, batch_format="pyarrow")
+            .write_datasink(MotionSink(config.output))
         )
-    delete_partial_files(storage.join(config_.output, "motions"))
+    delete_partial_files(storage.join(config.output, "motions"))
 
 
-def convert_clips(clips: pa.Table, config_: PrepareConfig) -> pa.Table:
+def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     """The motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
     body = load_body()
     rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
     for clip in map(Clip.from_json, clips["json"].to_pylist()):
         try:
-            rows += [{CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, config_, body)]
+            rows += [{CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, config, body)]
         except InputError as error:
             bad.append((clip.id, " ".join(str(error).split())))  # libraries' own words may run over lines
         except Exception as error:  # a reader's own mistake must not cost the other clips of a long job
             bad.append((clip.id, f"{', '.join(clip.files)}: {type(error).__name__} while reading: {error}"))
-    storage.write_rejected(storage.join(config_.output, "rejected"), bad)
+    storage.write_rejected(storage.join(config.output, "rejected"), bad)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def read_pieces(clip: Clip, config_: PrepareConfig, body: Body) -> list[MotionSequence]:
+def read_pieces(clip: Clip, config: PrepareConfig, body: Body) -> list[MotionSequence]:
     """The clip at the one frame rate, from the origin on, in pieces of at most `max_seconds`."""
     read = READERS[clip.source].read_clip(clip, body)
-    whole = resample(read, config_.fps, body)
+    whole = resample(read, config.fps, body)
     provenance = whole.provenance | {"source_fps": f"{read.fps:g}"}
-    spans = windows(whole.num_frames / whole.fps, config_.max_seconds)
+    spans = windows(whole.num_frames / whole.fps, config.max_seconds)
     if len(spans) == 1:
         return [canonical_start(replace(whole, provenance=provenance), body)]
     ids = [f"{clip.id}@{start:.2f}-{stop:.2f}" for start, stop in spans]
@@ -231,13 +234,5 @@ def block_moments(table: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=MOMENTS)
 
 
-def read_normalizer(data: str) -> Normalizer:
-    uri = storage.join(data, NORMALIZER_FILE)
-    if not storage.exists(uri):
-        raise InputError(f"no {NORMALIZER_FILE} in {data}; make it with `python -m ray_jobs.prepare --output {data}`")
-    tensors = load(storage.read_bytes(uri))
-    return Normalizer(tensors["mean"], tensors["std"])
-
-
 if __name__ == "__main__":
-    config.run(prepare, PrepareConfig, __doc__ or "")
+    cli.run(prepare, PrepareConfig, __doc__ or "")

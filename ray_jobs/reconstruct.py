@@ -1,6 +1,6 @@
 """Annotated room videos to metric scenes with people, in Parquet.
 
-    python -m recon.simulate --output rooms --count 8                # or your own Teton tree (recon/teton.py)
+    python -m recon.simulate --output rooms --count 8                # or your own Teton tree (recon/teton/tree.py)
     python -m ray_jobs.reconstruct --rooms rooms --output data/rooms
 
 Writes to the output folder
@@ -30,16 +30,16 @@ import torch
 from tqdm import tqdm
 
 from motion.errors import InputError
-from motion.sequence import write_parquet
-from ray_jobs import config, storage
+from motion.parquet import write_parquet
+from ray_jobs.common import cli, storage
 from recon import pipeline
-from recon.contact_sheet import contact_sheet
 from recon.depth import load_depth_model
-from recon.hmr2 import CROP_SIZE, load_regressor
-from recon.perception import Crops, Perception, crop_people, estimate, read_keyframes
 from recon.pipeline import Bodies, Mode
-from recon.record import describe_quality
-from recon.regressor import CropEstimates
+from recon.pipeline.contact_sheet import contact_sheet
+from recon.pipeline.perception import Crops, Perception, crop_people, estimate, read_keyframes
+from recon.pipeline.record import describe_quality
+from recon.regressors import CropEstimates, load_regressor
+from recon.regressors.hmr2 import CROP_SIZE
 from recon.teton import list_sequences, read_sequence, sequence_id
 
 FIXED = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
@@ -86,49 +86,49 @@ class ReconstructConfig:
         return "cuda" if self.num_gpus else "cpu"
 
 
-def reconstruct(config_: ReconstructConfig) -> None:
-    config.claim(config_.output, config_, FIXED)
-    ray.get(ray.remote(num_gpus=config_.num_gpus)(check_models).remote(config_))
-    motions, scenes, rejected = (storage.join(config_.output, name) for name in ("motions", "scenes", "rejected"))
-    folders = list_sequences(config_.rooms)
+def reconstruct(config: ReconstructConfig) -> None:
+    cli.claim(config.output, config, FIXED)
+    ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
+    motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))
+    folders = list_sequences(config.rooms)
     done = set(storage.read_column(motions, "id")) & set(storage.read_column(scenes, "id"))
     missing = [folder for folder in folders if sequence_id(folder) not in done]
     storage.delete_folder(rejected)  # what was rejected is tried anew
     with tqdm(total=len(folders), initial=len(folders) - len(missing), desc="reconstruct") as bar:
-        for _ in reconstruct_all(missing, config_):
+        for _ in reconstruct_all(missing, config):
             bar.update()
     reasons = storage.read_rows(rejected, ("id", "reason"))
     before = len(folders) - len(missing)
     logger.info("%d sequences, %d of them there before, %d rejected", len(folders), before, len(reasons))
-    config.check_rejected(reasons, len(folders), "sequences", config_.max_rejected_fraction, rejected)
+    cli.check_rejected(reasons, len(folders), "sequences", config.max_rejected_fraction, rejected)
 
 
-def check_models(config_: ReconstructConfig) -> None:
+def check_models(config: ReconstructConfig) -> None:
     """Load everything once where the actors will: a missing file is the job's error, not one of every sequence."""
     for load in (BodyActor, DepthActor, make_bodies):
-        load(config_)
+        load(config)
 
 
-def reconstruct_all(folders: list[Path], config_: ReconstructConfig) -> Iterable[Row]:
+def reconstruct_all(folders: list[Path], config: ReconstructConfig) -> Iterable[Row]:
     """One row as each sequence is written or rejected."""
     if not folders:
         return []
 
     def pool(actors: int) -> dict[str, Any]:
         return {
-            "fn_constructor_args": [config_],
+            "fn_constructor_args": [config],
             "batch_size": 1,
             "compute": ray.data.ActorPoolStrategy(size=actors),
             "num_cpus": ACTOR_CPUS,
-            "num_gpus": config_.num_gpus,
+            "num_gpus": config.num_gpus,
         }
 
     return (
         ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
         .map(decode)
-        .map_batches(BodyActor, **pool(config_.body_actors))
-        .map_batches(DepthActor, **pool(config_.depth_actors))
-        .map(partial(assemble, config_=config_))
+        .map_batches(BodyActor, **pool(config.body_actors))
+        .map_batches(DepthActor, **pool(config.depth_actors))
+        .map(partial(assemble, config=config))
         .iter_rows()
     )
 
@@ -168,9 +168,9 @@ def _reason(error: Exception, folder: Path) -> str:
 class BodyActor:
     """Holds the body network; turns a sequence's crops into its estimates."""
 
-    def __init__(self, config_: ReconstructConfig) -> None:
-        self.regressor = load_regressor(config_.regressor, config_.smpl, device=config_.device, bf16=config_.bf16)
-        self.batch_size = config_.batch_size
+    def __init__(self, config: ReconstructConfig) -> None:
+        self.regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
+        self.batch_size = config.batch_size
 
     def __call__(self, batch: Row) -> Row:
         images = batch.pop("crops")[0]
@@ -185,9 +185,9 @@ def _no_estimates() -> CropEstimates:
 class DepthActor:
     """Holds both depth networks; turns a sequence's key frames into disparity and metres."""
 
-    def __init__(self, config_: ReconstructConfig) -> None:
-        self.relative = load_depth_model(config_.relative_depth, metric=False, device=config_.device, bf16=config_.bf16)
-        self.metric = load_depth_model(config_.metric_depth, metric=True, device=config_.device, bf16=config_.bf16)
+    def __init__(self, config: ReconstructConfig) -> None:
+        self.relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
+        self.metric = load_depth_model(config.metric_depth, metric=True, device=config.device, bf16=config.bf16)
 
     def __call__(self, batch: Row) -> Row:
         images = batch.pop("keyframes")[0]
@@ -196,40 +196,40 @@ class DepthActor:
         return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
 
 
-def assemble(row: Row, config_: ReconstructConfig) -> Row:
+def assemble(row: Row, config: ReconstructConfig) -> Row:
     """Write a sequence's scene and then its motion, whose presence says that both are there; or why there are none."""
     folder = Path(row["folder"])
     name, reason = sequence_id(folder), row["reason"]
     if not reason:
         try:
-            _write(folder, row, config_)
+            _write(folder, row, config)
         except Exception as error:
             reason = _reason(error, folder)
     if reason:
-        storage.write_rejected(storage.join(config_.output, "rejected"), [(name, reason)])
+        storage.write_rejected(storage.join(config.output, "rejected"), [(name, reason)])
     return {"id": name, "reason": reason}
 
 
-def _write(folder: Path, row: Row, config_: ReconstructConfig) -> None:
-    sequence, bodies = read_sequence(folder), make_bodies(config_)
+def _write(folder: Path, row: Row, config: ReconstructConfig) -> None:
+    sequence, bodies = read_sequence(folder), make_bodies(config)
     estimates = CropEstimates(**{field.name: torch.from_numpy(row[field.name]) for field in fields(CropEstimates)})
     perception = Perception(row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"])
-    made = pipeline.reconstruct(sequence, perception, bodies, config_.mode)
+    made = pipeline.reconstruct(sequence, perception, bodies, config.mode)
     sheet = contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality))
     content = BytesIO()
     sheet.save(content, "PNG")
-    storage.write_bytes(sheet_uri(config_.output, sequence.id), content.getvalue())
+    storage.write_bytes(sheet_uri(config.output, sequence.id), content.getvalue())
     for kind, record in (("scenes", made.scene), ("motions", made.motion)):
-        write_parquet([record], storage.join(config_.output, kind, storage.shard_name([record.id])))
+        write_parquet([record], storage.join(config.output, kind, storage.shard_name([record.id])))
 
 
 def sheet_uri(output: str, name: str) -> str:
     return storage.join(output, "sheets", f"{name.replace('/', '_')}.png")
 
 
-def make_bodies(config_: ReconstructConfig) -> Bodies:
-    return pipeline.load_bodies(config_.smpl or "default", config_.pose_prior)
+def make_bodies(config: ReconstructConfig) -> Bodies:
+    return pipeline.load_bodies(config.smpl or "default", config.pose_prior)
 
 
 if __name__ == "__main__":
-    config.run(reconstruct, ReconstructConfig, __doc__ or "")
+    cli.run(reconstruct, ReconstructConfig, __doc__ or "")

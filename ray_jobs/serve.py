@@ -8,7 +8,6 @@
 forward. Beyond loopback a bearer token is needed, taken from the environment variable CARESCENE_TOKEN.
 """
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -29,39 +28,27 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from motion.errors import InputError
-from motion.generator import Generator, MotionRequest, load_model
-from motion.recipes import to_dict
+from motion.generator import MotionRequest
 from motion.sequence import MotionSequence
-from ray_jobs import config
+from ray_jobs.common import cli
+from ray_jobs.common.sampler import APPLICATION, SamplerConfig, bind_sampler, sample
 
-APPLICATION = "carescene"
 TOKEN_VARIABLE = "CARESCENE_TOKEN"
 DIGEST_VARIABLE = "CARESCENE_TOKEN_SHA256"  # what replicas get to see of the token
 MAX_BODY_BYTES = 64 * 1024
-ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class ServeConfig:
-    model: Path
-    """model.safetensors of a training run; every node must see it there."""
+class ServeConfig(SamplerConfig):
     host: str = "127.0.0.1"
     port: int = 8000
-    num_replicas: int = 1
-    num_gpus: float = 0
-    """Per sampler replica."""
-    num_cpus: float = 1
-    max_batch_size: int = 16
-    batch_wait_s: float = 0.02
-    """How long the first request of a batch waits for others."""
     max_in_flight: int = 64
     """More requests than this at a time are answered 503."""
 
     def __post_init__(self) -> None:
-        if min(self.num_replicas, self.max_batch_size, self.max_in_flight) < 1 or self.batch_wait_s < 0:
-            raise InputError(
-                "num_replicas, max_batch_size and max_in_flight must be positive, batch_wait_s not negative"
-            )
+        super().__post_init__()
+        if self.max_in_flight < 1:
+            raise InputError(f"max_in_flight is {self.max_in_flight}, expected a positive number")
 
 
 class MotionBody(BaseModel):
@@ -117,39 +104,6 @@ def authorised(header: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(expected, digest)
 
 
-class Sampler:
-    """One model; requests that arrive together are sampled together."""
-
-    def __init__(self, model: str, use_gpu: bool, max_batch_size: int, batch_wait_s: float) -> None:
-        self.generator = Generator.load(model, "cuda" if use_gpu else "cpu")
-        self._sample.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
-        self._sample.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
-
-    async def generate(self, request: MotionRequest) -> MotionSequence:
-        """Raises InputError before batching, so a bad request never spoils its neighbours."""
-        self.generator.check(request)
-        return await self._sample(request)
-
-    @serve.batch
-    async def _sample(self, requests: list[MotionRequest]) -> list[MotionSequence]:
-        # In a thread, so that health checks and new requests are answered meanwhile.
-        return await asyncio.to_thread(self.generator.generate, requests)
-
-    def describe(self) -> dict[str, Any]:
-        return {"version": self.generator.version, "recipe": to_dict(self.generator.recipe)}
-
-
-async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSequence:
-    """Ask a replica; if it dies meanwhile ask another. A seeded request gives the same motion again."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return await sampler.generate.remote(request)
-        except RayActorError:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable")
-
-
 @serve.ingress(api)
 class Api:
     """The HTTP door: authorisation, size and load limits, errors as JSON."""
@@ -184,23 +138,17 @@ class Api:
 
 def build(settings: dict[str, Any]) -> serve.Application:
     """The Serve application; `settings` are ServeConfig's fields (also the `args` of a Serve config file)."""
-    config_ = ServeConfig(**settings | {"model": Path(settings["model"])})
+    config = ServeConfig(**settings | {"model": Path(settings["model"])})
     token = os.environ.get(TOKEN_VARIABLE, "")
     digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
-    if not token and not is_loopback(config_.host):
-        raise InputError(f"{config_.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")
-    load_model(config_.model)  # a bad file is refused here in one sentence rather than in a replica
-    sampler = serve.deployment(
-        num_replicas=config_.num_replicas,
-        ray_actor_options={"num_cpus": config_.num_cpus, "num_gpus": config_.num_gpus},
-        max_ongoing_requests=2 * config_.max_batch_size,  # one batch in work, the next one gathering
-    )(Sampler).bind(str(config_.model.absolute()), config_.num_gpus > 0, config_.max_batch_size, config_.batch_wait_s)
+    if not token and not is_loopback(config.host):
+        raise InputError(f"{config.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")
     # The ingress itself says 503 with Retry-After; Serve's own limit is a backstop behind it.
     return serve.deployment(
-        max_ongoing_requests=2 * config_.max_in_flight,
-        max_queued_requests=2 * config_.max_in_flight,
+        max_ongoing_requests=2 * config.max_in_flight,
+        max_queued_requests=2 * config.max_in_flight,
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {DIGEST_VARIABLE: digest}}},
-    )(Api).bind(sampler, config_.max_in_flight)
+    )(Api).bind(bind_sampler(config), config.max_in_flight)
 
 
 def is_loopback(host: str) -> bool:
@@ -210,19 +158,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def start(config_: ServeConfig, over_http: bool = True) -> DeploymentHandle:
-    """Deploy the application and return the handle of its sampler; without HTTP only handles reach it."""
-    application = build(asdict(config_))
-    http = {"host": config_.host, "port": config_.port} if over_http else {"location": "NoServer"}
-    serve.start(http_options=http)
+def start(config: ServeConfig) -> None:
+    """Deploy the application behind HTTP."""
+    application = build(asdict(config))
+    serve.start(http_options={"host": config.host, "port": config.port})
     serve.run(application, name=APPLICATION, route_prefix="/")
-    return serve.get_deployment_handle("Sampler", APPLICATION)
 
 
-def main(config_: ServeConfig) -> None:
+def main(config: ServeConfig) -> None:
     """Serve until interrupted."""
-    start(config_)
-    print(f"serving {config_.model} at http://{config_.host}:{config_.port}/docs", flush=True)
+    start(config)
+    print(f"serving {config.model} at http://{config.host}:{config.port}/docs", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -231,4 +177,4 @@ def main(config_: ServeConfig) -> None:
 
 
 if __name__ == "__main__":
-    config.run(main, ServeConfig, __doc__ or "")
+    cli.run(main, ServeConfig, __doc__ or "")

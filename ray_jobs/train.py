@@ -35,15 +35,15 @@ from motion.diffusion import make_schedule
 from motion.errors import InputError
 from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
+from motion.parquet import from_table
 from motion.recipes import RECIPES, Recipe, from_dict, to_dict
 from motion.render import strip
-from motion.sequence import MotionSequence, from_table
+from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate, length_batches
-from ray_jobs import config, storage, tracking
-from ray_jobs.prepare import read_normalizer
-
-SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
+from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common.prepared_data import read_normalizer
+from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
 
 logger = logging.getLogger(__name__)
 
@@ -84,26 +84,26 @@ class Inputs:
     deepspeed: dict[str, Any]
 
 
-def read_inputs(config_: TrainConfig) -> Inputs:
-    recipe, optim = config_.recipe, config_.recipe.optim
-    if optim.batch_size % config_.num_workers:
-        raise InputError(f"optim.batch_size {optim.batch_size} does not divide among {config_.num_workers} workers")
-    if not config_.deepspeed.is_file():
-        raise InputError(f"no DeepSpeed configuration at {config_.deepspeed}; give one with --deepspeed")
-    rows = storage.read_rows(storage.join(config_.data, "motions"), ("split", "num_persons"))
+def read_inputs(config: TrainConfig) -> Inputs:
+    recipe, optim = config.recipe, config.recipe.optim
+    if optim.batch_size % config.num_workers:
+        raise InputError(f"optim.batch_size {optim.batch_size} does not divide among {config.num_workers} workers")
+    if not config.deepspeed.is_file():
+        raise InputError(f"no DeepSpeed configuration at {config.deepspeed}; give one with --deepspeed")
+    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons"))
     persons = [count for split, count in rows if split == "train"]
     if not persons:
         which = "motions of the train split" if rows else "motions"
         raise InputError(
-            f"no {which} in {config_.data}; make them with `python -m ray_jobs.prepare --output {config_.data}`"
+            f"no {which} in {config.data}; make them with `python -m ray_jobs.prepare --output {config.data}`"
         )
     if max(persons) > recipe.max_persons:
         raise InputError(
-            f"{config_.data} has clips of {max(persons)} persons, recipe.max_persons is {recipe.max_persons}"
+            f"{config.data} has clips of {max(persons)} persons, recipe.max_persons is {recipe.max_persons}"
         )
-    if len(persons) * config_.repeats < optim.batch_size:
+    if len(persons) * config.repeats < optim.batch_size:
         raise InputError(
-            f"an epoch of {len(persons)} clips x {config_.repeats} repeats is less than one batch of "
+            f"an epoch of {len(persons)} clips x {config.repeats} repeats is less than one batch of "
             f"{optim.batch_size}; raise --repeats or lower --recipe.optim.batch-size"
         )
     text_dim = load_text_encoder(recipe.text_encoder).dim
@@ -111,49 +111,49 @@ def read_inputs(config_: TrainConfig) -> Inputs:
         raise InputError(
             f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
         )
-    return Inputs(read_normalizer(config_.data), json.loads(config_.deepspeed.read_text()))
+    return Inputs(read_normalizer(config.data), json.loads(config.deepspeed.read_text()))
 
 
-def train(config_: TrainConfig) -> Path:
+def train(config: TrainConfig) -> Path:
     """Train to the recipe's last step and return the path of the model file."""
-    inputs = read_inputs(config_)
-    output = config_.output.absolute()
+    inputs = read_inputs(config)
+    output = config.output.absolute()
     model = output / MODEL_FILE
-    config.refuse_other_run(output / "config.yaml", config_)
+    cli.refuse_other_run(output / "config.yaml", config)
     if model.exists():
         logger.info("%s is finished, nothing to do", model)
         return model
-    storage.write_bytes(str(output / "config.yaml"), config.to_yaml(config_).encode())
-    store = config_.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config_.experiment, str(output), output / "mlartifacts", asdict(config_))
+    storage.write_bytes(str(output / "config.yaml"), cli.to_yaml(config).encode())
+    store = config.tracking_uri or tracking.local_store(output)
+    run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
     with tracking.closing(store, run_id) as client:
         client.log_artifact(run_id, str(output / "config.yaml"))
-        result = make_trainer(config_, inputs, store, run_id).fit()
+        result = make_trainer(config, inputs, store, run_id).fit()
         if result.checkpoint is None:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
             trained = Path(folder) / MODEL_FILE
-            log_samples(client, run_id, Generator.load(trained), config_.sample_prompts)
+            log_samples(client, run_id, Generator.load(trained), config.sample_prompts)
             storage.write_bytes(str(model), trained.read_bytes())  # last: it says that all is done
     return model
 
 
-def make_trainer(config_: TrainConfig, inputs: Inputs, store: str, run_id: str) -> TorchTrainer:
+def make_trainer(config: TrainConfig, inputs: Inputs, store: str, run_id: str) -> TorchTrainer:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
-    motions = ray.data.read_parquet(storage.join(config_.data, "motions"), file_extensions=["parquet"])
+    motions = ray.data.read_parquet(storage.join(config.data, "motions"), file_extensions=["parquet"])
     shown = motions.map_batches(partial(storage.of_split, split="train"), batch_format="pyarrow", batch_size=None)
-    dataset = shown.map_batches(partial(repeat_rows, times=config_.repeats), batch_format="pyarrow", batch_size=None)
+    dataset = shown.map_batches(partial(repeat_rows, times=config.repeats), batch_format="pyarrow", batch_size=None)
     loop_config = {
-        "recipe": to_dict(config_.recipe),
+        "recipe": to_dict(config.recipe),
         "normalizer": inputs.normalizer,
         "deepspeed": inputs.deepspeed,
-        "log_every": config_.log_every,
-        "checkpoint_every": config_.checkpoint_every,
-        "seed": config_.seed,
+        "log_every": config.log_every,
+        "checkpoint_every": config.checkpoint_every,
+        "seed": config.seed,
         # Repeats come in turn, so each batch holds every clip about equally often; drawing would only upset that.
-        "shuffle": config_.repeats == 1,
+        "shuffle": config.repeats == 1,
         "show_bar": sys.stderr.isatty(),
         "store": store,
         "run_id": run_id,
@@ -162,17 +162,17 @@ def make_trainer(config_: TrainConfig, inputs: Inputs, store: str, run_id: str) 
         train_loop,
         train_loop_config=loop_config,
         scaling_config=ScalingConfig(
-            num_workers=config_.num_workers,
-            use_gpu=config_.use_gpu,
-            resources_per_worker={"CPU": config_.cpus_per_worker, "GPU": int(config_.use_gpu)},
+            num_workers=config.num_workers,
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": config.cpus_per_worker, "GPU": int(config.use_gpu)},
         ),
-        torch_config=TorchConfig(backend="nccl" if config_.use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         datasets={"train": dataset},
         run_config=RunConfig(
             name="train",
-            storage_path=str(config_.output.absolute()),
-            failure_config=FailureConfig(max_failures=config_.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=config_.keep_checkpoints),
+            storage_path=str(config.output.absolute()),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),
     )
 
@@ -315,7 +315,7 @@ def main() -> None:
         name: (recipe.__doc__ or "", TrainConfig(recipe(), data=tyro.MISSING, output=tyro.MISSING))
         for name, recipe in RECIPES.items()
     }
-    config.run_preset(train, presets, __doc__ or "")
+    cli.run_preset(train, presets, __doc__ or "")
 
 
 if __name__ == "__main__":

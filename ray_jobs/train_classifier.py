@@ -21,28 +21,31 @@ import ray.data
 import torch
 from torch import Tensor
 
-from motion.classifier import (
-    BATCH,
+from motion.diffusion import ScheduleName, make_schedule
+from motion.errors import InputError
+from motion.evaluator import (
     CLASSIFIER_FILE,
     ActionClassifier,
-    Batch,
     Classifier,
     ClassifierConfig,
+    classifier_bytes,
+    load_classifier,
+)
+from motion.evaluator.action_classifier import BATCH
+from motion.evaluator.classifier_training import (
+    Batch,
     Example,
     action_labels,
-    classifier_bytes,
     classifier_loss,
-    load_classifier,
     num_right,
     training_batch,
 )
-from motion.diffusion import ScheduleName, make_schedule
-from motion.errors import InputError
 from motion.features import Normalizer
-from motion.sequence import MotionSequence, from_table
+from motion.parquet import from_table
+from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
-from ray_jobs import config, one_worker, storage
-from ray_jobs.prepare import read_normalizer
+from ray_jobs.common import cli, single_worker_training, storage
+from ray_jobs.common.prepared_data import read_normalizer
 
 NOISE_LEVELS = (0.2, 0.4, 0.6, 0.8)  # shares of the schedule's steps
 ENCODED = pa.schema(
@@ -58,7 +61,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainClassifierConfig(one_worker.OneWorkerConfig):
+class TrainClassifierConfig(single_worker_training.SingleWorkerConfig):
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
     """Those of its classes that the train split lacks are left out."""
     schedule: ScheduleName = "cosine"
@@ -85,34 +88,34 @@ class Inputs:
     network: ClassifierConfig
 
 
-def train_classifier(config_: TrainClassifierConfig) -> Path:
+def train_classifier(config: TrainClassifierConfig) -> Path:
     """Train to the last step and return the path of the classifier."""
-    return one_worker.train(ClassifierTask(config_, read_inputs(config_)))
+    return single_worker_training.train(ClassifierTask(config, read_inputs(config)))
 
 
-def read_inputs(config_: TrainClassifierConfig) -> Inputs:
-    asked = config_.network.names
+def read_inputs(config: TrainClassifierConfig) -> Inputs:
+    asked = config.network.names
     if unknown := sorted(set(asked) - set(ACTIONS[1:])):
         raise InputError(f"network.names has {unknown[0]!r}, expected some of {', '.join(ACTIONS[1:])}")
-    rows = storage.read_rows(storage.join(config_.data, "motions"), ("split", "action"))
+    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "action"))
     clips = [{ACTIONS[code] for code in set(codes)}.intersection(asked) for split, codes in rows if split == "train"]
     names = tuple(name for name in asked if any(name in clip for clip in clips))
     if len(names) < 2:
         raise InputError(
-            f"the train split of {config_.data} holds {', '.join(names) or 'none'} of the actions "
+            f"the train split of {config.data} holds {', '.join(names) or 'none'} of the actions "
             f"{', '.join(asked)}, expected at least two"
         )
     labelled = sum(bool(clip) for clip in clips)
-    if labelled < config_.batch_size:
+    if labelled < config.batch_size:
         raise InputError(
-            f"{config_.data} holds {labelled} clips of the train split with these actions, less than one batch of "
-            f"{config_.batch_size}; lower --batch-size"
+            f"{config.data} holds {labelled} clips of the train split with these actions, less than one batch of "
+            f"{config.batch_size}; lower --batch-size"
         )
-    return Inputs(read_normalizer(config_.data), replace(config_.network, names=names))
+    return Inputs(read_normalizer(config.data), replace(config.network, names=names))
 
 
 @dataclass(frozen=True)
-class ClassifierTask(one_worker.Task[ActionClassifier]):
+class ClassifierTask(single_worker_training.Task[ActionClassifier]):
     config: TrainClassifierConfig
     inputs: Inputs
     file_name = CLASSIFIER_FILE
@@ -126,7 +129,7 @@ class ClassifierTask(one_worker.Task[ActionClassifier]):
     def losses(self, network: ActionClassifier, device: torch.device, seed: int) -> Iterator[Tensor]:
         generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         schedule = make_schedule(self.config.schedule, self.config.num_steps).to(device)
-        for table in one_worker.tables(self.config.batch_size, seed):
+        for table in single_worker_training.tables(self.config.batch_size, seed):
             batch = training_batch(decode_rows(table), self.inputs.normalizer, self.config.max_frames, rng).to(device)
             yield classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator)
 
@@ -165,28 +168,28 @@ def decode_rows(table: pa.Table) -> list[Example]:
     return examples
 
 
-def tested(classifier: Classifier, config_: TrainClassifierConfig) -> dict[str, float]:
+def tested(classifier: Classifier, config: TrainClassifierConfig) -> dict[str, float]:
     """Shares of the test split's labelled persons: told right at each noise level, and of the commonest action."""
     schedule, generator = make_schedule(classifier.schedule, classifier.num_steps), torch.Generator()
-    generator.manual_seed(config_.seed)
+    generator.manual_seed(config.seed)
     levels = {"test_accuracy": None} | {
         f"test_accuracy_t{round(share * classifier.num_steps)}": round(share * classifier.num_steps)
         for share in NOISE_LEVELS
     }
     right, labels = dict.fromkeys(levels, 0), torch.zeros(len(classifier.network.config.names), dtype=torch.long)
-    clips = encoded(config_.data, "test", classifier.network.config.names)
+    clips = encoded(config.data, "test", classifier.network.config.names)
     for table in clips.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
-        starts = [example.stretch(0, config_.max_frames) for example in decode_rows(table)]
+        starts = [example.stretch(0, config.max_frames) for example in decode_rows(table)]
         batch = Batch.of(starts, classifier.normalizer)
         labels += torch.bincount(batch.labels[batch.labels >= 0], minlength=len(labels))
         for name, t in levels.items():
             right[name] += num_right(classifier.network, schedule, batch, t, generator)
     total = int(labels.sum())
     if not total:
-        logger.warning("nobody in the test split of %s has a label, so there is no accuracy", config_.data)
+        logger.warning("nobody in the test split of %s has a label, so there is no accuracy", config.data)
         return {}
     return {name: value / total for name, value in right.items()} | {"test_commonest": int(labels.max()) / total}
 
 
 if __name__ == "__main__":
-    config.run(train_classifier, TrainClassifierConfig, __doc__ or "")
+    cli.run(train_classifier, TrainClassifierConfig, __doc__ or "")

@@ -20,18 +20,13 @@ import torch
 from torch import Tensor
 
 from motion.errors import InputError
-from motion.evaluator import (
-    EVALUATOR_FILE,
-    Encoded,
-    EvaluatorConfig,
-    EvaluatorNetwork,
-    contrastive_loss,
-    evaluator_bytes,
-    training_batch,
-)
-from motion.sequence import MotionSequence, from_table
+from motion.evaluator import EVALUATOR_FILE, EvaluatorConfig, EvaluatorNetwork, contrastive_loss, evaluator_bytes
+from motion.evaluator.contrastive import training_batch
+from motion.evaluator.motion_features import Encoded
+from motion.parquet import from_table
+from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
-from ray_jobs import config, one_worker, storage
+from ray_jobs.common import cli, single_worker_training, storage
 
 ENCODED = pa.schema(
     {
@@ -44,7 +39,7 @@ ENCODED = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainEvaluatorConfig(one_worker.OneWorkerConfig):
+class TrainEvaluatorConfig(single_worker_training.SingleWorkerConfig):
     network: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     batch_size: int = 64
     """Each caption is compared with so many motions; one worker trains, because they have to be in one place."""
@@ -52,33 +47,33 @@ class TrainEvaluatorConfig(one_worker.OneWorkerConfig):
     experiment: str = "carescene-evaluator"
 
 
-def train_evaluator(config_: TrainEvaluatorConfig) -> Path:
+def train_evaluator(config: TrainEvaluatorConfig) -> Path:
     """Train to the last step and return the path of the evaluator."""
-    check_inputs(config_)
-    return one_worker.train(EvaluatorTask(config_))
+    check_inputs(config)
+    return single_worker_training.train(EvaluatorTask(config))
 
 
-def check_inputs(config_: TrainEvaluatorConfig) -> None:
-    rows = storage.read_rows(storage.join(config_.data, "motions"), ("split", "texts", "fps"))
+def check_inputs(config: TrainEvaluatorConfig) -> None:
+    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "texts", "fps"))
     rates = {fps for split, texts, fps in rows if split == "train" and texts}
     captioned = sum(split == "train" and bool(texts) for split, texts, _ in rows)
-    if captioned < config_.batch_size:
+    if captioned < config.batch_size:
         raise InputError(
-            f"{config_.data} holds {captioned} captioned clips of the train split, less than one batch of "
-            f"{config_.batch_size}; lower --batch-size"
+            f"{config.data} holds {captioned} captioned clips of the train split, less than one batch of "
+            f"{config.batch_size}; lower --batch-size"
         )
-    if rates != {config_.network.fps}:
+    if rates != {config.network.fps}:
         raise InputError(
-            f"{config_.data} has {', '.join(f'{rate:g}' for rate in sorted(rates))} frames per second, "
-            f"network.fps is {config_.network.fps:g}: make them agree"
+            f"{config.data} has {', '.join(f'{rate:g}' for rate in sorted(rates))} frames per second, "
+            f"network.fps is {config.network.fps:g}: make them agree"
         )
-    dim = load_text_encoder(config_.network.text_encoder).dim
-    if dim != config_.network.text_dim:
-        raise InputError(f"{config_.network.text_encoder} gives {dim} numbers, text_dim is {config_.network.text_dim}")
+    dim = load_text_encoder(config.network.text_encoder).dim
+    if dim != config.network.text_dim:
+        raise InputError(f"{config.network.text_encoder} gives {dim} numbers, text_dim is {config.network.text_dim}")
 
 
 @dataclass(frozen=True)
-class EvaluatorTask(one_worker.Task[EvaluatorNetwork]):
+class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
     config: TrainEvaluatorConfig
     file_name = EVALUATOR_FILE
 
@@ -91,7 +86,7 @@ class EvaluatorTask(one_worker.Task[EvaluatorNetwork]):
 
     def losses(self, network: EvaluatorNetwork, device: torch.device, seed: int) -> Iterator[Tensor]:
         encode_text, rng = load_text_encoder(self.config.network.text_encoder), np.random.default_rng(seed)
-        for table in one_worker.tables(self.config.batch_size, seed):
+        for table in single_worker_training.tables(self.config.batch_size, seed):
             batch, texts = training_batch(*decode_rows(table), self.config.network.max_frames, rng)
             _, names = np.unique(texts, return_inverse=True)
             same = torch.from_numpy(names[:, None] == names).to(device)
@@ -134,4 +129,4 @@ def decode_rows(table: pa.Table) -> tuple[list[Encoded], list[list[str]]]:
 
 
 if __name__ == "__main__":
-    config.run(train_evaluator, TrainEvaluatorConfig, __doc__ or "")
+    cli.run(train_evaluator, TrainEvaluatorConfig, __doc__ or "")

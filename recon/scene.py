@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int8, UInt8
 from motion.errors import InputError
 from motion.sequence import LABELS, Scene
 from recon.camera import Camera, unproject_image
-from recon.fusion import background, grow, median
+from recon.depth.fusion import background, grow, median
 from recon.teton import PERSON_LABEL
 
 VOXEL = 0.03
@@ -21,7 +21,7 @@ MOST_POINTS = 40_000
 STRUCTURE = ("none", "floor", "wall", "door", "window")
 """Labels of what is not furniture."""
 POINTS_PER_GROUP = 64
-"""Of the denoiser's scene tokens (`motion.scene_tokens`)."""
+"""Of the denoiser's scene tokens (`motion.denoiser.scene_tokens`)."""
 _STEEPEST = 12.0  # depth per metre across; surfaces seen at less than 5 degrees are edges smeared between two others
 _NEIGHBOURS = 16
 _DEVIATIONS = 3.0

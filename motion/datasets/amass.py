@@ -30,8 +30,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
+from motion.clips.ground import settle
 from motion.datasets.clip import LARGEST, Clip, check_fps, frame_range, to_record, with_sidecar
-from motion.datasets.unify import settle
 from motion.errors import InputError
 from motion.features import Pose
 from motion.rotations import matrix_from_axis_angle

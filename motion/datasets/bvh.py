@@ -27,10 +27,11 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from motion.body import Body
+from motion.clips.ground import settle
+from motion.clips.transforms import to_z_up
 from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh
 from motion.datasets.clip import Clip, frame_range, to_record, with_sidecar
-from motion.datasets.joints import fit_files
-from motion.datasets.unify import settle, to_z_up
+from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
 from motion.features import Pose
 from motion.sequence import MotionSequence

@@ -23,8 +23,8 @@ from scipy.ndimage import gaussian_filter1d, grey_opening
 from torch import Tensor
 
 from motion.body import Body
+from motion.clips.transforms import Neighbours
 from motion.datasets.clip import Clip, check_fps, to_record
-from motion.datasets.unify import Neighbours
 from motion.errors import InputError
 from motion.features import Pose
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, shortest_rotation, slerp

@@ -32,8 +32,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from motion.augment import mirror
 from motion.body import Body
+from motion.clips.augment import mirror
+from motion.clips.ground import settle
+from motion.clips.mirror_words import mirror_words
+from motion.clips.transforms import to_z_up
 from motion.datasets.amass import read_poses, to_pose
 from motion.datasets.clip import (
     Caption,
@@ -45,13 +48,11 @@ from motion.datasets.clip import (
     to_record,
     with_captions,
 )
-from motion.datasets.joints import fit_files
-from motion.datasets.unify import settle, to_z_up
+from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
 from motion.representations import joints_from_263
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES, MIRRORED
-from motion.words import mirror_words
 
 LICENCE = (
     "HumanML3D: captions and index under the MIT licence; the motions are those of AMASS and HumanAct12, "

@@ -24,10 +24,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
+from motion.clips.ground import settle
 from motion.datasets.amass import AmassPoses, to_pose
 from motion.datasets.clip import LARGEST, Clip, check_fps, read_array, read_splits, to_record
-from motion.datasets.joints import fit_files
-from motion.datasets.unify import settle
+from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
 from motion.features import Pose
 from motion.representations import split_492

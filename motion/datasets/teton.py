@@ -15,7 +15,8 @@ import torch
 from motion.body import Body
 from motion.datasets.clip import Clip
 from motion.errors import InputError
-from motion.sequence import MotionSequence, iter_parquet, parquet_files
+from motion.parquet import iter_parquet, parquet_files
+from motion.sequence import MotionSequence
 
 LICENCE = "Reconstructed from your own videos; simulated rooms move by DeepMimic's clips (MIT)."
 

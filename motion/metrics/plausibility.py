@@ -3,7 +3,7 @@
 Only frames that are `valid` count; a velocity needs two in a row, a third difference four. What a measure cannot be
 told of (no second person, no scene, nobody who stands) is NaN. All persons and frames of a clip are pooled.
 
-`sequence.joints` is what is measured, and skin is what `motion.metrics.penetration` puts around it, which is
+`sequence.joints` is what is measured, and skin is what `motion.body.capsules` puts around it, which is
 1.7 cm off the mesh in the mean: hence `SKIN_TOLERANCE`. Only joint limits look at the rotations.
 """
 
@@ -16,11 +16,13 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import binary_opening, uniform_filter1d
 
 from motion.body import Body
-from motion.datasets.unify import check_body
+from motion.body.capsules import fit_capsules, rest_skin
+from motion.body.penetration import TOUCH, person_penetration, scene_penetration
+from motion.clips.ground import LONGEST_LEAP, SUPPORTED
+from motion.clips.transforms import check_body
 from motion.metrics.measure import Measure
-from motion.metrics.penetration import TOUCH, fit_capsules, person_penetration, rest_skin, scene_penetration
 from motion.sequence import MotionSequence, Scene
-from motion.skeleton import ACTIONS, BONES, FEET, JOINT, JOINT_NAMES, LEFT, MIRRORED
+from motion.skeleton import BONES, FEET, JOINT, JOINT_NAMES, LEFT, MIRRORED
 
 MEASURES: dict[str, Measure] = {
     "foot_skate": Measure(
@@ -130,15 +132,7 @@ SOLE_CLEARANCE = 0.025  # metres above where it stands: 5 cm of height for a toe
 UPRIGHT = 0.6  # of the pelvis' height when standing: those who sit, kneel, crawl or lie do not stand on their feet
 LOW_QUANTILE = 0.05  # the height of the ground for a person: nearly the lowest that the feet come
 SKATE_SPEED, SKATE_WINDOW = 0.5, 0.25  # m/s and s (GMD: 5 frames of 1/20 s)
-LONGEST_LEAP = 0.7  # seconds in the air
 STILL_SPEED = 0.05  # m/s
-SUPPORTED = tuple(
-    ACTIONS.index(name)
-    for name in (
-        *("laying_in_bed", "sitting_in_bed", "sitting_in_chair"),
-        *("sitting_in_lift", "sitting_in_walker", "sitting_on_bed_edge"),
-    )
-)
 # Degrees about SMPL's x, y and z (from the left, up, ahead) for joints on the left and in the middle.
 JOINT_LIMITS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "hip": ((-140, 40), (-70, 70), (-45, 75)),

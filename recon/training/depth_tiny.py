@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
-from recon.depth import ASSETS, load_depth_model
-from recon.fusion import DepthFusion, fuse
+from recon.depth import DepthFusion, fuse, load_depth_model
+from recon.depth.networks import ASSETS
 from recon.simulate import SimulateConfig, simulate
-from recon.training.from_scratch import schedule, waves
+from recon.training.depth_from_scratch import schedule, waves
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

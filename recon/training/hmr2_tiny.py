@@ -20,25 +20,13 @@ from torch import Tensor, nn
 
 from motion.body import Body, load_body
 from motion.kinematics import forward_kinematics
-from motion.metrics.recon import mpjpe, pa_mpjpe
+from motion.metrics.pose_error import mpjpe, pa_mpjpe
 from motion.rotations import columns_first, matrix_to_6d
 from motion.weights import weights_bytes
-from recon.checkpoint import FORMAT
-from recon.hmr2 import (
-    COLUMNS,
-    CROP_SIZE,
-    HMR2,
-    IMAGE_MEAN,
-    IMAGE_STD,
-    PATCH,
-    ROWS,
-    SIDE_CUT,
-    STAND_IN,
-    TINY,
-    HMR2Config,
-)
-from recon.regressor import CropEstimates
-from recon.training.from_scratch import schedule, waves
+from recon.regressors import HMR2, CropEstimates, HMR2Config
+from recon.regressors.hmr2 import COLUMNS, CROP_SIZE, IMAGE_MEAN, IMAGE_STD, PATCH, ROWS, SIDE_CUT, STAND_IN, TINY
+from recon.regressors.hmr2_checkpoint import FORMAT
+from recon.training.depth_from_scratch import schedule, waves
 from recon.training.hmr2_views import Targets, Views, augmented, load_views, plain, render_views
 
 ASSETS = Path(__file__).parent.parent / "assets"

@@ -20,11 +20,11 @@ from motion.errors import InputError
 from motion.kinematics import forward_kinematics
 from motion.skeleton import MIRRORED
 from recon.camera import project
-from recon.crops import crop_square
-from recon.hmr2 import CROP_SIZE
 from recon.lifting import about_z
 from recon.people import People, people_of
-from recon.regressor import from_camera
+from recon.regressors.body_regressor import from_camera
+from recon.regressors.crops import crop_square
+from recon.regressors.hmr2 import CROP_SIZE
 from recon.simulate import SimulateConfig, Simulated, simulate
 from recon.training.poses import mirrored
 

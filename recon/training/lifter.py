@@ -19,12 +19,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from motion.body import Body, load_body
 from motion.kinematics import forward_kinematics
-from motion.metrics.recon import mpjpe, pa_mpjpe, world_mpjpe
+from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
 from motion.weights import weights_bytes
 from recon.keypoints import BodyKeypoints, body_keypoints
 from recon.lifting import FORMAT, NAMES, WINDOW, Lifted, LifterNetwork, Sight, decode, features, sight
+from recon.training.lifter_views import CLEAN, Annotated, Noise, Pool, Seen, annotate, draw
 from recon.training.poses import HELD_OUT, PoseClip, read_poses
-from recon.training.views import CLEAN, Annotated, Noise, Pool, Seen, annotate, draw
 
 ASSET = Path(__file__).parent.parent / "assets" / "lifter.safetensors"
 FRAMES = 960  # in a batch

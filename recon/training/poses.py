@@ -20,8 +20,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from motion.body import Body
+from motion.clips.transforms import resample
 from motion.datasets import bvh, deepmimic
-from motion.datasets.unify import resample
 from motion.kinematics import forward_kinematics
 from motion.rotations import matrix_from_axis_angle, slerp
 from motion.sequence import MotionSequence

@@ -12,7 +12,7 @@ from motion.generator import Generator, Model, MotionRequest
 from motion.recipes import Recipe
 from tests.benchmarks.bench_model_timing import Comparison, in_turn, quotients
 from tests.benchmarks.recipes_training import small
-from tests.motion.clips import UPRIGHT, simulated
+from tests.helpers.clips import UPRIGHT, simulated
 
 BATCH, FRAMES, ROUNDS = 8, 100, 3
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from motion.denoiser import DenoiserConfig
+from motion.denoiser.__main__ import make_step
 from motion.features import NUM_FEATURES
-from motion.profile import make_step
 from motion.recipes import thesis
 from tests.benchmarks.bench_model_timing import Comparison, in_turn, quickest, quotients
 

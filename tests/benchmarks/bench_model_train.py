@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch.distributed import HashStore
 
 from motion.denoiser import Denoiser
+from motion.denoiser.conditions import empty_conditions
 from motion.diffusion import make_schedule
 from motion.features import NUM_FEATURES, Normalizer
 from motion.recipes import OptimConfig, Recipe, thesis, tiny
-from motion.training import Batch, diffusion_loss, empty_conditions, length_batches
+from motion.training import Batch, diffusion_loss, length_batches
 from ray_jobs.train import TrainConfig, make_engine
 from tests.benchmarks.bench_model_step import PlainEncoder
 from tests.benchmarks.bench_model_timing import Comparison, in_turn, quickest, quotients

@@ -11,7 +11,7 @@ from motion.skeleton import KEYPOINT_SETS
 from recon.fitting import fit
 from recon.people import People
 from recon.pose_prior import load_prior
-from tests.recon.motions import FIELDS, both, clip, disturbed, observed, standing_at
+from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
 
 FRAMES = 100
 PLACES = {"walk": (-0.5, 3.5), "getup_faceup": (0.5, 4.0)}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from motion.body import load_body
 from motion.kinematics import forward_kinematics
-from recon.hmr2 import HMR2, OFFICIAL, HMR2Regressor
-from recon.regressor import CropEstimates
+from recon.regressors import HMR2, CropEstimates, HMR2Regressor
+from recon.regressors.hmr2 import OFFICIAL
 
 BATCH, ROUNDS = 4, 3
 POSE_SPREAD = 0.3

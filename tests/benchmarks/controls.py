@@ -13,14 +13,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from motion.adjustments import steering
 from motion.body import Body
-from motion.datasets.unify import canonical_start, crop
-from motion.editing import OVERLAP, extend, in_between, prefix, reaction, trajectory
+from motion.body.capsules import fit_capsules
+from motion.body.penetration import person_penetration, scene_penetration
+from motion.clips.transforms import canonical_start, crop
 from motion.features import decode
-from motion.generator import Generator, MotionRequest
-from motion.guidance_terms import ApartFromPeople, Keypoints2D, OutOfScene, distance_fields
-from motion.metrics.penetration import fit_capsules, person_penetration, scene_penetration
+from motion.generator import Generator, MotionRequest, extend, in_between, prefix, reaction, trajectory
+from motion.generator.editing import OVERLAP
+from motion.generator.estimate_corrections import steering
+from motion.guidance.terms import ApartFromPeople, Keypoints2D, OutOfScene, distance_fields
 from motion.metrics.plausibility import SKIN_TOLERANCE
 from motion.sequence import MotionSequence, Scene
 

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from motion.datasets.bvh import LAYOUTS
-from tests.motion.sources.bvh import MOTION_BUILDER, write_bandai_namco, write_bvh
-from tests.motion.sources.positions import SOURCES
+from tests.helpers.sources.bvh import MOTION_BUILDER, write_bandai_namco, write_bvh
+from tests.helpers.sources.positions import SOURCES
 
 FPS = 60.0  # of CMU's files beside the repo
 FASTEST = 20.0  # m/s; in nine of CMU's 96 clips limbs fly at 22 to 71 for a frame, the others reach 14 in a kick

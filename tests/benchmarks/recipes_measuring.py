@@ -12,20 +12,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motion.classifier import ActionClassifier, ClassifierConfig, accuracy, fit
-from motion.conditions import Conditions
-from motion.datasets.unify import canonical_start
+from motion.clips.transforms import canonical_start
+from motion.denoiser import Conditions
 from motion.diffusion import l_simple, make_schedule, predicted_x0, q_sample
-from motion.editing import reaction
-from motion.evaluator import load_evaluator
+from motion.evaluator import ActionClassifier, ClassifierConfig, load_evaluator
+from motion.evaluator.classifier_training import accuracy, fit
 from motion.features import Normalizer
-from motion.generator import Generator, MotionRequest
+from motion.generator import Generator, MotionRequest, reaction
 from motion.metrics.fid import fid
 from motion.recipes import VariationConfig
 from motion.sequence import MotionSequence, read_motions
 from motion.training import collate
+from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.generate import like
-from ray_jobs.prepare import read_normalizer
 from tests.benchmarks.labelled import ACTIONS, CONTENTS, SALSA, STYLES, captions
 
 MERGED = 0.2  # metres between two pelvises

@@ -18,7 +18,7 @@ from motion.recipes import RECIPES, Recipe
 from motion.sequence import MotionSequence, read_motions
 from motion.text import load_text_encoder
 from motion.training import Ema, collate, diffusion_loss, learning_rate, length_batches
-from ray_jobs.prepare import read_normalizer
+from ray_jobs.common.prepared_data import read_normalizer
 from tests.benchmarks.bench_model_timing import bf16_gain
 
 SIZE = {"width": 256, "layers": 10, "heads": 4, "feedforward": 512, "text_dim": 384}

@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 import torch
 
-from motion.sequence import MotionSequence, read_motions, write_parquet
-from ray_jobs.evaluation_page import table
+from motion.parquet import write_parquet
+from motion.sequence import MotionSequence, read_motions
+from ray_jobs.pages.evaluation_page import table
 from tests.benchmarks.labelled import write_labelled
 
 pytestmark = pytest.mark.bench

@@ -17,10 +17,10 @@ import torch
 
 from motion.body import load_body
 from motion.datasets import deepmimic
-from motion.datasets.joints import fit_joints
+from motion.datasets.joint_fitting import fit_joints
 from motion.kinematics import pose_from_joints
 from motion.skeleton import JOINT
-from tests.motion.sources.positions import SOURCES, degrees_apart, directions, hips, jitter, pick
+from tests.helpers.sources.positions import SOURCES, degrees_apart, directions, hips, jitter, pick
 
 pytestmark = pytest.mark.bench
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from motion.body import load_body
-from motion.datasets.joints import fit_joints
+from motion.datasets.joint_fitting import fit_joints
 from motion.kinematics import pose_from_joints
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT_NAMES

@@ -16,7 +16,7 @@ import pytest
 import ray
 
 from motion.sequence import read_motions
-from tests.motion.sources.bvh import write_bandai_namco
+from tests.helpers.sources.bvh import write_bandai_namco
 
 pytestmark = pytest.mark.bench
 

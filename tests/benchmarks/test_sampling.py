@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from motion.denoiser import Denoiser
+from motion.denoiser.conditions import empty_conditions
 from motion.features import Normalizer
 from motion.generator import Generator, Model, MotionRequest
 from motion.guidance import ClassifierFree
 from motion.recipes import tiny
-from motion.training import empty_conditions
 
 pytestmark = pytest.mark.bench
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from motion.sequence import read_motions
-from ray_jobs import tracking
+from ray_jobs.common import tracking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -21,8 +21,9 @@ import torch
 from moto.server import ThreadedMotoServer
 
 from motion.datasets import deepmimic
-from motion.sequence import parquet_files, read_motions
-from ray_jobs.prepare import read_normalizer
+from motion.parquet import parquet_files
+from motion.sequence import read_motions
+from ray_jobs.common.prepared_data import read_normalizer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from motion.body import load_body
 from motion.features import NUM_FEATURES, Moments, Normalizer, decode, encode, encode_sequence
 from motion.rotations import columns_first, matrix_from_6d, matrix_to_6d, rows_first
-from tests.motion.clips import random_clip
+from tests.helpers.clips import random_clip
 
 BODY = load_body()
 

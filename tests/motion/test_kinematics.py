@@ -12,7 +12,7 @@ from motion.datasets import deepmimic
 from motion.kinematics import forward_kinematics, pose_from_joints, root_orientation
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, slerp
 from motion.skeleton import JOINT, JOINT_NAMES
-from tests.motion.clips import smooth_pose
+from tests.helpers.clips import smooth_pose
 
 BODY = load_body()
 REST = BODY.rest_joints(torch.zeros(10))

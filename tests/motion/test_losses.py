@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from motion import losses
-from motion.datasets.unify import to_z_up
+from motion.clips.transforms import to_z_up
 from motion.diffusion import cosine_schedule, q_sample
 from motion.losses import (
     CONTACT_HEIGHTS,

@@ -14,10 +14,11 @@ from PIL import Image
 import motion.render
 from motion.body import Body, load_body
 from motion.errors import InputError
+from motion.parquet import write_parquet
 from motion.render import FAMILIES, PAPER, STRIP_WIDTH, Picture, View, animate, body_strip, draw, strip
-from motion.sequence import MotionSequence, write_parquet
+from motion.sequence import MotionSequence
 from motion.skeleton import LEFT, RIGHT
-from tests.motion.clips import UPRIGHT, simulated
+from tests.helpers.clips import UPRIGHT, simulated
 
 REPO = Path(__file__).parents[2]
 

@@ -17,17 +17,9 @@ from moto.server import ThreadedMotoServer
 
 from motion.body import load_body
 from motion.errors import InputError
-from motion.sequence import (
-    MotionSequence,
-    Record,
-    Scene,
-    from_table,
-    parquet_files,
-    read_motions,
-    read_scenes,
-    write_parquet,
-)
-from tests.motion.clips import random_clip
+from motion.parquet import Record, from_table, parquet_files, write_parquet
+from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
+from tests.helpers.clips import random_clip
 
 
 @pytest.fixture(scope="module")

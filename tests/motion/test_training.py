@@ -23,8 +23,8 @@ from motion.training import (
     length_batches,
     thinned,
 )
-from tests.motion.clips import random_clip
-from tests.motion.test_denoiser import conditions
+from tests.helpers.clips import random_clip
+from tests.helpers.conditions import conditions
 
 BODY = load_body()
 RECIPE = Recipe(

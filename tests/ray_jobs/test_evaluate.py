@@ -16,11 +16,12 @@ from mlflow import MlflowClient
 from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.evaluator import EvaluatorConfig, load_evaluator
-from motion.sequence import MotionSequence, parquet_files, read_motions, write_parquet
-from ray_jobs import tracking
+from motion.parquet import parquet_files, write_parquet
+from motion.sequence import MotionSequence, read_motions
+from ray_jobs.common import tracking
 from ray_jobs.evaluate import MEASURES, PAGE, EvaluateConfig, evaluate
 from ray_jobs.train_evaluator import TrainEvaluatorConfig, train_evaluator
-from tests.motion.clips import motion
+from tests.helpers.clips import motion
 
 NETWORK = EvaluatorConfig(width=16, layers=1, heads=2, feedforward=32, dim=4)
 TRAINED, TESTED = 12, 9
@@ -218,7 +219,7 @@ def test_what_was_measured_is_not_measured_again(
     def refuse(*_: object) -> None:
         raise AssertionError("a set was measured again")
 
-    monkeypatch.setattr("ray_jobs.measuring.measure", refuse)
+    monkeypatch.setattr("ray_jobs.common.measure_motions.measure", refuse)
     again = evaluate(replace(asked, generated=asked.generated[:1]))
     assert again["sets"] == evaluation["sets"][:2]
     with pytest.raises(AssertionError, match="measured again"):
@@ -232,7 +233,7 @@ def test_neither_batches_nor_order_change_the_numbers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ray_jobs.measuring.MOTIONS_PER_BLOCK", 2)
+    monkeypatch.setattr("ray_jobs.common.measure_motions.MOTIONS_PER_BLOCK", 2)
     write_parquet(read_motions(generated / "motions")[::-1], tmp_path / "motions" / "0.parquet")
     again = evaluate(replace(asked, output=tmp_path / "again", generated=(f"early:{tmp_path}",)))
     for one, other in zip(evaluation["sets"][:2], again["sets"], strict=True):

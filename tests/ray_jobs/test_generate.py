@@ -12,9 +12,10 @@ from ray import serve
 from motion.body import load_body
 from motion.errors import InputError
 from motion.generator import MotionRequest
-from motion.sequence import parquet_files, read_motions, write_parquet
+from motion.parquet import parquet_files, write_parquet
+from motion.sequence import read_motions
 from ray_jobs.generate import GenerateConfig, generate, read_requests
-from tests.motion.clips import random_clip
+from tests.helpers.clips import random_clip
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,12 +15,14 @@ import torch
 from motion.body import load_body
 from motion.errors import InputError
 from motion.features import encode_sequence
-from motion.sequence import parquet_files, read_motions
-from ray_jobs import storage
-from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, list_clips, prepare, read_normalizer
+from motion.parquet import parquet_files
+from motion.sequence import read_motions
+from ray_jobs.common import storage
+from ray_jobs.common.prepared_data import read_normalizer
+from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, list_clips, prepare
 from tests.conftest import CLIPS
-from tests.motion.clips import random_clip
-from tests.motion.sources.forms import ORIGINAL, PROCESSED, Form
+from tests.helpers.clips import random_clip
+from tests.helpers.sources.forms import ORIGINAL, PROCESSED, Form
 
 
 def test_clips_become_records(prepared: Path) -> None:

@@ -10,10 +10,10 @@ from PIL import Image
 
 from motion.errors import InputError
 from motion.sequence import read_motions, read_scenes
-from ray_jobs import storage
+from ray_jobs.common import storage
 from ray_jobs.prepare import PrepareConfig, prepare
 from ray_jobs.reconstruct import ReconstructConfig, assemble, decode, reconstruct, sheet_uri
-from tests.recon.rooms import render
+from tests.helpers.rooms import render
 
 SEEDS = (1, 2)
 IDS = [f"home/room/day/{seed}" for seed in SEEDS]

@@ -15,12 +15,12 @@ from mlflow import MlflowClient
 from motion.body import load_body
 from motion.errors import InputError
 from motion.generator import Generator, MotionRequest, load_model
-from motion.sequence import write_parquet
-from ray_jobs import tracking
+from motion.parquet import write_parquet
+from ray_jobs.common import tracking
 from ray_jobs.prepare import NORMALIZER_FILE
 from ray_jobs.train import TrainConfig, make_trainer, read_inputs, train
-from tests.motion.clips import random_clip
-from tests.ray_jobs.conftest import RECIPE
+from tests.helpers.clips import random_clip
+from tests.helpers.recipe import RECIPE
 
 pytestmark = pytest.mark.timeout(600)  # DeepSpeed compiles its communication op once
 

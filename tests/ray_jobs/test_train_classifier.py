@@ -12,14 +12,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from motion.body import Body, load_body
-from motion.classifier import ClassifierConfig, load_classifier
 from motion.errors import InputError
-from motion.sequence import MotionSequence, write_parquet
+from motion.evaluator import ClassifierConfig, load_classifier
+from motion.parquet import write_parquet
+from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
-from ray_jobs import tracking
-from ray_jobs.prepare import read_normalizer, write_normalizer
+from ray_jobs.common import tracking
+from ray_jobs.common.prepared_data import read_normalizer
+from ray_jobs.prepare import write_normalizer
 from ray_jobs.train_classifier import TrainClassifierConfig, decode_rows, encode_labelled, train_classifier
-from tests.motion.clips import motion
+from tests.helpers.clips import motion
 
 NETWORK = ClassifierConfig(width=16, layers=1, heads=2)
 FLOOR, CHAIR, CRAWLING = (ACTIONS.index(name) for name in ("laying_on_floor", "sitting_in_chair", "crawling"))

@@ -14,9 +14,9 @@ from motion.skeleton import ACTIONS, KEYPOINT_SETS
 from recon.calibration import DEFAULT_FIELD_OF_VIEW, estimate_intrinsics
 from recon.camera import Camera, unproject
 from recon.keypoints import body_keypoints
-from recon.simulation.cameras import look
+from recon.simulate.cameras import look
 from recon.teton import TetonSequence, Track
-from tests.recon.crowds import crowd
+from tests.helpers.crowds import crowd
 
 IMAGE_SIZE = (512, 384)
 NAMES = KEYPOINT_SETS["coco17"]

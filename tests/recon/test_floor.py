@@ -11,10 +11,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from motion.errors import InputError
-from motion.metrics.recon import floor_error
+from motion.metrics.pose_error import floor_error
 from recon.camera import intrinsics_matrix, unproject_image
 from recon.floor import Plane, extrinsics, find_floor, fit_floor
-from tests.recon.rgbd import RENDERED, read_depth
+from tests.helpers.rgbd import RENDERED, read_depth
 
 KINECT = intrinsics_matrix(525.0, 525.0, 319.5, 239.5).double()
 WIDTH, HEIGHT = 128, 96

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from motion.body import load_body
 from motion.errors import InputError
-from motion.metrics.recon import pa_mpjpe, world_mpjpe
+from motion.metrics.pose_error import pa_mpjpe, world_mpjpe
 from motion.skeleton import KEYPOINT_SETS
 from recon.camera import Camera, intrinsics_matrix
 from recon.keypoints import body_keypoints
 from recon.lifting import NAMES, WINDOW, Lifter, about_z
 from recon.observations import Observations
 from recon.people import People
-from tests.recon import motions
+from tests.helpers import fitted_motions as motions
 
 FPS = 10.0
 BODY = load_body()

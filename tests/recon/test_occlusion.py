@@ -16,8 +16,8 @@ from motion.skeleton import KEYPOINT_SETS
 from recon.keypoints import body_keypoints
 from recon.occlusion import mask_duplicates, mask_unlike
 from recon.people import People
-from recon.simulation.cameras import look
-from tests.recon.crowds import crowd
+from recon.simulate.cameras import look
+from tests.helpers.crowds import crowd
 
 CLIPS = ("walk", "run", "dance_a", "kick", "punch", "crawl", "getup_faceup", "jump")
 SCENES, FRAMES = 25, 10

@@ -7,8 +7,8 @@ import open3d as o3d
 import pytest
 import torch
 
+from motion.denoiser.scene_tokens import POINTS_PER_GROUP, group_points
 from motion.errors import InputError
-from motion.scene_tokens import POINTS_PER_GROUP, group_points
 from motion.sequence import LABELS, Scene
 from recon import scene as module
 from recon.camera import Camera, intrinsics_matrix

@@ -9,10 +9,10 @@ import torch
 
 from motion.body import load_body
 from motion.errors import InputError
-from motion.metrics.recon import acceleration_error, world_mpjpe
+from motion.metrics.pose_error import acceleration_error, world_mpjpe
 from recon.people import People
 from recon.smoothing import smooth
-from tests.recon.motions import both, clip, jittered
+from tests.helpers.fitted_motions import both, clip, jittered
 
 BODY = load_body()
 

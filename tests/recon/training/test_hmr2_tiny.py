@@ -10,9 +10,10 @@ import torch
 from motion.body import load_body
 from motion.kinematics import forward_kinematics
 from recon.camera import project
-from recon.crops import crop_square
-from recon.hmr2 import SIDE_CUT, HMR2Config, load_regressor
-from recon.regressor import CropEstimates, in_camera
+from recon.regressors import CropEstimates, HMR2Config, load_regressor
+from recon.regressors.body_regressor import in_camera
+from recon.regressors.crops import crop_square
+from recon.regressors.hmr2 import SIDE_CUT
 from recon.training import hmr2_tiny, hmr2_views
 from recon.training.hmr2_views import MARGIN, UNIT_CAMERA, Views, augmented, plain, targets_of
 

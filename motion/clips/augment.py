@@ -1,0 +1,82 @@
+"""Variations of a clip that are as real as the clip.
+
+World: Z up, metres, radians. Whatever is done is done to all persons together, and the joints stay the forward
+kinematics of the pose. A clip that has a scene would no longer fit into it, so it is not moved or mirrored.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from motion.body import Body
+from motion.clips.mirror_words import mirror_words
+from motion.clips.transforms import canonical_start, check_body, crop, resample, transform
+from motion.errors import InputError
+from motion.sequence import MotionSequence
+from motion.skeleton import MIRRORED
+
+# S, which takes x to -x, in the world and in SMPL's rest frame alike.
+FLIP = np.diag([-1, 1, 1]).astype(np.float32)
+
+
+def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.random.Generator) -> MotionSequence:
+    """A short clip as it is; of a long one a random window, started anew at the origin."""
+    spare = sequence.num_frames - max_frames
+    if spare <= 0:
+        return sequence
+    start = int(rng.integers(spare + 1))
+    return canonical_start(crop(sequence, start, start + max_frames), body)
+
+
+def mirror(sequence: MotionSequence, body: Body) -> MotionSequence:
+    """What a mirror in the world's plane x = 0 shows, left and right exchanged in the captions too.
+
+    A rotation R becomes S R S. The pelvis is mirrored exactly, the other joints as far as the body is symmetric.
+    """
+    _check_no_scene(sequence)
+    check_body(sequence, body)
+    rest_pelvis = body.rest_joints(torch.from_numpy(sequence.betas))[:, 0].numpy()[:, None]
+    transl = (sequence.transl + rest_pelvis) @ FLIP - rest_pelvis
+    global_orient = FLIP @ sequence.global_orient @ FLIP
+    body_pose = FLIP @ sequence.body_pose[:, :, [joint - 1 for joint in MIRRORED[1:]]] @ FLIP
+    pose = (transl, global_orient, body_pose, sequence.betas)
+    return replace(
+        sequence,
+        transl=transl,
+        global_orient=global_orient,
+        body_pose=body_pose,
+        joints=body.joints(*(torch.from_numpy(array) for array in pose)).numpy(),
+        texts=[mirror_words(text) for text in sequence.texts],
+    )
+
+
+def yaw(sequence: MotionSequence, angle: float, body: Body) -> MotionSequence:
+    """Turned by `angle` radians about the world's Z axis, counterclockwise seen from above."""
+    _check_no_scene(sequence)
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], dtype=np.float32)
+    return transform(sequence, turn, np.zeros(3, dtype=np.float32), body)
+
+
+def translate(sequence: MotionSequence, offset: Float32[np.ndarray, "2"], body: Body) -> MotionSequence:
+    """Shifted by `offset` metres along X and Y."""
+    _check_no_scene(sequence)
+    return transform(sequence, np.eye(3, dtype=np.float32), np.append(offset, np.float32(0)), body)
+
+
+def change_speed(sequence: MotionSequence, factor: float, body: Body) -> MotionSequence:
+    """The same movements `factor` times as fast, at the same frame rate."""
+    if not (math.isfinite(factor) and factor > 0):
+        raise InputError(f"{sequence.id}: cannot change its speed by {factor}, expected a positive factor")
+    return resample(replace(sequence, fps=sequence.fps * factor), sequence.fps, body)
+
+
+def _check_no_scene(sequence: MotionSequence) -> None:
+    if sequence.scene_id is not None:
+        raise InputError(
+            f"{sequence.id}: belongs into scene {sequence.scene_id!r}, where it cannot be moved or mirrored: "
+            "set scene_id to None to use the motion alone"
+        )

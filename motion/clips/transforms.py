@@ -1,0 +1,158 @@
+"""Clips moved, turned, cut and resampled, each as a whole record.
+
+World: Z up, metres. Rotations are resampled by slerp, positions linearly. A rotation R of the world turns
+SMPL's parameters into `global_orient' = R O` and `transl' = R (transl + J0) - J0`, because SMPL rotates about
+J0, the rest pelvis.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from motion.body import Body
+from motion.errors import InputError
+from motion.rotations import slerp
+from motion.sequence import MotionSequence
+from motion.skeleton import JOINT
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For each new frame, the old frames around it and how far it lies from `lower` (0) to `upper` (1)."""
+
+    lower: Int64[Tensor, " frame"]
+    upper: Int64[Tensor, " frame"]
+    weight: Float[Tensor, " frame"]
+
+    @classmethod
+    def at(cls, positions: Float[Tensor, " frame"], num_frames: int) -> "Neighbours":
+        """Neighbours of fractional frame numbers within 0 .. num_frames - 1."""
+        lower = positions.floor().long().clamp(0, num_frames - 1)
+        return cls(lower, (lower + 1).clamp_max(num_frames - 1), (positions - lower).float())
+
+
+def to_z_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Y-up coordinates in the Z-up world: (x, y, z) to (x, -z, y)."""
+    x, y, z = points.unbind(dim=-1)
+    return torch.stack([x, -z, y], dim=-1)
+
+
+def crop(sequence: MotionSequence, start: int, stop: int) -> MotionSequence:
+    """Frames `start` to `stop` (exclusive) of every person."""
+    frames = slice(start, stop)
+    per_frame = ("transl", "global_orient", "body_pose", "joints", "valid", "action")
+    return replace(sequence, **{name: getattr(sequence, name)[:, frames] for name in per_frame})
+
+
+def cut(sequence: MotionSequence, start: float, stop: float) -> MotionSequence:
+    """The frames from second `start` to `stop` (exclusive), each taken to the nearest frame."""
+    first, last = round(start * sequence.fps), round(stop * sequence.fps)
+    if not 0 <= first < last <= sequence.num_frames:
+        seconds = sequence.num_frames / sequence.fps
+        raise InputError(f"{sequence.id}: is {seconds:g} s long, expected to hold {start:g} s to {stop:g} s")
+    return crop(sequence, first, last)
+
+
+def windows(seconds: float, max_seconds: float) -> list[tuple[float, float]]:
+    """`seconds` in as few pieces as fit into `max_seconds`, all of one length, as (start, stop) in seconds."""
+    count = max(1, math.ceil(seconds / max_seconds - 1e-6))
+    return list(pairwise(seconds * i / count for i in range(count + 1)))
+
+
+def resample(sequence: MotionSequence, fps: float, body: Body) -> MotionSequence:
+    """The same motion at `fps`, from its first frame to the last that fits; the same record if the rate fits.
+
+    `valid` and `action` are those of the nearest frame. Between a valid and an invalid frame the
+    pose is the valid one's, unmixed.
+    """
+    if not (math.isfinite(fps) and fps > 0):
+        raise InputError(f"{sequence.id}: cannot resample to {fps} frames per second, expected a positive number")
+    check_body(sequence, body)
+    if fps == sequence.fps:
+        return sequence
+    ratio = sequence.fps / fps
+    last = sequence.num_frames - 1
+    # The tolerance keeps the last frame where rounding puts it a hair beyond the end.
+    count = math.floor(last / ratio + 1e-6) + 1
+    near = Neighbours.at((torch.arange(count, dtype=torch.float64) * ratio).clamp_max(last), last + 1)
+    nearest = torch.where(near.weight < 0.5, near.lower, near.upper).numpy()
+    transl, global_orient, body_pose = _interpolate(sequence, near)
+    joints = body.joints(transl, global_orient, body_pose, torch.from_numpy(sequence.betas))
+    return replace(
+        sequence,
+        fps=float(fps),
+        transl=transl.numpy(),
+        global_orient=global_orient.numpy(),
+        body_pose=body_pose.numpy(),
+        joints=joints.numpy(),
+        valid=sequence.valid[:, nearest],
+        action=sequence.action[:, nearest],
+    )
+
+
+def _interpolate(sequence: MotionSequence, near: Neighbours) -> tuple[Tensor, Tensor, Tensor]:
+    """`transl`, `global_orient` and `body_pose` between the neighbouring frames."""
+    valid = torch.from_numpy(sequence.valid)
+    start, end = valid[:, near.lower], valid[:, near.upper]
+    weight = torch.where(start == end, near.weight, end.float())
+    arrays = [torch.from_numpy(a) for a in (sequence.transl, sequence.global_orient, sequence.body_pose)]
+    transl, global_orient, body_pose = ((a[:, near.lower], a[:, near.upper]) for a in arrays)
+    per_joint = weight[..., None].expand(*weight.shape, sequence.body_pose.shape[2])
+    return (
+        torch.lerp(*transl, weight[..., None]),
+        slerp(*global_orient, weight),
+        slerp(*body_pose, per_joint),
+    )
+
+
+def heading(joints: Float32[np.ndarray, "24 3"], global_orient: Float32[np.ndarray, "3 3"]) -> Float32[np.ndarray, "2"]:
+    """Unit XY direction a person faces.
+
+    It is at right angles to the line across hips and shoulders, which lies level in a standing person and in
+    one on their back or belly. On their side that line is upright, but the pelvis' forward axis is level.
+    """
+    across = joints[JOINT["left_hip"]] - joints[JOINT["right_hip"]]
+    across = across + joints[JOINT["left_shoulder"]] - joints[JOINT["right_shoulder"]]
+    facing = np.array([across[1], -across[0]])
+    if np.linalg.norm(facing) < 0.5 * np.linalg.norm(across):
+        facing = global_orient[:2, 2]
+    return (facing / np.linalg.norm(facing)).astype(np.float32)
+
+
+def transform(
+    sequence: MotionSequence, turn: Float32[np.ndarray, "3 3"], offset: Float32[np.ndarray, "3"], body: Body
+) -> MotionSequence:
+    """All persons together, turned about the world's origin, then shifted by `offset`."""
+    check_body(sequence, body)
+    rest_pelvis = body.rest_joints(torch.from_numpy(sequence.betas))[:, 0].numpy()[:, None]
+    return replace(
+        sequence,
+        transl=(sequence.transl + rest_pelvis) @ turn.T + offset - rest_pelvis,
+        global_orient=turn @ sequence.global_orient,
+        joints=sequence.joints @ turn.T + offset,
+    )
+
+
+def canonical_start(sequence: MotionSequence, body: Body) -> MotionSequence:
+    """Turn and shift all persons together so that person 0 starts above the XY origin, facing +Y.
+
+    The start is person 0's first valid frame. Heights are unchanged.
+    """
+    check_body(sequence, body)
+    start = int(sequence.valid[0].argmax())
+    cos_sin = heading(sequence.joints[0, start], sequence.global_orient[0, start])[::-1]
+    (cos, sin), turn = cos_sin, np.eye(3, dtype=np.float32)
+    turn[:2, :2] = [[cos, -sin], [sin, cos]]
+    origin = sequence.joints[0, start, 0] * np.array([1, 1, 0], dtype=np.float32)
+    return transform(sequence, turn, -turn @ origin, body)
+
+
+def check_body(sequence: MotionSequence, body: Body) -> None:
+    """Raise InputError when the joints of the sequence come from another body."""
+    if body.name != sequence.body:
+        raise InputError(f"{sequence.id}: its joints are those of body {sequence.body!r}, not {body.name!r}")

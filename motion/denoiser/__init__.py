@@ -1,0 +1,9 @@
+"""The network that guesses the clean motion: `Denoiser`, its sizes and its conditions.
+
+`python -m motion.denoiser --profile` prints what one step costs."""
+
+from motion.denoiser.conditions import Conditions
+from motion.denoiser.config import DenoiserConfig
+from motion.denoiser.network import Denoiser
+
+__all__ = ["Conditions", "Denoiser", "DenoiserConfig"]

@@ -1,0 +1,98 @@
+"""All that a denoiser is told beside the noisy motion, and how parts of it are taken away.
+
+Masks: True = valid. Lengths in metres, Z up, the floor at z = 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from motion.denoiser.config import DenoiserConfig
+from motion.denoiser.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
+from motion.text import TextEncoder
+
+Kind = Literal["text", "person_class", "action", "scene"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Class and action 0 mean "unknown"; valid and known frames and identities are never taken away."""
+
+    valid: Bool[Tensor, "batch person frame"]
+    known: Bool[Tensor, "batch person frame"]
+    """Where the noisy motion is not noisy but given: what editing keeps."""
+    identity: Int[Tensor, "batch person"]
+    """Distinct numbers below `max_persons`, drawn once per sample: persons are exchangeable."""
+    person_class: Int[Tensor, "batch person"]
+    action: Int[Tensor, "batch person frame"]
+    text: Float[Tensor, "batch caption word text_dim"]
+    """Caption 0 tells of everybody, caption 1 + p of person p; one word where the encoder gives one vector."""
+    text_valid: Bool[Tensor, "batch caption word"]
+    points: Float[Tensor, "batch group 64 3"]
+    points_valid: Bool[Tensor, "batch group"]
+    heights: Float[Tensor, "batch row column 2"]
+    """Of what stands on the floor, and whether the cell is known: 1 or 0 (`height_map`)."""
+
+    def without(self, dropped: Bool[Tensor, " batch"], kinds: Sequence[Kind] = KINDS) -> "Conditions":
+        """The same with conditions of these kinds taken away from the `dropped` samples."""
+        kept = ~dropped
+        changes: dict[str, Tensor] = {}
+        if "text" in kinds:
+            changes["text_valid"] = self.text_valid & kept[:, None, None]
+        if "person_class" in kinds:
+            changes["person_class"] = self.person_class * kept[:, None]
+        if "action" in kinds:
+            changes["action"] = self.action * kept[:, None, None]
+        if "scene" in kinds:
+            changes["points_valid"] = self.points_valid & kept[:, None]
+            changes["heights"] = self.heights * kept[:, None, None, None]
+        return replace(self, **changes)
+
+    def followed_by(self, *others: "Conditions") -> "Conditions":
+        """All along the batch axis."""
+        rows = zip(*(vars(each).values() for each in (self, *others)), strict=True)
+        return Conditions(*(torch.cat(row) for row in rows))
+
+    def to(self, device: torch.device) -> "Conditions":
+        return Conditions(*(value.to(device) for value in vars(self).values()))
+
+
+def with_captions(
+    conditions: Conditions, captions: Sequence[Sequence[str | None]], encode_text: TextEncoder, config: DenoiserConfig
+) -> Conditions:
+    """The same with the captions of each sample: of everybody, then of each person where they have their own."""
+    given = [caption for row in captions for caption in row if caption is not None]
+    if config.text == "words":
+        words = iter(encode_text.words(given))
+    else:
+        words = iter(encode_text(given)[:, None]) if given else iter([])
+    rows = [[next(words) if caption is not None else None for caption in row] for row in captions]
+    shape = (len(rows), max(map(len, rows)), max((len(w) for row in rows for w in row if w is not None), default=1))
+    text, valid = torch.zeros(*shape, config.text_dim), torch.zeros(shape, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        for c, states in enumerate(row):
+            if states is not None:
+                text[i, c, : len(states)], valid[i, c, : len(states)] = states, True
+    return replace(conditions, text=text, text_valid=valid)
+
+
+def empty_conditions(batch: int, persons: int, frames: int, config: DenoiserConfig) -> Conditions:
+    """Nothing valid, nothing known, no text, no scene: to be filled in."""
+    shape = HEIGHT_SHAPE if config.height_map else (0, 0)
+    return Conditions(
+        valid=torch.zeros(batch, persons, frames, dtype=torch.bool),
+        known=torch.zeros(batch, persons, frames, dtype=torch.bool),
+        identity=torch.zeros(batch, persons, dtype=torch.long),
+        person_class=torch.zeros(batch, persons, dtype=torch.long),
+        action=torch.zeros(batch, persons, frames, dtype=torch.long),
+        text=torch.zeros(batch, 1, 1, config.text_dim),
+        text_valid=torch.zeros(batch, 1, 1, dtype=torch.bool),
+        points=torch.zeros(batch, 0, POINTS_PER_GROUP, 3),
+        points_valid=torch.zeros(batch, 0, dtype=torch.bool),
+        heights=torch.zeros(batch, *shape, 2),
+    )

@@ -1,0 +1,75 @@
+"""Text and motion in one space: how well a motion of 1 to N persons fits a caption is their distance there.
+
+A contrastive pair of encoders after InterGen's InterCLIP (Liang et al. 2024), which takes two persons exactly. Here
+frames attend to each other within a person, and persons within a frame; a summary token leads each person, and the
+mean of the persons' summaries is the motion. So the order of the persons does not matter, nor where in the world the
+motion takes place or which way it faces. The frozen text encoder of `motion.text` gives one vector a caption.
+
+World: Z up, floor at z = 0, metres; `fps` frames a second. Masks: True = valid.
+Shape suffixes: B batch, P person, R person of any motion of the batch, T frame (after the summary token), F feature,
+D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.evaluator.motion_features import Batch, Encoded
+from motion.evaluator.network import EvaluatorConfig, EvaluatorNetwork
+from motion.evaluator.protocol import CARESCENE, check_rate
+from motion.sequence import MotionSequence
+from motion.text import load_text_encoder
+from motion.weights import read_weights, weights_bytes
+
+FORMAT = "carescene-evaluator/1"
+EVALUATOR_FILE = "evaluator.safetensors"
+BATCH = 32
+
+
+class Evaluator:
+    """A trained evaluator of ours, ready to embed."""
+
+    name = "carescene"
+    protocol = CARESCENE
+
+    def __init__(self, network: EvaluatorNetwork, version: str, device: torch.device | str = "cpu") -> None:
+        self.network = network.to(device).eval()
+        self.version = version
+        self.dim = network.config.dim
+        self.fps = network.config.fps
+        self.device = device
+        self.encode_text = load_text_encoder(network.config.text_encoder)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Evaluator":
+        weights = read_weights(Path(path), FORMAT, "ray_jobs.train_evaluator")
+        network = EvaluatorNetwork(EvaluatorConfig(**weights.description))
+        weights.check(network.state_dict())
+        network.load_state_dict(weights.tensors)
+        return cls(network, weights.version, device)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text dim"]:
+        return self.network.embed_text(self.encode_text(texts).to(self.device)).cpu()
+
+    @torch.inference_mode()
+    def embed_motions(self, motions: Sequence[MotionSequence]) -> Float[Tensor, "motion dim"]:
+        """One unit vector a motion, in the order given; motions of like length are embedded together."""
+        for motion in motions:
+            check_rate(motion, self.fps)
+        embedded = torch.zeros(len(motions), self.dim)
+        order = sorted(range(len(motions)), key=lambda i: (motions[i].num_persons, motions[i].num_frames))
+        for start in range(0, len(order), BATCH):
+            some = order[start : start + BATCH]
+            seen = [Encoded.of(motions[i]).stretch(0, self.network.config.max_frames) for i in some]
+            embedded[some] = self.network.embed_motion(Batch.of(seen).to(self.device)).cpu()
+        return embedded
+
+
+def evaluator_bytes(network: EvaluatorNetwork) -> bytes:
+    """The content of the evaluator's file."""
+    return weights_bytes(network.state_dict(), FORMAT, asdict(network.config))

@@ -1,0 +1,203 @@
+"""How the action classifier is trained: labels, batches of noisy stretches, the loss.
+
+Masks: True = valid; label -1 = none.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from motion.diffusion import NoiseSchedule, q_sample
+from motion.evaluator.action_classifier import BATCH, ActionClassifier, ClassifierConfig
+from motion.features import POSITIONS, VELOCITIES, Normalizer, encode_sequence
+from motion.sequence import MotionSequence
+from motion.skeleton import ACTIONS
+
+MOVED = 1.5  # metres: standard deviation of where people are put in training
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip's features in metres, and each frame's label."""
+
+    features: Float[Tensor, "person frame feature"]
+    valid: Bool[Tensor, "person frame"]
+    labels: Int[Tensor, "person frame"]
+
+    @classmethod
+    def of(cls, motion: MotionSequence, labels: Int[np.ndarray, "person frame"]) -> "Example":
+        return cls(encode_sequence(motion), torch.from_numpy(motion.valid), torch.from_numpy(labels).long())
+
+    def stretch(self, start: int, length: int) -> "Example":
+        """`length` frames from `start` on; nobody has moved before the first."""
+        frames = slice(start, start + length)
+        features = self.features[:, frames].clone()
+        features[:, 0, VELOCITIES] = 0
+        return Example(features, self.valid[:, frames], self.labels[:, frames])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised clips padded to the largest, and a label for each person."""
+
+    x0: Float[Tensor, "batch person frame feature"]
+    valid: Bool[Tensor, "batch person frame"]
+    labels: Int[Tensor, "batch person"]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], normalizer: Normalizer) -> "Batch":
+        persons, frames = (max(example.valid.shape[axis] for example in examples) for axis in (0, 1))
+        x0 = torch.zeros(len(examples), persons, frames, len(normalizer.mean))
+        valid = torch.zeros(x0.shape[:3], dtype=torch.bool)
+        labels = torch.full(x0.shape[:2], -1)
+        for i, example in enumerate(examples):
+            p, f = example.valid.shape
+            x0[i, :p, :f] = normalizer.normalize(example.features)
+            valid[i, :p, :f] = example.valid
+            labels[i, :p] = prevailing(example.labels, example.valid)
+        return cls(x0 * valid[..., None], valid, labels)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(self.x0.to(device), self.valid.to(device), self.labels.to(device))
+
+
+def action_labels(motion: MotionSequence, names: Sequence[str]) -> Int[np.ndarray, "person frame"]:
+    """Each frame's action as an index into `names`; -1 where it is none of them."""
+    table = np.array([names.index(action) if action in names else -1 for action in ACTIONS])
+    return table[motion.action]
+
+
+def prevailing(labels: Int[Tensor, "person frame"], valid: Bool[Tensor, "person frame"]) -> Int[Tensor, " person"]:
+    """The label of most of each person's valid frames, which may be that there is none."""
+    counts = F.one_hot(labels + 1) * valid[..., None]
+    return counts.sum(dim=1).argmax(dim=-1) - 1
+
+
+def training_batch(
+    examples: Sequence[Example], normalizer: Normalizer, max_frames: int, rng: np.random.Generator
+) -> Batch:
+    """A random stretch of each clip, its people turned and moved over the floor: an action is the same anywhere."""
+    stretches = []
+    for example in examples:
+        length = min(example.valid.shape[1], max_frames)
+        stretch = example.stretch(int(rng.integers(example.valid.shape[1] - length + 1)), length)
+        stretches.append(Example(placed_anew(stretch.features, rng), stretch.valid, stretch.labels))
+    return Batch.of(stretches, normalizer)
+
+
+def placed_anew(
+    features: Float[Tensor, "person frame 282"], rng: np.random.Generator
+) -> Float[Tensor, "person frame 282"]:
+    """Each person turned about the vertical and moved over the floor, at random and apart from the others."""
+    angle = torch.from_numpy(rng.uniform(-math.pi, math.pi, len(features))).to(features)[:, None, None]
+    offset = torch.from_numpy(rng.normal(0, MOVED, (len(features), 1, 1, 2))).to(features)
+    x, y, z = features[..., : VELOCITIES.stop].unflatten(-1, (-1, 3)).unbind(dim=-1)
+    turned = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y, z], dim=-1)
+    turned[:, :, : POSITIONS.stop // 3, :2] += offset
+    return torch.cat([turned.flatten(-2), features[..., VELOCITIES.stop :]], dim=-1)
+
+
+def classifier_loss(
+    network: nn.Module,
+    schedule: NoiseSchedule,
+    x0: Float[Tensor, "batch person frame feature"],
+    valid: Bool[Tensor, "batch person frame"],
+    labels: Int[Tensor, "batch person"],
+    generator: torch.Generator,
+    noisy: bool = True,
+) -> Float[Tensor, ""]:
+    """Cross entropy of the persons who have a label, at random timesteps; without noise for a judge of motions."""
+    t = torch.zeros(len(x0), dtype=torch.long, device=x0.device)
+    if noisy:
+        t = torch.randint(schedule.num_steps, (len(x0),), generator=generator).to(x0.device)
+        x0 = q_sample(schedule, x0, t, torch.randn(x0.shape, generator=generator).to(x0.device))
+    labelled = labels >= 0
+    logits = network(x0, t, valid)[labelled]
+    return F.cross_entropy(logits, labels[labelled], reduction="sum") / labelled.sum().clamp_min(1)
+
+
+@torch.no_grad()
+def num_right(
+    network: nn.Module, schedule: NoiseSchedule, batch: Batch, t: int | None, generator: torch.Generator
+) -> int:
+    """How many persons with a label are given it, of motions noised to step t or, for None, as they are."""
+    step, x_t = torch.full((len(batch.x0),), t or 0, device=batch.x0.device), batch.x0
+    if t is not None:
+        x_t = q_sample(schedule, x_t, step, torch.randn(x_t.shape, generator=generator).to(x_t.device))
+    found = network(x_t, step, batch.valid).argmax(dim=-1)
+    return int(((found == batch.labels) & (batch.labels >= 0)).sum())
+
+
+def accuracy(
+    network: nn.Module,
+    schedule: NoiseSchedule,
+    motions: Sequence[MotionSequence],
+    labels: Sequence[Int[np.ndarray, " _"]],
+    normalizer: Normalizer,
+    t: int | None = None,
+    seed: int = 0,
+) -> float:
+    """Share of the labelled persons of all motions who are given their label; NaN where nobody has one."""
+    generator = torch.Generator().manual_seed(seed)
+    device = next(network.parameters()).device
+    examples = _labelled(motions, labels)
+    right = total = 0
+    for start in range(0, len(examples), BATCH):
+        batch = Batch.of(examples[start : start + BATCH], normalizer).to(device)
+        right += num_right(network, schedule, batch, t, generator)
+        total += int((batch.labels >= 0).sum())
+    return right / total if total else math.nan
+
+
+def fit(
+    config: ClassifierConfig,
+    schedule: NoiseSchedule,
+    motions: Sequence[MotionSequence],
+    labels: Sequence[Int[np.ndarray, " _"]],
+    normalizer: Normalizer,
+    steps: int,
+    seed: int = 0,
+    noisy: bool = True,
+    max_frames: int = 100,
+    learning_rate: float = 1e-3,
+) -> ActionClassifier:
+    """A classifier of motions whose persons have one label each, trained in this process."""
+    examples, rng = _labelled(motions, labels), np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ActionClassifier(config).train()
+        optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
+        rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+        for _ in range(steps):
+            chosen = rng.choice(len(examples), min(BATCH, len(examples)), replace=False)
+            batch = training_batch([examples[i] for i in chosen], normalizer, max_frames, rng)
+            loss = classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator, noisy)
+            training_step(network, optimizer, rates, loss)
+    return network.eval().requires_grad_(False)
+
+
+def training_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rates: torch.optim.lr_scheduler.LRScheduler,
+    loss: Float[Tensor, ""],
+) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    rates.step()
+
+
+def _labelled(motions: Sequence[MotionSequence], labels: Sequence[Int[np.ndarray, " _"]]) -> list[Example]:
+    return [
+        Example.of(motion, np.repeat(each[:, None], motion.num_frames, axis=1))
+        for motion, each in zip(motions, labels, strict=True)
+    ]

@@ -1,0 +1,322 @@
+"""Clean-up after generation: nobody in the floor or afloat, in each other or in furniture, and feet that stay put.
+
+Frame: Z up, floor at z = 0, metres. All is closed form: filters over time and two-bone inverse kinematics, no
+optimisation. A stage takes a motion to a motion whose joints are the forward kinematics of its parameters, so that
+bones keep the length of the one shape that a person has. Only `valid` frames change.
+
+Order: heights first, since what a body meets depends on them; then bodies move sideways, which leaves heights alone;
+feet last, because both drag standing feet along. Legs then follow their feet (foot skate clean-up after
+Kovar et al. 2002), which keep their heights and directions, so that nothing sinks again.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.ndimage import binary_opening, binary_propagation, gaussian_filter1d, grey_opening, maximum_filter1d
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from motion.body import Body
+from motion.body.capsules import Capsules, fit_capsules, rest_skin
+from motion.body.penetration import FLOOR_LABEL, TOUCH, person_penetration, scene_penetration
+from motion.clips.ground import LONGEST_LEAP, SUPPORTED, lowest_skin
+from motion.clips.transforms import check_body
+from motion.kinematics import forward_kinematics
+from motion.rotations import shortest_rotation
+from motion.sequence import MotionSequence, Scene
+from motion.skeleton import JOINT, PARENTS
+
+SMOOTHING = 0.1  # seconds, standard deviation of what moves whole bodies
+AFLOAT = 0.03  # metres; lower skin than this is on the floor or nearly so
+ON_FURNITURE = 0.25  # metres; whoever stays so high for longer than a leap lies on something
+RESTING = 1.0  # seconds; a shorter touch of furniture carries nobody
+TOUCHING = 0.01  # metres that capsules may share: people who touch are not pushed apart
+SIDEWAYS = 0.3  # of the mean way out of furniture; where less is level, a body lies on it
+ROUNDS = 12  # of pushing; three people in one place need nearly as many
+
+# Metres above where it stands and m/s. What begins as contact below the first goes on to the second.
+CONTACT_CLEARANCE, CONTACT_SPEED = (0.025, 0.035), (0.6, 1.2)
+BLEND = 0.2  # seconds in which a foot leaves its own path and comes back to it
+STRAIGHT = 0.995  # of the leg's length; no further do legs stretch to reach a place
+STRAIGHT_SINE = 0.02  # of the bend; below, the thigh's back says where the knee bends to
+LARGEST_SINK = 0.03  # metres that the pelvis comes down for feet out of reach
+HIPS, KNEES, ANKLES, TOES = (
+    [JOINT[f"left_{name}"], JOINT[f"right_{name}"]] for name in ("hip", "knee", "ankle", "foot")
+)
+FEET = np.stack([ANKLES, TOES], axis=1)
+
+
+@dataclass(frozen=True)
+class CleanupConfig:
+    """Which stages run. Bone lengths need none: they hold whatever is on."""
+
+    floor: bool = True
+    penetration: bool = True
+    foot_lock: bool = True
+
+
+ALL_STAGES = CleanupConfig()
+
+
+def clean_up(
+    motion: MotionSequence, body: Body, scene: Scene | None = None, config: CleanupConfig = ALL_STAGES
+) -> MotionSequence:
+    """The motion after the stages that are on; `provenance["cleanup"]` names them. With all off, the record itself."""
+    check_body(motion, body)
+    stages = [name for name in STAGES if getattr(config, name)]
+    if not stages:
+        return motion
+    for name in stages:
+        motion = STAGES[name](motion, body, scene)
+    return replace(motion, provenance=motion.provenance | {"cleanup": " ".join(stages)})
+
+
+def stand_on_floor(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
+    """Let everybody's lowest skin rest on the floor, by smooth vertical shifts that leave leaps and furniture alone.
+
+    The ground is the lowest skin's height after a morphological opening, which cuts off peaks shorter than a leap.
+    """
+    lowest = np.stack([_fill(each, seen) for each, seen in zip(lowest_skin(motion, body), motion.valid, strict=True)])
+    ground = grey_opening(lowest, size=(1, 1 + math.ceil(LONGEST_LEAP * motion.fps)))
+    carried = _hysteresis(ground > ON_FURNITURE, ground > AFLOAT) | _rests(motion, body, scene)
+    ground = np.where(carried, np.minimum(ground, 0), ground)
+    offset = np.zeros_like(motion.transl)
+    offset[..., 2] = -gaussian_filter1d(ground, SMOOTHING * motion.fps, mode="nearest")
+    return _posed(motion, body, transl=motion.transl + offset)
+
+
+def push_apart(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
+    """Move people sideways out of each other, either of two by half, and out of furniture.
+
+    Bodies are rigid here and go by the depth of the deepest capsules along the line between the pelvises; a few
+    rounds make up for what that misses.
+    """
+    valid, moved = motion.valid, np.zeros_like(motion.transl)
+    bodies = fit_capsules(motion.joints, motion.betas, body)
+    for _ in range(ROUNDS):
+        now = _shifted(bodies, moved)
+        push = _from_people(now, motion.joints[:, :, 0] + moved, valid)
+        if scene is not None:
+            push += _from_scene(now, valid, scene)
+        if not push.any():
+            break
+        moved += np.stack([_envelope(each, motion.fps) for each in push])
+    return _posed(motion, body, transl=motion.transl + moved)
+
+
+def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
+    """Keep feet in contact with the floor in one place; legs follow, and the pelvis comes down where they are short.
+
+    Where that is not enough, the foot gives way.
+    """
+    del scene  # feet meet the floor alone
+    shifts = torch.from_numpy(foot_shifts(motion, body))
+    rest = body.rest_joints(torch.from_numpy(motion.betas).double())[:, None].expand(-1, motion.num_frames, -1, -1)
+    pose = [torch.from_numpy(a).double() for a in (motion.transl, motion.global_orient, motion.body_pose)]
+    joints, world = forward_kinematics(rest, *pose)
+    hips, knees, ankles = (joints[:, :, legs] for legs in (HIPS, KNEES, ANKLES))
+    targets = ankles + pad(shifts, (0, 1))
+    longest = torch.maximum(
+        STRAIGHT * ((knees - hips).norm(dim=-1) + (ankles - knees).norm(dim=-1)), (ankles - hips).norm(dim=-1)
+    )
+    sink = _sink(targets - hips, longest, motion.valid, motion.fps)
+    thighs, shins = reach(hips, knees, ankles, targets + sink[:, :, None], longest, -world[:, :, HIPS, :, 2])
+    world[:, :, HIPS], world[:, :, KNEES] = thighs @ world[:, :, HIPS], thighs @ shins @ world[:, :, KNEES]
+    body_pose = pose[2].clone()
+    for joint in (*HIPS, *KNEES, *ANKLES):
+        body_pose[:, :, joint - 1] = world[:, :, PARENTS[joint]].mT @ world[:, :, joint]
+    return _posed(motion, body, transl=(pose[0] - sink).numpy(), body_pose=body_pose.numpy())
+
+
+def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person frame foot 2"]:
+    """How far (m, x and y) each foot has to move to stay where it is in contact, the left one first.
+
+    From one frame to the next a foot stands on heel or toe, whichever is slower, as it rolls and turns.
+    """
+    rest = body.rest_joints(torch.from_numpy(motion.betas)).numpy()
+    soles = np.array([rest_skin(body, betas)[:, 1].min() for betas in motion.betas])
+    points = motion.joints[:, :, FEET].astype(np.float64)
+    clearance = points[..., 2] - (rest[:, FEET, 1] - soles[:, None, None])[:, None]
+    steps = np.diff(points[..., :2], axis=1)
+    speed, height = np.linalg.norm(steps, axis=-1) * motion.fps, np.maximum(clearance[:, 1:], clearance[:, :-1])
+    seen = (motion.valid[:, 1:] & motion.valid[:, :-1])[..., None, None]
+    start, on = (
+        seen & (height < low) & (speed < slow) for low, slow in zip(CONTACT_CLEARANCE, CONTACT_SPEED, strict=True)
+    )
+    down = _hysteresis(start, on)
+    slower = np.where(down, speed, np.inf).argmin(axis=-1)[..., None, None]
+    held = np.asarray(down.any(axis=-1))
+    slips = np.take_along_axis(steps, slower, axis=3)[..., 0, :] * held[..., None]
+    blend = max(1, round(BLEND * motion.fps))
+    shifts = np.zeros((*motion.valid.shape, len(FEET), 2))
+    for person, foot in np.ndindex(len(slips), len(FEET)):
+        shifts[person, :, foot] = _shift(slips[person, :, foot], held[person, :, foot], blend)
+    return shifts
+
+
+def _shift(
+    slips: Float[np.ndarray, "step 2"], held: Bool[np.ndarray, "step"], blend: int
+) -> Float[np.ndarray, "frame 2"]:
+    """What undoes the slips around the mean place of each stand; stands less than `blend` frames apart are one."""
+    path = np.concatenate([np.zeros((1, 2)), slips.cumsum(axis=0)])
+    frames, shift = np.arange(len(path)), np.zeros_like(path)
+    steps = np.flatnonzero(held)
+    for stand in np.split(steps, np.flatnonzero(np.diff(steps) > blend) + 1) if len(steps) else ():
+        first, last = stand[0], stand[-1] + 1
+        near = np.clip(1 - np.maximum(first - frames, frames - last) / blend, 0, 1)
+        shift += (near**2 * (3 - 2 * near))[:, None] * (path[first : last + 1].mean(axis=0) - path)
+    return shift
+
+
+def _sink(
+    legs: Float[Tensor, "person frame foot 3"],
+    longest: Float[Tensor, "person frame foot"],
+    valid: Bool[np.ndarray, "person frame"],
+    fps: float,
+) -> Float[Tensor, "person frame 3"]:
+    """How far (m) the hips come down so that no leg, from hip to ankle, need be longer; smooth, 0 in x and y."""
+    aside, down = legs[..., :2].norm(dim=-1), -legs[..., 2]
+    short = down - (longest**2 - aside**2).clamp_min(0).sqrt()
+    # A leg that lies rather than stands gets no nearer by sinking.
+    needed = torch.where(aside < down, short.clamp(0, LARGEST_SINK), 0).amax(dim=-1)
+    smooth = np.stack([_from_above(each * seen, fps) for each, seen in zip(needed.numpy(), valid, strict=True)])
+    return pad(torch.from_numpy(smooth)[..., None], (2, 0))
+
+
+def reach(
+    hip: Float[Tensor, "*batch 3"],
+    knee: Float[Tensor, "*batch 3"],
+    ankle: Float[Tensor, "*batch 3"],
+    target: Float[Tensor, "*batch 3"],
+    longest: Float[Tensor, "*batch"],
+    backward: Float[Tensor, "*batch 3"],
+) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3 3"]]:
+    """World rotations that bring the ankle to the target, or as near as it gets at most `longest` from the hip: of
+    the leg about the hip and, before that, of the shin about the knee.
+
+    The law of cosines gives the bend, in the plane in which the leg is bent; then the leg turns by the shortest
+    rotation. The shin of a straight leg bends to the direction `backward`.
+    """
+    upper, lower, wanted = knee - hip, ankle - knee, target - hip
+    a, b = upper.norm(dim=-1, keepdim=True), lower.norm(dim=-1, keepdim=True)
+    far = torch.minimum(wanted.norm(dim=-1), longest)[..., None]
+    cos = ((far**2 - a**2 - b**2) / (2 * a * b)).clamp(-1, 1)
+    aside = _across(lower / b, upper / a)
+    straight = aside.norm(dim=-1, keepdim=True) < STRAIGHT_SINE
+    aside = normalize(torch.where(straight, _across(backward, upper / a), aside), dim=-1)
+    bent = b * (cos * upper / a + (1 - cos**2).sqrt() * aside)
+    return shortest_rotation(upper + bent, wanted), shortest_rotation(lower, bent)
+
+
+def _across(vectors: Float[Tensor, "*batch 3"], axis: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """The part at right angles to a unit axis."""
+    return vectors - (vectors * axis).sum(dim=-1, keepdim=True) * axis
+
+
+def _rests(motion: MotionSequence, body: Body, scene: Scene | None) -> Bool[np.ndarray, "person frame"]:
+    """Who does what needs furniture, or touches some for long."""
+    rests = np.isin(motion.action, SUPPORTED)
+    if scene is None:
+        return rests
+    capsules = fit_capsules(motion.joints, motion.betas, body)
+    touches = scene_penetration(capsules, motion.valid, scene)[1] > -TOUCH
+    return rests | binary_opening(touches, np.ones((1, min(math.ceil(RESTING * motion.fps), motion.num_frames))))
+
+
+def _from_people(
+    bodies: Capsules, pelvis: Float[np.ndarray, "person frame 3"], valid: Bool[np.ndarray, "person frame"]
+) -> Float[np.ndarray, "person frame 3"]:
+    """Half the depth of every two persons, away from each other."""
+    push = np.zeros(pelvis.shape)
+    for one, two in combinations(range(len(valid)), 2):
+        pair = Capsules(*(array[[one, two]] for array in vars(bodies).values()))
+        depth = np.maximum(person_penetration(pair, valid[[one, two]])[1] - TOUCHING, 0)
+        apart = (pelvis[two] - pelvis[one]) * [1, 1, 0] + [1e-6, 0, 0]  # two in one place part along x
+        half = (depth / 2 / np.linalg.norm(apart, axis=-1))[:, None] * apart
+        push[one] -= half
+        push[two] += half
+    return push
+
+
+def _from_scene(
+    bodies: Capsules, valid: Bool[np.ndarray, "person frame"], scene: Scene
+) -> Float[np.ndarray, "person frame 3"]:
+    """The depth of the scene in each person, along the level part of the way out for all of its points within.
+
+    A bed below would push up, and so does not; a wall or a table's edge pushes with all its depth.
+    """
+    push = np.zeros((*valid.shape, 3))
+    depth = scene_penetration(bodies, valid, scene)[1]
+    points = scene.points[scene.labels != FLOOR_LABEL].astype(np.float64)
+    tree = cKDTree(points)
+    for person, frame in np.argwhere(depth > TOUCHING):
+        start, end, radii = bodies.starts[person, frame], bodies.ends[person, frame], bodies.radii[person]
+        around = tree.query_ball_point((start + end) / 2, np.linalg.norm(end - start, axis=-1) / 2 + radii)
+        near = points[np.unique(np.concatenate(around).astype(np.intp))][:, None]
+        axis = end - start
+        along = ((near - start) * axis).sum(axis=-1) / ((axis * axis).sum(axis=-1) + 1e-12)
+        out = start + np.clip(along, 0, 1)[..., None] * axis - near
+        gap = np.linalg.norm(out, axis=-1)
+        within = np.maximum(radii - gap, 0)
+        way = (within / (gap + 1e-12))[..., None] * out
+        level = way.sum(axis=(0, 1)) / within.sum() * [1, 1, 0]
+        if np.linalg.norm(level) > SIDEWAYS:
+            push[person, frame] = depth[person, frame] * level
+    return push
+
+
+def _shifted(bodies: Capsules, moved: Float[np.ndarray, "person frame 3"]) -> Capsules:
+    by = moved[:, :, None]
+    return replace(bodies, starts=bodies.starts + by, ends=bodies.ends + by)
+
+
+def _envelope(push: Float[np.ndarray, "frame 3"], fps: float) -> Float[np.ndarray, "frame 3"]:
+    """A smooth push that nowhere falls short in size, along smoothed directions."""
+    size = np.linalg.norm(push, axis=-1)
+    known = size > 0
+    direction = np.stack([_fill(axis / np.maximum(size, 1e-12), known) for axis in push.T], axis=-1)
+    return _from_above(size, fps)[:, None] * gaussian_filter1d(direction, SMOOTHING * fps, axis=0, mode="nearest")
+
+
+def _from_above(sizes: Float[np.ndarray, "frame"], fps: float) -> Float[np.ndarray, "frame"]:
+    """Gaussian means of the greatest values around: smooth, and nowhere below the values."""
+    radius = math.ceil(2 * SMOOTHING * fps)
+    greatest = maximum_filter1d(sizes, 2 * radius + 1, mode="nearest")
+    return gaussian_filter1d(greatest, SMOOTHING * fps, radius=radius, mode="nearest")
+
+
+def _fill(values: Float[np.ndarray, "frame"], known: Bool[np.ndarray, "frame"]) -> Float[np.ndarray, "frame"]:
+    """Linear between the known values and level beyond them; where none is, as it is."""
+    frames = np.arange(len(values))
+    return np.interp(frames, frames[known], values[known]) if known.any() else values
+
+
+def _hysteresis(
+    start: Bool[np.ndarray, "person time *more"], on: Bool[np.ndarray, "person time *more"]
+) -> Bool[np.ndarray, "person time *more"]:
+    """Where `on` holds without a break since or until `start` held too."""
+    return binary_propagation(start & on, np.ones((1, 3, *(1,) * (on.ndim - 2))), mask=on)
+
+
+def _posed(motion: MotionSequence, body: Body, **parameters: Float[np.ndarray, "person frame ..."]) -> MotionSequence:
+    """The motion with these parameters in its valid frames, and the joints that they give."""
+    changed: dict[str, Any] = {}
+    for name, values in parameters.items():
+        before = getattr(motion, name)
+        seen = motion.valid.reshape(*motion.valid.shape, *(1,) * (before.ndim - 2))
+        changed[name] = np.where(seen, values, before).astype(np.float32)
+    moved = replace(motion, **changed)
+    pose = [torch.from_numpy(a) for a in (moved.transl, moved.global_orient, moved.body_pose, moved.betas)]
+    return replace(moved, joints=np.where(motion.valid[..., None, None], body.joints(*pose).numpy(), motion.joints))
+
+
+Stage = Callable[[MotionSequence, Body, Scene | None], MotionSequence]
+STAGES: dict[str, Stage] = {"floor": stand_on_floor, "penetration": push_apart, "foot_lock": lock_feet}
+"""In the order in which they run, by the names of `CleanupConfig`."""

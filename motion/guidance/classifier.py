@@ -1,0 +1,89 @@
+"""Guidance by a classifier of noisy motions (eq. 2.20). Masks: True = valid.
+
+Shape suffixes: R row (one person of one sample), T frame, F feature.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from motion.diffusion import NoiseSchedule, coefficient
+
+LARGEST_SHIFT = 1.0
+"""Root mean square of what guidance moves a person's estimate by, in standard deviations of the data.
+
+Of an exact classifier the shift at s = 1 is E[x_0 | x_t, y] - E[x_0 | x_t], which is hardly larger. Near pure noise
+1 / sqrt(ᾱ_t) blows up the errors of a learnt one without bound, so it is cut there, its direction kept.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierGuidance:
+    """Moves estimates of x_0 so that persons show the action they are asked for (Dhariwal and Nichol 2021).
+
+    Eq. 2.20, with the scale s that its print lacks, is ε̄ = ε - s sqrt(1-ᾱ_t) ∇ log f(y | x_t, t). As
+    x_t = sqrt(ᾱ_t) x_0 + sqrt(1-ᾱ_t) ε, it moves x_0 by s (1-ᾱ_t) / sqrt(ᾱ_t) ∇ log f.
+
+    `start` and `stop` are shares of sampling: 0 is pure noise, 1 is done. A step costs one pass of the classifier,
+    there and back, over the persons who are asked something; all others' estimates come back as they were.
+    """
+
+    classifier: nn.Module
+    """x_t, t and valid frames to logits, as `ActionClassifier`, in evaluation mode."""
+    schedule: NoiseSchedule
+    valid: Bool[Tensor, "batch person frame"]
+    labels: Int[Tensor, "batch person"]
+    """-1: nothing is asked of this person."""
+    scale: Float[Tensor, " batch"]
+    start: Float[Tensor, " batch"]
+    stop: Float[Tensor, " batch"]
+
+    @property
+    def num_forward_passes(self) -> int:
+        """Of the denoiser."""
+        return 0
+
+    def __call__(
+        self,
+        x0: Float[Tensor, "batch person frame feature"],
+        x_t: Float[Tensor, "batch person frame feature"],
+        t: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch person frame feature"]:
+        asked = self._asked(t)
+        if not asked.any():
+            return x0
+        sample, valid = asked.nonzero()[:, 0], self.valid[asked]
+        gradient = log_gradient(self.classifier, x_t[asked], t[sample], valid, self.labels[asked])
+        alphas = self.schedule.alphas_cumprod
+        scale = self.scale[sample, None, None] * coefficient((1 - alphas) / alphas.sqrt(), t[sample], gradient)
+        guided = x0.clone()
+        guided[asked] += _limited(scale * gradient, valid)
+        return guided
+
+    def _asked(self, t: Int[Tensor, " batch"]) -> Bool[Tensor, "batch person"]:
+        progress = 1 - t / self.schedule.num_steps
+        active = (self.start <= progress) & (progress <= self.stop) & (self.scale != 0)
+        return (self.labels >= 0) & active[:, None] & self.valid.any(dim=2)
+
+
+def log_gradient(
+    classifier: nn.Module,
+    x_t: Float[Tensor, "row frame feature"],
+    t: Int[Tensor, " row"],
+    valid: Bool[Tensor, "row frame"],
+    labels: Int[Tensor, " row"],
+) -> Float[Tensor, "row frame feature"]:
+    """∇ log f(label | x_t, t) with respect to x_t, also within inference mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        x_t = x_t.clone().requires_grad_()  # clones, as what is made in inference mode takes no part in gradients
+        logits = classifier(x_t[:, None], t.clone(), valid[:, None].clone())[:, 0]
+        chosen = logits.log_softmax(dim=-1).gather(1, labels[:, None].clone())
+        return torch.autograd.grad(chosen.sum(), x_t)[0]
+
+
+def _limited(shift_RTF: Tensor, valid_RT: Tensor) -> Tensor:
+    count_R = valid_RT.sum(dim=1) * shift_RTF.shape[2]
+    size_R = (shift_RTF.square().sum(dim=(1, 2)) / count_R).sqrt()
+    return shift_RTF * (LARGEST_SHIFT / size_R.clamp_min(LARGEST_SHIFT))[:, None, None]

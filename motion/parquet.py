@@ -1,0 +1,173 @@
+"""Records to and from Parquet on any filesystem that pyarrow knows, whole or not at all.
+
+One record is one row; arrays are stored flat (C order) beside the lengths of their axes (`num_persons`, `num_frames`,
+`num_points`), so that any Arrow reader can reshape them. A file appears under its name only when it is complete.
+"""
+
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from motion.errors import InputError
+
+ROWS_PER_GROUP = 64
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True)
+class ArrayField:
+    """Shape and type of one array: named axes first ("person frame"), then fixed ones."""
+
+    axes: tuple[str, ...]
+    fixed: tuple[int, ...]
+    dtype: type[np.generic]
+
+    def check(self, owner: str, name: str, value: np.ndarray, lengths: dict[str, int]) -> None:
+        """Raise InputError on a wrong dtype or shape; learn the lengths of axes not met before."""
+        if value.dtype != self.dtype:
+            raise InputError(f"{owner}: {name} is {value.dtype}, expected {np.dtype(self.dtype)}")
+        found = dict(zip(self.axes, value.shape, strict=False))
+        expected = tuple(lengths.setdefault(axis, found.get(axis, 0)) for axis in self.axes) + self.fixed
+        if value.shape != expected:
+            raise InputError(f"{owner}: {name} has shape {value.shape}, expected {expected}")
+
+
+class Record:
+    """What the two records share: validation of their arrays and the way to and from a Parquet row."""
+
+    ARRAYS: ClassVar[dict[str, ArrayField]]
+    SCHEMA: ClassVar[pa.Schema]
+    CONTAINERS: ClassVar[dict[str, type]]
+    """Python types of the list and map columns, which Arrow hands out as lists of items."""
+    id: str
+
+    def check_arrays(self) -> dict[str, int]:
+        """Check each array against `ARRAYS` and for finiteness; return the lengths of the named axes."""
+        if not self.id:
+            raise InputError(f"{type(self).__name__}: id is empty, expected a unique name")
+        lengths: dict[str, int] = {}
+        for name, spec in self.ARRAYS.items():
+            value = getattr(self, name)
+            spec.check(f"{type(self).__name__} {self.id}", name, value, lengths)
+            if np.issubdtype(spec.dtype, np.floating) and not np.isfinite(value).all():
+                raise InputError(f"{type(self).__name__} {self.id}: {name} holds NaN or infinity")
+        return lengths
+
+    def to_row(self) -> dict[str, Any]:
+        row = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        for name, spec in self.ARRAYS.items():
+            row.update(zip((f"num_{axis}s" for axis in spec.axes), row[name].shape, strict=False))
+            row[name] = row[name].ravel()
+        return row
+
+    @classmethod
+    def from_row(cls: type[R], row: dict[str, Any]) -> R:
+        missing = [name for name in cls.SCHEMA.names if name not in row]
+        if missing:
+            raise InputError(f"a {cls.__name__} row lacks the column(s) {', '.join(missing)}")
+        values = {f.name: row[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+        for name, spec in cls.ARRAYS.items():
+            shape = tuple(int(row[f"num_{axis}s"]) for axis in spec.axes) + spec.fixed
+            flat = np.array(row[name], dtype=spec.dtype)  # a copy: Arrow's memory is read-only
+            if flat.size != math.prod(shape):
+                raise InputError(f"{cls.__name__} {row['id']}: {name} holds {flat.size} values, expected shape {shape}")
+            values[name] = flat.reshape(shape)
+        for name, container in cls.CONTAINERS.items():
+            values[name] = container(values[name])
+        return cls(**values)
+
+
+def arrow_schema(arrays: dict[str, ArrayField], scalars: dict[str, pa.DataType]) -> pa.Schema:
+    lengths = {f"num_{axis}s": pa.int32() for spec in arrays.values() for axis in spec.axes}
+    lists = {name: pa.list_(pa.from_numpy_dtype(spec.dtype)) for name, spec in arrays.items()}
+    return pa.schema(list((scalars | lengths | lists).items()))
+
+
+def resolve(uri: str | Path) -> tuple[pa.fs.FileSystem, str]:
+    """The filesystem and inner path of a local path or of any URI pyarrow knows (`s3://`, `gs://` …)."""
+    if "://" in str(uri):
+        return pa.fs.FileSystem.from_uri(str(uri))
+    return pa.fs.LocalFileSystem(), str(Path(uri).absolute())
+
+
+def write_parquet(records: Sequence[Record], uri: str | Path) -> None:
+    """Write records of one kind to one file, which appears under its name only when complete."""
+    if not records:
+        raise InputError(f"no records to write to {uri}")
+    table = pa.Table.from_pylist([record.to_row() for record in records], schema=records[0].SCHEMA)
+    write_table(table, uri)
+
+
+def write_table(table: pa.Table, uri: str | Path) -> None:
+    """Write any table as zstd Parquet."""
+    with whole_file(uri) as (filesystem, partial):
+        pq.write_table(table, partial, filesystem=filesystem, compression="zstd", row_group_size=ROWS_PER_GROUP)
+
+
+@contextmanager
+def whole_file(uri: str | Path) -> Iterator[tuple[pa.fs.FileSystem, str]]:
+    """A temporary path to write to, which is moved to `uri` when that succeeds and removed when it fails."""
+    filesystem, path = resolve(uri)
+    folder, name = path.rsplit("/", 1)
+    partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
+    filesystem.create_dir(folder, recursive=True)
+    try:
+        yield filesystem, partial
+        filesystem.move(partial, path)
+    except BaseException:
+        if filesystem.get_file_info(partial).type != pa.fs.FileType.NotFound:
+            filesystem.delete_file(partial)
+        raise
+
+
+def delete_partial_files(folder: str | Path) -> None:
+    """Remove what killed writers left of `whole_file`; only for when nobody writes to the folder."""
+    filesystem, path = resolve(folder)
+    for info in filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True)):
+        if info.base_name.startswith(".") and info.extension == "partial":
+            filesystem.delete_file(info.path)
+
+
+def parquet_files(uri: str | Path) -> list[str]:
+    """Paths (inside the filesystem of `uri`) of the finished Parquet files at or under `uri`, sorted."""
+    filesystem, path = resolve(uri)
+    if filesystem.get_file_info(path).type == pa.fs.FileType.File:
+        return [path]
+    found = filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True, recursive=True))
+    return sorted(i.path for i in found if i.extension == "parquet" and not i.base_name.startswith("."))
+
+
+def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
+    """Stream the records under `uri`, file by file in sorted order."""
+    filesystem, _ = resolve(uri)
+    for path in parquet_files(uri):
+        try:
+            file = pq.ParquetFile(path, filesystem=filesystem)
+            missing = set(kind.SCHEMA.names) - set(file.schema_arrow.names)
+            if missing:
+                raise InputError(f"{path} lacks the column(s) {', '.join(sorted(missing))}")
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=kind.SCHEMA.names):
+                yield from from_table(kind, batch)
+        except pa.ArrowException as error:
+            raise InputError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def from_table(kind: type[R], table: pa.Table | pa.RecordBatch) -> Iterator[R]:
+    """The records of an Arrow table, arrays as NumPy (far faster than Arrow's own Python lists)."""
+    for index in range(table.num_rows):
+        cells = {name: table.column(name)[index] for name in table.schema.names}
+        yield kind.from_row(
+            {
+                name: cell.values.to_numpy(zero_copy_only=False) if name in kind.ARRAYS else cell.as_py()
+                for name, cell in cells.items()
+            }
+        )

@@ -1,0 +1,70 @@
+"""What HumanML3D's and InterGen's formats share: 22 joints, Y up, over the origin, facing +Z."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.errors import InputError
+from motion.rotations import matrix_from_axis_angle
+from motion.sequence import MotionSequence
+from motion.skeleton import JOINT, PARENTS
+
+NUM_JOINTS = 22
+
+
+def joints_of(sequence: MotionSequence, fps: int) -> Float[Tensor, "person frame 22 3"]:
+    """The joints of a record that the formats can hold: at their rate, and with everyone there all the time."""
+    if abs(sequence.fps - fps) > 0.01:
+        raise InputError(f"{sequence.id}: has {sequence.fps:g} frames per second, expected {fps}: resample it first")
+    if sequence.num_frames < 2:
+        raise InputError(f"{sequence.id}: has 1 frame, expected at least 2, between which a joint can move")
+    missing = (~sequence.valid).sum(axis=1)
+    if missing.any():
+        person = int(missing.argmax())
+        raise InputError(
+            f"{sequence.id}: valid is false for person {person} on {missing[person]} of {sequence.num_frames} frames, "
+            "expected persons who are always there: crop it or leave them out"
+        )
+    return torch.from_numpy(sequence.joints[:, :, :NUM_JOINTS])
+
+
+def to_y_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    return points[..., [0, 2, 1]] * points.new_tensor([1, 1, -1])
+
+
+def on_ground(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    return points * points.new_tensor([1, 0, 1])
+
+
+def about_y(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
+    return matrix_from_axis_angle(angle[..., None] * angle.new_tensor([0, 1, 0]))
+
+
+def turned(angle: Float[Tensor, "..."], points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    return torch.einsum("...ij,...j->...i", about_y(angle), points)
+
+
+def hips(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]:
+    """From the left one to the right one."""
+    return joints[..., JOINT["right_hip"], :] - joints[..., JOINT["left_hip"], :]
+
+
+def shoulders(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]:
+    return joints[..., JOINT["right_shoulder"], :] - joints[..., JOINT["left_shoulder"], :]
+
+
+def yaw_of(to_the_right: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """Angle from +Z to the direction that someone with that right side faces."""
+    return torch.atan2(to_the_right[..., 2], -to_the_right[..., 0])
+
+
+def from_start(
+    joints: Float[Tensor, "*batch frame 22 3"], pelvis: Float[Tensor, "*start 3"], yaw: Float[Tensor, "*start"]
+) -> Float[Tensor, "*batch frame 22 3"]:
+    """Moved and turned so that this pelvis comes over the origin and this heading to +Z, with the lowest joint at 0."""
+    lowest = joints[..., 1].amin(dim=(-2, -1))[..., None] * joints.new_tensor([0, 1, 0])
+    return turned(-yaw[..., None, None], joints - (on_ground(pelvis) + lowest)[..., None, None, :])
+
+
+def bones_of(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 21 3"]:
+    return joints[..., 1:, :] - joints[..., PARENTS[1:NUM_JOINTS], :]

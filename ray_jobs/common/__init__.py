@@ -1,0 +1,1 @@
+"""What the jobs share: command line, storage, tracking, sinks, one training loop."""

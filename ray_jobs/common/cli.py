@@ -1,0 +1,111 @@
+"""Typed job configurations from the command line, and the one way a job ends."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+import ray
+import tyro
+import yaml
+
+from motion.errors import InputError
+from ray_jobs.common import storage
+
+C = TypeVar("C")
+
+logger = logging.getLogger(__name__)
+
+
+def run(job: Callable[[C], object], config: type[C], description: str) -> None:
+    """Parse `config` from the command line and run the job; bad input ends in one sentence, exit status 2."""
+    finish(lambda: _connected(job, tyro.cli(config, prog=program(), description=description)))
+
+
+def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], description: str) -> None:
+    """The same for jobs that start from a named configuration, each field of which can be overridden."""
+    finish(
+        lambda: _connected(job, tyro.extras.overridable_config_cli(presets, prog=program(), description=description))
+    )
+
+
+def program() -> str:
+    """How this process was started, for the help text."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else sys.argv[0]
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names (`ray job submit` sets it), else start one on this machine.
+
+    Workers of Ray Train and read tasks of Ray Data each want a CPU at the same time, so a small machine is given
+    four logical ones.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        ray.init()
+    else:
+        ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
+
+
+def _connected(job: Callable[[C], object], config: C) -> None:
+    connect()
+    job(config)
+
+
+def check_rejected(
+    rejected: Sequence[tuple[str, str]], asked: int, what: str, max_fraction: float, folder: str
+) -> None:
+    """Name what was rejected, as (id, reason), and fail when that is more than `max_fraction` of all."""
+    for _, reason in rejected:
+        logger.warning("rejected: %s", reason)
+    if len(rejected) > max_fraction * asked:
+        raise InputError(
+            f"{len(rejected)} of {asked} {what} were rejected, more than max_rejected_fraction = {max_fraction}; "
+            f"the reasons are in {folder}, the first is: {rejected[0][1]}"
+        )
+
+
+def finish(work: Callable[[], object]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def refuse_other_run(path: Path, config: Any) -> None:
+    """An output folder belongs to one configuration: another would silently mix two runs."""
+    resolved = to_yaml(config)
+    if path.exists() and path.read_text() != resolved:
+        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text().splitlines()))
+        raise InputError(
+            f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
+            "choose another --output"
+        )
+
+
+def claim(output: str, config: Any, fixed: Sequence[str]) -> None:
+    """Write the configuration to an output that a job adds to; one made with other `fixed` settings is refused."""
+    uri = storage.join(output, "config.yaml")
+    if storage.exists(uri):
+        there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(to_yaml(config))
+        there = {name: there.get(name, getattr(type(config), name)) for name in fixed}  # older ones lack some
+        if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
+            raise InputError(f"{output} was made with {', '.join(changed)}: keep that, or take another output")
+    storage.write_bytes(uri, to_yaml(config).encode())
+
+
+def to_yaml(config: Any) -> str:
+    """The resolved configuration, as written beside every output."""
+    return yaml.safe_dump(json.loads(json.dumps(asdict(config), default=_plain)), sort_keys=False)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{value!r} has no plain form")

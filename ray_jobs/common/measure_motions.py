@@ -1,0 +1,182 @@
+"""Each motion of a set measured by a pool of Ray Data actors: embedding, plausibility, nearest training clip.
+
+A motion that cannot be measured becomes a row with a reason. What was measured before, with the same evaluator and
+the same files, is read instead.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import ray.data
+
+from motion.body import load_body
+from motion.errors import InputError
+from motion.evaluator import load_evaluator
+from motion.metrics.memorisation import WindowIndex, build_index, nearest
+from motion.metrics.plausibility import MEASURES, plausibility
+from motion.parquet import from_table, iter_parquet, parquet_files, resolve, write_table
+from motion.sequence import MotionSequence, Scene
+from ray_jobs.common import storage
+
+MOTIONS_PER_BLOCK = 64
+MEASURED = (*MEASURES, "memorisation")
+"""What each motion has a value of."""
+SAMPLES = pa.schema(
+    {
+        "id": pa.string(),
+        "reason": pa.string(),
+        "captions": pa.list_(pa.string()),
+        "seconds": pa.float64(),
+        "version": pa.string(),
+        "neighbour": pa.string(),
+        "embedding": pa.list_(pa.float32()),
+        **{name: pa.float64() for name in MEASURED},
+    }
+)
+"""`reason` says why a motion could not be measured, `version` which model made it, `neighbour` is its nearest training
+clip."""
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One set of motions: where they lie, and which of them are meant."""
+
+    name: str
+    uri: str
+    """Folder that holds motions/."""
+    split: str | None
+    """None takes all."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What motions are measured with, and on how many actors."""
+
+    evaluator: str
+    """As `load_evaluator` takes it."""
+    version: str
+    """Of the evaluator."""
+    train: str | None
+    """Folder whose training clips are searched for copies."""
+    scenes: str | None
+    num_actors: int
+    num_cpus: float
+    num_gpus: float
+
+
+def measured(sources: Sequence[Source], means: Means, output: Path) -> dict[str, pa.Table]:
+    """By set, one row a motion, sorted by id; kept under `output` for the next time."""
+    for source in sources:
+        if not parquet_files(storage.join(source.uri, "motions")):
+            raise InputError(f"there are no motions of the set {source.name} in {source.uri}/motions")
+    folder = output.absolute() / "samples"
+    files = {source: folder / f"{source.name}-{stamp(source, means)}.parquet" for source in sources}
+    missing = [source for source, file in files.items() if not file.exists()]
+    index = ray.put(training_windows(means.train)) if missing else None
+    for source in missing:
+        rows = measure(source, means, index)
+        if not rows.num_rows:
+            raise InputError(f"{source.uri}/motions holds no motions of the split {source.split}")
+        write_table(rows.sort_by("id"), files[source])
+    for name in sorted(source.name for source in files.keys() - missing):
+        logger.info("%s was measured before", name)
+    return {source.name: pq.read_table(file) for source, file in files.items()}
+
+
+def stamp(source: Source, means: Means) -> str:
+    """The same for the same evaluator and the same files: what was measured so need not be again."""
+    folders = [storage.join(source.uri, "motions"), means.scenes, means.train and storage.join(means.train, "motions")]
+    files = [file_stamps(folder) if folder else None for folder in folders]
+    content = json.dumps([SAMPLES.to_string(), means.version, source.split, files])
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def file_stamps(folder: str) -> list[tuple[str, int, str]]:
+    """Name, size and time of each Parquet file in a folder."""
+    filesystem, _ = resolve(folder)
+    found = filesystem.get_file_info(parquet_files(folder))
+    return [(info.base_name, info.size, str(info.mtime)) for info in found]
+
+
+def measure(source: Source, means: Means, index: Any) -> pa.Table:
+    """Embed and measure each motion of a set; `index` is a reference to the training windows."""
+    rows = (
+        ray.data.read_parquet(storage.join(source.uri, "motions"), file_extensions=["parquet"])
+        .map_batches(partial(storage.of_split, split=source.split), batch_format="pyarrow", batch_size=None)
+        .map_batches(
+            Measurer,
+            fn_constructor_args=(means, [index]),
+            batch_size=MOTIONS_PER_BLOCK,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=means.num_actors),
+            num_cpus=means.num_cpus,
+            num_gpus=means.num_gpus,
+        )
+    )
+    blocks = ray.get(rows.to_arrow_refs())  # those without a row have no columns either
+    return pa.concat_tables([SAMPLES.empty_table(), *(block for block in blocks if block.num_rows)])
+
+
+def training_windows(folder: str | None) -> WindowIndex | None:
+    if folder is None:
+        return None
+    motions = iter_parquet(MotionSequence, storage.join(folder, "motions"))
+    return build_index(motion for motion in motions if motion.split == "train")
+
+
+class Measurer:
+    """An actor that holds the evaluator, the body, the rooms and the training windows."""
+
+    def __init__(self, means: Means, index: list[Any]) -> None:
+        self.evaluator = load_evaluator(means.evaluator, "cuda" if means.num_gpus else "cpu")
+        self.body = load_body()
+        self.scenes = {scene.id: scene for scene in iter_parquet(Scene, means.scenes)} if means.scenes else {}
+        (self.index,) = ray.get(index)  # in a list, which keeps Ray from copying it into the actor's arguments
+
+    def __call__(self, motions: pa.Table) -> pa.Table:
+        sequences = list(from_table(MotionSequence, motions))
+        try:
+            embeddings = list(self.evaluator.embed_motions(sequences).numpy())
+        except InputError:  # of one of them; each alone tells which
+            embeddings = [None] * len(sequences)
+        rows = [self.measure(*pair) for pair in zip(sequences, embeddings, strict=True)]
+        return pa.Table.from_pylist(rows, schema=SAMPLES)
+
+    def measure(self, motion: MotionSequence, embedding: np.ndarray | None) -> dict[str, Any]:
+        try:
+            if embedding is None:
+                embedding = self.evaluator.embed_motions([motion]).numpy()[0]
+            values = plausibility(motion, self.body, self.scene_of(motion))
+            neighbour = nearest(self.index, motion) if self.index else None
+        except InputError as error:
+            return {"id": motion.id, "reason": str(error)}
+        return {
+            "id": motion.id,
+            "captions": motion.texts,
+            "seconds": motion.num_frames / motion.fps,
+            "version": motion.provenance.get("model"),
+            "embedding": embedding,
+            "neighbour": neighbour and neighbour.id,
+            "memorisation": neighbour and neighbour.distance,
+            **values,
+        }
+
+    def scene_of(self, motion: MotionSequence) -> Scene | None:
+        if motion.scene_id is None or not self.scenes:
+            return None
+        if motion.scene_id not in self.scenes:
+            raise InputError(f"{motion.id}: its scene {motion.scene_id!r} is not among the {len(self.scenes)} given")
+        return self.scenes[motion.scene_id]

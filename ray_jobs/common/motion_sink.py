@@ -1,0 +1,85 @@
+"""The Parquet files of `ray_jobs.prepare`: written exactly once by Ray Data, whole or not at all.
+
+Ray Data's checkpoint notes which clips are done in two phases around each file (`ray.data.checkpoint`): a pending
+note, the file, the committed note, all three of one name. Here the file itself appears only when complete.
+"""
+
+import re
+from collections.abc import Set
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ray.data.block import BlockAccessor
+from ray.data.checkpoint import CheckpointConfig
+from ray.data.datasource import BlockBasedFileDatasink, FilenameProvider
+
+from motion.errors import InputError
+from motion.parquet import parquet_files, resolve, write_table
+from motion.sequence import MotionSequence
+from ray_jobs.common import storage
+
+CLIP = "clip"
+"""The column that tells which listed clip a row came from; it is what is checkpointed, and not written."""
+SCHEMA = pa.schema([(CLIP, pa.string()), *MotionSequence.SCHEMA])
+
+
+OUR_NAME = re.compile(r"\d{4}-\d{6}")
+
+
+class RunNames(FilenameProvider):
+    """Names that sort and repeat, unlike Ray's random ones: the number of the run, then that of the write task."""
+
+    def __init__(self, run: int) -> None:
+        super().__init__(file_format="parquet")
+        self.run = run
+
+    def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+        return f"{self.run:04}-{task_index:06}.parquet"
+
+
+class MotionSink(BlockBasedFileDatasink):
+    """One file of MotionSequence rows for each write task, zstd, in row groups, atomic."""
+
+    def __init__(self, output: str) -> None:
+        self.uri = storage.join(output, "motions")
+        filesystem, path = resolve(self.uri)
+        folders = (self.uri, storage.join(output, "checkpoint"))
+        runs = [int(PurePosixPath(file).name[:4]) for folder in folders for file in parquet_files(folder)]
+        super().__init__(path, filesystem=filesystem, filename_provider=RunNames(max(runs, default=-1) + 1))
+
+    def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
+        name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
+        write_table(block.to_arrow().drop_columns([CLIP]), storage.join(self.uri, name))
+
+
+def checkpoint(output: str) -> CheckpointConfig:
+    """Ray's notes of which clips are done, kept so that a later run reads only new ones.
+
+    A note whose file is gone is removed, so that its clips are made anew; a file of ours without a note (of a worker
+    that outlived its killed job) likewise. Files of other makers are refused.
+    """
+    filesystem, path = resolve(storage.join(output, "checkpoint"))
+    files, notes = (
+        {PurePosixPath(file).name.removesuffix(".pending.parquet").removesuffix(".parquet"): file for file in found}
+        for found in (parquet_files(storage.join(output, "motions")), parquet_files(storage.join(output, "checkpoint")))
+    )
+    if foreign := [name for name in files if not OUR_NAME.fullmatch(name)]:
+        raise InputError(
+            f"{output}/motions holds {foreign[0]}.parquet, which no preparing job wrote: take another output"
+        )
+    for name in files.keys() ^ notes.keys():
+        filesystem.delete_file(files.get(name) or notes[name])
+    return CheckpointConfig(CLIP, path, override_filesystem=filesystem, delete_checkpoint_on_success=False)
+
+
+def drop_rows(motions: str, ids: Set[str]) -> None:
+    """Rewrite the files that hold any of `ids` without them; a file left without rows stays, for its note's sake."""
+    filesystem, path = resolve(motions)
+    for file in parquet_files(motions):
+        table = pq.read_table(file, filesystem=filesystem)
+        kept = table.filter(pc.invert(pc.is_in(table["id"], value_set=pa.array(sorted(ids), pa.string()))))
+        if kept.num_rows < table.num_rows:
+            write_table(kept, storage.join(motions, file.removeprefix(path).lstrip("/")))

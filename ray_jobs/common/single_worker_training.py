@@ -1,0 +1,221 @@
+"""What training the evaluator and the classifier have in common: a small network on one Ray worker, tracked by MLflow.
+
+Run again with the same arguments a job goes on from its last checkpoint, or does nothing when it has finished.
+"""
+
+import logging
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+import ray.train
+import torch
+from ray.experimental import tqdm_ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+from torch import Tensor, nn
+
+from motion.errors import InputError
+from ray_jobs.common import cli, storage, tracking
+
+STATE_FILE = "state.pt"
+SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
+Network = TypeVar("Network", bound=nn.Module)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleWorkerConfig:
+    data: str
+    """Output folder or URI of `ray_jobs.prepare`."""
+    output: Path
+    """Folder for checkpoints and the trained network; shared by all nodes."""
+    steps: int = 2000
+    batch_size: int
+    learning_rate: float
+    """At its highest, after a tenth of the steps; it falls to nearly zero."""
+    weight_decay: float = 0.01
+    use_gpu: bool = False
+    num_cpus: float = 2
+    """Of the training worker, which takes as many threads."""
+    log_every: int = 20
+    checkpoint_every: int = 500
+    seed: int = 0
+    max_failures: int = 2
+    """How often a lost worker is replaced; training goes on from the last checkpoint."""
+    tracking_uri: str | None = None
+    """MLflow store; by default a sqlite file in the output folder."""
+    experiment: str
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.batch_size < 2:
+            raise InputError(f"batch_size is {self.batch_size}, expected 2 or more")
+
+
+class Task(ABC, Generic[Network]):
+    """One job's own part; it travels to the worker."""
+
+    config: SingleWorkerConfig
+    file_name: str
+
+    @abstractmethod
+    def dataset(self) -> ray.data.Dataset:
+        """What an epoch reads."""
+
+    @abstractmethod
+    def network(self) -> Network:
+        """A new one."""
+
+    @abstractmethod
+    def losses(self, network: Network, device: torch.device, seed: int) -> Iterator[Tensor]:
+        """Endless, one for each step; from `tables`."""
+
+    @abstractmethod
+    def file(self, network: Network) -> bytes:
+        """What is left of it."""
+
+    def tested(self, file: Path) -> dict[str, float]:
+        """Metrics of the trained network, to be tracked."""
+        return {}
+
+
+def train(task: Task[Any]) -> Path:
+    """Train to the last step and return the path of the trained network."""
+    config = task.config
+    output = config.output.absolute()
+    file = output / task.file_name
+    cli.refuse_other_run(output / "config.yaml", config)
+    if file.exists():
+        logger.info("%s is finished, nothing to do", file)
+        return file
+    storage.write_bytes(str(output / "config.yaml"), cli.to_yaml(config).encode())
+    store = config.tracking_uri or tracking.local_store(output)
+    run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
+    with tracking.closing(store, run_id):
+        result = make_trainer(task, store, run_id).fit()
+        if result.checkpoint is None:
+            raise RuntimeError("training ended without a checkpoint")
+        with result.checkpoint.as_directory() as folder:
+            trained = Path(folder) / task.file_name
+            metrics = task.tested(trained)
+            tracking.log_metrics(store, run_id, config.steps, metrics)
+            storage.write_bytes(str(file), trained.read_bytes())  # last: it says that all is done
+    logger.info("%s", "; ".join([str(file), *(f"{name} {value:.3f}" for name, value in metrics.items())]))
+    return file
+
+
+def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True  # the same seed, the same batches
+    context.enable_progress_bars = False  # the steps' own bar tells more
+    config = task.config
+    return TorchTrainer(
+        train_loop,
+        train_loop_config={"task": task, "show_bar": sys.stderr.isatty(), "store": store, "run_id": run_id},
+        scaling_config=ScalingConfig(
+            num_workers=1,
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": config.num_cpus, "GPU": int(config.use_gpu)},
+        ),
+        datasets={"train": task.dataset().materialize()},  # worked out once: epochs do not read whole records
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(config.output.absolute()),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+def train_loop(loop: dict[str, Any]) -> None:
+    task: Task[Any] = loop["task"]
+    config = task.config
+    torch.manual_seed(config.seed)
+    device = get_device()
+    network = task.network().to(device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    rates = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1
+    )
+    parts = {"network": network, "optimizer": optimizer, "schedule": rates}
+    step = resume(parts)
+    if step == config.steps:  # the driver was lost after the last checkpoint
+        return
+    torch.manual_seed(config.seed + step)  # dropout after a resume is not that of the start again
+    bar = tqdm_ray.tqdm(total=config.steps, desc="train") if loop["show_bar"] else None
+    if bar is not None:
+        bar.update(step)
+    losses: list[float] = []
+    for loss in task.losses(network, device, config.seed + step):
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        rates.step()
+        step += 1
+        losses.append(loss.item())
+        last = step == config.steps
+        if bar is not None:
+            bar.update(1)
+        if last or step % config.log_every == 0:
+            metrics = {"loss": float(np.mean(losses)), "lr": optimizer.param_groups[0]["lr"]}
+            tracking.log_metrics(loop["store"], loop["run_id"], step, metrics)
+            losses.clear()
+            if bar is None:
+                logger.info("step %d of %d, loss %.4f", step, config.steps, metrics["loss"])
+        if last or step % config.checkpoint_every == 0:
+            report_checkpoint(parts, step, task)
+        if last:
+            break
+    if bar is not None:
+        bar.close()
+
+
+def tables(batch_size: int, seed: int) -> Iterator[pa.Table]:
+    """Endless batches of rows, in another order in each epoch."""
+    shard = ray.train.get_dataset_shard("train")
+    for epoch in count():
+        yield from shard.iter_batches(
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            drop_last=True,
+            local_shuffle_buffer_size=SHUFFLED_BATCHES * batch_size,
+            local_shuffle_seed=seed + epoch,
+        )
+
+
+def resume(parts: dict[str, Any]) -> int:
+    """Load the last checkpoint, if there is one, and return the step it was taken at."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        state = torch.load(Path(folder) / STATE_FILE, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["step"])
+
+
+def report_checkpoint(parts: dict[str, Any], step: int, task: Task[Any]) -> None:
+    """The state for resuming, and beside it the network's file for using."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
+        torch.save(state, Path(folder) / STATE_FILE)
+        (Path(folder) / task.file_name).write_bytes(task.file(parts["network"]))
+        ray.train.report(
+            {"step": step},
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
+            checkpoint_dir_name=f"step-{step:07d}",
+        )

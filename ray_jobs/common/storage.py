@@ -1,0 +1,92 @@
+"""Job outputs on any pyarrow filesystem: whole files only, each output exactly once."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from motion.parquet import from_table, parquet_files, resolve, whole_file, write_parquet, write_table
+from motion.sequence import MotionSequence
+
+REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
+
+
+def join(folder: str | Path, *names: str) -> str:
+    return "/".join([str(folder).rstrip("/"), *names])
+
+
+def read_column(folder: str, name: str) -> list[Any]:
+    """One column of all the Parquet files under `folder`."""
+    filesystem, _ = resolve(folder)
+    return [
+        value
+        for path in parquet_files(folder)
+        for value in pq.read_table(path, filesystem=filesystem, columns=[name])[name].to_pylist()
+    ]
+
+
+def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
+    return list(zip(*(read_column(uri, name) for name in columns), strict=True))
+
+
+def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
+    """The motions of these ids, in this order."""
+    filesystem, _ = resolve(folder)
+    files = pyarrow.dataset.dataset(parquet_files(folder), filesystem=filesystem, format="parquet")
+    rows = files.to_table(columns=MotionSequence.SCHEMA.names, filter=pc.field("id").isin(ids))
+    found = {motion.id: motion for motion in from_table(MotionSequence, rows)}
+    return [found[each] for each in ids]
+
+
+def of_split(motions: pa.Table, split: str | None) -> pa.Table:
+    """The rows of one split, or all for None; for `map_batches`."""
+    return motions if split is None else motions.filter(pc.equal(motions["split"], split))
+
+
+def shard_name(ids: Sequence[str]) -> str:
+    """The same name for the same records, so that a task run twice leaves one file."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] + ".parquet"
+
+
+def write_shard(folder: str, sequences: Sequence[MotionSequence]) -> None:
+    """Write records to a file named after their ids; nothing for no records."""
+    if sequences:
+        write_parquet(sequences, join(folder, shard_name([sequence.id for sequence in sequences])))
+
+
+def write_rejected(folder: str, rejected: Sequence[tuple[str, str]]) -> None:
+    """Write (id, reason) rows likewise."""
+    if rejected:
+        rows = [{"id": record_id, "reason": reason} for record_id, reason in rejected]
+        name = shard_name([record_id for record_id, _ in rejected])
+        write_table(pa.Table.from_pylist(rows, schema=REJECTED), join(folder, name))
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a small file, which appears under its name only when complete."""
+    with whole_file(uri) as (filesystem, partial), filesystem.open_output_stream(partial) as stream:
+        stream.write(content)
+
+
+def read_bytes(uri: str) -> bytes:
+    filesystem, path = resolve(uri)
+    with filesystem.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def exists(uri: str) -> bool:
+    filesystem, path = resolve(uri)
+    return bool(filesystem.get_file_info(path).type != pa.fs.FileType.NotFound)
+
+
+def delete_folder(uri: str) -> None:
+    filesystem, path = resolve(uri)
+    if filesystem.get_file_info(path).type == pa.fs.FileType.Directory:
+        filesystem.delete_dir(path)

@@ -1,0 +1,344 @@
+"""An evaluation as one HTML page that opens from disk and asks no server for anything, and as Markdown tables.
+
+Both show `evaluation.json` and compute nothing but comparisons. An entry of a set's metrics is the mean of `count`
+values and the half-width of its 95 % interval; the first set is the real clips. Worse is higher or lower as the
+measure says, or farther from the real clips' mean, whose own interval then counts as well.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from motion.metrics.measure import FIELD
+from motion.sequence import MotionSequence
+from ray_jobs.pages.demo_report import SKELETON, packed
+from ray_jobs.pages.page import render_page
+
+TEMPLATE = "evaluation.html.j2"
+MEMORISATION = "memorisation"  # what the names of its measures begin with
+ARROWS = {
+    "lower": ("↓", "lower is better"),
+    "higher": ("↑", "higher is better"),
+    "real": ("→", "nearer to the real clips' value is better"),
+}
+EVALUATORS = {
+    "carescene": "carescene's own evaluator, so the numbers compare with those of the same version only",
+    "interclip": "InterCLIP of InterGen (Liang et al. 2024)",
+    "humanml3d": "the evaluator of HumanML3D (Guo et al. 2022)",
+}
+COPY_PERCENTILE = 5  # of the real clips' distances; a motion nearer to the training clips may be a copy
+UNSEEN = 5e-5  # a difference that the numbers' four decimals do not show is none
+BINS = 24
+PLOT = (320, 104)  # width, height
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one set has of one measure; no text where the measure does not apply."""
+
+    text: str = ""
+    best: bool = False
+    """By more than the intervals, among the generated sets."""
+    beyond: bool = False
+    """The mean lies beyond the threshold."""
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of all sets."""
+
+    key: str
+    measure: Mapping[str, Any]
+    cells: list[Cell]
+
+    @property
+    def arrow(self) -> tuple[str, str]:
+        """The sign, and what it means."""
+        return ARROWS[self.measure["better"]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two generated sets in one measure; `better` is the index of the better one, None where none can be told."""
+
+    row: Row
+    text: str
+    better: int | None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One set's part of a histogram; `shares` of its values in each bin."""
+
+    set_index: int
+    count: int
+    median: float
+    shares: list[float]
+    path: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Sets over common bins from `low` to `high`; what lies outside is counted in the first and last bin."""
+
+    measure: Mapping[str, Any]
+    low: float
+    high: float
+    below: int
+    above: int
+    series: list[Series]
+
+    def edge(self, index: int) -> float:
+        return self.low + (self.high - self.low) * index / BINS
+
+
+def render(
+    evaluation: Mapping[str, Any],
+    samples: Mapping[str, Mapping[str, np.ndarray]],
+    worst: Mapping[str, Sequence[MotionSequence]],
+) -> str:
+    """The page; `samples` are each motion's values by set and measure, `worst` the motions of each set's worst list."""
+    rows = _rows(evaluation)
+    generated = evaluation["sets"][1:]
+    histograms = {key: _histogram(key, evaluation, samples) for key in evaluation["measures"]}
+    by_id = {row["name"]: {clip.id: clip for clip in worst[row["name"]]} for row in generated}
+    cards = [_card(by_id[row["name"]][each["id"]]) for row in generated for each in row["worst"]]
+    return render_page(
+        TEMPLATE,
+        evaluation=evaluation,
+        evaluator=EVALUATORS.get(evaluation["evaluator"]["name"], ""),
+        protocol=_protocol(evaluation["protocol"]),
+        field=[row for row in rows if row.key in FIELD],
+        others=[row for row in rows if row.key not in FIELD],
+        absent=[m["title"] for key, m in evaluation["measures"].items() if key not in {row.key for row in rows}],
+        differences=_differences(evaluation, rows) if len(generated) == 2 else [],
+        histograms=[h for key, h in histograms.items() if h and not key.startswith(MEMORISATION)],
+        memorised=[h for key, h in histograms.items() if h and key.startswith(MEMORISATION)],
+        copies=_copies(evaluation, samples),
+        copy_percentile=COPY_PERCENTILE,
+        bins=BINS,
+        plot=PLOT,
+        data=SKELETON | {"cards": cards},
+    )
+
+
+def table(evaluation: Mapping[str, Any]) -> str:
+    """The numbers as two Markdown tables: the field's metrics by set, and all others by measure."""
+    rows = _rows(evaluation)
+    field = [row for row in rows if row.key in FIELD]
+    others = [row for row in rows if row.key not in FIELD]
+    names = [each["name"] for each in evaluation["sets"]]
+    by_set = [[name, *(_markdown(row.cells[k]) for row in field)] for k, name in enumerate(names)]
+    by_measure = [[_heading(row), _threshold(row), *map(_markdown, row.cells)] for row in others]
+    return "\n\n".join(
+        (
+            _grid(["", *map(_heading, field)], by_set),
+            _grid(["", "threshold", *names], by_measure),
+            "Mean ± 95 % interval. **Bold**: the best generated set, where its interval and the next best's do not "
+            "overlap. (!): beyond the threshold.\n",
+        )
+    )
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    aligned = ["---", *("---:" for _ in head[1:])]
+    return "\n".join("| " + " | ".join(map(_plain, cells)) + " |" for cells in (head, aligned, *rows))
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown keeps in its cell and does not take for HTML."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def _markdown(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.best else cell.text or "–"
+    return f"{text} (!)" if cell.beyond else text
+
+
+def _heading(row: Row) -> str:
+    unit = f" ({row.measure['unit']})" if row.measure["unit"] else ""
+    return f"{row.measure['title']}{unit} {row.arrow[0]}"
+
+
+def _threshold(row: Row) -> str:
+    return "" if row.measure["threshold"] is None else f"{row.measure['threshold']:g}"
+
+
+def _rows(evaluation: Mapping[str, Any]) -> list[Row]:
+    """The measures that at least one set has, in their order."""
+    rows = []
+    for key, measure in evaluation["measures"].items():
+        entries = [_entry(each, key) for each in evaluation["sets"]]
+        if any(entries):
+            rows.append(Row(key, measure, _cells(measure, entries)))
+    return rows
+
+
+def _entry(row: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    entry = row["metrics"].get(key)
+    return entry if entry and entry["mean"] is not None and math.isfinite(entry["mean"]) else None
+
+
+def _cells(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None]) -> list[Cell]:
+    decimals = _decimals(entry["mean"] for entry in entries if entry)
+    best = _best(measure, entries)
+    return [
+        Cell(
+            text=_with_interval(entry["mean"], _half_width(entry), decimals),
+            best=index == best,
+            beyond=_is_beyond(measure, entry["mean"]),
+            count=entry["count"],
+        )
+        if entry
+        else Cell()
+        for index, entry in enumerate(entries)
+    ]
+
+
+def _half_width(entry: Mapping[str, Any]) -> float:
+    """Infinite for a single value, of which no spread is known."""
+    return entry["interval"] if entry["count"] > 1 else math.inf
+
+
+def _is_beyond(measure: Mapping[str, Any], mean: float) -> bool:
+    if measure["threshold"] is None:
+        return False
+    return mean < measure["threshold"] if measure["better"] == "higher" else mean > measure["threshold"]
+
+
+def _decimals(values: Iterable[float]) -> int:
+    """Three of them, fewer for what is above ten and more for what is below a tenth."""
+    largest = max(map(abs, values), default=0.0)
+    power = math.floor(math.log10(largest)) if largest else 0
+    return min(max(3 - power if power >= 0 else 2 - power, 0), 4)
+
+
+def _with_interval(value: float, half_width: float, decimals: int, sign: str = "-") -> str:
+    text = f"{value:{sign},.{decimals}f}".replace("-", "−")
+    return f"{text} ± {half_width:,.{decimals}f}" if math.isfinite(half_width) else text
+
+
+def _badness(
+    measure: Mapping[str, Any], entry: Mapping[str, Any], real: Mapping[str, Any] | None
+) -> tuple[float, float]:
+    """What is better when smaller, and the half-width of its interval."""
+    if measure["better"] != "real":
+        return (entry["mean"] if measure["better"] == "lower" else -entry["mean"]), _half_width(entry)
+    if real is None:
+        return 0.0, math.inf
+    return abs(entry["mean"] - real["mean"]), math.hypot(_half_width(entry), _half_width(real))
+
+
+def _best(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None]) -> int | None:
+    """Index of the best generated set, where its interval does not overlap the next best's."""
+    ranked = sorted((*_badness(measure, e, entries[0]), k) for k, e in enumerate(entries) if e and k)
+    if len(ranked) < 2:
+        return None
+    (first, first_width, index), (second, second_width, _) = ranked[:2]
+    return index if second - first > max(first_width + second_width, UNSEEN) else None
+
+
+def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Difference]:
+    """The second generated set less the first, in the measures that both have."""
+    found = []
+    for row in rows:
+        real, first, second = (_entry(each, row.key) for each in evaluation["sets"])
+        if first is None or second is None:
+            continue
+        half_width = math.hypot(_half_width(first), _half_width(second))
+        decimals = _decimals(entry["mean"] for entry in (real, first, second) if entry)
+        text = _with_interval(second["mean"] - first["mean"], half_width, decimals, sign="+")
+        (a, a_width), (b, b_width) = (_badness(row.measure, entry, real) for entry in (first, second))
+        told = abs(b - a) > max(math.hypot(a_width, b_width), UNSEEN)
+        found.append(Difference(row, text, (1 if a < b else 2) if told else None))
+    return found
+
+
+def _histogram(
+    key: str, evaluation: Mapping[str, Any], samples: Mapping[str, Mapping[str, np.ndarray]]
+) -> Histogram | None:
+    """None where no set has a value of each motion."""
+    values = {k: _finite(samples, each["name"], key) for k, each in enumerate(evaluation["sets"])}
+    values = {k: array for k, array in values.items() if len(array)}
+    if not values:
+        return None
+    everything = np.concatenate(list(values.values()))
+    low, high = _range(values.values())
+    shares = {
+        k: np.histogram(array.clip(low, high), BINS, (low, high))[0] / len(array) if high > low else np.ones(1)
+        for k, array in values.items()
+    }
+    peak = max(share.max() for share in shares.values())
+    return Histogram(
+        measure=evaluation["measures"][key],
+        low=low,
+        high=high,
+        below=int((everything < low).sum()),
+        above=int((everything > high).sum()),
+        series=[
+            Series(k, len(values[k]), float(np.median(values[k])), share.tolist(), _steps(share / peak))
+            for k, share in shares.items()
+        ],
+    )
+
+
+def _finite(samples: Mapping[str, Mapping[str, np.ndarray]], name: str, key: str) -> np.ndarray:
+    values = np.asarray(samples.get(name, {}).get(key, ()), dtype=float)
+    return values[np.isfinite(values)]
+
+
+def _range(values: Iterable[np.ndarray]) -> tuple[float, float]:
+    """From the lowest 1st to the highest 99th percentile of the sets; all values where these are one number."""
+    arrays = list(values)
+    low = min(float(np.percentile(array, 1)) for array in arrays)
+    high = max(float(np.percentile(array, 99)) for array in arrays)
+    least, most = min(array.min() for array in arrays), max(array.max() for array in arrays)
+    if high <= low:
+        return float(least), float(most)
+    return (0.0 if least >= 0 and low < high / 4 else low), high
+
+
+def _steps(heights: np.ndarray) -> str:
+    """The outline of the bars, 0 to 1 high, as an SVG path."""
+    width, height = PLOT
+    corners = (f"V{height * (1 - y):.1f}H{width * (k + 1) / len(heights):.1f}" for k, y in enumerate(heights))
+    return f"M0 {height}{''.join(corners)}V{height}"
+
+
+def _copies(
+    evaluation: Mapping[str, Any], samples: Mapping[str, Mapping[str, np.ndarray]]
+) -> list[tuple[str, float, list[tuple[str, float]]]]:
+    """Of each memorisation measure, the distance that few real clips stay below, and each set's share below it."""
+    found = []
+    for key in evaluation["measures"]:
+        real = _finite(samples, evaluation["sets"][0]["name"], key)
+        if not key.startswith(MEMORISATION) or not len(real):
+            continue
+        limit = float(np.percentile(real, COPY_PERCENTILE))
+        values = [(each["name"], _finite(samples, each["name"], key)) for each in evaluation["sets"][1:]]
+        shares = [(name, float((array < limit).mean())) for name, array in values if len(array)]
+        found.append((key, limit, shares))
+    return found
+
+
+def _protocol(protocol: Mapping[str, Any]) -> list[str]:
+    """Its conventions in words."""
+    scale, divisor = protocol["embedding_scale"], protocol["diversity_divisor"]
+    return [
+        f"R-precision: each caption's own motion among {protocol['pool_size']} candidates",
+        "embeddings as the evaluator gives them"
+        if scale == 1
+        else f"embeddings multiplied by {scale:g} for FID and Diversity",
+        "Diversity: the distance as it is" if divisor == 1 else f"Diversity: the difference divided by {divisor:g}",
+        f"{protocol['diversity_pairs']} random pairs for Diversity, "
+        f"{protocol['multimodality_pairs']} a caption for MultiModality",
+        f"{protocol['repeats']} repeats, each with its own draws",
+    ]
+
+
+def _card(clip: MotionSequence) -> dict[str, Any]:
+    return {"fps": clip.fps, "frames": clip.num_frames, "persons": clip.num_persons, "clip": packed(clip)}

@@ -1,0 +1,5 @@
+"""SMPL fitted to 2D keypoints over time."""
+
+from recon.fitting.optimisation import fit
+
+__all__ = ["fit"]

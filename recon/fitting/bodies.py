@@ -1,0 +1,123 @@
+"""The bodies that `recon.fitting` moves: fast kinematics, and the points of a body that its energies look at."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.body import Body
+from motion.body.capsules import ENDS, STARTS, fit_capsules
+from motion.rotations import matrix_from_6d, matrix_to_6d
+from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
+from recon.keypoints import BodyKeypoints, body_keypoints, known_names
+from recon.people import People
+
+FROZEN = ("left_foot", "right_foot", "left_hand", "right_hand")
+FREE = [joint for name, joint in JOINT.items() if name not in FROZEN]
+SOLES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("heel", "big_toe", "small_toe"))
+ALONG = (0.25, 0.75)  # where on a bone the two balls sit that stand for it between persons
+# The joints at each depth of the tree; those of one level are turned at once.
+LEVELS = ((1, 2, 3), (4, 5, 6), (7, 8, 9), (10, 11, 12, 13, 14), (15, 16, 17), (18, 19), (20, 21), (22, 23))
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """Bodies as their parameters put them into the world, metres."""
+
+    joints: Float[Tensor, "person frame 24 3"]
+    keypoints: Float[Tensor, "person frame keypoint 3"]
+    soles: Float[Tensor, "person frame sole 3"]
+    """Points of the skin under heels and toes."""
+    pose: Float[Tensor, "person frame 24 3 3"]
+    """Rotations against the parent, the root's against the world."""
+    betas: Float[Tensor, "person 10"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """What stays the same while people are fitted."""
+
+    body: Body
+    points: BodyKeypoints
+    """The observed keypoints, then the soles."""
+    num_keypoints: int
+    skin: Float[Tensor, " 24"]
+    """Distance of each joint from the nearest skin."""
+    ball_radii: Float[Tensor, "person ball"]
+    """Of the balls along the bones, as `balls` gives them."""
+
+    @classmethod
+    def of(cls, people: People, body: Body, names: tuple[str, ...]) -> "Bodies":
+        known = known_names(body)
+        points = body_keypoints(body, (*names, *(name for name in SOLES if name in known)))
+        skin = torch.cdist(body.joint_template, body.v_template).min(dim=1).values
+        capsules = fit_capsules(people.joints(body)[:, :1].numpy(), people.betas.numpy(), body)
+        return cls(body, points, len(names), skin, torch.from_numpy(capsules.radii).repeat(1, len(ALONG)))
+
+    @property
+    def keypoint_radius(self) -> Float[Tensor, " keypoint"]:
+        """How far each keypoint lies below the skin: zero for points of the skin."""
+        points = slice(self.num_keypoints)
+        on_skin = self.points.template[points].norm(dim=-1) > 0
+        return torch.where(on_skin, 0.0, self.skin[self.points.joint[points]])
+
+    def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1 1 1"]:
+        """How large each person is against the mean shape, by the joints' distances from the pelvis."""
+        spread, mean = (
+            (joints - joints[:, :1]).norm(dim=-1).mean(dim=-1)
+            for joints in (self.body.rest_joints(betas), self.body.joint_template[None])
+        )
+        return (spread / mean)[:, None, None, None]
+
+    def posed(
+        self,
+        transl: Float[Tensor, "person frame 3"],
+        pose: Float[Tensor, "person frame 24 3 3"],
+        betas: Float[Tensor, "person 10"],
+    ) -> Posed:
+        joints, rotations = kinematics(self.body.rest_joints(betas), transl, pose)
+        points = self.points.positions(joints, rotations, betas[:, None])
+        return Posed(joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :], pose, betas)
+
+
+def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"]:
+    """Two points on every bone (for the head, the joint twice)."""
+    starts, ends = joints[..., STARTS, :], joints[..., ENDS, :]
+    return torch.cat([starts + at * (ends - starts) for at in ALONG], dim=-2)
+
+
+def kinematics(
+    rest: Float[Tensor, "person 24 3"],
+    transl: Float[Tensor, "person frame 3"],
+    pose: Float[Tensor, "person frame 24 3 3"],
+) -> tuple[Float[Tensor, "person frame 24 3"], Float[Tensor, "person frame 24 3 3"]]:
+    """`motion.kinematics.forward_kinematics`, a level of the tree at a time, which gradients pass sooner."""
+    offsets = rest - rest[:, [max(parent, 0) for parent in PARENTS]]
+    joints, rotations = [(rest[:, None, 0] + transl)[:, :, None]], [pose[:, :, :1]]
+    above: tuple[int, ...] = (0,)
+    for level in LEVELS:
+        parents = [above.index(PARENTS[joint]) for joint in level]
+        of_parents = rotations[-1][:, :, parents]
+        moved = of_parents @ offsets[:, None, level, :, None]
+        joints.append(joints[-1][:, :, parents] + moved.squeeze(-1))
+        rotations.append(of_parents @ pose[:, :, level])
+        above = level
+    order = [0, *(joint for level in LEVELS for joint in level)]
+    back = [order.index(joint) for joint in range(NUM_JOINTS)]
+    return torch.cat(joints, dim=2)[:, :, back], torch.cat(rotations, dim=2)[:, :, back]
+
+
+def free_6d(people: People) -> Float[Tensor, "person frame free 6"]:
+    """The rotations that are fitted: hands and toes keep theirs."""
+    return matrix_to_6d(pose_of(people)[:, :, FREE])
+
+
+def with_free_6d(
+    pose: Float[Tensor, "person frame 24 3 3"], free: Float[Tensor, "person frame free 6"]
+) -> Float[Tensor, "person frame 24 3 3"]:
+    return pose.index_copy(2, torch.tensor(FREE), matrix_from_6d(free))
+
+
+def pose_of(people: People) -> Float[Tensor, "person frame 24 3 3"]:
+    return torch.cat([people.global_orient[:, :, None], people.body_pose], dim=2)

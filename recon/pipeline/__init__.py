@@ -1,0 +1,5 @@
+"""The steps from an annotated room video to a metric scene with people; `python -m recon.pipeline` runs them."""
+
+from recon.pipeline.steps import Bodies, Mode, Reconstruction, Room, load_bodies, reconstruct
+
+__all__ = ["Bodies", "Mode", "Reconstruction", "Room", "load_bodies", "reconstruct"]

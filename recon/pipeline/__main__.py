@@ -1,0 +1,104 @@
+"""Reconstruct annotated room videos in this process, or measure the reconstruction on rendered rooms.
+
+python -m recon.pipeline ROOT/DEPARTMENT/DEVICE/DATE/DATETIME --output out
+python -m recon.pipeline --simulate 20 --report out
+
+regression     the body network's poses, smoothed (eq. 4.1)
+optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
+hybrid         the same fit from the body network's poses, lifted where those are masked or far from the keypoints
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from motion.errors import InputError
+from motion.parquet import write_parquet
+from recon.depth import load_depth_model
+from recon.pipeline.contact_sheet import contact_sheet
+from recon.pipeline.perception import perceive
+from recon.pipeline.record import describe_quality
+from recon.pipeline.steps import Mode, Reconstruction, load_bodies, reconstruct
+from recon.regressors import load_regressor
+from recon.teton import list_sequences, read_sequence
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Reconstructs sequences in this process: contact sheets, and Parquet of motions and scenes."""
+
+    sequences: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of sequences, or roots of Teton trees."""
+    output: Path = Path("reconstruction")
+    simulate: int = 0
+    """Instead of `sequences`, render so many rooms and compare what is made of them with the truth."""
+    report: Path = Path("report")
+    """Where that comparison goes; started again it goes on where it was."""
+    seed: int = 10_000
+    """Of the first rendered room; the networks that ship were trained on smaller ones."""
+    mode: Mode = "hybrid"
+    regressor: str = "hmr2_tiny"
+    """The stand-in that ships, or HMR2.0's official checkpoint, which needs `smpl`."""
+    smpl: Path | None = None
+    relative_depth: str = "tiny"
+    """The stand-in, or a folder or hub id of a relative Depth Anything."""
+    metric_depth: str = "tiny"
+    pose_prior: str = "default"
+    device: str = "cpu"
+    bf16: bool = False
+
+
+def run(config: PipelineConfig) -> None:
+    if bool(config.simulate) == bool(config.sequences):
+        raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
+    regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
+    relative, metric = (
+        load_depth_model(spec, metric=is_metric, device=config.device, bf16=config.bf16)
+        for spec, is_metric in ((config.relative_depth, False), (config.metric_depth, True))
+    )
+    bodies = load_bodies(config.smpl or "default", config.pose_prior)
+    if config.simulate:
+        from recon.pipeline.accuracy_report import Models, write_report  # it compares what this module makes
+
+        write_report(config.report, config.simulate, config.seed, Models(regressor, relative, metric, bodies))
+        print((config.report / "report.md").read_text())
+        return
+    failed: list[Path] = []
+    folders = [found for path in config.sequences for found in (list_sequences(path) or [path])]
+    for folder in (bar := tqdm(folders, desc="reconstruct")):
+        try:
+            sequence = read_sequence(folder)
+            made = reconstruct(sequence, perceive(sequence, regressor, relative, metric), bodies, config.mode)
+        except InputError as error:
+            failed.append(folder)
+            bar.write(f"{folder}: {error}", file=sys.stderr)
+            continue
+        save(
+            made, contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality)), config
+        )
+    if failed:
+        raise InputError(f"{len(failed)} of {len(folders)} sequences could not be reconstructed")
+
+
+def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> None:
+    name = made.motion.id.replace("/", "_")
+    write_parquet([made.scene], config.output / "scenes" / f"{name}.parquet")
+    write_parquet([made.motion], config.output / "motions" / f"{name}.parquet")
+    (config.output / "sheets").mkdir(exist_ok=True)
+    sheet.save(config.output / "sheets" / f"{name}.png")
+
+
+def main() -> None:
+    try:
+        run(tyro.cli(PipelineConfig, prog="python -m recon.pipeline", description=__doc__))
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""How well rooms are reconstructed: rendered sequences, whose truth is known, through all modes, in one table.
+
+`python -m recon.pipeline --simulate 20 --report out` writes
+
+    out/clean, out/noisy       the rendered rooms as Teton trees, annotated without and with errors
+    out/sequences/*.json       the figures of each sequence, so that an interrupted report goes on where it was
+    out/sheets/*.png           a contact sheet of each sequence
+    out/report.md, report.json the table: means over sequences, with the worst in brackets
+
+"true" inputs are the rendered depth of the key frames, "shipped" ones what the stand-in depth networks make of the
+frames; bodies of the modes regression and hybrid are always the stand-in network's.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64
+from tqdm import tqdm
+
+from motion.body import Body
+from motion.errors import InputError
+from motion.metrics.pose_error import acceleration_error, floor_error, mpjpe, pa_mpjpe, world_mpjpe
+from motion.rotations import matrix_from_axis_angle
+from motion.sequence import LABELS, MotionSequence
+from motion.skeleton import KEYPOINT_SETS
+from recon.camera import unproject_image
+from recon.depth import DepthModel
+from recon.floor import fit_floor
+from recon.people import People, people_of
+from recon.pipeline.contact_sheet import contact_sheet
+from recon.pipeline.perception import Perception, perceive
+from recon.pipeline.record import describe_quality
+from recon.pipeline.steps import Bodies, Mode, Reconstruction, reconstruct
+from recon.regressors import BodyRegressor
+from recon.simulate import CLEAN, NOISY, SimulateConfig, Truth, read_truth, simulate, write
+from recon.smoothing import smooth
+from recon.teton import read_sequence
+
+Annotations = Literal["clean", "noisy"]
+Depths = Literal["true", "shipped"]
+NOISE = {"clean": CLEAN, "noisy": NOISY}
+NAMES = KEYPOINT_SETS["coco17"]
+SHOWN = (
+    "floor_angle", "floor_height_mm", "world_mpjpe_mm", "mpjpe_mm", "pa_mpjpe_mm", "acceleration_error", "found",
+    "seconds",
+)  # fmt: skip
+TILTS = (0, 10, 20, 30, 40, 50, 60)
+JITTER = 0.02  # metres (rms, along each axis) that joints are shaken by to see what smoothing does
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Lengths in millimetres, angles in degrees; None where there was nothing to compare."""
+
+    floor_angle: float | None = None
+    floor_height_mm: float | None = None
+    mpjpe_mm: float | None = None
+    pa_mpjpe_mm: float | None = None
+    world_mpjpe_mm: float | None = None
+    acceleration_error: float | None = None
+    """m/s², of three frames in a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(Errors):
+    """One sequence, one mode."""
+
+    sequence: str
+    annotations: Annotations
+    depth: Depths
+    mode: Mode
+    persons: int
+    found: float
+    """Share of the annotated frames that have a pose."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Models:
+    regressor: BodyRegressor
+    relative: DepthModel
+    metric: DepthModel
+    bodies: Bodies
+
+
+def write_report(output: Path, count: int, seed: int, models: Models) -> list[Figures]:
+    """Render, reconstruct, compare; what is there already is kept."""
+    folders = render(output, count, seed)
+    rows = [row for folder in tqdm(folders, desc="reconstruct") for row in figures_of(output, folder, models)]
+    tilts = floors_by_tilt(seed)
+    truths = [read_truth(output / "clean" / folder).motion for folder in folders]
+    gains = [smoothing_gain(motion, models.bodies.body, seed) for motion in truths]
+    content = {"sequences": [asdict(row) for row in rows], "tilts": tilts, "smoothing": gains}
+    (output / "report.json").write_text(json.dumps(content, indent=1))
+    (output / "report.md").write_text(to_markdown(rows, tilts, gains))
+    return rows
+
+
+def render(output: Path, count: int, seed: int) -> list[Path]:
+    """The rooms' folders, relative to the trees of both annotations; every second room has two people or more."""
+    folders = []
+    for k in tqdm(range(count), desc="render"):
+        folder = Path("simulated", f"room-{seed + k:06}", "2026-01-01", "2026-01-01T00-00-00")
+        if not (output / "noisy" / folder / "truth" / "motion.parquet").exists():
+            rendered = simulate(seed + k, SimulateConfig(num_people=1 + k % 4 if k % 2 else 1))
+            for kind, noise in NOISE.items():
+                write(rendered, output / kind / folder, NAMES, noise, seed + k)
+        folders.append(folder)
+    return folders
+
+
+def figures_of(output: Path, folder: Path, models: Models) -> list[Figures]:
+    """All modes on one sequence, from the file of an earlier run if it is there."""
+    file = output / "sequences" / f"{'_'.join(folder.parts)}.json"
+    if file.exists():
+        return [Figures(**row) for row in json.loads(file.read_text())]
+    rows = [row for kind in get_args(Annotations) for row in _compare(output, folder, kind, models)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([asdict(row) for row in rows]))
+    return rows
+
+
+def _compare(output: Path, folder: Path, kind: Annotations, models: Models) -> Iterator[Figures]:
+    sequence, truth = read_sequence(output / kind / folder), read_truth(output / kind / folder)
+    shipped = perceive(sequence, models.regressor, models.relative, models.metric)
+    inputs: dict[Depths, Perception] = {"true": with_true_depth(shipped, truth), "shipped": shipped}
+    annotated = sum(int(track.present.sum()) for track in sequence.tracks)
+    for (depth, perception), mode in product(inputs.items(), get_args(Mode)):
+        start, made = time.monotonic(), None
+        try:
+            made = reconstruct(sequence, perception, models.bodies, mode)
+        except InputError as error:  # a figure, too: nothing was found
+            tqdm.write(f"{kind} annotations, {depth} depth, {mode}: {error}")
+        yield Figures(
+            sequence=str(folder),
+            annotations=kind,
+            depth=depth,
+            mode=mode,
+            persons=len(sequence.tracks),
+            found=float(made.motion.valid.sum()) / annotated if made else 0.0,
+            seconds=time.monotonic() - start,
+            **vars(compare(made, truth) if made else Errors()),
+        )
+        if made:
+            sheet = contact_sheet(sequence, made.scene, made.motion, models.bodies.body, describe_quality(made.quality))
+            path = output / "sheets" / f"{'_'.join(folder.parts)}-{kind}-{depth}-{mode}.png"
+            path.parent.mkdir(exist_ok=True)
+            sheet.save(path)
+
+
+def with_true_depth(perception: Perception, truth: Truth) -> Perception:
+    depth = np.stack([truth.depth[number] for number in sorted(truth.depth)])
+    depth[depth == 0] = np.nan  # unknown
+    return replace(perception, disparity=1 / depth, metric=depth)
+
+
+def compare(made: Reconstruction, truth: Truth) -> Errors:
+    """Errors of floor and people.
+
+    Both worlds are the floor under one camera, so they are laid on each other there: the reconstructed joints go to the
+    camera by its own extrinsics and to the true world by the true ones.
+    """
+    own, true = made.room.camera.extrinsics.double().numpy(), truth.camera.extrinsics.double().numpy()
+    angle, height = floor_error(own[:3, 2], _height(own), true[:3, 2], _height(true))
+    joints, reference, valid = _matched(made, truth)
+    to_true = np.linalg.inv(true) @ own
+    joints = joints @ to_true[:3, :3].T + to_true[:3, 3]
+    fps = truth.motion.fps
+    return Errors(
+        floor_angle=angle,
+        floor_height_mm=1000 * height,
+        mpjpe_mm=1000 * mpjpe(joints[valid][None], reference[valid][None]),
+        pa_mpjpe_mm=1000 * pa_mpjpe(joints, reference, valid),
+        world_mpjpe_mm=1000 * world_mpjpe(joints, reference, valid),
+        acceleration_error=acceleration_error(joints, reference, fps, valid) if _three_in_a_row(valid) else None,
+    )
+
+
+def _height(extrinsics: Float64[np.ndarray, "4 4"]) -> float:
+    """Of the camera over the XY plane."""
+    return float(-extrinsics[:3, 2] @ extrinsics[:3, 3])
+
+
+def _matched(
+    made: Reconstruction, truth: Truth
+) -> tuple[
+    Float32[np.ndarray, "person frame 24 3"], Float32[np.ndarray, "person frame 24 3"], Bool[np.ndarray, "person frame"]
+]:
+    """Reconstructed joints, true ones of the same persons, and where the former are valid."""
+    persons = [truth.object_ids.index(row.object_id) for row in made.quality if row.frames]
+    return made.motion.joints, truth.motion.joints[persons], made.motion.valid
+
+
+def _three_in_a_row(valid: Bool[np.ndarray, "person frame"]) -> bool:
+    return bool((valid[:, :-2] & valid[:, 1:-1] & valid[:, 2:]).any())
+
+
+def floors_by_tilt(seed: int) -> dict[int, tuple[float, float]]:
+    """Angle (degrees) and height (m) by which the floor is missed at each tilt of the camera, from true depth."""
+    found = {}
+    for tilt in TILTS:
+        room = simulate(seed, SimulateConfig(num_people=1, num_frames=1, tilt=float(tilt)))
+        points = unproject_image(torch.from_numpy(room.background_depth), room.camera.intrinsics).numpy()
+        plane = fit_floor(points[room.background_labels == LABELS.index("floor")])
+        true = room.camera.extrinsics.double().numpy()
+        found[tilt] = floor_error(plane.normal, plane.offset, true[:3, 2], _height(true))
+    return found
+
+
+def smoothing_gain(motion: MotionSequence, body: Body, seed: int) -> tuple[float, float]:
+    """By what share smoothing cuts the acceleration error of a motion whose joints are shaken by `JITTER`, and what it
+    adds to its MPJPE (m)."""
+    people = people_of(motion)
+    shaken = shake(people, body, torch.Generator().manual_seed(seed))
+    before, after = (made.joints(body).numpy() for made in (shaken, smooth(shaken, body, motion.fps)))
+    jerky, smoothed = (acceleration_error(j, motion.joints, motion.fps, motion.valid) for j in (before, after))
+    apart, smoothed_apart = (world_mpjpe(j, motion.joints, motion.valid) for j in (before, after))
+    return 1 - smoothed / jerky, smoothed_apart - apart
+
+
+def shake(people: People, body: Body, generator: torch.Generator) -> People:
+    """Independent noise on every frame's translation and rotations, such that joints move by `JITTER`."""
+    transl = torch.randn(people.transl.shape, generator=generator)
+    turns = torch.randn(*people.transl.shape[:2], 24, 3, generator=generator)
+
+    def shaken(size: float) -> People:
+        turned = matrix_from_axis_angle(size * turns)
+        return replace(
+            people,
+            transl=people.transl + 0.3 * size * transl,
+            global_orient=people.global_orient @ turned[:, :, 0],
+            body_pose=people.body_pose @ turned[:, :, 1:],
+        )
+
+    moved = (shaken(0.01).joints(body) - people.joints(body)).square().mean().sqrt()
+    return shaken(0.01 * JITTER / float(moved))
+
+
+def to_markdown(
+    rows: Sequence[Figures], tilts: dict[int, tuple[float, float]], gains: Sequence[tuple[float, float]]
+) -> str:
+    persons = {row.sequence: row.persons for row in rows}
+    table = [
+        (*key, *(cell(name, [row for row in rows if (row.annotations, row.depth, row.mode) == key]) for name in SHOWN))
+        for key in product(get_args(Annotations), get_args(Depths), get_args(Mode))
+    ]
+    cuts, added = zip(*gains, strict=True)
+    return "\n".join(
+        [
+            f"# Reconstruction of {len(persons)} rendered sequences",
+            "",
+            f"Each has a room and a camera of its own, {sum(n > 1 for n in persons.values())} two people or more.",
+            "Means over sequences, the worst in brackets; lengths in mm, angles in degrees, accelerations in m/s².",
+            "What could not be reconstructed counts as found in no frame, and not among the errors.",
+            "",
+            *_table(("annotations", "depth", "mode", *(name.replace("_", " ") for name in SHOWN)), table),
+            "",
+            "Floor from true depth, by the camera's tilt below the horizon:",
+            "",
+            *_table(
+                ("tilt", "angle", "height (mm)"),
+                [(f"{tilt}°", f"{angle:.2f}°", f"{1000 * height:.1f}") for tilt, (angle, height) in tilts.items()],
+            ),
+            "",
+            f"Smoothing alone, joints shaken by {1000 * JITTER:.0f} mm (rms, along each axis):",
+            f"acceleration error cut by {mean(cuts):.0%} (least {min(cuts):.0%}),",
+            f"MPJPE changed by {1000 * mean(added):+.1f} mm (at most {1000 * max(added):+.1f}).",
+            "",
+        ]
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def cell(name: str, rows: Sequence[Figures]) -> str:
+    """Mean and worst of a figure, where there is one."""
+    values = [value for row in rows if (value := getattr(row, name)) is not None]
+    worst = min if name == "found" else max
+    return f"{mean(values):.3g} ({worst(values):.3g})" if values else "–"

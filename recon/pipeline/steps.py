@@ -1,0 +1,266 @@
+"""One annotated room video becomes a metric scene with people: (Scene, MotionSequence).
+
+The steps are the thesis' chapters 4.1 to 4.3, its misprints mended: networks (`recon.pipeline.perception`), depth of
+the empty room, floor to the XY plane, bodies that belong to somebody else masked, bodies fitted over time. World: Z up,
+floor z = 0, metres, the origin on the floor below the camera.
+
+    regression     the body network's poses, smoothed (eq. 4.1)
+    optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
+    hybrid         the same fit from the body network's poses, lifted where those are masked or far from the keypoints
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+
+from motion.body import Body, load_body
+from motion.errors import InputError
+from motion.sequence import LABELS, MotionSequence, Scene
+from recon.calibration import DEFAULT_FIELD_OF_VIEW, Calibration, estimate_intrinsics
+from recon.camera import Camera, unproject_image
+from recon.depth import DepthFusion, fuse
+from recon.depth.fusion import background, median
+from recon.fitting import fit
+from recon.floor import Plane, extrinsics, fit_floor
+from recon.keypoints import body_keypoints, known_names
+from recon.lifting import Lifter
+from recon.observations import SURE, Observations
+from recon.occlusion import mask_duplicates, mask_unlike
+from recon.people import People
+from recon.pipeline.perception import Perception, by_person_and_frame
+from recon.pipeline.record import Quality, assess, to_record
+from recon.pose_prior import PosePrior, load_prior
+from recon.regressors.body_regressor import in_camera
+from recon.scene import build_scene
+from recon.smoothing import smooth
+from recon.teton import PERSON_LABEL, TetonSequence, Track
+
+Mode = Literal["regression", "optimisation", "hybrid"]
+STILL, STILL_KEYPOINT = 0.05, 0.15  # of a person's size, by which somebody who holds still moves in the image
+GOOD_START = 0.08  # of their size: 5 pixels of noise are some 3 % of it, `hmr2_tiny` errs by 16 % of a crop
+
+COMMON_ERROR = 3.0  # times what two depth networks disagree by: what both get wrong, for one their scale, is not in it
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """What people are made of: the body, and what is known of how it moves."""
+
+    body: Body
+    prior: PosePrior
+    lifter: Lifter
+
+
+def load_bodies(body: str | Path = "default", pose_prior: str | Path = "default") -> Bodies:
+    """The default body or an SMPL file; our pose prior, or a user's file."""
+    return Bodies(load_body(body), load_prior(pose_prior), Lifter.load())
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """The empty room as the camera sees it."""
+
+    camera: Camera
+    floor: Plane
+    depth: Float32[np.ndarray, "keyframe height width"]
+    background: Float32[np.ndarray, "height width"]
+    """NaN where people always stood before it."""
+    fusion: DepthFusion
+    calibration: Calibration | None
+    """Where the annotations have no intrinsics."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    scene: Scene
+    motion: MotionSequence
+    room: Room
+    quality: tuple[Quality, ...]
+
+
+def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: Mode) -> Reconstruction:
+    """A sequence and what the networks say of it, assembled; no network of images runs here."""
+    masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
+    room = build_room(sequence, perception, masks)
+    observed = observe(sequence, room, masks, bodies.body)
+    regressed = regressed_people(perception, observed, bodies.body)
+    people = place_people(regressed, observed, bodies, mode)
+    people = replace(people, valid=people.valid & present(sequence.tracks))
+    if not people.valid.any():
+        raise InputError(f"{sequence.folder}: nobody could be reconstructed, expected a person with keypoints")
+    images = np.stack([sequence.frame(number) for number in sequence.keyframes])
+    scene = build_scene(
+        sequence.id, images, masks, room.depth, room.camera, room.floor.inlier_ratio, room.fusion.depth_scale
+    )
+    quality = tuple(
+        assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
+    )
+    provenance = {"folder": sequence.id, "mode": mode, "focal_length": whence(room.calibration)}
+    return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
+
+
+def build_room(
+    sequence: TetonSequence, perception: Perception, masks: UInt8[np.ndarray, "keyframe height width"]
+) -> Room:
+    """Depth of all key frames together, the room without people, and the camera over its floor."""
+    people = masks >= PERSON_LABEL
+    fusion = fuse(perception.disparity, perception.metric)
+    depth = fusion.depth(perception.disparity)
+    empty = background(depth, people)
+    calibration = None if sequence.intrinsics is not None else estimate_intrinsics(sequence)
+    intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
+    points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
+    on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
+    floor = fit_floor(points[on_floor])
+    camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
+    return Room(camera, floor, depth, empty, fusion, calibration)
+
+
+def whence(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "annotated"
+    if not calibration.samples:
+        return f"assumed, {DEFAULT_FIELD_OF_VIEW:.0f}° field of view"
+    return f"estimated from people, standard error {calibration.relative_error:.0%}"
+
+
+def observe(
+    sequence: TetonSequence, room: Room, masks: UInt8[np.ndarray, "keyframe height width"], body: Body
+) -> Observations:
+    """The annotated keypoints that the body has, and the depth of the skin that key frames show at them."""
+    known = [k for k, name in enumerate(sequence.keypoint_names) if name in known_names(body)]
+    annotated = np.stack([track.keypoints[:, known] for track in sequence.tracks])
+    depth = np.full(annotated.shape[:3], np.nan, dtype=np.float32)
+    for number, mask, seen in zip(sequence.keyframes, masks, room.depth, strict=True):
+        for person in range(len(sequence.tracks)):
+            depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
+    depth = np.stack([held(*of_person) for of_person in zip(annotated, depth, strict=True)])
+    return Observations(
+        camera=room.camera,
+        fps=sequence.fps,
+        names=tuple(sequence.keypoint_names[k] for k in known),
+        keypoints=torch.from_numpy(annotated[..., :2]),
+        confidence=torch.from_numpy(annotated[..., 2]),
+        depth=torch.from_numpy(depth),
+        background=torch.from_numpy(room.background),
+        depth_error=COMMON_ERROR * room.fusion.relative_error,
+    )
+
+
+def skin_depth(
+    keypoints: Float32[np.ndarray, "keypoint 3"],
+    own: Bool[np.ndarray, "height width"],
+    depth: Float32[np.ndarray, "height width"],
+) -> Float32[np.ndarray, " keypoint"]:
+    """Depth at the visible keypoints that lie on the person's own mask, else NaN."""
+    height, width = depth.shape
+    column, row = (keypoints[:, axis].round().astype(int) for axis in (0, 1))
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    at = (row.clip(0, height - 1), column.clip(0, width - 1))
+    usable = inside & own[at] & (keypoints[:, 2] >= SURE)
+    return np.where(usable, depth[at], np.float32(np.nan)).astype(np.float32)
+
+
+def held(
+    keypoints: Float32[np.ndarray, "frame keypoint 3"], depth: Float32[np.ndarray, "frame keypoint"]
+) -> Float32[np.ndarray, "frame keypoint"]:
+    """Depth of key frames also where somebody holds still: a person who does not move in the image keeps their depth.
+
+    Key frames show what changes, so that one who lies in bed may have a single one.
+    """
+    measured = np.flatnonzero(np.isfinite(depth).any(axis=1))
+    if not len(measured):
+        return depth
+    pixels = np.where(keypoints[..., 2:] >= SURE, keypoints[..., :2], np.float32(np.nan))
+    size = np.linalg.norm(np.nanmax(pixels[measured], axis=1) - np.nanmin(pixels[measured], axis=1), axis=-1)
+    step = (pixels[:, None] - pixels[measured]) / size.clip(1)[:, None, None]  # frame, key frame, keypoint
+    moved = np.linalg.norm(median(np.moveaxis(step, 2, 0)), axis=-1)  # annotators' errors mostly cancel
+    nearest = np.nan_to_num(moved, nan=np.inf).argmin(axis=1)
+    frames = np.arange(len(depth))
+    still = moved[frames, nearest] <= STILL
+    known = still[:, None] & (np.linalg.norm(step[frames, nearest], axis=-1) <= STILL_KEYPOINT)
+    return np.where(np.isfinite(depth), depth, np.where(known, depth[measured[nearest]], np.float32(np.nan)))
+
+
+def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:
+    """The body network's poses in the world, valid where they are somebody's own (thesis 4.1)."""
+    persons, frames, _ = observed.confidence.shape
+    shape, camera, estimates = (persons, frames), observed.camera, perception.estimates
+    transl, orient = in_camera(estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
+    there = torch.zeros(shape, dtype=torch.bool)
+    there[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = True
+    identity = torch.eye(3)
+
+    def table(rotations: Tensor) -> Tensor:
+        placed = by_person_and_frame(rotations, perception, shape)
+        lacking = ~there.view(*shape, *[1] * (placed.ndim - 2))
+        return torch.where(lacking, identity, placed)
+
+    betas = by_person_and_frame(estimates.betas, perception, shape)
+    in_camera_frame = People(
+        transl=by_person_and_frame(transl, perception, shape),
+        global_orient=table(orient),
+        body_pose=table(estimates.body_pose),
+        betas=torch.stack(
+            [own[seen].median(dim=0).values if seen.any() else own[0] for own, seen in zip(betas, there, strict=True)]
+        ),
+        valid=there,
+    )
+    to_world = camera.extrinsics[:3, :3].T
+    moved = in_camera_frame.moved(to_world, camera.center, body)
+    return replace(moved, valid=there & are_own(moved, observed, body))
+
+
+def are_own(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
+    """Whether each body lies where its own keypoints are annotated, and not where another's are."""
+    projected, keypoints = _seen(people, observed, body)
+    return mask_duplicates(projected, keypoints) & mask_unlike(projected, keypoints)
+
+
+def good_starts(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
+    """Where a network's poses lie on the keypoints as nearly as a good network's do, in most frames of a person."""
+    near = mask_unlike(*_seen(people, observed, body), GOOD_START) & people.valid
+    return near & (near.sum(dim=1, keepdim=True) >= people.valid.sum(dim=1, keepdim=True) / 2)
+
+
+def _seen(
+    people: People, observed: Observations, body: Body
+) -> tuple[Float[Tensor, "person frame keypoint 2"], Float[Tensor, "person frame keypoint 3"]]:
+    """The people's keypoints in the image, and those annotated with their scores."""
+    projected = observed.camera.project(people.keypoints(body, body_keypoints(body, observed.names)))
+    return projected, torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
+
+
+def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> People:
+    if mode == "regression":
+        return smooth(regressed, bodies.body, observed.fps)
+    start = bodies.lifter.lift(observed, bodies.body)
+    if mode == "hybrid":
+        start = either(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)
+    return fit(observed, start, bodies.body, bodies.prior)
+
+
+def either(first: People, second: People) -> People:
+    """`first` where it is valid, else `second`; each person keeps one shape, the one known from more frames."""
+
+    def pick(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where(first.valid.view(*first.valid.shape, *[1] * (one.ndim - 2)), one, other)
+
+    more = (first.valid.sum(dim=1) >= second.valid.sum(dim=1) / 2)[:, None]
+    return People(
+        transl=pick(first.transl, second.transl),
+        global_orient=pick(first.global_orient, second.global_orient),
+        body_pose=pick(first.body_pose, second.body_pose),
+        betas=torch.where(more, first.betas, second.betas),
+        valid=first.valid | second.valid,
+    )
+
+
+def present(tracks: Sequence[Track]) -> Bool[Tensor, "person frame"]:
+    return torch.from_numpy(np.stack([track.present for track in tracks]))

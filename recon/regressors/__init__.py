@@ -1,0 +1,6 @@
+"""Body networks: crops of people to SMPL parameters."""
+
+from recon.regressors.body_regressor import BodyRegressor, CropEstimates
+from recon.regressors.hmr2 import HMR2, HMR2Config, HMR2Regressor, load_regressor
+
+__all__ = ["HMR2", "BodyRegressor", "CropEstimates", "HMR2Config", "HMR2Regressor", "load_regressor"]

@@ -1,0 +1,92 @@
+"""The door for networks that see a body in a crop: HMR2.0 is one, ProHMR or a newer one is a file beside it.
+
+A regressor speaks of one person as its crop's own camera sees it: a weak-perspective camera that looks along the
+ray to the crop's centre. It knows no room and no focal length; `in_camera` puts its estimates into the room's camera.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from motion.body import Body
+from motion.rotations import shortest_rotation
+from recon.camera import project, unproject
+
+SMALLEST_SCALE = 0.02  # of a body in its crop; people have about 0.9, and at 0 they would be infinitely far
+
+
+@dataclass(frozen=True, eq=False)
+class CropEstimates:
+    """What a regressor says of each crop; bodies are `BodyRegressor.body`'s."""
+
+    global_orient: Float[Tensor, "crop 3 3"]
+    """Body to the camera that looks along the crop's ray (OpenCV axes)."""
+    body_pose: Float[Tensor, "crop 23 3 3"]
+    betas: Float[Tensor, "crop 10"]
+    cam: Float[Tensor, "crop 3"]
+    """(s, tx, ty): a point (x, y) of the body, metres from its own origin (where `transl` is added), lies at
+    `s (x + tx, y + ty)` on the square, whose sides are at -1 and 1."""
+
+
+@runtime_checkable
+class BodyRegressor(Protocol):
+    """Makes CropEstimates of square RGB crops, which `recon.regressors.crops.crop_square` cuts at `crop_size`."""
+
+    body: Body
+    crop_size: int
+
+    def estimate(self, crops: UInt8[Tensor, "crop height width 3"]) -> CropEstimates: ...
+
+
+def in_camera(
+    estimates: CropEstimates, squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"], body: Body
+) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
+    """`transl` (m) and `global_orient` in the camera that took the whole image.
+
+    `squares` are centre x, centre y and side of each crop in pixels. Depth follows from the side and the scale,
+    `z = 2 f / (s side)` (Kanazawa et al. 2018; HMR2.0 takes 5000 px where the focal length is unknown), and the body's
+    origin lies on the ray of its own pixel. The crop saw the person along its own ray, so the body is turned with that
+    ray, which weak-perspective pipelines leave out; off the axis a pinhole camera also shows things larger than at
+    its centre, by cos^-1/2 (the geometric mean of across, 1, and along the radius, 1 / cos).
+    """
+    turn, focal = _ray(squares, intrinsics)
+    scale, shift = estimates.cam[:, 0].clamp_min(SMALLEST_SCALE), estimates.cam[:, 1:]
+    half = squares[:, 2] / 2
+    pixels = squares[:, :2] + (scale * half)[:, None] * shift
+    origin = unproject(pixels, focal / (scale * half), intrinsics)
+    pelvis = body.rest_joints(estimates.betas)[:, 0]  # SMPL turns about it
+    return origin + _turned(turn, pelvis) - pelvis, turn @ estimates.global_orient
+
+
+def from_camera(
+    transl: Float[Tensor, "crop 3"],
+    global_orient: Float[Tensor, "crop 3 3"],
+    pelvis: Float[Tensor, "crop 3"],
+    squares: Float[Tensor, "crop 3"],
+    intrinsics: Float[Tensor, "3 3"],
+) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
+    """What a perfect regressor says of known people: `cam` and `global_orient` of CropEstimates, `in_camera` undone."""
+    turn, focal = _ray(squares, intrinsics)
+    origin = transl + pelvis - _turned(turn, pelvis)
+    half = squares[:, 2] / 2
+    scale = focal / (origin[:, 2] * half)
+    shift = (project(origin, intrinsics) - squares[:, :2]) / (scale * half)[:, None]
+    return torch.cat([scale[:, None], shift], dim=-1), turn.mT @ global_orient
+
+
+def _ray(
+    squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"]
+) -> tuple[Float[Tensor, "crop 3 3"], Float[Tensor, " crop"]]:
+    """The turn from the optical axis to the ray of each square's centre, and the focal length that holds there."""
+    ray = unproject(squares[:, :2], torch.ones_like(squares[:, 2]), intrinsics)
+    axis = torch.tensor([0.0, 0.0, 1.0]).to(ray)
+    cosine = 1 / ray.norm(dim=-1)
+    focal = (intrinsics[0, 0] * intrinsics[1, 1]).sqrt() / cosine.sqrt()
+    return shortest_rotation(axis.expand_as(ray), ray), focal
+
+
+def _turned(turn: Float[Tensor, "crop 3 3"], points: Float[Tensor, "crop 3"]) -> Float[Tensor, "crop 3"]:
+    return torch.einsum("nij,nj->ni", turn, points)

@@ -1,0 +1,67 @@
+"""Render annotated care rooms with known ground truth as a Teton tree.
+
+python -m recon.simulate --output rooms --count 20 --seed 0
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from motion.errors import InputError
+from motion.sequence import read_motions
+from motion.skeleton import KEYPOINT_SETS
+from recon.simulate.annotate import CLEAN, NOISY
+from recon.simulate.records import SimulateConfig
+from recon.simulate.sequences import simulate
+from recon.simulate.storage import write
+from recon.teton import FEWEST_FRAMES, FPS_RANGE
+
+
+@dataclass(frozen=True)
+class Job:
+    """Renders annotated sequences of care rooms as a Teton tree, with the truth beside each.
+
+    For example: python -m recon.simulate --output rooms --count 20 --seed 0
+    """
+
+    output: Path
+    count: int = 1
+    seed: int = 0
+    """Of the first sequence; the others count on from it."""
+    keypoints: str = "coco17"
+    """coco17, openpose25, blazepose33 or smpl24."""
+    noisy: bool = False
+    """Annotations with errors: 5 pixels of noise, 10 % outliers, some missing, some swapped."""
+    motions: str | None = None
+    """Parquet of motions for those who move about freely; DeepMimic's clips if not given."""
+    config: tyro.conf.OmitArgPrefixes[SimulateConfig] = field(default_factory=SimulateConfig)
+
+
+def run(job: Job) -> None:
+    """Render what is not there yet: a sequence of a seed is whole once its truth is."""
+    if job.keypoints not in KEYPOINT_SETS:
+        raise InputError(f"keypoints is {job.keypoints!r}, expected one of {', '.join(KEYPOINT_SETS)}")
+    if job.config.num_frames < FEWEST_FRAMES or job.config.fps < FPS_RANGE[0]:
+        raise InputError(
+            f"{job.config.num_frames} frames at {job.config.fps:g} fps are asked for, expected {FEWEST_FRAMES} or more "
+            f"at {FPS_RANGE[0]:g} fps or more, as a Teton tree has"
+        )
+    motions = None if job.motions is None else read_motions(job.motions)
+    for seed in tqdm(range(job.seed, job.seed + job.count), desc="render"):
+        folder = job.output / "simulated" / f"room-{seed:06d}" / "2026-01-01" / "2026-01-01T00-00-00"
+        if not (folder / "truth" / "motion.parquet").exists():
+            names, noise = KEYPOINT_SETS[job.keypoints], NOISY if job.noisy else CLEAN
+            write(simulate(seed, job.config, motions), folder, names, noise, seed)
+
+
+def main() -> None:
+    try:
+        run(tyro.cli(Job))
+    except InputError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

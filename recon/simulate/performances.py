@@ -1,0 +1,199 @@
+"""What people do before they are put into a room: clips of motion capture, cut, looped and slowed.
+
+A performance is one person over the origin who faces +y and is on the floor, z = 0. All are DeepMimic's clips, or
+those of a caller; `recon.simulate.poses` lays parts of clips over authored poses.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int8
+from torch import Tensor
+
+from motion.body import Body
+from motion.clips.ground import lowest_skin
+from motion.clips.transforms import Neighbours, heading, transform
+from motion.datasets import deepmimic
+from motion.rotations import slerp
+from motion.sequence import MotionSequence
+from motion.skeleton import ACTIONS, JOINT, NUM_JOINTS
+from recon.simulate.rooms import turn
+
+CARE = ("getup_facedown", "getup_faceup", "crawl", "roll")
+FIDGETS = ("walk", "dance_a", "dance_b", "punch", "kick", "crawl", "getup_faceup")
+TRUNK = [JOINT[name] for name in ("spine1", "spine2", "spine3", "neck", "head")]
+ARMS = [JOINT[f"{side}_{name}"] for side in ("left", "right") for name in ("collar", "shoulder", "elbow")]
+LOOP_BLEND = 0.2  # seconds
+CODE = {name: index for index, name in enumerate(ACTIONS)}
+
+
+@dataclass(frozen=True, eq=False)
+class Actor:
+    """Who performs: a shape, and the time in which."""
+
+    body: Body
+    betas: Float[Tensor, "10"]
+    fps: float
+    num_frames: int
+
+    @property
+    def times(self) -> Float[np.ndarray, " frame"]:
+        return np.arange(self.num_frames) / self.fps
+
+    def record(
+        self,
+        pelvis: Float[Tensor, "frame 3"],
+        rotations: Float[Tensor, "frame 24 3 3"],
+        action: int | Int8[np.ndarray, " frame"],
+    ) -> MotionSequence:
+        """The performance of these pelvis positions and local rotations (joint 0: to the world)."""
+        betas = self.betas[None]
+        transl = (pelvis - self.body.rest_joints(betas)[0, 0])[None].float()
+        orient, pose = rotations[None, :, 0].contiguous(), rotations[None, :, 1:].contiguous()
+        actions = np.broadcast_to(np.asarray(action, dtype=np.int8), (1, len(pelvis)))
+        return MotionSequence(
+            id="simulated", source="simulated", split="train", fps=self.fps, transl=transl.numpy(),
+            global_orient=orient.numpy(), body_pose=pose.numpy(), betas=betas.numpy(),
+            joints=self.body.joints(transl, orient, pose, betas).numpy(), body=self.body.name,
+            valid=np.ones((1, len(pelvis)), dtype=np.bool_), person_class=np.ones(1, dtype=np.int8),
+            action=actions.copy(),
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def clips(body: Body) -> dict[str, MotionSequence]:
+    """DeepMimic's clips by their short names."""
+    found = [deepmimic.read_clip(clip, body) for clip in deepmimic.list_clips()]
+    return {clip.id.removeprefix("deepmimic/humanoid3d_"): clip for clip in found}
+
+
+def sample(
+    clip: MotionSequence, times: Float[np.ndarray, " frame"], person: int = 0
+) -> tuple[Float[Tensor, "frame 3"], Float[Tensor, "frame 24 3 3"]]:
+    """Pelvis and local rotations of a clip's person at any times (s) within it."""
+    last = clip.num_frames - 1
+    near = Neighbours.at(torch.from_numpy(np.clip(times * clip.fps, 0, last)), last + 1)
+    orient, pose = (torch.from_numpy(array[person]) for array in (clip.global_orient, clip.body_pose))
+    rotations = torch.cat([orient[:, None], pose], dim=1)
+    pelvis = torch.from_numpy(clip.joints[person, :, 0])
+    weight = near.weight[:, None].expand(-1, rotations.shape[1])
+    mixed = slerp(rotations[near.lower], rotations[near.upper], weight)
+    return torch.lerp(pelvis[near.lower], pelvis[near.upper], near.weight[:, None]), mixed
+
+
+def there_and_back(
+    rng: np.random.Generator, times: Float[np.ndarray, " frame"], length: float, speed: float, hold: float
+) -> Float[np.ndarray, " frame"]:
+    """Times within a clip that run forward and backward through it and stay at both ends for about `hold` seconds."""
+    knots, values, now, at_end = [0.0], [0.0], 0.0, False
+    while now <= times[-1]:
+        for step, value in ((hold * rng.uniform(0.3, 1.7), at_end), (length / speed, not at_end)):
+            now += step
+            knots.append(now)
+            values.append(length * value)
+        at_end = not at_end
+    return np.interp(times, knots, values)
+
+
+def fidget(
+    rng: np.random.Generator, actor: Actor, rotations: Float[Tensor, "frame 24 3 3"], share: float
+) -> Float[Tensor, "frame 24 3 3"]:
+    """Add a share of how trunk and arms of some real clip move about their first pose, slowed."""
+    clip = clips(actor.body)[str(rng.choice(FIDGETS))]
+    length = clip.num_frames / clip.fps
+    times = there_and_back(rng, actor.times, length, rng.uniform(0.3, 0.7), 0.5)
+    _, moving = sample(clip, times)
+    joints = TRUNK + ARMS
+    away = slerp(
+        torch.eye(3).expand(len(moving), len(joints), 3, 3),
+        moving[:1, joints].mT @ moving[:, joints],
+        torch.full((len(moving), len(joints)), share),
+    )
+    moved = rotations.clone()
+    moved[:, joints] = rotations[:, joints] @ away
+    return moved
+
+
+def grounded(
+    performance: MotionSequence, body: Body, heights: Float32[np.ndarray, " frame"] | float = 0.0
+) -> MotionSequence:
+    """Shift each frame so that its lowest skin is at `heights`."""
+    shift = np.zeros((1, performance.num_frames, 3), dtype=np.float32)
+    shift[0, :, 2] = heights - lowest_skin(performance, body)[0]
+    return replace(performance, transl=performance.transl + shift, joints=performance.joints + shift[:, :, None])
+
+
+def centred(performance: MotionSequence, body: Body) -> MotionSequence:
+    """Over the origin and facing +y in the first frame."""
+    x, y = heading(performance.joints[0, 0], performance.global_orient[0, 0])
+    spin = turn(math.pi / 2 - math.atan2(y, x))
+    middle = performance.joints[0, 0, 0] * np.array([1, 1, 0], dtype=np.float32)
+    return transform(performance, spin, -spin @ middle, body)
+
+
+def of_clip(
+    rng: np.random.Generator, actor: Actor, clip: MotionSequence, person: int = 0, share: float = 0.0
+) -> MotionSequence:
+    """A whole clip, there and back as often as there is time; a random window of a longer one.
+
+    The lowest skin is as high as it was in the clip, whose body may be another's.
+    """
+    length = (clip.num_frames - 1) / clip.fps
+    if length > actor.times[-1]:
+        times = actor.times + rng.uniform(0, length - actor.times[-1])
+    else:
+        times = there_and_back(rng, actor.times, length, rng.uniform(0.6, 1.0), rng.uniform(0.3, 3.0))
+    pelvis, rotations = sample(clip, times, person)
+    action = clip.action[person, np.round(times * clip.fps).astype(int)]
+    theirs = replace(actor, betas=torch.from_numpy(clip.betas[person])).record(pelvis, rotations, action)
+    rotations = fidget(rng, actor, rotations, share) if share else rotations
+    own = grounded(actor.record(pelvis, rotations, action), actor.body, lowest_skin(theirs, actor.body)[0])
+    if clip.source == "deepmimic":
+        own = replace(own, action=np.where(own.action == 0, _by_height(own), own.action))
+    return centred(own, actor.body)
+
+
+def _by_height(performance: MotionSequence) -> Int8[np.ndarray, " frame"]:
+    """What somebody does who stands, or gets up or lies down, by the heights of pelvis and head."""
+    pelvis, head = performance.joints[0, :, 0, 2], performance.joints[0, :, JOINT["head"], 2]
+    low = np.where(head < 0.45, CODE["laying_on_floor"], CODE["sitting_on_floor"])
+    high = [CODE["standing_on_floor"], CODE["kneeling"]]
+    return np.select([pelvis > 0.7, pelvis > 0.4], high, low).astype(np.int8)
+
+
+def walking(
+    rng: np.random.Generator,
+    actor: Actor,
+    path: Float[np.ndarray, "frame 2"],
+    headings: Float[np.ndarray, " frame"],
+    pace: float,
+) -> MotionSequence:
+    """The walk in a loop along a path in the world; `headings` are rad from +y, `pace` is the speed against the clip's.
+
+    The end of each loop is blended into the start of the next.
+    """
+    clip = clips(actor.body)["walk"]
+    length = (clip.num_frames - 1) / clip.fps
+    cycle = length - LOOP_BLEND
+    into = np.mod(rng.uniform(0, cycle) + pace * actor.times, cycle)
+    pelvis, rotations = sample(clip, into)
+    before, ending = sample(clip, into + cycle)
+    weight = torch.from_numpy(np.clip(into / LOOP_BLEND, 0, 1)).float()
+    rotations = slerp(ending, rotations, weight[:, None].expand(-1, NUM_JOINTS))
+    ahead = clip.joints[0, -1, 0] - clip.joints[0, 0, 0]
+    straight = turn(math.pi / 2 - math.atan2(ahead[1], ahead[0]))
+    spins = torch.from_numpy(np.stack([turn(angle) for angle in headings]) @ straight)
+    rotations = torch.cat([spins[:, None] @ rotations[:, :1], rotations[:, 1:]], dim=1)
+    height = torch.lerp(before[:, 2:], pelvis[:, 2:], weight[:, None])
+    position = torch.cat([torch.from_numpy(path).float(), height], dim=1)
+    return grounded(actor.record(position, rotations, CODE["standing_on_floor"]), actor.body)
+
+
+def walk_speed(body: Body) -> float:
+    """Metres per second of the walk."""
+    clip = clips(body)["walk"]
+    distance = np.linalg.norm(clip.joints[0, -1, 0, :2] - clip.joints[0, 0, 0, :2])
+    return float(distance) * clip.fps / (clip.num_frames - 1)

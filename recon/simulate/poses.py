@@ -1,0 +1,154 @@
+"""Authored poses under real movement: standing, sitting and lying people whose trunk and arms move as in a clip.
+
+Poses turn joints about SMPL's axes: x to the left, y up, z forward, whatever the person's place in the world.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.body import Body
+from motion.clips.ground import lowest_skin
+from motion.clips.transforms import transform
+from motion.rotations import matrix_from_axis_angle
+from motion.sequence import MotionSequence
+from motion.skeleton import JOINT
+from recon.simulate.performances import ARMS, CODE, Actor, centred, clips, fidget, grounded, sample
+
+SEAT = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]  # joints that move what one sits on
+SINK = 0.03  # metres that a body presses into a seat; half of it into a mattress
+SIDES = (("left", 1.0), ("right", -1.0))
+UPRIGHT = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+"""SMPL's axes in the world for somebody who stands and faces +y."""
+
+SUPINE = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
+"""SMPL's axes in the world for somebody on their back with the head towards -y."""
+
+
+def _about(axis: str, degrees: float | Tensor) -> Tensor:
+    """Rotation matrices about an axis of SMPL's."""
+    unit = torch.eye(3)["xyz".index(axis)]
+    return matrix_from_axis_angle(torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))[..., None] * unit)
+
+
+def _upright(actor: Actor) -> Float[Tensor, "frame 24 3 3"]:
+    """Trunk and arms of a person who has just got up and stands still; everything else at rest."""
+    clip = clips(actor.body)["getup_facedown"]
+    _, rotations = sample(clip, np.array([(clip.num_frames - 1) / clip.fps]))
+    pose = torch.eye(3).repeat(1, 24, 1, 1)
+    pose[:, ARMS] = rotations[:, ARMS]
+    pose[:, 0] = UPRIGHT
+    return pose.repeat(actor.num_frames, 1, 1, 1)
+
+
+def _bend(pose: Tensor, joint: str, *turns: Tensor) -> None:
+    """Turn a joint, in place, about its parent's axes."""
+    for rotation in turns:
+        pose[:, JOINT[joint]] = rotation @ pose[:, JOINT[joint]]
+
+
+def _hands_before(pose: Tensor, side: str, sign: float, raised: float, flexed: float, inward: float) -> None:
+    """Raise a hanging arm forward, bend its elbow and turn the forearm inward, in place; degrees."""
+    pose[:, JOINT[f"{side}_shoulder"]] = _about("x", -raised) @ pose[:, JOINT[f"{side}_shoulder"]] @ _about("x", inward)
+    _bend(pose, f"{side}_elbow", _about("y", -sign * flexed))
+
+
+def standing(rng: np.random.Generator, actor: Actor, bow: float = 0.0) -> MotionSequence:
+    """Standing; `bow` degrees is how far the trunk bends forward at most (a carer over a bed), with arms held out."""
+    pose = _upright(actor)
+    swing = 0.5 - 0.5 * np.cos(2 * math.pi * (actor.times / rng.uniform(4, 10) + rng.random()))
+    angle = torch.from_numpy(bow * (0.35 + 0.65 * swing)).float()
+    _bend(pose, "pelvis", UPRIGHT @ _about("x", angle * 0.6) @ UPRIGHT.T)
+    for spine in ("spine1", "spine2"):
+        _bend(pose, spine, _about("x", angle * 0.2))
+    stance = rng.uniform(2, 8)
+    for side, sign in SIDES:
+        _bend(pose, f"{side}_hip", _about("z", sign * stance), _about("x", -angle * 0.6 - rng.uniform(0, 6)))
+        _bend(pose, f"{side}_knee", _about("x", rng.uniform(4, 14)))
+        _bend(pose, f"{side}_shoulder", _about("x", -angle * rng.uniform(0.5, 1.2) - (bow > 0) * 15))
+        _bend(pose, f"{side}_elbow", _about("y", -sign * rng.uniform(0, 60)))
+    pose = fidget(rng, actor, pose, rng.uniform(0.2, 0.5))
+    return centred(grounded(_in_place(actor, pose, "standing_on_floor"), actor.body), actor.body)
+
+
+def _in_place(actor: Actor, pose: Float[Tensor, "frame 24 3 3"], action: str) -> MotionSequence:
+    """With the pelvis at the origin."""
+    return actor.record(torch.zeros(actor.num_frames, 3), pose, CODE[action])
+
+
+def sitting(rng: np.random.Generator, actor: Actor, action: str, height: float, lean: float) -> MotionSequence:
+    """On a seat at z = 0, `height` above the floor, `lean` degrees backward; knees as bent as the floor allows."""
+    seed = int(rng.integers(2**32))
+    for knee in range(85, -1, -5):
+        performance = _seated(np.random.default_rng(seed), actor, action, lean, knee)
+        if lowest_skin(performance, actor.body)[0, 0] > -height - 2 * SINK:
+            break
+    return performance
+
+
+def _seated(rng: np.random.Generator, actor: Actor, action: str, lean: float, knee: int) -> MotionSequence:
+    pose = _upright(actor)
+    _bend(pose, "pelvis", UPRIGHT @ _about("x", -lean) @ UPRIGHT.T)
+    spread, lap = rng.uniform(3, 14), rng.random() < 0.7
+    for side, sign in SIDES:
+        _bend(pose, f"{side}_hip", _about("x", lean - rng.uniform(86, 92)), _about("y", sign * spread))
+        _bend(pose, f"{side}_knee", _about("x", knee + rng.uniform(0, 6)))
+        if lap:
+            _hands_before(pose, side, sign, rng.uniform(5, 30), rng.uniform(30, 70), rng.uniform(0, 50))
+    _bend(pose, "spine1", _about("x", rng.uniform(-5, 10)))
+    _bend(pose, "head", _about("x", rng.uniform(-10, 25)), _about("y", rng.uniform(-30, 30)))
+    pose = fidget(rng, actor, pose, rng.uniform(0.1, 0.4))
+    return _on_seat(_in_place(actor, pose, action), actor.body)
+
+
+def _on_seat(performance: MotionSequence, body: Body) -> MotionSequence:
+    """Lowered so that the lowest skin of buttocks and thighs in the first frame presses into z = 0."""
+    pose = (performance.transl, performance.global_orient, performance.body_pose)
+    transl, global_orient, body_pose = (torch.from_numpy(array[:, :1]) for array in pose)
+    skin = body.vertices(transl, global_orient, body_pose, torch.from_numpy(performance.betas))[0, 0]
+    seat = torch.isin(body.weights.argmax(dim=1), torch.tensor(SEAT))
+    offset = np.array([0, 0, -SINK - float(skin[seat, 2].min())], dtype=np.float32)
+    return transform(performance, np.eye(3, dtype=np.float32), offset, body)
+
+
+def lying(rng: np.random.Generator, actor: Actor, action: str, posture: str) -> MotionSequence:
+    """On z = 0 on the back, the belly, the left or the right side, the head towards -y, moving a little."""
+    pose = _upright(actor)
+    roll = {"back": 0.0, "left": 80.0, "right": -80.0, "belly": 180.0}[posture] + rng.uniform(-6, 6)
+    pose[:, 0] = SUPINE @ _about("y", roll)
+    for side, sign in SIDES:
+        _lay_leg(rng, pose, side, sign, posture)
+        _lay_arm(rng, pose, side, sign, posture)
+    turned = rng.choice([-1, 1]) * rng.uniform(40, 70) if posture == "belly" else rng.uniform(-35, 35)
+    for joint in ("neck", "head"):
+        _bend(pose, joint, _about("y", turned / 2))
+    pose = fidget(rng, actor, pose, rng.uniform(0.02, 0.1))
+    return grounded(_in_place(actor, pose, action), actor.body, -SINK / 2)
+
+
+def _lay_leg(rng: np.random.Generator, pose: Tensor, side: str, sign: float, posture: str) -> None:
+    """Stretched, or with the knee drawn up such that the foot stays down."""
+    if posture in ("left", "right"):
+        flexed, bent, spread = rng.uniform(15, 60), rng.uniform(20, 80), -10.0 * (side != posture)
+    else:
+        flexed = rng.uniform(20, 50) if posture == "back" and rng.random() < 0.25 else 0.0
+        bent, spread = 2 * flexed, rng.uniform(0, 10)
+    _bend(pose, f"{side}_hip", _about("z", sign * spread), _about("x", -flexed))
+    _bend(pose, f"{side}_knee", _about("x", bent))
+    _bend(pose, f"{side}_ankle", _about("x", rng.uniform(5, 35)))
+
+
+def _lay_arm(rng: np.random.Generator, pose: Tensor, side: str, sign: float, posture: str) -> None:
+    """Beside the body or, on the back, over the belly; before it where somebody lies on a side."""
+    pose[:, JOINT[f"{side}_shoulder"]] = _about("z", -sign * 75.0)
+    pose[:, JOINT[f"{side}_elbow"]] = torch.eye(3)
+    if posture in ("left", "right"):
+        _hands_before(pose, side, sign, rng.uniform(40, 90), rng.uniform(0, 70), 0.0)
+    elif posture == "back" and rng.random() < 0.5:
+        _hands_before(pose, side, sign, rng.uniform(8, 15), rng.uniform(60, 80), rng.uniform(55, 75))
+    else:
+        _hands_before(pose, side, sign, rng.uniform(-4, 4), rng.uniform(0, 12), 0.0)
+        _bend(pose, f"{side}_shoulder", _about("z", sign * rng.uniform(0, 40)))

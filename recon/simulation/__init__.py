@@ -1,1 +1,0 @@
-"""The parts of `recon.simulate`: rooms, the people in them, their pictures and their annotations."""

@@ -1,0 +1,389 @@
+"""The Teton tree: annotated room videos on disk, one folder a sequence.
+
+ROOT/DEPARTMENT/DEVICE/DATE/DATETIME/
+    frames/000000.jpg …
+    annotations.json   meta, and for each object id its class and, by frame, box, keypoints, action, occluded
+    keyframes.json     frame numbers, computed from the frames and written where it is missing
+    masks/000017.png   8-bit label image of each key frame: LABELS, and PERSON_LABEL + k for person k
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int8, UInt8
+from PIL import Image
+
+from motion.body import load_body
+from motion.errors import InputError
+from motion.sequence import LABELS
+from motion.skeleton import ACTIONS, PERSON_CLASSES
+from recon.keypoints import FEWEST, known_names
+from recon.teton.checked_json import get, is_number, numbers, read_json, require, short, write_json
+from recon.teton.keyframes import choose_keyframes
+
+PERSON_LABEL = 128
+"""Label of the first person in a mask; person k (in the order of the annotations) is PERSON_LABEL + k."""
+MOST_PERSONS = 256 - PERSON_LABEL
+FEWEST_FRAMES = 3  # an acceleration needs three
+IMAGE_SIDES = (16, 16384)  # pixels
+FPS_RANGE = (1.0, 240.0)
+FOCAL_RANGE = (0.2, 20.0)  # of the image's width: fields of view of 136 to 3 degrees
+FORMATS = ("JPEG", "PNG")  # others have decoders that start programs (EPS) or are seldom tested
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One annotated person over all frames of a sequence; pixels."""
+
+    object_id: str
+    person_class: int
+    """Index into `motion.skeleton.PERSON_CLASSES`."""
+    present: Bool[np.ndarray, " frame"]
+    """True where the person is annotated."""
+    boxes: Float32[np.ndarray, "frame 4"]
+    """x0, y0, x1, y1; zeros where absent."""
+    keypoints: Float32[np.ndarray, "frame keypoint 3"]
+    """x, y, score (0 to 1); zeros where absent or not annotated."""
+    action: Int8[np.ndarray, " frame"]
+    """Index into `motion.skeleton.ACTIONS` (0 unknown), which is 1 + the file's."""
+    occluded: Bool[np.ndarray, " frame"]
+
+
+@dataclass(frozen=True, eq=False)
+class TetonSequence:
+    """One sequence without its pixels, which `frame` and `mask` read when asked."""
+
+    folder: Path
+    id: str
+    """DEPARTMENT/DEVICE/DATE/DATETIME."""
+    image_size: tuple[int, int]
+    """Width, height."""
+    fps: float
+    intrinsics: Float64[np.ndarray, "3 3"] | None
+    keypoint_names: tuple[str, ...]
+    num_frames: int
+    tracks: tuple[Track, ...]
+    keyframes: tuple[int, ...]
+
+    def frame(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
+        """RGB."""
+        return _read_frame(_frame_path(self.folder, number), self.image_size)
+
+    def mask(self, keyframe: int) -> UInt8[np.ndarray, "height width"]:
+        """Labels, each of them known."""
+        path = _mask_path(self.folder, keyframe)
+        mask = _open_mask(path, self.image_size)
+        labels = _pixels(mask, mask.mode, path)
+        known = {*range(len(LABELS)), *range(PERSON_LABEL, PERSON_LABEL + len(self.tracks))}
+        strange = sorted(set(np.unique(labels).tolist()) - known)
+        require(
+            not strange,
+            f"{path}: holds the label {strange[:1]}, expected 0 to {len(LABELS) - 1} ({', '.join(LABELS)}) or "
+            f"{PERSON_LABEL} + k for person k of {len(self.tracks)}",
+        )
+        return labels
+
+
+def list_sequences(root: Path) -> list[Path]:
+    """The folders ROOT/DEPARTMENT/DEVICE/DATE/DATETIME that hold a sequence or what is left of one, sorted."""
+    return sorted(
+        folder
+        for folder in root.glob("*/*/*/*")
+        if (folder / "annotations.json").is_file() or (folder / "frames").is_dir()
+    )
+
+
+def sequence_id(folder: Path) -> str:
+    """DEPARTMENT/DEVICE/DATE/DATETIME."""
+    return "/".join(folder.absolute().parts[-4:])
+
+
+def read_sequence(folder: Path) -> TetonSequence:
+    """A sequence, checked in all but its pixels; InputError names the file and the key that is wrong.
+
+    Of frames and masks only the headers are read, unless keyframes.json is missing.
+    """
+    path = folder / "annotations.json"
+    content = read_json(path)
+    require(isinstance(content, dict), f"{path}: is {short(content)}, expected an object of meta and object ids")
+    meta, where = get(content, "meta", dict, str(path)), f"{path}: meta"
+    image_size = _read_image_size(meta, where)
+    names = _read_keypoint_names(meta, where)
+    fps = meta.get("fps")
+    require(
+        is_number(fps) and FPS_RANGE[0] <= fps <= FPS_RANGE[1],
+        f"{where}: fps is {short(fps)}, expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}",
+    )
+    intrinsics = _read_intrinsics(meta, image_size, where)
+    num_frames = _count_frames(folder, image_size)
+    tracks = _read_tracks(path, content, num_frames, len(names), image_size)
+    keyframes = _read_keyframes(folder, num_frames, image_size)
+    for number in keyframes:
+        _open_mask(_mask_path(folder, number), image_size).close()
+    return TetonSequence(
+        folder, sequence_id(folder), image_size, float(fps), intrinsics, names, num_frames, tracks, keyframes
+    )
+
+
+def write_sequence(
+    folder: Path,
+    *,
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]],
+    tracks: Sequence[Track],
+    image_size: tuple[int, int],
+    fps: float,
+    intrinsics: Float64[np.ndarray, "3 3"] | None,
+    keypoint_names: Sequence[str],
+    keyframes: Sequence[int],
+    masks: Mapping[int, UInt8[np.ndarray, "height width"]],
+    quality: int = 90,
+) -> None:
+    """Write one sequence in place of any that was there; annotations.json comes last: with it the sequence is whole.
+
+    `quality` is JPEG's. `read_sequence` gives the same tracks back, if they are such as it accepts.
+    """
+    annotations = folder / "annotations.json"
+    annotations.unlink(missing_ok=True)
+    for name, kind in (("frames", "*.jpg"), ("masks", "*.png")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for stale in (folder / name).glob(kind):
+            stale.unlink()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(_frame_path(folder, number), quality=quality)
+    for number, mask in masks.items():
+        Image.fromarray(mask).save(_mask_path(folder, number))
+    write_json(folder / "keyframes.json", list(keyframes))
+    meta = {
+        "image_size": list(image_size),
+        "fps": fps,
+        "intrinsics": None if intrinsics is None else intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(),
+        "keypoint_names": list(keypoint_names),
+    }
+    write_json(annotations, {"meta": meta} | {track.object_id: _to_json(track) for track in tracks})
+
+
+def _to_json(track: Track) -> dict[str, Any]:
+    frames = {
+        str(number): {
+            "box": box.tolist(),
+            "center": [float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2],
+            "keypoints": track.keypoints[number].tolist(),
+            "action": int(track.action[number]) - 1 if track.action[number] else None,
+            "occluded": bool(track.occluded[number]),
+        }
+        for number, box in enumerate(track.boxes)
+        if track.present[number]
+    }
+    return {"class": PERSON_CLASSES[track.person_class], "frames": frames}
+
+
+def _frame_path(folder: Path, number: int) -> Path:
+    return folder / "frames" / f"{number:06d}.jpg"
+
+
+def _mask_path(folder: Path, number: int) -> Path:
+    return folder / "masks" / f"{number:06d}.png"
+
+
+def _read_image_size(meta: dict[str, Any], where: str) -> tuple[int, int]:
+    size = numbers(meta, "image_size", (2,), "[width, height]", where)
+    low, high = IMAGE_SIDES
+    possible = (size == size.round()).all() and (size >= low).all() and (size <= high).all()
+    require(bool(possible), f"{where}: image_size is {size.tolist()}, expected whole pixels from {low} to {high}")
+    return int(size[0]), int(size[1])
+
+
+def _read_keypoint_names(meta: dict[str, Any], where: str) -> tuple[str, ...]:
+    names = get(meta, "keypoint_names", list, where)
+    for index, name in enumerate(names):
+        require(isinstance(name, str), f"{where}: keypoint_names holds {short(name)}, expected names")
+        require(name not in names[:index], f"{where}: keypoint_names holds {name!r} twice, expected each name once")
+    known = known_names(load_body("default"))
+    found = [name for name in names if name in known]
+    require(
+        len(found) >= FEWEST,
+        f"{where}: of keypoint_names {short(names)} {len(found)} are known, expected at least {FEWEST} of "
+        f"{', '.join(known)}",
+    )
+    return tuple(names)
+
+
+def _read_intrinsics(
+    meta: dict[str, Any], image_size: tuple[int, int], where: str
+) -> Float64[np.ndarray, "3 3"] | None:
+    """None where the file does not know them."""
+    if meta.get("intrinsics") is None:
+        return None
+    fx, fy, cx, cy = numbers(meta, "intrinsics", (4,), "[fx, fy, cx, cy] or null", where).tolist()
+    width, height = image_size
+    low, high = FOCAL_RANGE[0] * width, FOCAL_RANGE[1] * width
+    for focal in (fx, fy):
+        require(
+            low <= focal <= high,
+            f"{where}: intrinsics has the focal length {focal:g}, expected {low:g} to {high:g} pixels at this width",
+        )
+    require(
+        0 <= cx <= width and 0 <= cy <= height,
+        f"{where}: intrinsics has the principal point ({cx:g}, {cy:g}), expected it inside the {width}x{height} image",
+    )
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def _count_frames(folder: Path, image_size: tuple[int, int]) -> int:
+    """The number of frames, which must be numbered without a gap and have headers of this size."""
+    frames = sorted((folder / "frames").glob("*.jpg"))
+    require(
+        len(frames) >= FEWEST_FRAMES,
+        f"{folder / 'frames'}: holds {len(frames)} .jpg frames, expected at least {FEWEST_FRAMES}",
+    )
+    for number, path in enumerate(frames):
+        expected = _frame_path(folder, number)
+        require(path == expected, f"{path}: found where {expected.name} was expected, number frames without a gap")
+        _open(path, image_size).close()
+    return len(frames)
+
+
+def _read_tracks(
+    path: Path, content: dict[str, Any], num_frames: int, num_keypoints: int, image_size: tuple[int, int]
+) -> tuple[Track, ...]:
+    # A plain value beside the objects is an unknown key such as a version.
+    objects = {
+        key: value for key, value in content.items() if key != "meta" and not isinstance(value, str | int | float)
+    }
+    require(bool(objects), f"{path}: holds 0 persons, expected at least one object id beside meta")
+    require(len(objects) <= MOST_PERSONS, f"{path}: holds {len(objects)} persons, expected at most {MOST_PERSONS}")
+    tracks = []
+    for key, value in objects.items():
+        where = f"{path}: object {key}"
+        require(isinstance(value, dict), f"{where} is {short(value)}, expected class and frames")
+        tracks.append(_read_track(key, value, num_frames, num_keypoints, image_size, where))
+    annotated = any((track.keypoints[..., 2] > 0).any() for track in tracks)
+    require(annotated, f"{path}: keypoints have a score above 0 nowhere, expected some annotated keypoints")
+    return tuple(tracks)
+
+
+def _read_track(
+    object_id: str,
+    value: dict[str, Any],
+    num_frames: int,
+    num_keypoints: int,
+    image_size: tuple[int, int],
+    where: str,
+) -> Track:
+    kind, frames = get(value, "class", str, where), get(value, "frames", dict, where)
+    require(kind in PERSON_CLASSES, f"{where}: class is {short(kind)}, expected one of {', '.join(PERSON_CLASSES)}")
+    require(bool(frames), f"{where}: frames is empty, expected at least one annotated frame")
+    track = Track(
+        object_id,
+        PERSON_CLASSES.index(kind),
+        present=np.zeros(num_frames, dtype=bool),
+        boxes=np.zeros((num_frames, 4), dtype=np.float32),
+        keypoints=np.zeros((num_frames, num_keypoints, 3), dtype=np.float32),
+        action=np.zeros(num_frames, dtype=np.int8),
+        occluded=np.zeros(num_frames, dtype=bool),
+    )
+    for key, annotation in frames.items():
+        here = f"{where}, frame {key}"
+        require(
+            key.isdecimal() and len(key) < 10 and int(key) < num_frames,
+            f"{here}: there is no such frame, expected a number from 0 to {num_frames - 1}",
+        )
+        number = int(key)
+        require(not track.present[number], f"{here}: comes twice, expected each frame once")
+        require(isinstance(annotation, dict), f"{here}: is {short(annotation)}, expected box, keypoints, …")
+        track.present[number] = True
+        track.boxes[number] = _read_box(annotation, image_size, here)
+        track.keypoints[number] = _read_keypoints(annotation, num_keypoints, here)
+        track.action[number] = _read_action(annotation, here)
+        track.occluded[number] = get(annotation, "occluded", bool, here)
+    return track
+
+
+def _read_box(annotation: dict[str, Any], image_size: tuple[int, int], where: str) -> Float64[np.ndarray, "4"]:
+    box = numbers(annotation, "box", (4,), "[x0, y0, x1, y1]", where)
+    numbers(annotation, "center", (2,), "[x, y]", where)
+    require(
+        bool((box[:2] < box[2:]).all()),
+        f"{where}: box is {box.tolist()}, expected [x0, y0, x1, y1] with x0 < x1, y0 < y1",
+    )
+    inside = (box[2:] > 0).all() and (box[:2] < image_size).all()
+    size = f"{image_size[0]}x{image_size[1]}"
+    require(bool(inside), f"{where}: box {box.tolist()} lies outside the image, expected it to overlap the {size}")
+    return box
+
+
+def _read_keypoints(annotation: dict[str, Any], count: int, where: str) -> Float64[np.ndarray, "keypoint 3"]:
+    """Zeros where the score is 0."""
+    found = len(get(annotation, "keypoints", list, where))
+    require(found == count, f"{where}: keypoints has {found} entries, expected {count} as keypoint_names in meta has")
+    keypoints = numbers(annotation, "keypoints", (count, 3), "[x, y, score] of each", where)
+    score = keypoints[:, 2]
+    wrong = score[(score < 0) | (score > 1)]
+    require(not wrong.size, f"{where}: keypoints has the score {wrong[:1]}, expected 0 to 1")
+    return keypoints * (score > 0)[:, None]
+
+
+def _read_action(annotation: dict[str, Any], where: str) -> int:
+    """Index into ACTIONS."""
+    action = annotation.get("action")
+    if action is None:
+        return 0
+    possible = isinstance(action, int) and not isinstance(action, bool) and 0 <= action < len(ACTIONS) - 1
+    require(
+        possible, f"{where}: action is {short(action)}, expected 0 to {len(ACTIONS) - 2} ({', '.join(ACTIONS[1:])})"
+    )
+    return 1 + action
+
+
+def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:
+    """Those of keyframes.json; where it is missing, a choice among the frames that have a mask, or among all."""
+    path = folder / "keyframes.json"
+    if not path.exists():
+        masked = [number for number in range(num_frames) if _mask_path(folder, number).exists()]
+        numbers = masked or list(range(num_frames))
+        chosen = choose_keyframes(_read_frame(_frame_path(folder, number), image_size) for number in numbers)
+        keyframes = tuple(numbers[index] for index in chosen)
+        write_json(path, list(keyframes))
+        return keyframes
+    content = read_json(path)
+    require(isinstance(content, list) and bool(content), f"{path}: is {short(content)}, expected frame numbers")
+    for number in content:
+        possible = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_frames
+        require(possible, f"{path}: holds {short(number)}, expected frame numbers from 0 to {num_frames - 1}")
+    return tuple(sorted(set(content)))
+
+
+def _open(path: Path, image_size: tuple[int, int]) -> Image.Image:
+    """An image of which the header is read and has this size."""
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is missing, expected an image of {image_size[0]}x{image_size[1]}") from error
+    except Exception as error:  # a damaged header shows as nearly any of them
+        raise InputError(f"{path}: is no image ({error}), {path.stat().st_size} bytes, expected one") from error
+    require(
+        image.size == image_size,
+        f"{path}: is {image.width}x{image.height}, expected {image_size[0]}x{image_size[1]} as image_size says",
+    )
+    return image
+
+
+def _open_mask(path: Path, image_size: tuple[int, int]) -> Image.Image:
+    mask = _open(path, image_size)
+    # The numbers of a palette image are labels too.
+    require(mask.mode in ("L", "P"), f"{path}: is of the mode {mask.mode}, expected an 8-bit label image")
+    return mask
+
+
+def _pixels(image: Image.Image, mode: str, path: Path) -> UInt8[np.ndarray, "height width *channel"]:
+    try:
+        return np.array(image.convert(mode))
+    except Exception as error:  # as damaged headers do
+        raise InputError(f"{path}: is damaged ({error}), expected a whole image") from error
+
+
+def _read_frame(path: Path, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    return _pixels(_open(path, image_size), "RGB", path)

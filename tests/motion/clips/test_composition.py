@@ -1,0 +1,66 @@
+"""Scenes put together from clips: everybody is there, moves as before, and stands apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from motion.body import load_body
+from motion.clips.composition import APART, compose
+from motion.clips.transforms import check_body
+from motion.sequence import MotionSequence
+from tests.helpers.clips import random_clip
+
+BODY = load_body()
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[MotionSequence]:
+    sizes = [(1, 7), (2, 5), (1, 9)]
+    made = [random_clip(BODY, persons, frames, seed, f"clip{seed}") for seed, (persons, frames) in enumerate(sizes)]
+    return [replace(clip, scene_id=None, texts=[clip.id]) for clip in made]
+
+
+def test_everybody_is_there_as_long_as_before(clips: list[MotionSequence]) -> None:
+    scene = compose(clips, BODY, np.random.default_rng(0))
+    assert scene.joints.shape == (4, 9, 24, 3)
+    assert scene.valid.sum(axis=1).tolist() == [7, 5, 5, 9]
+    assert (scene.id, scene.texts) == ("clip0+clip1+clip2", ["clip0", "clip1", "clip2"])
+    check_body(scene, BODY)
+    pose = (torch.from_numpy(array) for array in (scene.transl, scene.global_orient, scene.body_pose, scene.betas))
+    np.testing.assert_allclose(BODY.joints(*pose).numpy(), scene.joints, atol=1e-4)
+
+
+def test_clips_are_moved_as_a_whole_and_the_first_not_at_all(clips: list[MotionSequence]) -> None:
+    """Heights and all distances between joints of one clip stay, those of its two people too."""
+    scene = compose(clips, BODY, np.random.default_rng(1))
+    np.testing.assert_array_equal(scene.joints[0, :7], clips[0].joints[0])
+    pair, placed = clips[1].joints, scene.joints[1:3, :5]
+    np.testing.assert_allclose(placed[..., 2], pair[..., 2], atol=1e-5)
+    np.testing.assert_allclose(_distances(placed), _distances(pair), atol=1e-4)
+    assert np.abs(placed - pair).max() > 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_people_of_different_clips_stay_apart(clips: list[MotionSequence], seed: int) -> None:
+    scene = compose([clips[0], clips[1], clips[2], clips[0]], BODY, np.random.default_rng(seed))
+    groups = [[0], [1, 2], [3], [4]]
+    for i, one in enumerate(groups):
+        for other in groups[i + 1 :]:
+            for a in one:
+                for b in other:
+                    both = scene.valid[a] & scene.valid[b]
+                    tracks = scene.joints[a, both, :, None, :2] - scene.joints[b, both, None, :, :2]
+                    assert np.linalg.norm(tracks, axis=-1).min() >= APART - 1e-4
+
+
+def test_the_same_seed_gives_the_same_scene(clips: list[MotionSequence]) -> None:
+    one, same, other = (compose(clips, BODY, np.random.default_rng(seed)).joints for seed in (4, 4, 5))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def _distances(joints: np.ndarray) -> np.ndarray:
+    flat = joints.reshape(-1, 3)
+    return np.linalg.norm(flat[:, None] - flat[None], axis=-1)

@@ -1,0 +1,395 @@
+"""BVH: all layouts and units, pairs, T-poses, captions, real samples, and damage of all kinds."""
+
+import math
+import time
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from motion.body import Body, load_body
+from motion.datasets import bvh
+from motion.datasets.bvh_file import joint_transforms, read_bvh
+from motion.datasets.clip import Clip
+from motion.errors import InputError
+from motion.features import Pose
+from motion.kinematics import forward_kinematics
+from motion.rotations import matrix_from_axis_angle
+from motion.skeleton import FEET, JOINT
+from tests.helpers.sources import bvh as source
+from tests.helpers.sources.humanml3d import walk
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bvh")
+    source.write_dataset(folder)
+    return folder
+
+
+def clips(folder: Path) -> dict[str, Clip]:
+    return {clip.id.removeprefix("bvh/"): clip for clip in bvh.list_clips(folder)}
+
+
+def level(joints: np.ndarray) -> np.ndarray:
+    """Without the height of the floor."""
+    return joints - joints[..., 2].mean() * np.array([0, 0, 1])
+
+
+TWO_JOINTS = """HIERARCHY
+ROOT Hips
+{{
+  OFFSET 1 2 3
+  CHANNELS {root}
+  JOINT Left Leg
+  {{
+    OFFSET 0 -10 0
+    CHANNELS {leg}
+    End Site
+    {{
+      OFFSET 0 -5 2
+    }}
+  }}
+}}
+MOTION
+Frames: 1
+Frame Time: .04
+{numbers}
+"""
+
+
+def small_file(folder: Path, root: str, leg: str, numbers: str) -> Path:
+    path = folder / "small.bvh"
+    path.write_text(TWO_JOINTS.format(root=root, leg=leg, numbers=numbers))
+    return path
+
+
+def test_parses_names_parents_channels_and_rate(tmp_path: Path) -> None:
+    found = read_bvh(small_file(tmp_path, "3 Xrotation Yrotation Zrotation", "1 YPOSITION", "0 0 0 7"))
+    assert [(joint.name, joint.parent) for joint in found.joints] == [
+        ("Hips", -1),
+        ("Left Leg", 0),
+        ("Left Leg_end", 1),
+    ]
+    assert [joint.channels for joint in found.joints] == [("xrotation", "yrotation", "zrotation"), ("yposition",), ()]
+    assert found.fps == 25.0
+
+
+@pytest.mark.parametrize(
+    ("root", "leg", "numbers", "ends"),
+    [
+        # a root without position channels stays on its offset; 90 degrees about x take y to z
+        ("1 Xrotation", "0", "90", [[1, 2, 3], [1, 2, -7], [1, 0, -12]]),
+        # channels multiply in the order written: Rz Rx takes -y to -x and -z, Rx Rz takes it to +x
+        ("2 Zrotation Xrotation", "0", "90 90", [[1, 2, 3], [1, 2, -7], [3, 2, -12]]),
+        ("2 Xrotation Zrotation", "0", "90 90", [[1, 2, 3], [11, 2, 3], [16, 0, 3]]),
+        # positions stand in for the offset, axis by axis, in any order and among rotations
+        (
+            "4 Yposition Xrotation Zposition Xposition",
+            "1 Yposition",
+            "5 0 6 4 -20",
+            [[4, 5, 6], [4, -15, 6], [4, -20, 8]],
+        ),
+    ],
+)
+def test_forward_kinematics_follow_the_channels(
+    tmp_path: Path, root: str, leg: str, numbers: str, ends: list[list[int]]
+) -> None:
+    found = read_bvh(small_file(tmp_path, root, leg, numbers))
+    np.testing.assert_allclose(joint_transforms(found)[0][0], ends, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("written", "fps"),
+    [("0.0333333", 30), ("0.033333", 30), ("0.008333", 120), ("0.00833", 120), ("0.0417083", 23.976)],
+)
+def test_rates_that_were_rounded_are_whole_again(tmp_path: Path, written: str, fps: float) -> None:
+    path = small_file(tmp_path, "1 Xrotation", "0", "0")
+    path.write_text(path.read_text().replace("Frame Time: .04", f"Frame Time:\t{written}"))
+    assert read_bvh(path).fps == pytest.approx(fps, abs=1e-3 if fps % 1 else 0)
+
+
+def test_reads_carriage_returns_tabs_and_braces_on_the_same_line(tmp_path: Path) -> None:
+    path = tmp_path / "clip.bvh"
+    source.write_pose(path, walk(0.5, 30.0, 0), 30.0)
+    plain = joint_transforms(read_bvh(path))[0]
+    text = path.read_text().replace("\n{", " {").replace(" ", "\t").replace("\n", "\r\n")
+    path.write_bytes(text.replace("Frame\tTime", "Frame Time").encode())
+    np.testing.assert_array_equal(joint_transforms(read_bvh(path))[0], plain)
+
+
+def test_lists_files_pairs_and_described_spans(tmp_path: Path) -> None:
+    expected = source.write_dataset(tmp_path)
+    found = bvh.list_clips(tmp_path)
+    assert [clip.id for clip in found] == expected
+    by_id = {clip.id.removeprefix("bvh/"): clip for clip in found}
+    assert [Path(file).name for file in by_id["cmu/60_01+61_01"].files] == ["60_01.bvh", "61_01.bvh"]
+    span = by_id["bandai/walk_old_001@0.5-1.5"]
+    assert (span.texts, span.start, span.stop) == (("the left knee bends",), 0.5, 1.5)
+
+
+def test_a_folder_without_files_or_with_a_bad_list_of_pairs_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no motion, expected \.bvh files"):
+        bvh.list_clips(tmp_path)
+    source.write_dataset(tmp_path)
+    for text in ("first,second\na.bvh,b.bvh\n", "person1,person2\na.bvh\n"):
+        (tmp_path / "pairs.csv").write_text(text)
+        with pytest.raises(InputError, match=r"pairs\.csv: cannot be read .*expected columns person1,person2"):
+            bvh.list_clips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "fps", "seed", "layout"),
+    [
+        ("bandai/walk_old_001", 2.0, 30.0, 1, source.BANDAI_NAMCO),
+        ("mixamo", 1.0, 60.0, 3, source.MOTION_BUILDER),
+        ("cmu/02_01", 1.0, 120.0, 4, source.MOTION_BUILDER),
+    ],
+)
+def test_reads_each_layout_and_unit(
+    dataset: Path, body: Body, name: str, seconds: float, fps: float, seed: int, layout: str
+) -> None:
+    record = bvh.read_clip(clips(dataset)[name], body)
+    wanted = walk(seconds, fps, seed).joints.numpy()
+    assert (record.source, record.fps, record.num_frames) == ("bvh", fps, round(seconds * fps))
+    assert record.provenance["joint_names"] == layout
+    assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
+
+
+def test_a_described_span_is_that_part_of_the_motion(dataset: Path, body: Body) -> None:
+    record = bvh.read_clip(clips(dataset)["bandai/walk_old_001@0.5-1.5"], body)
+    wanted = walk(2.0, 30.0, 1).joints.numpy()[:, 15:45]
+    assert record.texts == ["the left knee bends"]
+    assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
+
+
+def test_a_pair_is_one_record_on_one_scale(dataset: Path, body: Body) -> None:
+    record = bvh.read_clip(clips(dataset)["cmu/60_01+61_01"], body)
+    wanted = torch.cat([walk(1.0, 120.0, seed).joints for seed in (5, 6)]).numpy()
+    metres = float(record.provenance["metres_per_unit"])
+    assert record.num_persons == 2
+    gap, own_gap = (joints[0, :, 0] - joints[1, :, 0] for joints in (wanted, record.joints))
+    assert np.linalg.norm(gap / 1.31 * metres - own_gap, axis=-1).mean() < 0.05
+
+
+def test_the_poser_figure_gets_a_leg_of_an_adult(dataset: Path, body: Body) -> None:
+    files = [dataset / "cmu" / f"{subject}_01.bvh" for subject in ("60", "61")]
+    layout = bvh.LAYOUTS[source.POSER]
+    joints = list(layout.joints)
+    tracks = [bvh._tracks(read_bvh(file), layout, joints, {}, body)[0] for file in files]
+    scale = bvh._scale(str(files[0]), tracks[0], joints, layout.leg)
+    assert bvh._leg(scale * tracks[1], joints) == pytest.approx(0.84)
+
+
+def with_t_pose(path: Path, layout: str, count: int) -> None:
+    """Put a T-pose at the origin before the walk, as cgspeed did, smeared over so many frames."""
+    source.write_pose(path, walk(0.5, 120.0, 0), 120.0, layout)
+    rate = f"Frame Time: {1 / 120:.7f}\n"
+    head, rows = path.read_text().replace("Frames: 60", f"Frames: {60 + count}").split(rate)
+    first = np.array(rows.splitlines()[0].split(), dtype=float)
+    smeared = [" ".join(f"{number:.6f}" for number in step / count * first) for step in range(count)]
+    path.write_text(head + rate + "\n".join([*smeared, rows]))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_t_pose_before_a_capture_is_left_out(tmp_path: Path, body: Body, count: int) -> None:
+    with_t_pose(tmp_path / "clip.bvh", source.MOTION_BUILDER, count)
+    source.write_pose(tmp_path / "plain.bvh", walk(0.5, 120.0, 0), 120.0, source.MOTION_BUILDER)
+    record, plain = (bvh.read_clip(clips(tmp_path)[name], body) for name in ("clip", "plain"))
+    assert (record.provenance["t_pose_frames"], plain.provenance["t_pose_frames"]) == (str(count), "0")
+    np.testing.assert_allclose(record.joints, plain.joints, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_t_pose_of_either_person_is_left_out_for_both(tmp_path: Path, body: Body, first: int) -> None:
+    with_t_pose(tmp_path / f"{first}.bvh", source.POSER, 3)
+    source.write_pose(tmp_path / f"{1 - first}.bvh", walk(63 / 120, 120.0, 1), 120.0, source.POSER)
+    (tmp_path / "pairs.csv").write_text("person1,person2\n0.bvh,1.bvh\n")
+    record = bvh.read_clip(clips(tmp_path)["0+1"], body)
+    assert (record.provenance["t_pose_frames"], record.num_frames) == ("3", 60)
+
+
+def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body) -> None:
+    names = ["Hips", *bvh.LAYOUTS[source.BANDAI_NAMCO].joints.values()]
+    at = body.rest_joints(torch.zeros(10)).numpy()
+    offsets = 100 * np.stack([at[0], *(at[JOINT[joint]] - at[0] for joint in bvh.LAYOUTS[source.BANDAI_NAMCO].joints)])
+    still = np.tile(np.eye(3), (8, len(names), 1, 1))
+    root = np.linspace(0, 5, 8)[:, None] * np.array([0, 0, 1])
+    source.write_bvh(tmp_path / "clip.bvh", names, [-1, *[0] * (len(names) - 1)], offsets, still, root, 30.0)
+    record = bvh.read_clip(clips(tmp_path)["clip"], body)
+    assert (record.provenance["t_pose_frames"], record.num_frames) == ("0", 8)
+
+
+def nod(body: Body) -> Pose:
+    """A walk in which head and feet turn of themselves."""
+    phase = torch.arange(60) / 10
+    pose = walk(2.0, 30.0, 0)
+    turns = {"neck": (0.3, 0.0), "head": (0.2, 0.5), "left_ankle": (0.25, 0.0), "right_ankle": (-0.25, 0.0)}
+    for joint, (nods, shakes) in turns.items():
+        angles = torch.stack([nods * phase.sin(), shakes * phase.cos(), 0 * phase], dim=1)
+        pose.body_pose[0, :, JOINT[joint] - 1] = matrix_from_axis_angle(angles)
+    return replace(pose, joints=body.joints(pose.transl, pose.global_orient, pose.body_pose, torch.zeros(1, 10)))
+
+
+def global_rotations(
+    body: Body, betas: np.ndarray, transl: np.ndarray, global_orient: np.ndarray, body_pose: np.ndarray
+) -> np.ndarray:
+    arrays = [torch.as_tensor(array) for array in (transl, global_orient, body_pose)]
+    rest = body.rest_joints(torch.as_tensor(betas))[:, None].expand(-1, transl.shape[1], -1, -1)
+    return forward_kinematics(rest, *arrays)[1].numpy()
+
+
+def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Degrees between unit vectors."""
+    return np.degrees(2 * np.arcsin(np.linalg.norm(first - second, axis=-1).clip(0, 2) / 2))
+
+
+def own_axes(layout: str) -> dict[str, np.ndarray]:
+    """The frames that a layout says its joints have, and for the rest such as lay the zero pose on its side."""
+    lying = {joint: np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]) for joint in JOINT}
+    known = {joint: [np.array(axis) for axis in axes] for joint, axes in bvh.LAYOUTS[layout].upright.items()}
+    return lying | {joint: np.stack([np.cross(up, ahead), up, ahead], axis=1) for joint, (up, ahead) in known.items()}
+
+
+def astride() -> dict[str, np.ndarray]:
+    """The frames of CMU's skeletons, whose zero pose stands with legs 20 degrees apart from upright."""
+    legs = {}
+    for side, sign in (("left", 1), ("right", -1)):
+        turn = matrix_from_axis_angle(torch.tensor([0.0, 0.0, sign * math.radians(20)])).numpy()
+        legs |= {f"{side}_{joint}": turn for joint in ("hip", "knee", "ankle", "foot")}
+    return legs
+
+
+@pytest.mark.parametrize(
+    ("layout", "frames"),
+    [
+        (source.MOTION_BUILDER, {}),
+        (source.MOTION_BUILDER, astride()),
+        (source.BANDAI_NAMCO, own_axes(source.BANDAI_NAMCO)),
+    ],
+    ids=["t_pose", "astride", "lying"],
+)
+def test_head_and_feet_turn_as_in_the_file(
+    tmp_path: Path, body: Body, layout: str, frames: dict[str, np.ndarray]
+) -> None:
+    pose = nod(body)
+    # as other skeletons have them: the head straight above the neck, the toes far below the ankle
+    bones = {"head": (0.0, 0.1, 0.0), "left_foot": (0.0, -0.075, 0.09), "right_foot": (0.0, -0.075, 0.09)}
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, layout, bones=bones, frames=frames)
+    record = bvh.read_clip(clips(tmp_path)["clip"], body)
+    assert record.provenance["head_and_feet"] == "turned as in the file"
+    wanted = global_rotations(body, np.zeros((1, 10), np.float32), pose.transl, pose.global_orient, pose.body_pose)
+    ours = global_rotations(body, record.betas, record.transl, record.global_orient, record.body_pose)
+    head = JOINT["head"]
+    for axis in range(3):
+        assert angles_between(ours[..., head, :, axis], wanted[..., head, :, axis]).max() < 0.2
+    assert angles_between(ours[..., JOINT["neck"], :, 2], wanted[..., JOINT["neck"], :, 2]).max() < 4
+    for foot in ("left_ankle", "right_ankle"):
+        assert angles_between(ours[..., JOINT[foot], :, 2], wanted[..., JOINT[foot], :, 2]).max() < 4
+
+
+def test_head_and_feet_stay_where_the_file_has_them_if_nothing_tells_how_they_turn(tmp_path: Path, body: Body) -> None:
+    pose = nod(body)
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, source.MOTION_BUILDER, frames=own_axes(source.MOTION_BUILDER))
+    record = bvh.read_clip(clips(tmp_path)["clip"], body)
+    assert record.provenance["head_and_feet"] == "where the file has them"
+    assert np.linalg.norm(level(record.joints) - level(pose.joints.numpy()), axis=-1).max() < 0.02
+
+
+def test_random_damage_never_ends_in_another_error(tmp_path: Path, body: Body, rng: np.random.Generator) -> None:
+    path = tmp_path / "clip.bvh"
+    source.write_pose(path, walk(0.2, 30.0, 0), 30.0)
+    whole = path.read_bytes()
+    clip = clips(tmp_path)["clip"]
+    for length in rng.integers(0, len(whole) - 10, 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            bvh.read_clip(clip, body)
+    for _ in range(150):
+        damaged = np.frombuffer(whole, dtype=np.uint8).copy()
+        damaged[rng.integers(0, len(whole), 3)] = rng.choice(np.frombuffer(b"0123456789-e. \n{}JX\xff", np.uint8), 3)
+        path.write_bytes(damaged.tobytes())
+        with suppress(InputError):  # one digit instead of another does no harm
+            bvh.read_clip(clip, body)
+
+
+def test_real_bandai_namco_files_have_the_published_positions(shared_data: Path) -> None:
+    data = np.load(shared_data / "bandai_namco" / "bandai_namco_30fps.npz")
+    files = sorted((shared_data / "bandai_namco" / "bvh_sample").glob("*.bvh"))
+    assert len(files) == 2
+    for file in files:
+        found = read_bvh(file)
+        positions = joint_transforms(found)[0][:, [found.names.index(name) for name in data["joint_names"]]]
+        assert found.fps == 30.0
+        np.testing.assert_allclose(0.01 * positions, data[f"{file.stem}|pos"], atol=1e-5)
+
+
+def test_real_salsa_pairs_are_read_together(shared_data: Path, body: Body, tmp_path: Path) -> None:
+    data = np.load(shared_data / "cmu_salsa_pairs" / "cmu_salsa_pairs_60fps.npz")
+    for name in ("60_10", "61_10"):
+        (tmp_path / f"{name}.bvh").symlink_to(shared_data / "cmu_salsa_pairs" / "bvh_sample" / f"{name}_scaled.bvh")
+    (tmp_path / "pairs.csv").write_text("person1,person2\n60_10.bvh,61_10.bvh\n")
+    record = bvh.read_clip(clips(tmp_path)["60_10+61_10"], body)
+    assert (record.num_persons, record.fps) == (2, 120.0)
+    names = list(data["joint_names"])
+    hips = [
+        data[f"{name}|pos_m"][:, [names.index("lThigh"), names.index("rThigh")]].mean(axis=1)
+        for name in ("60_10", "61_10")
+    ]
+    wanted = np.linalg.norm(hips[0] - hips[1], axis=-1)[2:]
+    # the first 3 frames are the rest of a T-pose
+    assert (record.provenance["t_pose_frames"], record.provenance["head_and_feet"]) == ("3", "turned as in the file")
+    ours = record.joints[:, 1::2, 1:3].mean(axis=2)[:, : len(wanted)]
+    assert np.abs(np.linalg.norm(ours[0] - ours[1], axis=-1) - wanted).mean() < 0.05
+
+
+def test_who_stands_in_bandai_namco_files_has_flat_soles_and_looks_ahead(
+    shared_data: Path, body: Body, tmp_path: Path
+) -> None:
+    data = shared_data / "bandai_namco" / "bandai_namco_30fps.npz"
+    assert source.write_bandai_namco(data, tmp_path, 12, "hand_normal") == 12
+    gaze, soles = [], []
+    for clip in bvh.list_clips(tmp_path):
+        record = bvh.read_clip(clip, body)
+        still = np.abs(np.gradient(record.joints[0, :, FEET], axis=1)).max(axis=(0, 2)) < 0.003
+        arrays = [array[:, still][:, ::8] for array in (record.transl, record.global_orient, record.body_pose)]
+        gaze.append(global_rotations(body, record.betas, *arrays)[0, :, JOINT["head"], 2, 2])
+        skin = body.vertices(*(torch.from_numpy(array) for array in (*arrays, record.betas)))[0].numpy()
+        soles.append([skin[:, part, 2].min(axis=1) for part in sole_parts(body)])
+    assert sum(len(part) for part in gaze) > 80
+    assert abs(np.degrees(np.arcsin(np.concatenate(gaze))).mean()) < 6
+    assert np.abs(np.concatenate(soles, axis=1)).max() < 0.015
+
+
+def sole_parts(body: Body) -> list[np.ndarray]:
+    """Vertices under the heel and the ball of each foot."""
+    rest, skin = body.rest_joints(torch.zeros(10)).numpy(), body.v_template.numpy()
+    parts = []
+    for side, joint in product(("left", "right"), ("ankle", "foot")):
+        at = rest[JOINT[f"{side}_{joint}"]]
+        parts.append(np.flatnonzero((np.abs(skin[:, [0, 2]] - at[[0, 2]]).max(axis=1) < 0.05) & (skin[:, 1] < at[1])))
+    return parts
+
+
+def test_many_bandai_namco_files_are_read_fast(shared_data: Path, tmp_path: Path) -> None:
+    data = shared_data / "bandai_namco" / "bandai_namco_30fps.npz"
+    assert source.write_bandai_namco(data, tmp_path, 30) == 30
+    wanted, frames, seconds = np.load(data), 0, 0.0
+    for clip in bvh.list_clips(tmp_path):
+        start = time.perf_counter()
+        found = read_bvh(Path(clip.files[0]))
+        positions = joint_transforms(found)[0]
+        seconds += time.perf_counter() - start
+        frames += len(positions)
+        of_names = positions[:, [found.names.index(name) for name in wanted["joint_names"]]]
+        np.testing.assert_allclose(0.01 * of_names, wanted[f"{Path(clip.files[0]).stem}|pos"], atol=2e-3)
+    assert frames / seconds > 2000  # all 804 files have 131 000 frames, which then take about a minute

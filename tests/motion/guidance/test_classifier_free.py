@@ -1,0 +1,49 @@
+"""Classifier-free guidance, joint and separated by condition."""
+
+import torch
+
+from motion.denoiser import Conditions
+from motion.guidance import ClassifierFree, Guide, Separated
+from tests.helpers.conditions import conditions
+
+
+def estimate(given: Conditions) -> torch.Tensor:
+    """1, and 2 more with the text, 4 more with a class, 8 more with an action."""
+    told = 1.0 + 2 * given.text_valid[:, 0, 0] + 4 * (given.person_class[:, 0] > 0) + 8 * (given.action[:, 0, 0] > 0)
+    return told.view(-1, 1, 1, 1).expand(-1, *given.valid.shape[1:], 4)
+
+
+def guided(guide: Guide, given: Conditions) -> list[float]:
+    branches = guide.branches(given)
+    assert len(branches.valid) == guide.num_forward_passes * len(given.valid)
+    return guide.combine(estimate(branches))[:, 0, 0, 0].tolist()
+
+
+def told(batch: int) -> Conditions:
+    given = conditions(batch, 1, 2, 8)
+    given.person_class.fill_(2)
+    given.action.fill_(3)
+    return given
+
+
+def test_each_sample_has_its_own_scale() -> None:
+    """Eq. 2.21: unconditional + s (conditional - unconditional)."""
+    assert guided(ClassifierFree(torch.tensor([0.0, 1.0, 3.5])), conditions(3, 1, 2, 8)) == [1.0, 3.0, 8.0]
+
+
+def test_each_condition_has_its_own_scale() -> None:
+    scales = {"text": torch.tensor([0.0, 1.0, 3.0]), "action": torch.tensor([0.0, 1.0, 0.5])}
+    assert guided(Separated(scales), told(3)) == [1.0, 1 + 2 + 8, 1 + 3 * 2 + 0.5 * 8]
+
+
+def test_separated_without_scales_says_nothing_of_the_conditions() -> None:
+    assert guided(Separated({}), told(2)) == [1.0, 1.0]
+
+
+def test_branches_keep_identities_and_valid_frames() -> None:
+    given = conditions(2, 3, 2, 8)
+    given.valid[1, 2] = False
+    for guide in (ClassifierFree(torch.ones(2)), Separated({"text": torch.ones(2), "scene": torch.ones(2)})):
+        branches, times = guide.branches(given), guide.num_forward_passes
+        assert torch.equal(branches.identity, given.identity.repeat(times, 1))
+        assert torch.equal(branches.valid, given.valid.repeat(times, 1, 1))

@@ -1,0 +1,65 @@
+"""The command line: what is wrong is said in one sentence, and nothing runs."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ray_jobs.common import cli
+from ray_jobs.serve import ServeConfig
+
+
+def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> object:
+    """Run a job's module as `python -m` does and return its exit status."""
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ray_jobs.train", "tiny", "--data", "d", "--output", "o", "--recipe.denoiser.depth", "3"), "depth"),
+        (
+            ("ray_jobs.train", "tiny", "--data", "d", "--output", "o", "--recipe.denoiser.width", "wide"),
+            "wide",
+        ),
+        (("ray_jobs.train", "huge"), "huge"),
+        (("ray_jobs.prepare", "--output", "o", "--sources", "youtube"), "youtube"),
+        (("ray_jobs.serve", "--model", "m", "--port", "http"), "http"),
+        (
+            ("ray_jobs.train", "tiny", "--data", "d", "--output", "o", "--recipe.max-persons", "99"),
+            "max_persons must",
+        ),
+        (
+            ("ray_jobs.generate", "--model", "m", "--prompts", "p", "--output", "o", "--shard-size", "0"),
+            "shard_size",
+        ),
+    ],
+)
+def test_unknown_and_ill_typed_keys(
+    arguments: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("job", ["prepare", "train", "serve", "generate", "demo"])
+def test_help_teaches(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, f"ray_jobs.{job}", "--help") == 0
+    assert f"python -m ray_jobs.{job}" in capsys.readouterr().out
+
+
+def test_resolved_configs_are_plain_yaml() -> None:
+    text = cli.to_yaml(ServeConfig(Path("m.safetensors")))
+    assert yaml.safe_load(text)["model"] == "m.safetensors"
+    assert text.startswith("model: m.safetensors\n"), "fields keep their order"

@@ -1,0 +1,143 @@
+"""Relative and metric depth are fused at any scale and among outliers, and key frames become one empty room."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from motion.errors import InputError
+from recon.depth import DepthFusion, fuse
+from recon.depth.fusion import background, upsample
+from tests.helpers.rgbd import REAL, RENDERED, read_depth
+
+
+def room_depth(rng: np.random.Generator, keyframes: int = 3) -> np.ndarray:
+    """Of tilted planes with boxes before them, 1 to 6 m."""
+    rows, columns = np.mgrid[:96, :128]
+    inverse = 0.2 + 0.4 * rows / 96 + rng.uniform(-0.1, 0.1, (keyframes, 1, 1)) * columns / 128
+    inverse[:, 40:70, 30:60] = 0.8
+    inverse[:, 20:50, 90:110] = 0.6
+    return 1 / inverse
+
+
+def disparity_of(
+    depth: np.ndarray, alpha: float, beta: float, rng: np.random.Generator, outliers: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    """True disparity, and one in which a share of the pixels is anything in three times its range."""
+    exact = (1 / depth - beta) / alpha
+    low, high = np.nanmin(exact), np.nanmax(exact)
+    wrong = rng.random(depth.shape) < outliers
+    return exact, np.where(wrong, rng.uniform(2 * low - high, 2 * high - low, depth.shape), exact)
+
+
+def coarse(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What a metric network would give: an eighth of the size, 5 % noise."""
+    low = depth[:, 4::8, 4::8]
+    return low * (1 + 0.05 * rng.standard_normal(low.shape))
+
+
+def abs_rel(depth: np.ndarray, truth: np.ndarray) -> float:
+    known = np.isfinite(truth)
+    return float(np.mean(np.abs(depth[known] - truth[known]) / truth[known]))
+
+
+@given(st.floats(0.001, 100), st.floats(-0.3, 0.15), st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_fusion_gives_back_depth_at_any_scale_and_shift(alpha: float, beta: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    depth = room_depth(rng)
+    exact, spoilt = disparity_of(depth, alpha, beta, rng)
+    fusion = fuse(spoilt, coarse(depth, rng))
+    assert abs_rel(fusion.depth(exact), depth) < 0.02
+    assert fusion.depth_scale == pytest.approx(1 / alpha, rel=0.1)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.2])
+def test_fusion_tells_how_far_the_networks_disagree(rng: np.random.Generator, noise: float) -> None:
+    depth = room_depth(rng)
+    exact, _ = disparity_of(depth, 0.5, -0.1, rng)
+    metric = depth / (1 + noise * rng.standard_normal(depth.shape)).clip(0.1)
+    assert fuse(exact, metric).relative_error == pytest.approx(noise, rel=0.1, abs=1e-6)
+
+
+def test_least_squares_is_exact_without_outliers_and_lost_with_them(rng: np.random.Generator) -> None:
+    depth = room_depth(rng)
+    exact, spoilt = disparity_of(depth, 0.5, -0.1, rng, outliers=0.3)
+    clean = fuse(exact, depth, robust=False)
+    assert (clean.alpha, clean.beta) == pytest.approx((0.5, -0.1))
+    assert clean.inlier_ratio == 1
+    assert abs_rel(fuse(spoilt, coarse(depth, rng), robust=False).depth(exact), depth) > 0.1
+    assert abs_rel(fuse(spoilt, coarse(depth, rng)).depth(exact), depth) < 0.02
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in REAL), RENDERED])
+def test_fusion_on_real_rooms_is_within_two_percent(
+    names: tuple[str, ...], shared_data: Path, rng: np.random.Generator
+) -> None:
+    depth = np.stack([read_depth(name, shared_data) for name in names])
+    exact, spoilt = disparity_of(depth, rng.uniform(0.01, 0.5), rng.uniform(-0.2, 0.2), rng)
+    metric = coarse(depth, rng)
+    robust, plain = (abs_rel(fuse(spoilt, metric, robust=r).depth(exact), depth) for r in (True, False))
+    assert robust < 0.01
+    assert plain > 0.05
+
+
+def test_metric_depth_that_is_unknown_does_not_count(rng: np.random.Generator) -> None:
+    depth = room_depth(rng)
+    exact, _ = disparity_of(depth, 0.5, -0.1, rng)
+    metric = depth.copy()
+    metric[:, :30], metric[:, 30:60], metric[:, 60:70] = np.nan, 0, np.inf
+    assert fuse(exact, metric, robust=False).alpha == pytest.approx(0.5)
+    metric[:, :70] = 100.0
+    mask = np.zeros(depth.shape, dtype=bool)
+    mask[:, 70:] = True
+    assert fuse(exact, metric, robust=False, mask=mask).beta == pytest.approx(-0.1)
+
+
+def test_what_lies_behind_infinity_is_unknown() -> None:
+    fused = DepthFusion(0.5, -0.1, 1.0, 0.0).depth(np.array([[0.0, 0.2, 0.21, np.inf, np.nan, 1.2]]))
+    assert np.isnan(fused[0, :5]).all()
+    assert fused[0, 5] == pytest.approx(2.0)
+
+
+def test_depth_that_cannot_be_fused_is_refused(rng: np.random.Generator) -> None:
+    depth = room_depth(rng)
+    with pytest.raises(InputError, match=r"does not shrink where disparity grows \(alpha -"):
+        fuse(-1 / depth, depth)
+    with pytest.raises(InputError, match=r"36864 pixels with 1 disparities have a metric depth"):
+        fuse(np.ones_like(depth), depth)
+    nearly_flat = np.ones_like(depth)
+    nearly_flat[0, 0, 0] = 2.0
+    with pytest.raises(InputError, match="nearly all pixels have the same disparity"):
+        fuse(nearly_flat, depth)
+    nearly_flat[:, :5] = 2.0  # some pairs differ, but no inliers do
+    with pytest.raises(InputError, match="does not shrink where disparity grows"):
+        fuse(nearly_flat, np.full_like(depth, 2.0))
+    with pytest.raises(InputError, match=r"0 pixels"):
+        fuse(1 / depth, np.zeros_like(depth))
+
+
+def test_upsampling_keeps_a_plane_and_spreads_no_zeros() -> None:
+    metric = np.tile(np.linspace(1, 2, 8), (1, 6, 1))
+    metric[0, 3, 4] = 0
+    large = upsample(metric, (24, 32))
+    np.testing.assert_allclose(large[0, 0, 2:-2], 1 + ((np.arange(2, 30) + 0.5) / 4 - 0.5) / 7, rtol=1e-6)
+    assert np.isnan(large[0, 14, 18])
+    assert np.nanmin(large) >= 1
+
+
+def test_background_is_the_room_without_people(rng: np.random.Generator) -> None:
+    """Someone walks through; the depth of their edges, outside their mask, is wrong by a few pixels too."""
+    truth = room_depth(rng, 1)[0]
+    depth, people = np.stack([truth] * 4), np.zeros((4, 96, 128), dtype=bool)
+    for k in range(4):
+        people[k, 20:80, 40 + 8 * k : 56 + 8 * k] = True
+        depth[k, 19:81, 39 + 8 * k : 57 + 8 * k] = 1.5
+    people[:, 80:, :10] = True
+    found = background(depth, people)
+    unknown = np.isnan(found)
+    assert unknown[80:, :10].all()
+    assert unknown.sum() == 17 * 11
+    np.testing.assert_allclose(found[~unknown], truth[~unknown], rtol=1e-6)

@@ -1,0 +1,203 @@
+"""Fits of SMPL to keypoints: back to the truth from disturbed starts, and soft landings where observations fail."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from motion.body import load_body
+from motion.errors import InputError
+from motion.kinematics import forward_kinematics
+from motion.metrics.pose_error import pa_mpjpe, world_mpjpe
+from motion.skeleton import JOINT, KEYPOINT_SETS
+from recon.fitting import fit
+from recon.fitting import optimisation as fitting
+from recon.fitting import terms as fitting_terms
+from recon.fitting.bodies import Bodies, balls, kinematics, pose_of
+from recon.fitting.optimisation import Stage
+from recon.people import People
+from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
+
+BODY = load_body()
+COCO = KEYPOINT_SETS["coco17"]
+
+
+def prior(body_pose: Tensor) -> Tensor:
+    """Every joint near its rest, by the square of the angle (for small ones)."""
+    return 0.3 * (3 - body_pose.diagonal(dim1=-2, dim2=-1).sum(dim=-1)).sum(dim=-1)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sixth of the steps, for what does not need the last millimetre."""
+    monkeypatch.setattr(fitting, "STAGES", (Stage(15, 0.3, 1.0), Stage(20, 1.0, 0.5), Stage(20, 0.5, 0.2)))
+
+
+@pytest.fixture
+def walker() -> People:
+    people = standing_at(clip("walk", 10.0), 0.3, 3.5)
+    return replace(people, valid=people.valid.clone())
+
+
+def world(people: People, truth: People) -> float:
+    """MPJPE in the world in mm."""
+    return 1000 * world_mpjpe(people.joints(BODY).numpy(), truth.joints(BODY).numpy(), truth.valid.numpy())
+
+
+def test_returns_from_a_small_disturbance(walker: People) -> None:
+    start = disturbed(walker, 1, math.radians(5), 0.05)
+    fitted = fit(observed(walker, COCO), start, BODY, prior)
+    assert world(start, walker) > 90
+    assert world(fitted, walker) < 35
+
+
+def test_one_in_ten_keypoints_is_plainly_wrong(walker: People) -> None:
+    clean = observed(walker, COCO)
+    random = torch.Generator().manual_seed(3)
+    wrong = torch.rand(clean.confidence.shape, generator=random) < 0.1
+    elsewhere = torch.rand(clean.keypoints.shape, generator=random) * torch.tensor([512.0, 384.0])
+    seen = replace(clean, keypoints=torch.where(wrong[..., None], elsewhere, clean.keypoints))
+    start = disturbed(walker, 2, math.radians(8), 0.1)
+    assert world(fit(seen, start, BODY, prior), walker) < world(fit(clean, start, BODY, prior), walker) + 15
+
+
+def test_hidden_legs_leave_the_rest_fitted_and_keep_their_shape(walker: People) -> None:
+    seen = observed(walker, COCO)
+    legs = [COCO.index(f"{side}_{name}") for side in ("left", "right") for name in ("knee", "ankle")]
+    seen.confidence[..., legs] = 0
+    seen.keypoints[..., legs, :] = torch.nan
+    start = disturbed(walker, 3, math.radians(8), 0.1)
+    fitted = fit(seen, start, BODY, prior)
+    above = [
+        JOINT[name] for name in ("pelvis", "neck", "head", "left_elbow", "right_elbow", "left_wrist", "right_wrist")
+    ]
+    away = (fitted.joints(BODY) - walker.joints(BODY)).norm(dim=-1)
+    assert away[..., above].mean() < 0.06
+    assert away.mean() < 0.12
+    assert prior(fitted.body_pose[0]).mean() < 1.5 * prior(walker.body_pose[0]).mean()
+
+
+def test_a_frame_that_starts_turned_around_is_healed(walker: People) -> None:
+    start = disturbed(walker, 4, math.radians(5), 0.05)
+    start.global_orient[:, 6] = torch.diag(torch.tensor([-1.0, -1.0, 1.0])) @ start.global_orient[:, 6]
+    fitted = fit(observed(walker, COCO), start, BODY, prior)
+    assert (fitted.joints(BODY) - walker.joints(BODY))[:, 6].norm(dim=-1).mean() < 0.08
+
+
+@pytest.mark.usefixtures("quick")
+def test_wrong_depths_are_not_believed(walker: People) -> None:
+    seen = observed(walker, COCO, key_frames=3)
+    seen.depth[:, 6] += 3.0  # somebody else's, or the wall's
+    start = disturbed(walker, 5, math.radians(5), 0.05)
+    assert world(fit(seen, start, BODY, prior), walker) < 60
+
+
+@pytest.mark.usefixtures("quick")
+def test_depth_that_is_known_to_be_rough_bends_nobody(walker: People) -> None:
+    """All of it 20 % too far, in every frame: told to be exact it costs far more than told to be as rough as it is."""
+    seen = observed(walker, COCO, key_frames=1)
+    rough = replace(seen, depth=1.2 * seen.depth)
+    start = disturbed(walker, 5, math.radians(5), 0.05)
+    errors = [
+        world(fit(each, start, BODY, prior), walker)
+        for each in (replace(seen, depth_error=0.2), replace(rough, depth_error=0.2), rough)
+    ]
+    assert errors[0] < 60
+    assert errors[1] < 0.5 * errors[2]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", list(KEYPOINT_SETS))
+def test_every_set_of_keypoints(walker: People, name: str) -> None:
+    start = disturbed(walker, 6, math.radians(8), 0.1)
+    fitted = fit(observed(walker, KEYPOINT_SETS[name]), start, BODY, prior)
+    assert world(fitted, walker) < 0.5 * world(start, walker)
+    assert pa_mpjpe(fitted.joints(BODY).numpy(), walker.joints(BODY).numpy()) < 0.05
+
+
+@pytest.mark.usefixtures("quick")
+def test_frames_without_a_person_stay_and_do_not_matter(walker: People) -> None:
+    walker.valid[:, 4:6] = False
+    seen = observed(walker, COCO)
+    start = disturbed(walker, 7, math.radians(5), 0.05)
+    seen.keypoints[:, 4:6] = torch.nan
+    fitted = fit(seen, start, BODY, prior)
+    for field in ("transl", "global_orient", "body_pose"):
+        assert torch.equal(getattr(fitted, field)[:, 4:6], getattr(start, field)[:, 4:6])
+    assert torch.equal(fitted.valid, walker.valid)
+    elsewhere = replace(start, transl=torch.where(start.valid[..., None], start.transl, 50.0))
+    again = fit(seen, elsewhere, BODY, prior)
+    assert torch.allclose(again.joints(BODY)[walker.valid], fitted.joints(BODY)[walker.valid], atol=1e-3)
+
+
+@pytest.mark.usefixtures("quick")
+def test_order_of_persons_does_not_matter(walker: People) -> None:
+    pair = both(walker, standing_at(walker, -0.8, 4.2))
+    start = disturbed(pair, 8, math.radians(5), 0.05)
+    swapped = People(**{field: getattr(start, field).flip(0) for field in FIELDS})
+    seen = observed(pair, COCO)
+    other = replace(seen, **{name: getattr(seen, name).flip(0) for name in ("keypoints", "confidence", "depth")})
+    one, two = fit(seen, start, BODY, prior), fit(other, swapped, BODY, prior)
+    assert torch.allclose(one.joints(BODY), two.joints(BODY).flip(0), atol=2e-3)
+
+
+@pytest.mark.usefixtures("quick")
+def test_persons_do_not_reach_into_each_other(walker: People) -> None:
+    """One behind the other, and the start has both in one place."""
+    pair = both(walker, standing_at(walker, 0.3, 4.1))
+    start = both(walker, standing_at(walker, 0.3, 3.6))
+    seen = observed(pair, COCO)
+    seen.depth[:] = torch.nan
+
+    def deepest(people: People) -> float:
+        points, radii = balls(people.joints(BODY)), Bodies.of(people, BODY, COCO).ball_radii
+        return float((radii[0, :, None] + radii[1] - torch.cdist(points[0], points[1])).max())
+
+    assert deepest(start) > 0.1
+    assert deepest(fit(seen, start, BODY, prior)) < 0.03
+
+
+@pytest.mark.usefixtures("quick")
+def test_nobody_is_under_the_floor(walker: People) -> None:
+    start = replace(walker, transl=walker.transl - torch.tensor([0.0, 0.0, 0.25]))
+    seen = observed(walker, COCO)
+    seen.depth[:] = torch.nan
+    assert start.joints(BODY)[..., 2].min() < -0.15
+    assert fit(seen, start, BODY, prior).joints(BODY)[..., 2].min() > -0.01
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_is_seen_is_before_the_wall(walker: People) -> None:
+    seen = observed(walker, COCO)
+    depth = seen.camera.to_camera(walker.joints(BODY))[..., 2]
+    seen.depth[:] = torch.nan
+    wall = replace(seen, background=torch.full((24, 32), float(depth.max()) + 0.1))
+    start = replace(walker, transl=walker.transl + torch.tensor([0.0, 0.6, 0.0]))
+    fitted = fit(wall, start, BODY, prior)
+    assert seen.camera.to_camera(start.joints(BODY))[..., 2].max() > depth.max() + 0.4
+    assert seen.camera.to_camera(fitted.joints(BODY))[..., 2].max() < depth.max() + 0.15
+
+
+def test_nobody_and_a_start_of_other_people(walker: People) -> None:
+    gone = replace(walker, valid=torch.zeros_like(walker.valid))
+    seen = observed(walker, COCO)
+    assert torch.equal(fit(seen, gone, BODY, prior).transl, gone.transl)
+    with pytest.raises(InputError, match="persons and frames"):
+        fit(seen, both(walker, walker), BODY, prior)
+
+
+def test_kinematics_by_levels_is_forward_kinematics(walker: People) -> None:
+    people = disturbed(walker, 9, 1.0, 1.0)
+    rest = BODY.rest_joints(torch.randn(1, 10))
+    expected = forward_kinematics(
+        rest[:, None].expand(-1, 13, -1, -1), people.transl, people.global_orient, people.body_pose
+    )
+    for found, wanted in zip(kinematics(rest, people.transl, pose_of(people)), expected, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_bounded_is_a_half_square_with_a_ceiling() -> None:
+    energy = fitting_terms.bounded(torch.tensor([0.0, 1e-4, 1e6]), 0.1, 1.0)
+    assert torch.allclose(energy, torch.tensor([0.0, 0.005, 50.0]), rtol=1e-3)

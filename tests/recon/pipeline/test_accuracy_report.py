@@ -1,0 +1,244 @@
+"""The table of a report: errors of reconstructions whose errors are known, and what is said of them."""
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from motion.body import load_body
+from motion.clips.transforms import resample
+from motion.datasets import deepmimic
+from motion.errors import InputError
+from motion.rotations import matrix_from_axis_angle
+from motion.sequence import MotionSequence, Scene
+from recon.camera import Camera
+from recon.depth import DepthFusion, DepthModel
+from recon.floor import Plane
+from recon.people import people_of
+from recon.pipeline import Bodies, Reconstruction, Room, load_bodies, reconstruct
+from recon.pipeline import accuracy_report as report
+from recon.pipeline.accuracy_report import (
+    JITTER,
+    Errors,
+    Figures,
+    Models,
+    cell,
+    compare,
+    figures_of,
+    shake,
+    smoothing_gain,
+    to_markdown,
+    with_true_depth,
+)
+from recon.pipeline.perception import Perception
+from recon.pipeline.record import Quality
+from recon.regressors import CropEstimates
+from recon.simulate import Truth
+from recon.teton import TetonSequence
+from tests.helpers.brightness import Brightness
+from tests.helpers.fitted_motions import room_camera
+from tests.helpers.rooms import render
+
+BODY = load_body()
+FRAMES = 20
+OF_PERSONS = ("transl", "global_orient", "body_pose", "betas", "joints", "valid", "action", "person_class")
+FIGURES = Figures(
+    sequence="simulated/room-1/day/time",
+    annotations="clean",
+    depth="true",
+    mode="hybrid",
+    persons=2,
+    floor_angle=0.25,
+    floor_height_mm=4.0,
+    mpjpe_mm=30.0,
+    pa_mpjpe_mm=20.0,
+    world_mpjpe_mm=50.0,
+    acceleration_error=1.5,
+    found=1.0,
+    seconds=2.0,
+)
+
+
+@lru_cache
+def walk() -> MotionSequence:
+    """A second of one person, 4 m before the camera."""
+    clip = next(clip for clip in deepmimic.list_clips() if clip.id.endswith("_walk"))
+    motion = resample(deepmimic.read_clip(clip, BODY), 20.0, BODY)
+    away = np.array([0.0, 4.0, 0.0], dtype=np.float32)
+    arrays = {
+        name: getattr(motion, name)[:, :FRAMES]
+        for name in ("transl", "global_orient", "body_pose", "joints", "valid", "action")
+    }
+    return replace(motion, **arrays | {name: arrays[name] + away for name in ("transl", "joints")})
+
+
+def true_room(*names: str) -> Truth:
+    """As many people, a metre apart, before a camera that hangs 2.4 m high."""
+    motion, people = walk(), len(names)
+    arrays = {name: np.repeat(getattr(motion, name), people, axis=0) for name in OF_PERSONS}
+    aside = np.arange(people, dtype=np.float32)[:, None, None] * np.array([1, 0, 0], dtype=np.float32)
+    arrays["transl"], arrays["joints"] = arrays["transl"] + aside, arrays["joints"] + aside[:, None]
+    nothing = np.zeros((people, FRAMES, 0), dtype=np.float32)
+    return Truth(
+        camera=room_camera(),
+        motion=replace(motion, **arrays),
+        object_ids=names,
+        depth={},
+        background_depth=np.ones((2, 2), dtype=np.float32),
+        background_labels=np.zeros((2, 2), dtype=np.uint8),
+        keypoint_names=(),
+        keypoints=nothing[..., None].repeat(2, axis=-1),
+        visible=nothing.astype(bool),
+        seen=np.ones((people, FRAMES), dtype=np.float32),
+        boxes=np.zeros((people, FRAMES, 4), dtype=np.float32),
+    )
+
+
+def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[str, ...]) -> Reconstruction:
+    """A reconstruction of which all but people and camera is nothing."""
+    none = np.zeros((0, 2, 2), dtype=np.float32)
+    plane, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 1.0), DepthFusion(1.0, 0.0, 1.0, 0.0)
+    scene = Scene(
+        id="room",
+        points=np.zeros((1, 3), dtype=np.float32),
+        colors=np.zeros((1, 3), dtype=np.uint8),
+        labels=np.zeros(1, dtype=np.int8),
+        intrinsics=camera.intrinsics.numpy(),
+        extrinsics=camera.extrinsics.numpy(),
+        image_size=camera.image_size,
+        floor_inlier_ratio=1.0,
+        depth_scale=1.0,
+    )
+    room = Room(camera, plane, none, np.zeros((2, 2), dtype=np.float32), fusion, None)
+    quality = tuple(Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0) for name in truth.object_ids)
+    return Reconstruction(scene, motion, room, quality)
+
+
+def world(degrees: float = 0.0, x: float = 0.0, z: float = 0.0, tilt: float = 0.0) -> torch.Tensor:
+    """Another world's place in the true one: turned about the vertical and about x, and moved."""
+    placed = torch.eye(4)
+    turns = (torch.tensor([math.radians(tilt), 0.0, 0.0]), torch.tensor([0.0, 0.0, math.radians(degrees)]))
+    placed[:3, :3] = matrix_from_axis_angle(turns[1]) @ matrix_from_axis_angle(turns[0])
+    placed[:3, 3] = torch.tensor([x, 0.0, z])
+    return placed
+
+
+def seen_from(truth: Truth, placed: torch.Tensor, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Errors:
+    """Errors of the true people, moved by `shift` in a world of another place, before the same camera."""
+    camera = replace(truth.camera, extrinsics=truth.camera.extrinsics @ torch.linalg.inv(placed))
+    moved = torch.from_numpy(truth.motion.joints) @ placed[:3, :3].T + placed[:3, 3] + torch.tensor(shift)
+    motion = replace(truth.motion, joints=moved.numpy())
+    return compare(made_of(truth, motion, camera, truth.object_ids), truth)
+
+
+def assert_errors(found: Errors, **expected: float) -> None:
+    """All others are zero."""
+    for name, value in vars(found).items():
+        assert value == pytest.approx(expected.get(name, 0.0), abs=0.02), name
+
+
+def test_a_perfect_reconstruction_has_no_errors_whatever_its_origin_and_heading() -> None:
+    truth = true_room("1", "2")
+    assert_errors(seen_from(truth, world()))
+    assert_errors(seen_from(truth, world(degrees=130.0, x=2.0)))
+
+
+def test_people_that_are_moved_are_off_in_the_world_alone() -> None:
+    truth = true_room("1", "2")
+    assert_errors(seen_from(truth, world(degrees=40.0), shift=(0.0, 0.06, 0.08)), world_mpjpe_mm=100.0)
+
+
+def test_a_floor_that_is_wrong_costs_the_floor_and_no_more_where_the_camera_sees_the_same() -> None:
+    truth = true_room("1")
+    assert_errors(seen_from(truth, world(z=0.05)), floor_height_mm=50.0)
+    height = truth.camera.center[2].item() * (1 - math.cos(math.radians(3.0)))
+    assert_errors(seen_from(truth, world(tilt=3.0)), floor_angle=3.0, floor_height_mm=1000 * height)
+
+
+def test_people_are_compared_with_themselves_where_they_are_there() -> None:
+    truth = true_room("1", "2", "3")
+    last = replace(truth.motion, **{name: getattr(truth.motion, name)[2:].copy() for name in OF_PERSONS})
+    last.joints[0, 5:] += 9  # not valid there
+    last.valid[0, 5:] = False
+    assert_errors(compare(made_of(truth, last, truth.camera, ("3",)), truth))
+    last.valid[0, [0, 2, 3]] = False  # frames 1 and 4 have no acceleration
+    assert compare(made_of(truth, last, truth.camera, ("3",)), truth).acceleration_error is None
+
+
+def test_a_shaken_motion_is_off_by_the_jitter_and_smoothing_takes_most_of_the_acceleration_away() -> None:
+    motion = walk()
+    people = people_of(motion)
+    shaken = shake(people, BODY, torch.Generator().manual_seed(0))
+    moved = (shaken.joints(BODY) - people.joints(BODY)).square().mean().sqrt()
+    assert moved.item() == pytest.approx(JITTER, rel=0.05)
+    cut, added = smoothing_gain(motion, BODY, 0)
+    assert 0.7 < cut < 1
+    assert added < 0.005
+
+
+def test_unknown_depth_stays_unknown() -> None:
+    truth = true_room("1")
+    depth = np.array([[2.0, 4.0], [0.0, 5.0]], dtype=np.float32)
+    room = replace(truth, depth={3: depth + 1, 0: depth})
+    none = np.zeros(0, dtype=np.int64)
+    nobody = CropEstimates(torch.zeros(0, 3, 3), torch.zeros(0, 23, 3, 3), torch.zeros(0, 10), torch.zeros(0, 3))
+    guessed = np.ones((2, 2, 2), dtype=np.float32)
+    seen = with_true_depth(Perception(np.zeros((0, 3), dtype=np.float32), none, none, nobody, guessed, guessed), room)
+    np.testing.assert_array_equal(seen.metric[0], [[2, 4], [np.nan, 5]])
+    np.testing.assert_allclose(seen.disparity[0], [[0.5, 0.25], [np.nan, 0.2]])
+    assert seen.metric[1, 0, 0] == 3
+    assert depth[1, 0] == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_cannot_be_reconstructed_is_a_row_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but one mode fail in these rooms; nothing is asked again of a report that goes on."""
+    folder = Path("simulated", "room", "day", "time")
+    for kind in ("clean", "noisy"):
+        rendered = render(tmp_path / kind / folder, 1)
+
+    def some(sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: str) -> Reconstruction:
+        if mode != "regression":
+            raise InputError("nobody could be reconstructed")
+        return reconstruct(sequence, perception, bodies, mode)
+
+    monkeypatch.setattr(report, "reconstruct", some)
+    monkeypatch.setattr(report, "perceive", lambda *_: rendered.perception)
+    depth = DepthModel(nn.Identity(), None, True, torch.device("cpu"), False)
+    models = Models(Brightness(BODY, 32, []), depth, depth, load_bodies())
+    rows = figures_of(tmp_path, folder, models)
+    assert len(rows) == 12
+    for row in rows:
+        assert (row.world_mpjpe_mm is None) == (row.mode != "regression")
+        assert row.found == (row.mode == "regression")
+    assert len(list((tmp_path / "sheets").glob("*-regression.png"))) == len(list((tmp_path / "sheets").iterdir())) == 4
+    monkeypatch.setattr(report, "perceive", None)
+    assert figures_of(tmp_path, folder, models) == rows
+
+
+def test_cells_are_mean_and_worst() -> None:
+    rows = [FIGURES, replace(FIGURES, mpjpe_mm=50.0, found=0.5), replace(FIGURES, mpjpe_mm=None, found=0.0)]
+    assert cell("mpjpe_mm", rows) == "40 (50)"
+    assert cell("found", rows) == "0.5 (0)"
+    assert cell("mpjpe_mm", rows[2:]) == "–"
+
+
+def test_the_table_has_a_row_for_each_mode_and_input() -> None:
+    noisy = replace(FIGURES, annotations="noisy", depth="shipped", mode="regression", sequence="simulated/room-2/a/b")
+    text = to_markdown([FIGURES, replace(noisy, persons=1)], {30: (0.125, 0.004)}, [(0.8, 0.001), (0.7, -0.003)])
+    lines = text.splitlines()
+    assert lines[0] == "# Reconstruction of 2 rendered sequences"
+    assert "1 two people or more" in text
+    same = "0.25 (0.25) | 4 (4) | 50 (50) | 30 (30) | 20 (20) | 1.5 (1.5) | 1 (1) | 2 (2) |"
+    assert f"| clean | true | hybrid | {same}" in lines
+    assert f"| noisy | shipped | regression | {same}" in lines
+    assert "| clean | shipped | hybrid | – | – | – | – | – | – | – | – |" in lines
+    assert sum(line.startswith(("| clean", "| noisy")) for line in lines) == 12
+    assert "| 30° | 0.12° | 4.0 |" in lines
+    assert "acceleration error cut by 75% (least 70%)," in lines
+    assert "MPJPE changed by -1.0 mm" in text

@@ -1,0 +1,132 @@
+"""What is said of a reconstruction: captions from labels, quality from annotations, held poses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from motion.body import load_body
+from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
+from recon.keypoints import body_keypoints
+from recon.observations import Observations
+from recon.people import People
+from recon.pipeline.record import DOING, WHO, Quality, assess, describe, describe_quality, hold, to_record
+from recon.teton import TetonSequence, Track
+from tests.helpers.fitted_motions import room_camera
+
+NAMES = KEYPOINT_SETS["coco17"]
+BODY = load_body()
+FRAMES = 4
+
+
+def a_track(actions: list[str], kind: str = "patient", present: list[bool] | None = None) -> Track:
+    frames = len(actions)
+    return Track(
+        "7",
+        PERSON_CLASSES.index(kind),
+        present=np.array(present or [True] * frames),
+        boxes=np.zeros((frames, 4), dtype=np.float32),
+        keypoints=np.zeros((frames, len(NAMES), 3), dtype=np.float32),
+        action=np.array([ACTIONS.index(action) for action in actions], dtype=np.int8),
+        occluded=np.zeros(frames, dtype=bool),
+    )
+
+
+def standing(persons: int = 1) -> People:
+    """Upright in T-pose before the camera, each frame a little farther, soles' joints 2 cm above the floor."""
+    upright = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    people = People(
+        transl=torch.zeros(persons, FRAMES, 3),
+        global_orient=upright.expand(persons, FRAMES, 3, 3),
+        body_pose=torch.eye(3).expand(persons, FRAMES, 23, 3, 3),
+        betas=torch.zeros(persons, 10),
+        valid=torch.ones(persons, FRAMES, dtype=torch.bool),
+    )
+    lowest = people.joints(BODY)[..., 2].amin(dim=-1)
+    along = 4 + 0.1 * torch.arange(FRAMES).expand(persons, FRAMES)
+    return replace(people, transl=torch.stack([torch.zeros_like(along), along, 0.02 - lowest], dim=-1))
+
+
+def seen(people: People, shift: tuple[float, float]) -> Observations:
+    """Every keypoint clicked beside where it is."""
+    camera = room_camera()
+    pixels = camera.project(people.keypoints(BODY, body_keypoints(BODY, NAMES))) + torch.tensor(shift)
+    known = torch.ones(pixels.shape[:3])
+    return Observations(camera, 10.0, NAMES, pixels, known, known * torch.nan, torch.full((4, 4), torch.nan))
+
+
+def test_every_label_has_its_words() -> None:
+    assert set(DOING) == set(ACTIONS) - {"unknown"}
+    assert set(WHO) == set(PERSON_CLASSES)
+
+
+def test_captions_say_who_does_what_most_of_the_time() -> None:
+    patient = a_track(["laying_in_bed", "sitting_in_bed", "laying_in_bed", "unknown", "unknown", "unknown"])
+    carer = a_track(["standing_on_floor"], "medical_staff")
+    assert describe([patient, carer]) == "a patient lies in bed while a carer stands"
+    assert describe([a_track(["unknown"] * 3, "unknown")]) == "a person is there"
+    away = a_track(["kneeling", "crawling", "crawling"], "person", present=[True, False, False])
+    assert describe([away]) == "a person kneels"
+
+
+def test_quality_is_measured_where_the_person_is() -> None:
+    people, track = standing(), a_track(["unknown"] * FRAMES, present=[True, True, True, False])
+    observed = seen(people, (3.0, 4.0))
+    observed.confidence[0, 0, 5:] = 0.3  # hidden, and clicked anywhere
+    observed.keypoints[0, 0, 5:] += 500
+    observed.keypoints[0, 3] += 500  # in a frame that is not valid
+    people.valid[0, 3] = False
+    people.transl[0, 1, 2] -= 0.05
+    observed.keypoints[0, 1] = seen(people, (3.0, 4.0)).keypoints[0, 1]
+    regressed = replace(people, valid=torch.tensor([[True, False, False, True]]))
+    quality = assess(0, track, people, regressed, observed, BODY)
+    assert (quality.object_id, quality.frames) == ("7", 3)
+    assert quality.regressed == pytest.approx(1 / 3)
+    assert quality.reprojection_px == pytest.approx(5.0, abs=1e-3)
+    assert quality.below_floor_m == pytest.approx(0.03, abs=1e-4)
+
+
+def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
+    people, track = standing(), a_track(["unknown"] * FRAMES)
+    nobody = replace(people, valid=torch.zeros_like(people.valid))
+    quality = assess(0, track, nobody, nobody, seen(people, (0.0, 0.0)), BODY)
+    assert quality == Quality("7", frames=0, regressed=0.0, reprojection_px=None, below_floor_m=0.0)
+    assert describe_quality([quality]) == [
+        "7: 0 frames, no visible keypoints, at most 0.0 cm under the floor, own pose regressed in 0%"
+    ]
+    measured = replace(quality, frames=12, regressed=0.5, reprojection_px=3.14, below_floor_m=0.021)
+    assert describe_quality([measured]) == [
+        "7: 12 frames, 3.1 px from the visible keypoints, at most 2.1 cm under the floor, own pose regressed in 50%"
+    ]
+
+
+def test_frames_without_a_person_hold_the_nearest_pose() -> None:
+    people = standing()
+    people.valid[0] = torch.tensor([False, True, False, False])
+    held = hold(people)
+    for name in ("transl", "global_orient", "body_pose"):
+        torch.testing.assert_close(getattr(held, name)[0], getattr(people, name)[0, [1, 1, 1, 1]])
+    people.valid[0] = torch.tensor([True, False, False, True])
+    torch.testing.assert_close(hold(people).transl[0], people.transl[0, [0, 0, 3, 3]])
+    assert torch.equal(hold(people).valid, people.valid)
+
+
+def test_the_record_leaves_out_who_is_never_there() -> None:
+    people = standing(persons=2)
+    people.valid[0] = False
+    people.valid[1, 0] = False
+    tracks = (a_track(["crawling"] * FRAMES), a_track(["kneeling"] * FRAMES, "medical_staff"))
+    sequence = TetonSequence(
+        Path("ward"), "ward", (512, 384), 10.0, None, NAMES, num_frames=FRAMES, tracks=tracks, keyframes=(0,)
+    )
+    quality = [Quality("7", frames, 0.0, None, 0.0) for frames in (0, 3)]
+    record = to_record(sequence, people, quality, BODY, {"mode": "regression"})
+    assert record.texts == ["a carer kneels"]
+    np.testing.assert_array_equal(record.valid, [[False, True, True, True]])
+    np.testing.assert_array_equal(record.action, [[0, *[ACTIONS.index("kneeling")] * 3]])
+    np.testing.assert_allclose(record.joints, people.joints(BODY)[1:, [1, 1, 2, 3]].numpy(), atol=1e-6)
+    assert record.provenance["mode"] == "regression"
+    assert [row["frames"] for row in json.loads(record.provenance["quality"])] == [0, 3]

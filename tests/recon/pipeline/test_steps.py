@@ -1,0 +1,187 @@
+"""A sequence and what perfect networks say of it become the room and the people that were rendered."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from motion.body import load_body
+from motion.errors import InputError
+from motion.sequence import LABELS, read_motions, read_scenes
+from recon.people import people_of
+from recon.pipeline import Bodies, Mode, load_bodies, reconstruct
+from recon.pipeline import steps as pipeline
+from recon.pipeline.__main__ import PipelineConfig
+from recon.pipeline.accuracy_report import compare
+from recon.pipeline.contact_sheet import contact_sheet, overlay
+from recon.pipeline.record import describe_quality
+from recon.pipeline.steps import build_room, either, good_starts, held, observe, skin_depth
+from recon.simulate import SimulateConfig
+from tests.helpers.rooms import Rendered, perfect, render
+
+
+@pytest.fixture(scope="module")
+def bodies() -> Bodies:
+    return load_bodies()
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    folder = tmp_path_factory.mktemp("rooms") / "home" / "room" / "day" / "time"
+    return render(folder, 1, SimulateConfig(num_people=2, num_frames=6, image_size=(256, 192)))
+
+
+@pytest.mark.parametrize(("mode", "most"), [("regression", 10.0), ("hybrid", 60.0)])
+def test_perfect_networks_give_the_room_and_the_people_that_were_rendered(
+    room: Rendered, bodies: Bodies, mode: Mode, most: float
+) -> None:
+    made = reconstruct(room.sequence, room.perception, bodies, mode)
+    errors = compare(made, room.truth)
+    assert errors.floor_angle < 0.1
+    assert errors.floor_height_mm < 10  # a rug is a centimetre of floor
+    assert errors.world_mpjpe_mm < most
+    assert made.motion.valid.sum() == sum(track.present.sum() for track in room.sequence.tracks)
+
+
+def test_the_record_is_whole_and_says_where_it_comes_from(room: Rendered, bodies: Bodies) -> None:
+    motion = reconstruct(room.sequence, room.perception, bodies, "regression").motion
+    pose = (torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas))
+    np.testing.assert_allclose(load_body().joints(*pose).numpy(), motion.joints, atol=1e-4)
+    assert (motion.id, motion.scene_id, motion.source) == (room.sequence.id, room.sequence.id, "teton")
+    assert motion.provenance["mode"] == "regression"
+    assert motion.provenance["focal_length"] == "annotated"
+    quality = json.loads(motion.provenance["quality"])
+    assert [row["object_id"] for row in quality] == [track.object_id for track in room.sequence.tracks]
+    assert all(row["regressed"] > 0.9 and row["reprojection_px"] < 3 for row in quality)
+    assert list(motion.person_class) == [track.person_class for track in room.sequence.tracks]
+    assert " while " in motion.texts[0]
+
+
+def test_the_scene_holds_the_room_without_the_people(room: Rendered, bodies: Bodies) -> None:
+    made = reconstruct(room.sequence, room.perception, bodies, "regression")
+    floor = made.scene.points[made.scene.labels == LABELS.index("floor")]
+    assert len(floor) > 100
+    assert np.abs(floor[:, 2]).max() < 0.05
+    assert made.scene.labels.max() < len(LABELS)
+    assert made.scene.id == made.motion.scene_id
+
+
+def test_a_body_of_somebody_else_is_not_taken(room: Rendered, bodies: Bodies) -> None:
+    """Person 1's crops answered with person 0's body, as an occluded person's often are."""
+    seen, estimates = room.perception, room.perception.estimates
+    first = {int(frame): k for k, frame in enumerate(seen.frame) if seen.person[k] == 0}
+    source = [
+        first[int(f)] if p == 1 and int(f) in first else k
+        for k, (p, f) in enumerate(zip(seen.person, seen.frame, strict=True))
+    ]
+    fields = {name: getattr(estimates, name)[source] for name in ("global_orient", "body_pose", "betas", "cam")}
+    doubled = replace(seen, squares=seen.squares[source], estimates=replace(estimates, **fields))
+    made = reconstruct(room.sequence, doubled, bodies, "regression")
+    assert made.quality[0].regressed > 0.9
+    assert made.quality[1].regressed < 0.1
+    assert made.motion.num_persons == 1
+
+
+def test_unknown_intrinsics_are_estimated_and_that_is_said(room: Rendered, bodies: Bodies) -> None:
+    sequence = replace(room.sequence, intrinsics=None)
+    made = reconstruct(sequence, perfect(sequence, room.truth), bodies, "regression")
+    assert made.motion.provenance["focal_length"].startswith(("assumed, 70°", "estimated from people"))
+
+
+def test_nobody_left_is_said(room: Rendered, bodies: Bodies) -> None:
+    cam = room.perception.estimates.cam + torch.tensor([0.0, 30.0, 0.0])
+    far = replace(room.perception, estimates=replace(room.perception.estimates, cam=cam))
+    with pytest.raises(InputError, match="nobody could be reconstructed, expected a person with keypoints"):
+        reconstruct(room.sequence, far, bodies, "regression")
+
+
+def test_the_picture_shows_bodies_where_people_are(room: Rendered, bodies: Bodies) -> None:
+    made = reconstruct(room.sequence, room.perception, bodies, "regression")
+    sheet = contact_sheet(room.sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality))
+    assert sheet.width > 1200
+    keyframe = room.sequence.keyframes[0]
+    painted = np.asarray(overlay(room.sequence, made.scene, made.motion, bodies.body, keyframe)).astype(int)
+    changed = (np.abs(painted - room.sequence.frame(keyframe)).sum(axis=-1) > 20)[30:, 60:]
+    person = (room.sequence.mask(keyframe) >= 128)[30:, 60:]
+    assert (changed & person).sum() / (changed | person).sum() > 0.75
+
+
+def test_skin_depth_is_known_on_ones_own_mask_where_the_keypoint_is_visible() -> None:
+    own = np.zeros((4, 5), dtype=np.bool_)
+    own[1, 2] = True
+    depth = np.arange(20, dtype=np.float32).reshape(4, 5)
+    keypoints = np.array([[2, 1, 1], [2.3, 0.8, 1], [2, 1, 0.3], [3, 1, 1], [-9, 1, 1]], dtype=np.float32)
+    np.testing.assert_array_equal(skin_depth(keypoints, own, depth), [7, 7, np.nan, np.nan, np.nan])
+
+
+def test_who_holds_still_keeps_the_depth_of_a_key_frame() -> None:
+    """Somebody lies, raises an arm in frame 2, and from frame 4 on lies elsewhere."""
+    rng = np.random.default_rng(0)
+    lying = np.concatenate([rng.uniform(0, 200, size=(9, 2)), np.ones((9, 1))], axis=1)
+    keypoints = np.stack([lying] * 6).astype(np.float32)
+    keypoints[2, 0, 0] += 60
+    keypoints[3, 1, 2] = 0.0
+    keypoints[4:, :, :2] += 40
+    keypoints[:4, :, :2] += rng.normal(0, 2, size=(4, 9, 2))  # clicked by hand
+    depth = np.full((6, 9), np.nan, dtype=np.float32)
+    depth[1] = np.arange(2, 11)
+    depth[1, 8] = np.nan
+    found = held(keypoints, depth)
+    np.testing.assert_array_equal(found[1], depth[1])
+    np.testing.assert_array_equal(found[0], depth[1])
+    assert np.isnan(found[2, [0, 8]]).all()
+    np.testing.assert_array_equal(found[2, 1:8], depth[1, 1:8])
+    assert np.isnan(found[3, [1, 8]]).all()
+    assert np.isnan(found[4:]).all()
+    nothing = np.full_like(depth, np.nan)
+    np.testing.assert_array_equal(held(keypoints, nothing), nothing)
+
+
+def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodies: Bodies) -> None:
+    """Where most of a person's poses are off, their few good ones would only pull at the others."""
+    people = people_of(room.truth.motion)
+    masks = np.stack([room.sequence.mask(number) for number in room.sequence.keyframes])
+    observed = observe(room.sequence, build_room(room.sequence, room.perception, masks), masks, bodies.body)
+    assert good_starts(people, observed, bodies.body)[people.valid].all()
+    off = replace(people, transl=people.transl.clone())
+    off.transl[0, :2] += 0.4
+    off.transl[1, :5] += 0.4
+    near = good_starts(off, observed, bodies.body)
+    assert near[0].tolist() == [False, False, True, True, True, True]
+    assert not near[1].any()
+
+
+def test_either_takes_the_first_where_it_is_valid(room: Rendered) -> None:
+    one = people_of(room.truth.motion)
+    other = replace(one, transl=one.transl + 1, betas=one.betas + 1)
+    valid = one.valid.clone()
+    valid[0, 2:] = False
+    mixed = either(replace(one, valid=valid), other)
+    torch.testing.assert_close(mixed.transl[0, :2], one.transl[0, :2])
+    torch.testing.assert_close(mixed.transl[0, 2:], other.transl[0, 2:])
+    assert mixed.valid.all()
+    torch.testing.assert_close(mixed.betas[0], other.betas[0])
+    torch.testing.assert_close(mixed.betas[1], one.betas[1])
+
+
+def test_the_command_writes_what_it_can_and_names_what_it_cannot(
+    room: Rendered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "annotations.json").write_text("{")
+    config = PipelineConfig((room.sequence.folder, broken), output=tmp_path / "out", mode="hybrid")
+    with pytest.raises(InputError, match="1 of 2 sequences could not be reconstructed"):
+        pipeline.run(config)
+    assert str(broken) in capsys.readouterr().err
+    (motion,), (scene,) = read_motions(tmp_path / "out" / "motions"), read_scenes(tmp_path / "out" / "scenes")
+    assert motion.scene_id == scene.id == room.sequence.id
+    assert len(list((tmp_path / "out" / "sheets").glob("*.png"))) == 1
+
+
+def test_sequences_or_simulation_not_both() -> None:
+    with pytest.raises(InputError, match="expected folders of sequences, or --simulate N"):
+        pipeline.run(PipelineConfig())

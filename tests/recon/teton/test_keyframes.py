@@ -1,0 +1,40 @@
+"""Key frames are those that differ: none where nothing moves, enough to see the room behind who walks through."""
+
+import numpy as np
+
+from recon.teton.keyframes import MOST_KEYFRAMES, choose_keyframes
+
+
+def room(rng: np.random.Generator, people: list[tuple[float, float]], light: float = 0.0) -> np.ndarray:
+    """A shaded room of 160 x 120 with noise, and people of 16 x 40 at these places (0 to 1)."""
+    image = np.linspace(90, 160, 120)[:, None, None] * np.array([1.0, 0.95, 0.9]) * np.ones((1, 160, 1))
+    for x, y in people:
+        left, top = int(x * 144), int(y * 80)
+        image[top : top + 40, left : left + 16] = (60, 70, 110)
+    return (image + light + rng.normal(0, 5, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+def test_one_keyframe_of_a_room_where_nothing_moves(rng: np.random.Generator) -> None:
+    frames = [room(rng, [(0.3, 0.5)], light=10 * np.sin(index / 8)) for index in range(100)]
+    assert choose_keyframes(frames) == (0,)
+
+
+def test_keyframes_follow_people_across_the_room(rng: np.random.Generator) -> None:
+    """Every pixel that a walker covers is seen free on some key frame, with one person and with four."""
+    for count in (1, 4):
+        starts = rng.random((count, 2))
+        paths = [[(abs((x + t / 60) % 2 - 1), y) for x, y in starts] for t in range(100)]
+        chosen = choose_keyframes(room(rng, path) for path in paths)
+        assert chosen[0] == 0
+        assert 3 <= len(chosen) <= MOST_KEYFRAMES
+        covered = np.stack([room(np.random.default_rng(0), paths[number])[..., 2] < 130 for number in chosen])
+        walked = np.stack([room(np.random.default_rng(0), path)[..., 2] < 130 for path in paths])
+        always = covered.all(axis=0) & ~walked.all(axis=0)
+        assert always.mean() < 0.002
+
+
+def test_a_higher_threshold_keeps_fewer(rng: np.random.Generator) -> None:
+    frames = [room(rng, [(t / 100, 0.4)]) for t in range(100)]
+    counts = [len(choose_keyframes(frames, threshold)) for threshold in (0.02, 0.05, 0.08, 0.5)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 1
