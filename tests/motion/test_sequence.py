@@ -1,25 +1,17 @@
-"""The two records: validation, and Parquet on local disk, in memory and on an object store."""
+"""The two records: what they refuse."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import boto3
 import jaxtyping
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from motion.body import load_body
 from motion.errors import InputError
-from motion.parquet import Record, from_table, parquet_files, write_parquet
-from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
+from motion.sequence import MotionSequence, Scene
 from tests.helpers.clips import random_clip
+from tests.helpers.scenes import random_scene
 
 
 @pytest.fixture(scope="module")
@@ -29,31 +21,7 @@ def clip() -> MotionSequence:
 
 @pytest.fixture
 def scene() -> Scene:
-    rng = np.random.default_rng(0)
-    return Scene(
-        id="room",
-        points=rng.normal(size=(50, 3)).astype(np.float32),
-        colors=rng.integers(0, 255, (50, 3), dtype=np.uint8),
-        labels=rng.integers(0, 6, 50, dtype=np.int8),
-        intrinsics=np.eye(3, dtype=np.float32),
-        extrinsics=np.eye(4, dtype=np.float32),
-        image_size=(640, 480),
-        floor_inlier_ratio=0.9,
-        depth_scale=1.0,
-    )
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URI of a bucket on a real S3 endpoint over HTTP."""
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket="data")
-    yield f"s3://data/%s?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
-    server.stop()
+    return random_scene()
 
 
 @pytest.fixture
@@ -62,49 +30,6 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def assert_same(one: Record, other: Record) -> None:
-    for name, value in vars(one).items():
-        if isinstance(value, np.ndarray):
-            assert value.dtype == getattr(other, name).dtype, name
-            np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
-        else:
-            assert value == getattr(other, name), name
-
-
-def test_motion_round_trip(clip: MotionSequence, tmp_path: Path) -> None:
-    other = replace(random_clip(load_body(), persons=1, frames=3, seed=1), id="other", scene_id=None, texts=[])
-    write_parquet([clip, other], tmp_path / "motions" / "a.parquet")
-    read = read_motions(tmp_path / "motions")
-    assert len(read) == 2
-    assert_same(clip, read[0])
-    assert_same(other, read[1])
-
-
-def test_scene_round_trip(scene: Scene, tmp_path: Path) -> None:
-    write_parquet([scene], tmp_path / "scene.parquet")
-    assert_same(scene, read_scenes(tmp_path / "scene.parquet")[0])
-
-
-def test_round_trip_on_an_object_store(clip: MotionSequence, bucket: str) -> None:
-    uri = bucket % "run/motions/a.parquet"
-    write_parquet([clip], uri)
-    assert_same(clip, read_motions(bucket % "run/motions")[0])
-    assert parquet_files(bucket % "run/motions") == ["data/run/motions/a.parquet"]
-
-
-def test_rows_are_plain_arrow_for_other_tools(clip: MotionSequence, tmp_path: Path) -> None:
-    """Any reader can reshape the flat lists by the lengths beside them."""
-    write_parquet([clip], tmp_path / "a.parquet")
-    row = pq.read_table(tmp_path / "a.parquet").to_pylist()[0]
-    joints = np.array(row["joints"], dtype=np.float32).reshape(row["num_persons"], row["num_frames"], 24, 3)
-    np.testing.assert_array_equal(joints, clip.joints)
-
-
-def test_records_own_their_memory(clip: MotionSequence) -> None:
-    table = pa.Table.from_pylist([clip.to_row()], schema=MotionSequence.SCHEMA)
-    assert next(from_table(MotionSequence, table)).joints.flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -148,34 +73,3 @@ def test_bad_motions_are_refused_in_one_sentence(
 def test_bad_scenes_are_refused_in_one_sentence(scene: Scene, change: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         replace(scene, **change)
-
-
-def test_foreign_and_damaged_files(clip: MotionSequence, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"id": ["x"]}), tmp_path / "foreign.parquet")
-    with pytest.raises(InputError, match=r"foreign.parquet lacks the column\(s\) action"):
-        read_motions(tmp_path / "foreign.parquet")
-    write_parquet([clip], tmp_path / "damaged.parquet")
-    content = (tmp_path / "damaged.parquet").read_bytes()
-    (tmp_path / "damaged.parquet").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="damaged.parquet is not a readable Parquet file"):
-        read_motions(tmp_path / "damaged.parquet")
-    with pytest.raises(InputError, match="lacks the column"):
-        MotionSequence.from_row({"id": "x"})
-
-
-def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:
-    """SIGKILL between writing and moving: readers see nothing."""
-    script = (
-        "import os, sys\n"
-        "import motion.sequence as s\n"
-        "from motion.body import load_body\n"
-        "from tests.motion.clips import random_clip\n"
-        "s.pq.write_table = (lambda w: lambda *a, **k: (w(*a, **k), os.kill(os.getpid(), 9)))(s.pq.write_table)\n"
-        "s.write_parquet([random_clip(load_body())], sys.argv[1])\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", script, tmp_path / "a.parquet"], env=environment, check=False)
-    assert done.returncode == -9
-    assert not (tmp_path / "a.parquet").exists()
-    assert parquet_files(tmp_path) == []
-    assert any(tmp_path.iterdir()), "the partial file was there when the writer died"

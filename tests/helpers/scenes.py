@@ -1,0 +1,21 @@
+"""A made-up room."""
+
+import numpy as np
+
+from motion.sequence import Scene
+
+
+def random_scene(points: int = 50) -> Scene:
+    """A scene of random points, the same every time."""
+    rng = np.random.default_rng(0)
+    return Scene(
+        id="room",
+        points=rng.normal(size=(points, 3)).astype(np.float32),
+        colors=rng.integers(0, 255, (points, 3), dtype=np.uint8),
+        labels=rng.integers(0, 6, points, dtype=np.int8),
+        intrinsics=np.eye(3, dtype=np.float32),
+        extrinsics=np.eye(4, dtype=np.float32),
+        image_size=(640, 480),
+        floor_inlier_ratio=0.9,
+        depth_scale=1.0,
+    )
