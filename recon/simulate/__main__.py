@@ -21,31 +21,26 @@ from recon.teton import FEWEST_FRAMES, FPS_RANGE
 
 @dataclass(frozen=True)
 class Job:
-    """Command that renders annotated sequences of care rooms as a Teton tree, with the ground truth beside each.
+    """Renders annotated sequences of care rooms as a Teton tree, with the truth beside each.
 
     For example: python -m recon.simulate --output rooms --count 20 --seed 0
     """
 
     output: Path
-    """Folder of the tree; each sequence lands in OUTPUT/simulated/room-SEED/…, its ground truth in truth/ there."""
     count: int = 1
-    """Number of sequences; those that an earlier call finished are not rendered again."""
     seed: int = 0
-    """Seed of the first sequence; the following ones take seed + 1, seed + 2, …."""
+    """Of the first sequence; the others count on from it."""
     keypoints: str = "coco17"
-    """Keypoint set that is annotated: coco17, openpose25, blazepose33 or smpl24."""
+    """coco17, openpose25, blazepose33 or smpl24."""
     noisy: bool = False
-    """Annotate with errors: 5 pixels of noise, 10 % outliers, 3 % missing keypoints, left and right swapped in 2 %."""
+    """Annotations with errors: 5 pixels of noise, 10 % outliers, some missing, some swapped."""
     motions: str | None = None
-    """Parquet folder or file of motions for the persons who move about freely; without it, DeepMimic's clips."""
+    """Parquet of motions for those who move about freely; DeepMimic's clips if not given."""
     config: tyro.conf.OmitArgPrefixes[SimulateConfig] = field(default_factory=SimulateConfig)
 
 
 def run(job: Job) -> None:
-    """Render the sequences that are missing; a sequence counts as finished once its truth/motion.parquet exists.
-
-    Raises InputError for an unknown keypoint set, or for fewer frames or a lower rate than a Teton tree may have.
-    """
+    """Render what is not there yet: a sequence of a seed is whole once its truth is."""
     if job.keypoints not in KEYPOINT_SETS:
         raise InputError(f"keypoints is {job.keypoints!r}, expected one of {', '.join(KEYPOINT_SETS)}")
     if job.config.num_frames < FEWEST_FRAMES or job.config.fps < FPS_RANGE[0]:
@@ -62,7 +57,6 @@ def run(job: Job) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run; bad input ends the command with one sentence."""
     try:
         run(tyro.cli(Job))
     except InputError as error:

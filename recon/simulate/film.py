@@ -1,4 +1,4 @@
-"""Frames and ground truth of a staged simulation: persons drawn into their room."""
+"""Frames and ground truth of people in a room."""
 
 import io
 from dataclasses import dataclass, replace
@@ -19,13 +19,12 @@ from recon.simulate.people import Person, Stage
 from recon.simulate.records import Simulated
 from recon.teton import PERSON_LABEL
 
-LIMB_RADIUS_M = 0.12  # between a keypoint inside a limb and the skin in front of it
-NEAREST_M = 0.1  # from the camera; nothing nearer is drawn
+LIMB_RADIUS = 0.12  # metres between a keypoint inside a limb and the skin before it
+NEAREST = 0.1  # metres before the camera within which nothing is drawn
 STAFF = PERSON_CLASSES.index("medical_staff")
 
 
 def film(rng: np.random.Generator, stage: Stage, people: list[Person], name: str) -> Simulated:
-    """Render a stage with its persons and collect the ground truth; `name` becomes the motion's id and scene_id."""
     light = render.random_light(rng, stage.room)
     background, light = render.draw_room(rng, stage.room, stage.camera, light)
     motion = together(people, name)
@@ -39,7 +38,7 @@ def film(rng: np.random.Generator, stage: Stage, people: list[Person], name: str
 
 
 def together(people: list[Person], name: str) -> MotionSequence:
-    """Join one-person motions into one record, persons in the given order, roles in the provenance."""
+    """All people in one record."""
     motions = [person.motion for person in people]
     arrays: dict[str, Any] = {
         field: np.concatenate([getattr(m, field) for m in motions]) for field in MotionSequence.ARRAYS
@@ -51,7 +50,7 @@ def together(people: list[Person], name: str) -> MotionSequence:
 def _shoot(
     rng: np.random.Generator, stage: Stage, motion: MotionSequence, background: render.Background, light: render.Light
 ) -> tuple[np.ndarray, ...]:
-    """Render all frames; return frames, depth, labels, boxes and the share of each person that is seen."""
+    """Frames, depth, labels, boxes and shares seen."""
     body, camera, (persons, num_frames) = stage.body, stage.camera, motion.transl.shape[:2]
     size = background.depth.shape
     frames = np.empty((num_frames, *size, 3), dtype=np.uint8)
@@ -59,7 +58,7 @@ def _shoot(
     labels = np.empty((num_frames, *size), dtype=np.uint8)
     boxes = np.zeros((persons, num_frames, 4), dtype=np.float32)
     seen = np.zeros((persons, num_frames), dtype=np.float32)
-    models = [render.PersonMesh.of(body, dress(rng, body, int(code) == STAFF)) for code in motion.person_class]
+    models = [render.Model.of(body, dress(rng, body, int(code) == STAFF)) for code in motion.person_class]
     transl, orient, pose, betas = (
         torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas)
     )
@@ -81,8 +80,8 @@ def _shoot(
     return frames, depth, labels, boxes, seen
 
 
-def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: render.DrawnPerson, label: int) -> None:
-    """Draw a person, in place, where nothing is nearer to the camera."""
+def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: render.Figure, label: int) -> None:
+    """Draw a person, in place, where nothing is nearer."""
     x0, y0, x1, y1 = figure.box
     nearer = figure.depth < depth[y0:y1, x0:x1]
     color[y0:y1, x0:x1][nearer] = figure.color[nearer]
@@ -90,8 +89,8 @@ def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: re
     labels[y0:y1, x0:x1][nearer] = label
 
 
-def _extent(labels: np.ndarray, figure: render.DrawnPerson, label: int) -> tuple[np.ndarray, float]:
-    """Compute the box of a person's pixels, hidden ones included, and the share of those pixels that is seen."""
+def _extent(labels: np.ndarray, figure: render.Figure, label: int) -> tuple[np.ndarray, float]:
+    """The box of a person's pixels, hidden ones too, and the share of them that is seen."""
     x0, y0, x1, y1 = figure.box
     own = np.isfinite(figure.depth)
     rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
@@ -101,24 +100,22 @@ def _extent(labels: np.ndarray, figure: render.DrawnPerson, label: int) -> tuple
 
 @dataclass(frozen=True)
 class Finish:
-    """Effect of lens, sensor and compression on linear light; the same for all frames of a sequence."""
+    """What lens, sensor and compression do to linear light; the same for all frames of a sequence."""
 
     blur: float
-    """Radius of the Gaussian blur in pixels."""
+    """Pixels."""
     noise: float
-    """Standard deviation of the sensor noise in grey levels (of 255)."""
+    """Levels of 255, standard deviation."""
     quality: int
-    """JPEG quality, 1 to 95."""
+    """JPEG's."""
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Finish":
-        """Draw blur, noise and compression."""
         return cls(rng.uniform(0.3, 0.8), rng.uniform(1.0, 5.0), int(rng.integers(55, 96)))
 
     def __call__(
         self, rng: np.random.Generator, color: Float32[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Turn linear colours into 8-bit RGB through blur, noise and JPEG compression."""
         image = Image.fromarray(render.to_bytes(color)).filter(ImageFilter.GaussianBlur(self.blur))
         noise = self.noise * rng.standard_normal(color.shape, dtype=np.float32)
         noisy = (np.asarray(image) + noise + 0.5).clip(0, 255).astype(np.uint8)
@@ -128,16 +125,15 @@ class Finish:
 
 
 def _keypoints(stage: Stage, motion: MotionSequence, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Compute every keypoint's pixel and its depth along the optical axis (metres)."""
+    """Pixels and depth of every keypoint."""
     points = people_of(motion).keypoints(stage.body, body_keypoints(stage.body, names))
     return stage.camera.project(points).numpy(), stage.camera.to_camera(points)[..., 2].numpy()
 
 
 def _visible(keypoints: np.ndarray, distances: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Mark the keypoints that lie inside the image with nothing nearer before them (True = visible)."""
     height, width = depth.shape[1:]
     x, y = np.round(keypoints.clip(-1e4, 1e4)).astype(int).transpose(3, 0, 1, 2)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (distances > NEAREST_M)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (distances > NEAREST)
     frame = np.arange(depth.shape[0])[None, :, None]
     met = depth[frame, y.clip(0, height - 1), x.clip(0, width - 1)]
-    return inside & (met > distances - LIMB_RADIUS_M)
+    return inside & (met > distances - LIMB_RADIUS)

@@ -1,11 +1,11 @@
-"""Storage of a simulation: a Teton tree with its ground truth beside it.
+"""A simulation on disk: a Teton tree, and what is known of it beside.
 
 FOLDER/…                   the tree of `recon.teton`
 FOLDER/truth/
     camera.json            intrinsics (fx, fy, cx, cy), extrinsics (world to camera), image_size
-    depth/000017.png       16-bit millimetres of each key frame, persons included
-    background_depth.png   16-bit millimetres of the empty room
-    background_labels.png  8-bit labels of the empty room, as in masks/
+    depth/000017.png       16-bit millimetres of each key frame, people included
+    background_depth.png   the same of the empty room
+    background_labels.png  as the masks, without people
     visibility.npz         object_ids, keypoint_names, keypoints, visible, seen, boxes
     motion.parquet         one MotionSequence, written last
 """
@@ -30,21 +30,18 @@ from recon.teton import write_sequence
 from recon.teton.checked_json import read_json, write_json
 from recon.teton.keyframes import choose_keyframes
 
-MM_PER_M = 1000.0
+MILLIMETRES = 1000.0
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Ground truth beside a Teton tree; persons are in the order of `object_ids`, which are the tree's.
-
-    The fields that `recon.simulate.Simulated` has too mean the same here.
-    """
+    """What `write` put beside a Teton tree. Persons are in the order of `object_ids`, which are the tree's."""
 
     camera: Camera
     motion: MotionSequence
     object_ids: tuple[str, ...]
     depth: dict[int, Float32[np.ndarray, "height width"]]
-    """Depth of each key frame by frame number, in metres, rounded to millimetres."""
+    """Of each key frame, metres to the millimetre."""
     background_depth: Float32[np.ndarray, "height width"]
     background_labels: UInt8[np.ndarray, "height width"]
     keypoint_names: tuple[str, ...]
@@ -55,10 +52,7 @@ class Truth:
 
 
 def write(simulated: Simulated, folder: Path, names: Sequence[str], noise: AnnotationNoise, seed: int) -> None:
-    """Write a simulation as a Teton tree with its truth, replacing what `folder` held.
-
-    `names` are the keypoints to annotate, `seed` draws the annotations' errors.
-    """
+    """Annotate with the keypoints `names` and write all of it in place of what was there."""
     keyframes = choose_keyframes(simulated.frames)
     camera = simulated.camera
     write_sequence(
@@ -98,7 +92,7 @@ def _write_truth(simulated: Simulated, folder: Path, keyframes: Sequence[int]) -
 
 
 def read_truth(folder: Path) -> Truth:
-    """Read the ground truth beside the Teton tree in `folder`; raises InputError where there is none."""
+    """The truth beside the Teton tree in `folder`."""
     truth = folder / "truth"
     if not (truth / "motion.parquet").is_file():
         raise InputError(f"{truth}: holds no motion.parquet, expected the truth that recon.simulate writes")
@@ -120,8 +114,8 @@ def read_truth(folder: Path) -> Truth:
 
 
 def _save_depth(depth: Float32[np.ndarray, "height width"], path: Path) -> None:
-    Image.fromarray((MM_PER_M * depth).round().astype(np.uint16)).save(path)
+    Image.fromarray((MILLIMETRES * depth).round().astype(np.uint16)).save(path)
 
 
 def _load_depth(path: Path) -> Float32[np.ndarray, "height width"]:
-    return np.asarray(Image.open(path)).astype(np.float32) / np.float32(MM_PER_M)
+    return np.asarray(Image.open(path)).astype(np.float32) / np.float32(MILLIMETRES)

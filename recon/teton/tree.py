@@ -1,10 +1,55 @@
 """The Teton tree: annotated room videos on disk, one folder a sequence.
 
-ROOT/DEPARTMENT/DEVICE/DATE/DATETIME/
-    frames/000000.jpg …
-    annotations.json   meta, and for each object id its class and, by frame, box, keypoints, action, occluded
-    keyframes.json     frame numbers, computed from the frames and written where it is missing
-    masks/000017.png   8-bit label image of each key frame: LABELS, and PERSON_LABEL + k for person k
+    ROOT/DEPARTMENT/DEVICE/DATE/DATETIME/     one fixed camera for a few seconds, say 100 frames at 10 fps
+        frames/000000.jpg 000001.jpg …        JPEG, numbered from 0 without a gap, at least 3, all of one size
+        annotations.json                      who is where and does what, below
+        keyframes.json                        frame numbers such as [0, 17, 61]; made where it is missing
+        masks/000017.png                      8-bit label image (grey or palette) of each key frame, same size
+
+A mask's pixel holds the index of its class in `motion.sequence.LABELS`: 0 none, 1 floor, 2 wall, 3 bed, 4 sofa,
+5 chair, 6 wardrobe, 7 table, 8 door, 9 window; or 128 + k for person k, k being the place (from 0) of the person's
+object in annotations.json. The floor and the persons have to be marked, the rest makes the scene's labels. Where
+keyframes.json is missing, key frames are chosen among the frames that have a mask, by image similarity.
+
+annotations.json is one object: `meta`, and for each person an object under an id of your own:
+
+    {
+      "meta": {
+        "image_size": [640, 480],
+        "fps": 10.0,
+        "intrinsics": [500.0, 500.0, 320.0, 240.0],
+        "keypoint_names": ["nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip"]
+      },
+      "7": {
+        "class": "patient",
+        "frames": {
+          "0": {
+            "box": [200, 100, 300, 400],
+            "center": [250, 250],
+            "keypoints": [[250, 120, 0.9], [230, 170, 1.0], [270, 170, 1.0], [235, 270, 0.8], [0, 0, 0]],
+            "action": 5,
+            "occluded": false
+          }
+        }
+      }
+    }
+
+    meta.image_size      required   width, height in pixels, 16 to 16384
+    meta.fps             required   frames per second, 1 to 240
+    meta.intrinsics      optional   fx, fy, cx, cy in pixels; null or missing: estimated from the people and the floor
+    meta.keypoint_names  required   names in the order of `keypoints`, each once; at least 4 that `recon.keypoints`
+                                    knows, such as those of a set in `motion.skeleton.KEYPOINT_SETS`
+    ID.class             required   a name of `motion.skeleton.PERSON_CLASSES`
+    ID.frames            required   the frames in which the person is annotated, at least one, by number in quotes
+    box                  required   x0, y0, x1, y1 in pixels; may reach beyond the image, not lie outside it
+    center               required   x, y in pixels; checked to be two numbers and otherwise ignored
+    keypoints            required   x, y in pixels and score (0 to 1) of each name; score 0 = not annotated
+    action               optional   index into the twelve actions, from 0 = laying_in_bed (`motion.skeleton.ACTIONS`
+                                    without its first, unknown); null or missing: unknown
+    occluded             required   true = something hides part of the person (read, but scores alone count)
+
+Unknown keys are ignored. A missing or malformed one raises `InputError` with the file, the key, what was found and what
+was expected. Pixels count from the upper left corner, x to the right and y down.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +62,11 @@ from jaxtyping import Bool, Float32, Float64, Int8, UInt8
 from PIL import Image
 
 from motion.body import load_body
-from motion.errors import InputError
 from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.keypoints import FEWEST, known_names
 from recon.teton.checked_json import get, is_number, numbers, read_json, require, short, write_json
+from recon.teton.images import frame_path, mask_path, open_image, open_mask, pixels, read_frame
 from recon.teton.keyframes import choose_keyframes
 
 PERSON_LABEL = 128
@@ -31,7 +76,6 @@ FEWEST_FRAMES = 3  # an acceleration needs three
 IMAGE_SIDES = (16, 16384)  # pixels
 FPS_RANGE = (1.0, 240.0)
 FOCAL_RANGE = (0.2, 20.0)  # of the image's width: fields of view of 136 to 3 degrees
-FORMATS = ("JPEG", "PNG")  # others have decoders that start programs (EPS) or are seldom tested
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +94,7 @@ class Track:
     action: Int8[np.ndarray, " frame"]
     """Index into `motion.skeleton.ACTIONS` (0 unknown), which is 1 + the file's."""
     occluded: Bool[np.ndarray, " frame"]
+    """True where something hides part of the person."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +105,28 @@ class TetonSequence:
     id: str
     """DEPARTMENT/DEVICE/DATE/DATETIME."""
     image_size: tuple[int, int]
-    """Width, height."""
+    """Width, height in pixels."""
     fps: float
+    """Frames per second."""
     intrinsics: Float64[np.ndarray, "3 3"] | None
+    """Camera matrix in pixels, or None when the file does not say."""
     keypoint_names: tuple[str, ...]
+    """Names of the axis `keypoint` of each track."""
     num_frames: int
     tracks: tuple[Track, ...]
+    """Persons in the order of annotations.json, which numbers them in the masks."""
     keyframes: tuple[int, ...]
+    """Frame numbers that have a mask, sorted."""
 
     def frame(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
         """RGB."""
-        return _read_frame(_frame_path(self.folder, number), self.image_size)
+        return read_frame(frame_path(self.folder, number), self.image_size)
 
     def mask(self, keyframe: int) -> UInt8[np.ndarray, "height width"]:
         """Labels, each of them known."""
-        path = _mask_path(self.folder, keyframe)
-        mask = _open_mask(path, self.image_size)
-        labels = _pixels(mask, mask.mode, path)
+        path = mask_path(self.folder, keyframe)
+        mask = open_mask(path, self.image_size)
+        labels = pixels(mask, mask.mode, path)
         known = {*range(len(LABELS)), *range(PERSON_LABEL, PERSON_LABEL + len(self.tracks))}
         strange = sorted(set(np.unique(labels).tolist()) - known)
         require(
@@ -122,7 +172,7 @@ def read_sequence(folder: Path) -> TetonSequence:
     tracks = _read_tracks(path, content, num_frames, len(names), image_size)
     keyframes = _read_keyframes(folder, num_frames, image_size)
     for number in keyframes:
-        _open_mask(_mask_path(folder, number), image_size).close()
+        open_mask(mask_path(folder, number), image_size).close()
     return TetonSequence(
         folder, sequence_id(folder), image_size, float(fps), intrinsics, names, num_frames, tracks, keyframes
     )
@@ -152,9 +202,9 @@ def write_sequence(
         for stale in (folder / name).glob(kind):
             stale.unlink()
     for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(_frame_path(folder, number), quality=quality)
+        Image.fromarray(frame).save(frame_path(folder, number), quality=quality)
     for number, mask in masks.items():
-        Image.fromarray(mask).save(_mask_path(folder, number))
+        Image.fromarray(mask).save(mask_path(folder, number))
     write_json(folder / "keyframes.json", list(keyframes))
     meta = {
         "image_size": list(image_size),
@@ -178,14 +228,6 @@ def _to_json(track: Track) -> dict[str, Any]:
         if track.present[number]
     }
     return {"class": PERSON_CLASSES[track.person_class], "frames": frames}
-
-
-def _frame_path(folder: Path, number: int) -> Path:
-    return folder / "frames" / f"{number:06d}.jpg"
-
-
-def _mask_path(folder: Path, number: int) -> Path:
-    return folder / "masks" / f"{number:06d}.png"
 
 
 def _read_image_size(meta: dict[str, Any], where: str) -> tuple[int, int]:
@@ -240,9 +282,9 @@ def _count_frames(folder: Path, image_size: tuple[int, int]) -> int:
         f"{folder / 'frames'}: holds {len(frames)} .jpg frames, expected at least {FEWEST_FRAMES}",
     )
     for number, path in enumerate(frames):
-        expected = _frame_path(folder, number)
+        expected = frame_path(folder, number)
         require(path == expected, f"{path}: found where {expected.name} was expected, number frames without a gap")
-        _open(path, image_size).close()
+        open_image(path, image_size).close()
     return len(frames)
 
 
@@ -342,9 +384,9 @@ def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) 
     """Those of keyframes.json; where it is missing, a choice among the frames that have a mask, or among all."""
     path = folder / "keyframes.json"
     if not path.exists():
-        masked = [number for number in range(num_frames) if _mask_path(folder, number).exists()]
+        masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]
         numbers = masked or list(range(num_frames))
-        chosen = choose_keyframes(_read_frame(_frame_path(folder, number), image_size) for number in numbers)
+        chosen = choose_keyframes(read_frame(frame_path(folder, number), image_size) for number in numbers)
         keyframes = tuple(numbers[index] for index in chosen)
         write_json(path, list(keyframes))
         return keyframes
@@ -354,36 +396,3 @@ def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) 
         possible = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_frames
         require(possible, f"{path}: holds {short(number)}, expected frame numbers from 0 to {num_frames - 1}")
     return tuple(sorted(set(content)))
-
-
-def _open(path: Path, image_size: tuple[int, int]) -> Image.Image:
-    """An image of which the header is read and has this size."""
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing, expected an image of {image_size[0]}x{image_size[1]}") from error
-    except Exception as error:  # a damaged header shows as nearly any of them
-        raise InputError(f"{path}: is no image ({error}), {path.stat().st_size} bytes, expected one") from error
-    require(
-        image.size == image_size,
-        f"{path}: is {image.width}x{image.height}, expected {image_size[0]}x{image_size[1]} as image_size says",
-    )
-    return image
-
-
-def _open_mask(path: Path, image_size: tuple[int, int]) -> Image.Image:
-    mask = _open(path, image_size)
-    # The numbers of a palette image are labels too.
-    require(mask.mode in ("L", "P"), f"{path}: is of the mode {mask.mode}, expected an 8-bit label image")
-    return mask
-
-
-def _pixels(image: Image.Image, mode: str, path: Path) -> UInt8[np.ndarray, "height width *channel"]:
-    try:
-        return np.array(image.convert(mode))
-    except Exception as error:  # as damaged headers do
-        raise InputError(f"{path}: is damaged ({error}), expected a whole image") from error
-
-
-def _read_frame(path: Path, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    return _pixels(_open(path, image_size), "RGB", path)

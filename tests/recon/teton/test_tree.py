@@ -1,6 +1,8 @@
 """The Teton tree: what is written is read, what is broken is told in a sentence."""
 
 import json
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from motion.errors import InputError
+from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
-from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, write_sequence
+from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, tree, write_sequence
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 5
 NAMES = KEYPOINT_SETS["coco17"]
@@ -274,3 +277,44 @@ def read_all(folder: Path) -> None:
         sequence.frame(number)
     for number in sequence.keyframes:
         sequence.mask(number)
+
+
+KEYS = re.findall(r"^    ([\w.]+) +(required|optional) ", tree.__doc__ or "", flags=re.MULTILINE)
+
+
+@pytest.fixture
+def documented(folder: Path) -> Path:
+    """The folder with the example of the module's docstring in place of its annotations."""
+    text = textwrap.dedent(re.search(r"^    \{\n.*?^    \}$", tree.__doc__ or "", flags=re.MULTILINE | re.DOTALL)[0])  # type: ignore[index]
+    example = json.loads(text)
+    for path in (*folder.glob("frames/*.jpg"), *folder.glob("masks/*.png")):
+        Image.open(path).resize(example["meta"]["image_size"], Image.Resampling.NEAREST).save(path)
+    (folder / "annotations.json").write_text(text)
+    return folder
+
+
+def test_the_documented_example_is_read(documented: Path) -> None:
+    (patient,) = read_sequence(documented).tracks
+    assert PERSON_CLASSES[patient.person_class] == "patient"
+    assert ACTIONS[patient.action[0]] == "standing_on_floor"
+    assert patient.present.tolist() == [True] + [False] * (FRAMES - 1)
+
+
+@pytest.mark.parametrize(("key", "need"), KEYS)
+def test_keys_are_required_as_documented(documented: Path, key: str, need: str) -> None:
+    def remove(content: dict[str, Any]) -> None:
+        owner, _, name = key.rpartition(".")
+        place = {"meta": content["meta"], "ID": content["7"], "": content["7"]["frames"]["0"]}[owner]
+        del place[name]
+
+    change_annotations(documented, remove)
+    if need == "optional":
+        read_sequence(documented)
+    else:
+        with pytest.raises(InputError, match=key.rpartition(".")[2]):
+            read_sequence(documented)
+
+
+def test_every_key_is_documented() -> None:
+    assert len(KEYS) == 11
+    assert all(f"{index} {name}" in " ".join(tree.__doc__.split()) for index, name in enumerate(LABELS))  # type: ignore[union-attr]
