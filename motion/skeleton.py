@@ -1,4 +1,4 @@
-"""The SMPL skeleton: 24 joints, their parents, left/right pairs and feet.
+"""The SMPL skeleton (24 joints, parents, left/right pairs, feet), and the tables of person classes and actions.
 
 Order and names are SMPL's (Loper et al. 2015); joint 0 is the pelvis. Sources with 22 joints
 (SMPL-H body joints, HumanML3D, InterHuman) lack the last two, the hands. The sets of 2D keypoints that detectors
@@ -31,21 +31,30 @@ JOINT_NAMES: tuple[str, ...] = (
     "left_hand",
     "right_hand",
 )
+"""Names of the 24 joints by index from 0, the pelvis."""
 NUM_JOINTS = len(JOINT_NAMES)
 PARENTS: tuple[int, ...] = (
     *(-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8),
     *(9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
 )
+"""Index of each joint's parent; -1 for the pelvis. A parent comes before its children."""
 JOINT: dict[str, int] = {name: index for index, name in enumerate(JOINT_NAMES)}
+"""Index of a joint by its name."""
 BONES: tuple[tuple[int, int], ...] = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)
+"""The 23 bones as (parent, child)."""
 LEFT: tuple[int, ...] = tuple(i for i, name in enumerate(JOINT_NAMES) if name.startswith("left_"))
+"""Joints of the left side, in the order of `RIGHT`."""
 RIGHT: tuple[int, ...] = tuple(JOINT[JOINT_NAMES[i].replace("left_", "right_")] for i in LEFT)
+"""Joints of the right side: `RIGHT[i]` is the counterpart of `LEFT[i]`."""
 _ACROSS = dict(zip(LEFT + RIGHT, RIGHT + LEFT, strict=True))
-# The joint at each joint's place in the mirror image.
 MIRRORED: tuple[int, ...] = tuple(_ACROSS.get(joint, joint) for joint in range(NUM_JOINTS))
+"""Index of each joint's counterpart on the other side; joints of the middle are their own."""
 FEET: tuple[int, ...] = tuple(JOINT[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
+"""Joints that touch the floor: ankle and foot of the left side, then of the right."""
 
 PERSON_CLASSES: tuple[str, ...] = ("unknown", "person", "patient", "medical_staff")
+"""Who a person is. `MotionSequence.person_class` holds the index from 0; 0 means that it is not known.
+Files of the Teton tree and requests hold the name."""
 ACTIONS: tuple[str, ...] = (
     "unknown",
     "laying_in_bed",
@@ -61,11 +70,14 @@ ACTIONS: tuple[str, ...] = (
     "kneeling",
     "crawling",
 )
+"""What a person does in a frame: unknown, then the twelve actions of the Teton annotations in their order.
+
+`MotionSequence.action` holds the index from 0 (unknown), so laying_in_bed is 1. `action` in a Teton tree's
+annotations.json counts from laying_in_bed = 0, one less. Requests hold the name."""
 
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 _TOES = ("big_toe", "small_toe", "heel")
-# In each detector's order: COCO (Lin et al. 2014), OpenPose BODY_25 (Cao et al. 2019), BlazePose (Bazarevsky 2020).
 KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
     "smpl24": JOINT_NAMES,
     "coco17": (*_FACE, *(f"{side}_{limb}" for limb in _LIMBS for side in ("left", "right"))),
@@ -88,3 +100,7 @@ KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
         ),
     ),
 }
+"""Names of 2D keypoints in the order in which each detector lists them.
+
+COCO (Lin et al. 2014), OpenPose BODY_25 (Cao et al. 2019), BlazePose (Bazarevsky et al. 2020), and SMPL's own joints.
+"""

@@ -40,8 +40,7 @@ def section(comparisons: list[Comparison], gain: float) -> str:
     return "\n".join([hardware(gain), *(comparison.table() for comparison in comparisons)])
 
 
-def main() -> None:
-    """Run the parts, one after the other, and print their ratios as JSON."""
+if __name__ == "__main__":
     torch.manual_seed(0)
     gain = bf16_gain()
     precisions = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if gain > 1 else {})
@@ -56,7 +55,3 @@ def main() -> None:
     print(written)
     ratios = {each.key: round(statistics.median(each.ratios), 3) for each in comparisons}
     print(json.dumps(ratios | {"bf16_gain": round(gain, 3)}))
-
-
-if __name__ == "__main__":
-    main()

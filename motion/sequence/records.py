@@ -1,9 +1,9 @@
-"""The two records everything passes around: `MotionSequence` and `Scene`.
+"""`MotionSequence` and `Scene`: the fields of the two records, what is refused in them, and how they show themselves.
 
-World: right-handed, Z up, floor at z = 0, metres. Rotations are matrices. `valid` is True where a person is
-seen. `motion.parquet` stores them, one row a record.
+`motion.sequence` states the world, the units and the polarity of masks, which hold for every field here.
 """
 
+import html
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,29 +11,19 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs
 from jaxtyping import Bool, Float32, Int8, UInt8
 
 from motion.errors import InputError
-from motion.parquet import ArrayField, Record, arrow_schema, iter_parquet, write_parquet
+from motion.parquet import ArrayField, Record, arrow_schema, iter_parquet
+from motion.sequence.picture import skeleton_strip, top_view
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 
-__all__ = [
-    "LABELS",
-    "SOURCES",
-    "SPLITS",
-    "MotionSequence",
-    "Scene",
-    "iter_parquet",
-    "read_motions",
-    "read_scenes",
-    "write_parquet",
-]
-
 SOURCES = ("humanml3d", "interhuman", "teton", "amass", "bvh", "deepmimic", "simulated", "generated")
+"""Where a motion can come from: the readers of `motion.datasets`, the rooms of `recon.simulate`, and the model."""
 SPLITS = ("train", "val", "test")
+"""Parts of the data: only motions of `train` are learnt from."""
 LABELS = ("none", "floor", "wall", "bed", "sofa", "chair", "wardrobe", "table", "door", "window")
-"""What a point of a scene, or a pixel of a key frame's mask, belongs to."""
+"""Classes of a scene's points and of a mask's pixels, by index from 0; 0 (`none`) is whatever has no class."""
 
 
 _PERSON_FRAME = ("person", "frame")
@@ -49,11 +39,13 @@ _MOTION_ARRAYS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MotionSequence(Record):
-    """One clip of one or more people; see DESIGN section 4 for each field.
+    """One clip of one or more persons: SMPL parameters, the joints that follow from them, captions and labels.
 
-    `joints` agree with the pose parameters to 1 mm for the body named in `body`.
+    Axes are `person`, then `frame`. A record checks itself when it is made and raises `InputError` on a wrong shape or
+    dtype, NaN, matrices that are no rotations, unknown labels, or fewer than one person or frame. Every number is
+    finite, also where `valid` is False.
     """
 
     ARRAYS: ClassVar[dict[str, ArrayField]] = _MOTION_ARRAYS
@@ -73,21 +65,41 @@ class MotionSequence(Record):
     CONTAINERS: ClassVar[dict[str, type]] = {"texts": list, "provenance": dict}
 
     id: str
+    """Unique name, such as `deepmimic/humanoid3d_walk`; a piece cut out of a clip ends in `@FROM-TO` in seconds."""
     source: str
+    """One of `SOURCES`: the reader or program that the motion comes from."""
     split: str
+    """One of `SPLITS`."""
     fps: float
+    """Frames per second, above 0; frame t is t / fps seconds after the first."""
     transl: Float32[np.ndarray, "person frame 3"]
+    """SMPL's translation in the world, metres: the pelvis minus the rest pelvis of that body shape, so not the pelvis
+    itself (that is `joints[:, :, 0]`)."""
     global_orient: Float32[np.ndarray, "person frame 3 3"]
+    """Rotation matrix from the pelvis' frame to the world; SMPL turns about the rest pelvis."""
     body_pose: Float32[np.ndarray, "person frame 23 3 3"]
+    """Rotation matrices of joints 1 to 23, each relative to its parent in `motion.skeleton.PARENTS`."""
     betas: Float32[np.ndarray, "person 10"]
+    """Shape coefficients of the body named in `body`, in standard deviations; another body reads them otherwise."""
     joints: Float32[np.ndarray, "person frame 24 3"]
+    """World positions of the 24 SMPL joints (`motion.skeleton.JOINT_NAMES`), metres; they follow from the four fields
+    above to less than 1 mm for the body named in `body`."""
     body: str
+    """Name of the body model that gave `joints`: `default` for the built-in one, else such as `smpl-neutral`."""
     valid: Bool[np.ndarray, "person frame"]
+    """True = the person is there and the frame's pose can be trusted; False = absent, hidden or not reconstructed, and
+    the frame holds some finite pose that nothing may learn from or be measured on."""
     person_class: Int8[np.ndarray, " person"]
+    """Index into `motion.skeleton.PERSON_CLASSES`, from 0 (unknown)."""
     action: Int8[np.ndarray, "person frame"]
+    """Index into `motion.skeleton.ACTIONS` for each frame, from 0 (unknown)."""
     texts: list[str] = field(default_factory=list)
+    """Captions of the whole clip, each a description of the same motion; may be empty."""
     scene_id: str | None = None
+    """`id` of the `Scene` in whose coordinates the motion lies, or None when there is none."""
     provenance: dict[str, str] = field(default_factory=dict)
+    """How the motion came to be: source file and frames, or prompt, seed, guidance and model version. Keys vary by
+    source."""
 
     def __post_init__(self) -> None:
         lengths = self.check_arrays()
@@ -108,11 +120,29 @@ class MotionSequence(Record):
 
     @property
     def num_persons(self) -> int:
+        """Length of the axis `person`."""
         return self.transl.shape[0]
 
     @property
     def num_frames(self) -> int:
+        """Length of the axis `frame`."""
         return self.transl.shape[1]
+
+    def __repr__(self) -> str:
+        captions = f', "{self.texts[0]}"' if self.texts else ""
+        if len(self.texts) > 1:
+            captions += f" and {_count(len(self.texts) - 1, 'more caption')}"
+        return (
+            f"MotionSequence {self.id}: {_count(self.num_persons, 'person')}, {_count(self.num_frames, 'frame')} "
+            f"at {self.fps:g} fps ({self.num_frames / self.fps:.1f} s){captions}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<div>{html.escape(repr(self))}</div>{skeleton_strip(self.joints, self.valid)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _check_rotations(owner: str, name: str, matrices: np.ndarray) -> None:
@@ -130,11 +160,12 @@ _SCENE_ARRAYS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scene(Record):
-    """A room as labelled points in the Z-up world, and the camera that saw it.
+    """One room without its people, as labelled points in the world, and the fixed camera that saw it.
 
-    `extrinsics` is world to camera (OpenCV axes), `intrinsics` and `image_size` (width, height) are pixels.
+    The origin lies on the floor below the camera, +y is the camera's viewing direction laid on the floor. A record
+    checks itself when it is made and raises `InputError` on a wrong shape or dtype, NaN or impossible values.
     """
 
     ARRAYS: ClassVar[dict[str, ArrayField]] = _SCENE_ARRAYS
@@ -150,14 +181,23 @@ class Scene(Record):
     CONTAINERS: ClassVar[dict[str, type]] = {"image_size": tuple}
 
     id: str
+    """Unique name; that of the sequence it was reconstructed from (`DEPARTMENT/DEVICE/DATE/DATETIME`)."""
     points: Float32[np.ndarray, "point 3"]
+    """World positions of surface points, metres; at most one in a cell of a few centimetres."""
     colors: UInt8[np.ndarray, "point 3"]
+    """Red, green, blue of each point, 0 to 255."""
     labels: Int8[np.ndarray, " point"]
+    """Index into `LABELS` for each point, from 0 (none)."""
     intrinsics: Float32[np.ndarray, "3 3"]
+    """Pinhole camera matrix: focal lengths and principal point in pixels of an image of `image_size`."""
     extrinsics: Float32[np.ndarray, "4 4"]
+    """Rigid transform from the world to the camera, metres; camera axes are OpenCV's (x right, y down, z forward)."""
     image_size: tuple[int, int]
+    """Width, height of the camera's images in pixels."""
     floor_inlier_ratio: float
+    """Share (0 to 1) of the points of the floor's mask that lie within 10 cm of the fitted floor plane."""
     depth_scale: float
+    """Metres per inverse disparity (1 / α of the depth fusion): the scale that a relative depth map lacks; above 0."""
 
     def __post_init__(self) -> None:
         self.check_arrays()
@@ -170,10 +210,22 @@ class Scene(Record):
             raise InputError(f"{owner}: depth_scale is {self.depth_scale}, expected a positive number")
         _check_rotations(owner, "extrinsics", self.extrinsics[None, :3, :3])
 
+    def __repr__(self) -> str:
+        names = ", ".join(LABELS[code] for code in np.unique(self.labels) if 0 < code < len(LABELS))
+        return (
+            f"Scene {self.id}: {_count(len(self.points), 'point')} ({names or 'no labels'}), "
+            f"camera of {self.image_size[0]}x{self.image_size[1]} pixels"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<div>{html.escape(repr(self))}</div>{top_view(self.points, self.colors)}"
+
 
 def read_motions(uri: str | Path) -> list[MotionSequence]:
+    """Read all motions of a Parquet file or folder, local or of any URI that pyarrow knows."""
     return list(iter_parquet(MotionSequence, uri))
 
 
 def read_scenes(uri: str | Path) -> list[Scene]:
+    """Read all scenes of a Parquet file or folder, local or of any URI that pyarrow knows."""
     return list(iter_parquet(Scene, uri))
