@@ -32,15 +32,14 @@ lint: $(VENV)
 	mypy
 	lint-imports
 
-# pytest's exit 5 means that there is no benchmark yet.
 bench: $(VENV)
-	python tests/run_tests.py -m bench --timeout=0 --durations=0 || test $$? -eq 5
+	python -m tests.benchmarks
 
 bench-recon: $(VENV)
-	python -m tests.benchmarks.bench_recon
+	python -m tests.benchmarks recon
 
 bench-model: $(VENV)
-	python -m tests.benchmarks.bench_model
+	python -m tests.benchmarks model
 
 clean:
 	rm -rf demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -28,14 +28,14 @@ COMPOSED = 4  # clips in one scene at most
 
 
 @dataclass(frozen=True)
-class Batch:
+class DiffusionBatch:
     """Normalised features and what the network is told about them."""
 
     x0: Float[Tensor, "batch person frame 282"]
     conditions: Conditions
 
-    def to(self, device: torch.device) -> "Batch":
-        return Batch(self.x0.to(device), self.conditions.to(device))
+    def to(self, device: torch.device) -> "DiffusionBatch":
+        return DiffusionBatch(self.x0.to(device), self.conditions.to(device))
 
 
 def collate(
@@ -45,7 +45,7 @@ def collate(
     encode_text: TextEncoder,
     body: Body,
     rng: np.random.Generator,
-) -> Batch:
+) -> DiffusionBatch:
     """Crop each clip, vary it as the recipe says, pick one of its captions and pad all to the largest."""
     variation = recipe.variation
     sequences = [random_crop(sequence, recipe.max_frames, body, rng) for sequence in sequences]
@@ -65,7 +65,7 @@ def collate(
         conditions.action[i, :p, :f] = torch.from_numpy(sequence.action)
         conditions.identity[i] = torch.from_numpy(rng.permutation(recipe.denoiser.max_persons)[:persons])
     conditions = with_captions(conditions, captions, encode_text, recipe.denoiser)
-    return Batch(x0 * conditions.valid[..., None], conditions)
+    return DiffusionBatch(x0 * conditions.valid[..., None], conditions)
 
 
 Captions = list[list[str | None]]
@@ -121,7 +121,7 @@ def diffusion_loss(
     network: nn.Module,
     schedule: NoiseSchedule,
     recipe: Recipe,
-    batch: Batch,
+    batch: DiffusionBatch,
     normalizer: Normalizer,
     generator: torch.Generator,
 ) -> Loss:

@@ -5,6 +5,9 @@ of HumanML3D's evaluator are the only pickles this project reads. A pickle is a 
 nothing but plain containers and the stand-ins below, which note the bytes, shapes and dtypes of arrays. Even
 NumPy's own `__setstate__` is kept away from it, since a crafted dtype could make that read and write outside
 its memory. Anything else is an InputError.
+
+`torch.load(weights_only=True)` cannot do this, whatever its safe globals: it reads what `torch.save` wrote, not pickles
+of other protocols or with Python 2's strings, and it would build real arrays and dtypes.
 """
 
 import pickle

@@ -40,7 +40,7 @@ from motion.recipes import RECIPES, Recipe, from_dict, to_dict
 from motion.render import strip
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
-from motion.training import Batch, Ema, collate, diffusion_loss, learning_rate, length_batches
+from motion.training import DiffusionBatch, Ema, collate, diffusion_loss, learning_rate, length_batches
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
@@ -252,7 +252,9 @@ def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
     return [safe_get_full_fp32_param(parameter) for parameter in parameters]
 
 
-def batches(recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: int, shuffle: bool) -> Iterator[Batch]:
+def batches(
+    recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: int, shuffle: bool
+) -> Iterator[DiffusionBatch]:
     """Endless batches of this worker's share of the data."""
     context = ray.train.get_context()
     shard = ray.train.get_dataset_shard("train")

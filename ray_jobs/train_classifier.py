@@ -33,12 +33,12 @@ from motion.evaluator import (
 )
 from motion.evaluator.action_classifier import BATCH
 from motion.evaluator.classifier_training import (
-    Batch,
     Example,
+    LabelledBatch,
     action_labels,
     classifier_loss,
+    labelled_batch,
     num_right,
-    training_batch,
 )
 from motion.features import Normalizer
 from motion.parquet import from_table
@@ -130,7 +130,7 @@ class ClassifierTask(single_worker_training.Task[ActionClassifier]):
         generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         schedule = make_schedule(self.config.schedule, self.config.num_steps).to(device)
         for table in single_worker_training.tables(self.config.batch_size, seed):
-            batch = training_batch(decode_rows(table), self.inputs.normalizer, self.config.max_frames, rng).to(device)
+            batch = labelled_batch(decode_rows(table), self.inputs.normalizer, self.config.max_frames, rng).to(device)
             yield classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator)
 
     def file(self, network: ActionClassifier) -> bytes:
@@ -180,7 +180,7 @@ def tested(classifier: Classifier, config: TrainClassifierConfig) -> dict[str, f
     clips = encoded(config.data, "test", classifier.network.config.names)
     for table in clips.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
         starts = [example.stretch(0, config.max_frames) for example in decode_rows(table)]
-        batch = Batch.of(starts, classifier.normalizer)
+        batch = LabelledBatch.of(starts, classifier.normalizer)
         labels += torch.bincount(batch.labels[batch.labels >= 0], minlength=len(labels))
         for name, t in levels.items():
             right[name] += num_right(classifier.network, schedule, batch, t, generator)

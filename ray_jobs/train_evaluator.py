@@ -21,7 +21,7 @@ from torch import Tensor
 
 from motion.errors import InputError
 from motion.evaluator import EVALUATOR_FILE, EvaluatorConfig, EvaluatorNetwork, contrastive_loss, evaluator_bytes
-from motion.evaluator.contrastive import training_batch
+from motion.evaluator.contrastive import captioned_batch
 from motion.evaluator.motion_features import Encoded
 from motion.parquet import from_table
 from motion.sequence import MotionSequence
@@ -87,7 +87,7 @@ class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
     def losses(self, network: EvaluatorNetwork, device: torch.device, seed: int) -> Iterator[Tensor]:
         encode_text, rng = load_text_encoder(self.config.network.text_encoder), np.random.default_rng(seed)
         for table in single_worker_training.tables(self.config.batch_size, seed):
-            batch, texts = training_batch(*decode_rows(table), self.config.network.max_frames, rng)
+            batch, texts = captioned_batch(*decode_rows(table), self.config.network.max_frames, rng)
             _, names = np.unique(texts, return_inverse=True)
             same = torch.from_numpy(names[:, None] == names).to(device)
             motions, captions = (

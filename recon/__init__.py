@@ -1,1 +1,1 @@
-"""A room video becomes a metric scene with people (`recon.pipeline`). Pure PyTorch and NumPy, no Ray."""
+"""Reconstruction of a metric scene with persons from a room video (`recon.pipeline`); PyTorch and NumPy, no Ray."""

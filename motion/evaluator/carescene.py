@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from motion.evaluator.motion_features import Batch, Encoded
+from motion.evaluator.motion_features import Encoded, MotionBatch
 from motion.evaluator.network import EvaluatorConfig, EvaluatorNetwork
 from motion.evaluator.protocol import CARESCENE, check_rate
 from motion.sequence import MotionSequence
@@ -66,7 +66,7 @@ class Evaluator:
         for start in range(0, len(order), BATCH):
             some = order[start : start + BATCH]
             seen = [Encoded.of(motions[i]).stretch(0, self.network.config.max_frames) for i in some]
-            embedded[some] = self.network.embed_motion(Batch.of(seen).to(self.device)).cpu()
+            embedded[some] = self.network.embed_motion(MotionBatch.of(seen).to(self.device)).cpu()
         return embedded
 
 

@@ -43,7 +43,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Batch:
+class LabelledBatch:
     """Normalised clips padded to the largest, and a label for each person."""
 
     x0: Float[Tensor, "batch person frame feature"]
@@ -51,7 +51,7 @@ class Batch:
     labels: Int[Tensor, "batch person"]
 
     @classmethod
-    def of(cls, examples: Sequence[Example], normalizer: Normalizer) -> "Batch":
+    def of(cls, examples: Sequence[Example], normalizer: Normalizer) -> "LabelledBatch":
         persons, frames = (max(example.valid.shape[axis] for example in examples) for axis in (0, 1))
         x0 = torch.zeros(len(examples), persons, frames, len(normalizer.mean))
         valid = torch.zeros(x0.shape[:3], dtype=torch.bool)
@@ -63,8 +63,8 @@ class Batch:
             labels[i, :p] = prevailing(example.labels, example.valid)
         return cls(x0 * valid[..., None], valid, labels)
 
-    def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.x0.to(device), self.valid.to(device), self.labels.to(device))
+    def to(self, device: torch.device | str) -> "LabelledBatch":
+        return LabelledBatch(self.x0.to(device), self.valid.to(device), self.labels.to(device))
 
 
 def action_labels(motion: MotionSequence, names: Sequence[str]) -> Int[np.ndarray, "person frame"]:
@@ -79,16 +79,16 @@ def prevailing(labels: Int[Tensor, "person frame"], valid: Bool[Tensor, "person 
     return counts.sum(dim=1).argmax(dim=-1) - 1
 
 
-def training_batch(
+def labelled_batch(
     examples: Sequence[Example], normalizer: Normalizer, max_frames: int, rng: np.random.Generator
-) -> Batch:
+) -> LabelledBatch:
     """A random stretch of each clip, its people turned and moved over the floor: an action is the same anywhere."""
     stretches = []
     for example in examples:
         length = min(example.valid.shape[1], max_frames)
         stretch = example.stretch(int(rng.integers(example.valid.shape[1] - length + 1)), length)
         stretches.append(Example(placed_anew(stretch.features, rng), stretch.valid, stretch.labels))
-    return Batch.of(stretches, normalizer)
+    return LabelledBatch.of(stretches, normalizer)
 
 
 def placed_anew(
@@ -124,7 +124,7 @@ def classifier_loss(
 
 @torch.no_grad()
 def num_right(
-    network: nn.Module, schedule: NoiseSchedule, batch: Batch, t: int | None, generator: torch.Generator
+    network: nn.Module, schedule: NoiseSchedule, batch: LabelledBatch, t: int | None, generator: torch.Generator
 ) -> int:
     """How many persons with a label are given it, of motions noised to step t or, for None, as they are."""
     step, x_t = torch.full((len(batch.x0),), t or 0, device=batch.x0.device), batch.x0
@@ -149,7 +149,7 @@ def accuracy(
     examples = _labelled(motions, labels)
     right = total = 0
     for start in range(0, len(examples), BATCH):
-        batch = Batch.of(examples[start : start + BATCH], normalizer).to(device)
+        batch = LabelledBatch.of(examples[start : start + BATCH], normalizer).to(device)
         right += num_right(network, schedule, batch, t, generator)
         total += int((batch.labels >= 0).sum())
     return right / total if total else math.nan
@@ -177,7 +177,7 @@ def fit(
         rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
         for _ in range(steps):
             chosen = rng.choice(len(examples), min(BATCH, len(examples)), replace=False)
-            batch = training_batch([examples[i] for i in chosen], normalizer, max_frames, rng)
+            batch = labelled_batch([examples[i] for i in chosen], normalizer, max_frames, rng)
             loss = classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator, noisy)
             training_step(network, optimizer, rates, loss)
     return network.eval().requires_grad_(False)

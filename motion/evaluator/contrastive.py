@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motion.clips.mirror_words import mirror_words
-from motion.evaluator.motion_features import Batch, Encoded, mirror_features
+from motion.evaluator.motion_features import Encoded, MotionBatch, mirror_features
 
 MAX_LOGIT_SCALE = math.log(100)  # as CLIP (Radford et al. 2021)
 
@@ -29,9 +29,9 @@ def contrastive_loss(
     return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
 
 
-def training_batch(
+def captioned_batch(
     motions: Sequence[Encoded], captions: Sequence[Sequence[str]], max_frames: int, rng: np.random.Generator
-) -> tuple[Batch, list[str]]:
+) -> tuple[MotionBatch, list[str]]:
     """A random stretch of at least half of each clip, mirrored half the time, and one of its captions."""
     stretches, texts = [], []
     for motion, choices in zip(motions, captions, strict=True):
@@ -40,7 +40,7 @@ def training_batch(
         length = int(rng.integers((longest + 1) // 2, longest + 1))
         stretches.append(motion.stretch(int(rng.integers(frames - length + 1)), length))
         texts.append(choices[int(rng.integers(len(choices)))])
-    batch = Batch.of(stretches)
+    batch = MotionBatch.of(stretches)
     flipped = rng.random(len(motions)) < 0.5
     batch.features[flipped] = mirror_features(batch.features[flipped])
     return batch, [mirror_words(text) if flip else text for text, flip in zip(texts, flipped, strict=True)]

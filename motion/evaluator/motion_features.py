@@ -32,14 +32,14 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Batch:
+class MotionBatch:
     """Motions padded to the largest."""
 
     features: Float[Tensor, "batch person frame feature"]
     valid: Bool[Tensor, "batch person frame"]
 
     @classmethod
-    def of(cls, motions: Sequence[Encoded]) -> "Batch":
+    def of(cls, motions: Sequence[Encoded]) -> "MotionBatch":
         persons, frames = (max(motion.valid.shape[axis] for motion in motions) for axis in (0, 1))
         features = torch.zeros(len(motions), persons, frames, NUM_FEATURES)
         valid = torch.zeros(len(motions), persons, frames, dtype=torch.bool)
@@ -49,8 +49,8 @@ class Batch:
             valid[i, :p, :f] = torch.from_numpy(motion.valid)
         return cls(features, valid)
 
-    def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.features.to(device), self.valid.to(device))
+    def to(self, device: torch.device | str) -> "MotionBatch":
+        return MotionBatch(self.features.to(device), self.valid.to(device))
 
 
 def motion_features(

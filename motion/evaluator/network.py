@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from motion.denoiser.blocks import sinusoid
 from motion.errors import InputError
-from motion.evaluator.motion_features import NUM_FEATURES, Batch
+from motion.evaluator.motion_features import NUM_FEATURES, MotionBatch
 
 SMALLEST_VARIANCE = 1e-4  # of a feature, so that what never moves in training is not blown up
 
@@ -101,7 +101,7 @@ class EvaluatorNetwork(nn.Module):
         )
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def embed_motion(self, batch: Batch) -> Float[Tensor, "batch dim"]:
+    def embed_motion(self, batch: MotionBatch) -> Float[Tensor, "batch dim"]:
         present_BP = batch.valid.any(dim=2)
         sample_R = present_BP.nonzero()[:, 0]
         valid_RT = batch.valid[present_BP]

@@ -7,6 +7,10 @@ Such a file is a zip of one pickle and the bytes of each tensor. The pickle also
 objects of other libraries. Here it may make plain containers and say which bytes are which tensor; everything else it
 asks for becomes an inert placeholder: no module is imported, nothing foreign is called. The network's weights are then
 written once, as safetensors, beside the file.
+
+`torch.load(weights_only=True)` with placeholders among its safe globals would take a third of the lines, but with
+PyTorch 2.14 it does not notice flipped bits (it checks no sums), with `mmap` it reads beyond a shortened entry, and it
+refuses the whole file where the configuration holds a list of a foreign class or an object whose state is a tuple.
 """
 
 import hashlib

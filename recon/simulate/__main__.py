@@ -21,26 +21,31 @@ from recon.teton import FEWEST_FRAMES, FPS_RANGE
 
 @dataclass(frozen=True)
 class Job:
-    """Renders annotated sequences of care rooms as a Teton tree, with the truth beside each.
+    """Command that renders annotated sequences of care rooms as a Teton tree, with the ground truth beside each.
 
     For example: python -m recon.simulate --output rooms --count 20 --seed 0
     """
 
     output: Path
+    """Folder of the tree; each sequence lands in OUTPUT/simulated/room-SEED/…, its ground truth in truth/ there."""
     count: int = 1
+    """Number of sequences; those that an earlier call finished are not rendered again."""
     seed: int = 0
-    """Of the first sequence; the others count on from it."""
+    """Seed of the first sequence; the following ones take seed + 1, seed + 2, …."""
     keypoints: str = "coco17"
-    """coco17, openpose25, blazepose33 or smpl24."""
+    """Keypoint set that is annotated: coco17, openpose25, blazepose33 or smpl24."""
     noisy: bool = False
-    """Annotations with errors: 5 pixels of noise, 10 % outliers, some missing, some swapped."""
+    """Annotate with errors: 5 pixels of noise, 10 % outliers, 3 % missing keypoints, left and right swapped in 2 %."""
     motions: str | None = None
-    """Parquet of motions for those who move about freely; DeepMimic's clips if not given."""
+    """Parquet folder or file of motions for the persons who move about freely; without it, DeepMimic's clips."""
     config: tyro.conf.OmitArgPrefixes[SimulateConfig] = field(default_factory=SimulateConfig)
 
 
 def run(job: Job) -> None:
-    """Render what is not there yet: a sequence of a seed is whole once its truth is."""
+    """Render the sequences that are missing; a sequence counts as finished once its truth/motion.parquet exists.
+
+    Raises InputError for an unknown keypoint set, or for fewer frames or a lower rate than a Teton tree may have.
+    """
     if job.keypoints not in KEYPOINT_SETS:
         raise InputError(f"keypoints is {job.keypoints!r}, expected one of {', '.join(KEYPOINT_SETS)}")
     if job.config.num_frames < FEWEST_FRAMES or job.config.fps < FPS_RANGE[0]:
@@ -57,6 +62,7 @@ def run(job: Job) -> None:
 
 
 def main() -> None:
+    """Parse the command line and run; bad input ends the command with one sentence."""
     try:
         run(tyro.cli(Job))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What annotators would have made of a simulated sequence: boxes and keypoints with errors of known kind and size."""
+"""Annotations of a simulated sequence: boxes and keypoints, with errors of known kind and size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,26 @@ from recon.keypoints import ALIASES, known_names
 from recon.simulate.records import Simulated
 from recon.teton import Track
 
-GUESSED = 0.3  # score of a keypoint that is hidden but inside the image
-GUESS_NOISE = 2.0  # times the noise of one that is seen
-PRESENT = 0.1  # share of a person's pixels that must be seen
-OCCLUDED = 0.5
+HIDDEN_SCORE = 0.3  # score of a keypoint that is hidden but inside the image
+HIDDEN_NOISE_FACTOR = 2.0  # times the noise of a visible keypoint
+PRESENT_SHARE = 0.1  # of a person's pixels that must be seen to be annotated at all
+OCCLUDED_SHARE = 0.5  # of a person's pixels; annotated as occluded when less is seen
 
 
 @dataclass(frozen=True)
 class AnnotationNoise:
+    """Kinds and sizes of the errors in simulated annotations; all zero means exact annotations."""
+
     keypoint_noise: float = 0.0
-    """Standard deviation in pixels."""
+    """Standard deviation of each keypoint's x and y in pixels; doubled for hidden keypoints."""
     outliers: float = 0.0
-    """Share of the keypoints that lie elsewhere, `outlier_distance` pixels away in any direction."""
+    """Share of the keypoints that are moved `outlier_distance` pixels in a random direction."""
     outlier_distance: tuple[float, float] = (30.0, 60.0)
+    """Smallest and largest displacement of an outlier in pixels."""
     missing: float = 0.0
     """Share of the keypoints that are not annotated (score 0)."""
     swapped: float = 0.0
-    """Share of a person's frames where left and right are confused."""
+    """Share of a person's frames in which left and right keypoints are exchanged."""
     box_jitter: float = 0.0
     """Standard deviation of each side of a box, as a share of its width or height."""
 
@@ -40,12 +43,16 @@ NOISY = AnnotationNoise(keypoint_noise=5.0, outliers=0.1, missing=0.03, swapped=
 def annotate(
     simulated: Simulated, names: Sequence[str], noise: AnnotationNoise, rng: np.random.Generator
 ) -> tuple[Track, ...]:
-    """A track of each person, in the order of the motion; present where a tenth of them is seen."""
+    """Annotate every person of the motion, in its order; a person is present where a tenth of their pixels is seen.
+
+    `names` are the keypoints to annotate. Raises InputError for a name that the body does not have.
+    """
     columns = _columns(simulated, names)
     return tuple(_track(simulated, person, columns, names, noise, rng) for person in range(len(simulated.seen)))
 
 
 def object_ids(simulated: Simulated) -> tuple[str, ...]:
+    """List the object ids of the annotated persons: "0", "1", … in the order of the motion."""
     return tuple(str(person) for person in range(len(simulated.seen)))
 
 
@@ -70,11 +77,11 @@ def _track(
     pixels = simulated.keypoints[person][:, columns]
     visible = simulated.visible[person][:, columns]
     inside = ((pixels >= 0) & (pixels <= np.array([width - 1, height - 1]))).all(axis=-1)
-    score = np.where(visible, 1.0, np.where(inside, GUESSED, 0.0))
+    score = np.where(visible, 1.0, np.where(inside, HIDDEN_SCORE, 0.0))
     pixels = _misplaced(pixels, visible, noise, rng)
     pixels, score = _swapped(pixels, score, names, noise, rng)
     score = np.where(rng.random(score.shape) < noise.missing, 0.0, score)
-    present = simulated.seen[person] >= PRESENT
+    present = simulated.seen[person] >= PRESENT_SHARE
     keypoints = np.concatenate([pixels, score[..., None]], axis=-1) * (present[:, None] & (score > 0))[..., None]
     return Track(
         object_id=object_ids(simulated)[person],
@@ -83,7 +90,7 @@ def _track(
         boxes=_jittered(simulated.boxes[person], noise.box_jitter, (width, height), rng) * present[:, None],
         keypoints=keypoints.astype(np.float32),
         action=np.where(present, simulated.motion.action[person], 0).astype(np.int8),
-        occluded=present & (simulated.seen[person] < OCCLUDED),
+        occluded=present & (simulated.seen[person] < OCCLUDED_SHARE),
     )
 
 
@@ -93,7 +100,7 @@ def _misplaced(
     noise: AnnotationNoise,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "frame keypoint 2"]:
-    spread = noise.keypoint_noise * np.where(visible, 1.0, GUESS_NOISE)
+    spread = noise.keypoint_noise * np.where(visible, 1.0, HIDDEN_NOISE_FACTOR)
     moved = pixels + spread[..., None] * rng.normal(size=pixels.shape)
     angle = rng.uniform(-np.pi, np.pi, size=visible.shape)
     away = rng.uniform(*noise.outlier_distance, size=visible.shape)
@@ -108,7 +115,7 @@ def _swapped(
     noise: AnnotationNoise,
     rng: np.random.Generator,
 ) -> tuple[Float[np.ndarray, "frame keypoint 2"], Float[np.ndarray, "frame keypoint"]]:
-    """Left and right exchanged in some frames."""
+    """Exchange left and right keypoints in a random share of the frames."""
     other = [names.index(_across(name)) if _across(name) in names else k for k, name in enumerate(names)]
     frames = rng.random(len(pixels)) < noise.swapped
     return (
@@ -118,14 +125,14 @@ def _swapped(
 
 
 def _across(name: str) -> str:
-    """The name of the other side's keypoint."""
+    """Swap "left" and "right" in the name of a keypoint."""
     return name.replace("left", "right") if "left" in name else name.replace("right", "left")
 
 
 def _jittered(
     boxes: Float32[np.ndarray, "frame 4"], share: float, image_size: tuple[int, int], rng: np.random.Generator
 ) -> Float32[np.ndarray, "frame 4"]:
-    """Sides moved, but no box turned inside out; clipped to the image."""
+    """Move the sides of boxes without turning a box inside out; clip them to the image."""
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     moves = (share * rng.normal(size=boxes.shape)).clip(-0.4, 0.4)
     return (boxes + sides * moves).clip(0, np.tile(np.array(image_size), 2)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A camera in the corner of the ceiling."""
+"""Random cameras that hang in a corner of the ceiling and look into the room."""
 
 import math
 
@@ -8,10 +8,10 @@ import torch
 from recon.camera import Camera, intrinsics_matrix, looking_down
 from recon.simulate.rooms import Room
 
-HEIGHTS = (2.0, 2.8)  # metres
-TILTS = (20.0, 50.0)  # degrees below the horizon
-FIELDS_OF_VIEW = (55.0, 100.0)  # degrees, horizontal
-ROLL = 1.5  # degrees, standard deviation
+HEIGHTS_M = (2.0, 2.8)  # above the floor
+TILTS_DEG = (20.0, 50.0)  # below the horizon
+FIELDS_OF_VIEW_DEG = (55.0, 100.0)  # horizontal
+ROLL_SPREAD_DEG = 1.5  # standard deviation
 
 
 def hang(
@@ -22,23 +22,29 @@ def hang(
     tilt: float | None,
     field_of_view: float | None,
 ) -> tuple[Room, Camera]:
-    """A camera in a corner of `room`, and the room in the world whose origin is on the floor below the camera and whose
-    y axis is where the camera looks."""
+    """Hang a camera in a corner of `room`; return the room in the camera's world, and the camera.
+
+    That world's origin is on the floor below the camera, its y axis where the camera looks. `tilt` is in degrees below
+    the horizon, `field_of_view` horizontal in degrees; None draws them at random.
+    """
     width, length, height = 2 * room.inside.half[0], 2 * room.inside.half[1], room.lamp[2] + 0.15
     gap = rng.uniform(0.08, 0.25, size=2)
     x = width - gap[0] if corner in (1, 2) else gap[0]
     y = length - gap[1] if corner in (2, 3) else gap[1]
-    z = rng.uniform(HEIGHTS[0], min(HEIGHTS[1], height - 0.1))
+    z = rng.uniform(HEIGHTS_M[0], min(HEIGHTS_M[1], height - 0.1))
     towards = math.atan2(length / 2 - y, width / 2 - x) + math.radians(rng.normal() * 6)
     spin = math.pi / 2 - towards
     offset = -np.array([math.cos(spin) * x - math.sin(spin) * y, math.sin(spin) * x + math.cos(spin) * y, 0])
-    tilt = rng.uniform(*TILTS) if tilt is None else tilt
-    field_of_view = rng.uniform(*FIELDS_OF_VIEW) if field_of_view is None else field_of_view
-    return room.moved(spin, offset), look(float(z), tilt, rng.normal() * ROLL, field_of_view, image_size)
+    tilt = rng.uniform(*TILTS_DEG) if tilt is None else tilt
+    field_of_view = rng.uniform(*FIELDS_OF_VIEW_DEG) if field_of_view is None else field_of_view
+    return room.moved(spin, offset), look(float(z), tilt, rng.normal() * ROLL_SPREAD_DEG, field_of_view, image_size)
 
 
 def look(height: float, tilt: float, roll: float, field_of_view: float, image_size: tuple[int, int]) -> Camera:
-    """The camera above the origin that looks along y, `tilt` degrees down, rolled about its own axis."""
+    """Build the camera `height` metres above the origin that looks along y, `tilt` degrees down.
+
+    `roll` turns it about its optical axis (degrees); `field_of_view` is horizontal (degrees); square pixels.
+    """
     extrinsics = torch.eye(4, dtype=torch.float64)
     extrinsics[:3, :3] = torch.from_numpy(looking_down(math.radians(tilt), math.radians(roll)))
     extrinsics[:3, 3] = -extrinsics[:3, :3] @ torch.tensor([0.0, 0.0, height], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Colours of people: skin, hair, shirt, trousers and shoes by which joint moves the skin; linear RGB."""
+"""Vertex colours of simulated persons: skin, hair and clothes by the joint that moves the skin; linear RGB."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -8,11 +8,11 @@ from motion.skeleton import JOINT
 from recon.simulate.materials import color, random_material
 
 UNIFORMS = ((0.5, 0.62), (0.45, 0.55), (0.0, 1.0))
-"""Hues of staff's uniforms: blue, teal, or any but hardly saturated."""
+"""Hue ranges of staff's uniforms: blue, teal, or any hue at low saturation."""
 
 
 def dress(rng: np.random.Generator, body: Body, staff: bool) -> Float32[np.ndarray, "vertex 3"]:
-    """A colour for each vertex; staff wear one colour above and below."""
+    """Draw a linear RGB colour for each vertex; staff wear one colour above and below the belt."""
     rest, owner = body.v_template.numpy(), body.weights.argmax(dim=1).numpy()
     skin = color(rng, (0.04, 0.09), (0.25, 0.6), (0.3, 0.95))
     colors = np.tile(skin, (len(rest), 1))
@@ -46,6 +46,6 @@ def dress(rng: np.random.Generator, body: Body, staff: bool) -> Float32[np.ndarr
 
 
 def _moved_by(owner: np.ndarray, *words: str) -> np.ndarray:
-    """Vertices whose joint has one of these words in its name."""
+    """Mark the vertices whose strongest joint has one of these words in its name."""
     joints = [index for name, index in JOINT.items() if any(word in name for word in words)]
     return np.isin(owner, joints)

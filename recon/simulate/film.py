@@ -1,4 +1,4 @@
-"""Frames and ground truth of people in a room."""
+"""Frames and ground truth of a staged simulation: persons drawn into their room."""
 
 import io
 from dataclasses import dataclass, replace
@@ -19,12 +19,13 @@ from recon.simulate.people import Person, Stage
 from recon.simulate.records import Simulated
 from recon.teton import PERSON_LABEL
 
-LIMB_RADIUS = 0.12  # metres between a keypoint inside a limb and the skin before it
-NEAREST = 0.1  # metres before the camera within which nothing is drawn
+LIMB_RADIUS_M = 0.12  # between a keypoint inside a limb and the skin in front of it
+NEAREST_M = 0.1  # from the camera; nothing nearer is drawn
 STAFF = PERSON_CLASSES.index("medical_staff")
 
 
 def film(rng: np.random.Generator, stage: Stage, people: list[Person], name: str) -> Simulated:
+    """Render a stage with its persons and collect the ground truth; `name` becomes the motion's id and scene_id."""
     light = render.random_light(rng, stage.room)
     background, light = render.draw_room(rng, stage.room, stage.camera, light)
     motion = together(people, name)
@@ -38,7 +39,7 @@ def film(rng: np.random.Generator, stage: Stage, people: list[Person], name: str
 
 
 def together(people: list[Person], name: str) -> MotionSequence:
-    """All people in one record."""
+    """Join one-person motions into one record, persons in the given order, roles in the provenance."""
     motions = [person.motion for person in people]
     arrays: dict[str, Any] = {
         field: np.concatenate([getattr(m, field) for m in motions]) for field in MotionSequence.ARRAYS
@@ -50,7 +51,7 @@ def together(people: list[Person], name: str) -> MotionSequence:
 def _shoot(
     rng: np.random.Generator, stage: Stage, motion: MotionSequence, background: render.Background, light: render.Light
 ) -> tuple[np.ndarray, ...]:
-    """Frames, depth, labels, boxes and shares seen."""
+    """Render all frames; return frames, depth, labels, boxes and the share of each person that is seen."""
     body, camera, (persons, num_frames) = stage.body, stage.camera, motion.transl.shape[:2]
     size = background.depth.shape
     frames = np.empty((num_frames, *size, 3), dtype=np.uint8)
@@ -58,7 +59,7 @@ def _shoot(
     labels = np.empty((num_frames, *size), dtype=np.uint8)
     boxes = np.zeros((persons, num_frames, 4), dtype=np.float32)
     seen = np.zeros((persons, num_frames), dtype=np.float32)
-    models = [render.Model.of(body, dress(rng, body, int(code) == STAFF)) for code in motion.person_class]
+    models = [render.PersonMesh.of(body, dress(rng, body, int(code) == STAFF)) for code in motion.person_class]
     transl, orient, pose, betas = (
         torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas)
     )
@@ -80,8 +81,8 @@ def _shoot(
     return frames, depth, labels, boxes, seen
 
 
-def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: render.Figure, label: int) -> None:
-    """Draw a person, in place, where nothing is nearer."""
+def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: render.DrawnPerson, label: int) -> None:
+    """Draw a person, in place, where nothing is nearer to the camera."""
     x0, y0, x1, y1 = figure.box
     nearer = figure.depth < depth[y0:y1, x0:x1]
     color[y0:y1, x0:x1][nearer] = figure.color[nearer]
@@ -89,8 +90,8 @@ def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: re
     labels[y0:y1, x0:x1][nearer] = label
 
 
-def _extent(labels: np.ndarray, figure: render.Figure, label: int) -> tuple[np.ndarray, float]:
-    """The box of a person's pixels, hidden ones too, and the share of them that is seen."""
+def _extent(labels: np.ndarray, figure: render.DrawnPerson, label: int) -> tuple[np.ndarray, float]:
+    """Compute the box of a person's pixels, hidden ones included, and the share of those pixels that is seen."""
     x0, y0, x1, y1 = figure.box
     own = np.isfinite(figure.depth)
     rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
@@ -100,22 +101,24 @@ def _extent(labels: np.ndarray, figure: render.Figure, label: int) -> tuple[np.n
 
 @dataclass(frozen=True)
 class Finish:
-    """What lens, sensor and compression do to linear light; the same for all frames of a sequence."""
+    """Effect of lens, sensor and compression on linear light; the same for all frames of a sequence."""
 
     blur: float
-    """Pixels."""
+    """Radius of the Gaussian blur in pixels."""
     noise: float
-    """Levels of 255, standard deviation."""
+    """Standard deviation of the sensor noise in grey levels (of 255)."""
     quality: int
-    """JPEG's."""
+    """JPEG quality, 1 to 95."""
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Finish":
+        """Draw blur, noise and compression."""
         return cls(rng.uniform(0.3, 0.8), rng.uniform(1.0, 5.0), int(rng.integers(55, 96)))
 
     def __call__(
         self, rng: np.random.Generator, color: Float32[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "height width 3"]:
+        """Turn linear colours into 8-bit RGB through blur, noise and JPEG compression."""
         image = Image.fromarray(render.to_bytes(color)).filter(ImageFilter.GaussianBlur(self.blur))
         noise = self.noise * rng.standard_normal(color.shape, dtype=np.float32)
         noisy = (np.asarray(image) + noise + 0.5).clip(0, 255).astype(np.uint8)
@@ -125,15 +128,16 @@ class Finish:
 
 
 def _keypoints(stage: Stage, motion: MotionSequence, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and depth of every keypoint."""
+    """Compute every keypoint's pixel and its depth along the optical axis (metres)."""
     points = people_of(motion).keypoints(stage.body, body_keypoints(stage.body, names))
     return stage.camera.project(points).numpy(), stage.camera.to_camera(points)[..., 2].numpy()
 
 
 def _visible(keypoints: np.ndarray, distances: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Mark the keypoints that lie inside the image with nothing nearer before them (True = visible)."""
     height, width = depth.shape[1:]
     x, y = np.round(keypoints.clip(-1e4, 1e4)).astype(int).transpose(3, 0, 1, 2)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (distances > NEAREST)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (distances > NEAREST_M)
     frame = np.arange(depth.shape[0])[None, :, None]
     met = depth[frame, y.clip(0, height - 1), x.clip(0, width - 1)]
-    return inside & (met > distances - LIMB_RADIUS)
+    return inside & (met > distances - LIMB_RADIUS_M)

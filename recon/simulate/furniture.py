@@ -1,4 +1,4 @@
-"""Furniture made of boxes. A piece stands about its own origin, with its back towards -y and its front towards +y."""
+"""Furniture made of boxes; a piece stands about its own origin, its back towards -y and its front towards +y."""
 
 import math
 
@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from recon.simulate.materials import Material, random_material
 from recon.simulate.rooms import LABEL, Part, Piece, Place, box, turn
 
-CELL = 0.04  # metres of a blanket's mesh
+BLANKET_CELL_M = 0.04  # edge of the blanket mesh's cells
 
 
 def bed(rng: np.random.Generator) -> Piece:
-    """The head end at -y. People lie with the head there, or sit on an edge that is turned to the room."""
+    """Draw a bed with its head end at -y: a place to lie on, and one to sit on at each long edge."""
     width, length, top = rng.uniform(0.9, 1.2), rng.uniform(2.05, 2.15), rng.uniform(0.45, 0.6)
     frame, linen, pillow = (random_material(rng, use) for use in ("wood", "linen", "linen"))
     x, y, under = width / 2, length / 2, top - rng.uniform(0.14, 0.2)
@@ -47,12 +47,15 @@ def _pillow(material: Material, center: tuple[float, ...], half: tuple[float, ..
 def blanket(
     rng: np.random.Generator, bed: Piece, place: Place, skin: Float32[np.ndarray, "*batch 3"], top: float
 ) -> Part:
-    """A cloth over the mattress and the skin on it, from `top` (metres from the bed's middle, towards the feet)."""
+    """Drape a cloth over the mattress and the skin on it.
+
+    It begins `top` metres from the bed's middle, towards the feet, and ends at the foot end; `skin` is in the world.
+    """
     x, y = bed.half
     points = ((skin - place.position) @ turn(place.yaw)).reshape(-1, 3)
-    columns, rows = np.arange(-x - 0.02, x + 0.03, CELL), np.arange(top, y - 0.06, CELL)
+    columns, rows = np.arange(-x - 0.02, x + 0.03, BLANKET_CELL_M), np.arange(top, y - 0.06, BLANKET_CELL_M)
     heights = np.zeros((len(rows), len(columns)), dtype=np.float32)
-    row, column = ((points[:, axis] - cells[0]) / CELL for axis, cells in ((1, rows), (0, columns)))
+    row, column = ((points[:, axis] - cells[0]) / BLANKET_CELL_M for axis, cells in ((1, rows), (0, columns)))
     row, column = row.round().astype(int), column.round().astype(int)
     low = (points[:, 2] < 0.4) & (row >= 0) & (row < len(rows)) & (column >= 0) & (column < len(columns))
     np.maximum.at(heights, (row[low], column[low]), points[low, 2])
@@ -73,6 +76,7 @@ def _legs(label: str, material: Material, x: float, y: float, top: float, thick:
 
 
 def chair(rng: np.random.Generator) -> Piece:
+    """Draw a chair, with or without armrests, and the place to sit on it."""
     x, y, seat = rng.uniform(0.21, 0.25), rng.uniform(0.21, 0.25), rng.uniform(0.43, 0.48)
     frame, cushion = random_material(rng, "wood"), random_material(rng, str(rng.choice(["cloth", "wood"])))
     parts = [
@@ -90,6 +94,7 @@ def chair(rng: np.random.Generator) -> Piece:
 
 
 def sofa(rng: np.random.Generator) -> Piece:
+    """Draw a sofa of one to three seats, each with a place to sit."""
     seats = int(rng.integers(1, 4))
     x, y, seat = 0.33 * seats + 0.18, rng.uniform(0.4, 0.46), rng.uniform(0.4, 0.46)
     cloth, cushion = (random_material(rng, "cloth") for _ in range(2))
@@ -105,6 +110,7 @@ def sofa(rng: np.random.Generator) -> Piece:
 
 
 def wardrobe(rng: np.random.Generator) -> Piece:
+    """Draw a wardrobe with two doors; nobody rests on it."""
     x, y, height = rng.uniform(0.4, 0.75), rng.uniform(0.25, 0.3), rng.uniform(1.2, 2.1)
     wood, knob = random_material(rng, "wood"), random_material(rng, "paint")
     parts = [box("wardrobe", wood, (-x, -y, 0), (x, y - 0.02, height))]
@@ -116,6 +122,7 @@ def wardrobe(rng: np.random.Generator) -> Piece:
 
 
 def table(rng: np.random.Generator) -> Piece:
+    """Draw a table with up to two objects on it; nobody rests on it."""
     x, y, top = rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.4), rng.uniform(0.68, 0.76)
     wood = random_material(rng, "wood")
     parts = [*_legs("table", wood, x, y, top - 0.04, 0.03), box("table", wood, (-x, -y, top - 0.04), (x, y, top))]

@@ -1,4 +1,4 @@
-"""Where things stand: the shell of a random room and its furniture along the walls."""
+"""Random rooms: a shell with door and window, and furniture along the walls."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,20 +20,23 @@ ALONG_WALLS: tuple[tuple[Callable[[np.random.Generator], Piece], float], ...] = 
     (furniture.chair, 0.5),
     (furniture.bed, 0.1),
 )
-DOOR_SPACE = 0.9  # metres before the door that stay free
-CAMERA_SPACE = 1.0  # metres around the camera's corner without tall furniture
+DOOR_SPACE_M = 0.9  # in front of the door, kept free
+CAMERA_SPACE_M = 1.0  # around the camera's corner, kept free of tall furniture
 TRIES = 30
 
 
 def build_room(rng: np.random.Generator, corner: int) -> Room:
-    """A random room of 3 to 6 m; the camera will hang in `corner`: 0 to 3, counter-clockwise from the origin."""
+    """Draw a room with sides of 3 to 6 m.
+
+    The camera will hang in `corner` (0 to 3, counter-clockwise from the origin), which is kept free of tall furniture.
+    """
     size = (rng.uniform(3.0, 6.0), rng.uniform(3.0, 6.0), rng.uniform(2.5, 3.0))
     width, length, height = size
     parts, door_rect, daylight = _shell(rng, size)
     inside = box("none", parts[0].material, (0, 0, -0.05), (width, length, height))
     lamp = np.array([width * rng.uniform(0.3, 0.7), length * rng.uniform(0.3, 0.7), height - 0.15], dtype=np.float32)
     at = (width * (corner in (1, 2)), length * (corner in (2, 3)))
-    camera_rect = (at[0] - CAMERA_SPACE, at[1] - CAMERA_SPACE, at[0] + CAMERA_SPACE, at[1] + CAMERA_SPACE)
+    camera_rect = (at[0] - CAMERA_SPACE_M, at[1] - CAMERA_SPACE_M, at[0] + CAMERA_SPACE_M, at[1] + CAMERA_SPACE_M)
     pieces = _furnish(rng, (width, length), door_rect, camera_rect)
     owned = tuple(piece.owned(number) for number, piece in enumerate((Piece(tuple(parts)), *pieces)))
     return Room(owned, lamp, daylight, inside)
@@ -42,7 +45,7 @@ def build_room(rng: np.random.Generator, corner: int) -> Room:
 def _shell(
     rng: np.random.Generator, size: tuple[float, float, float]
 ) -> tuple[list[Part], Rect, Float32[np.ndarray, "3"]]:
-    """Floor, ceiling, walls and what hangs on them; the floor before the door; where the daylight comes from."""
+    """Draw the shell's parts; also return the rectangle kept free before the door, and the window's centre."""
     (width, length, height), t = size, 0.1
     wall = random_material(rng, "wall")
     walls = [wall if rng.random() < 0.7 else random_material(rng, "wall") for _ in range(4)]
@@ -69,11 +72,11 @@ def _shell(
         middle_xy = rng.uniform(half + 0.2, np.maximum(np.array([width, length]) - half - 0.2, half + 0.21))
         low, high = middle_xy - half, middle_xy + half
         parts.append(box("floor", random_material(rng, "cloth"), (*low, 0), (*high, 0.005), solid=False))
-    return parts, _footprint((0.5, DOOR_SPACE), door.parts[0].center, frames[door_wall][0]), daylight
+    return parts, _footprint((0.5, DOOR_SPACE_M), door.parts[0].center, frames[door_wall][0]), daylight
 
 
 def _wall_frames(width: float, length: float) -> list[tuple[float, np.ndarray, float]]:
-    """For each wall: the yaw of what has its back to it, the wall's start, and its length along x of that yaw."""
+    """List each wall's yaw (of furniture with its back to it), starting corner, and length along x of that yaw."""
     return [
         (0.0, np.array([0, 0, 0], dtype=np.float32), width),
         (math.pi / 2, np.array([width, 0, 0], dtype=np.float32), length),
@@ -115,7 +118,7 @@ def _window(rng: np.random.Generator, width: float) -> Piece:
 
 
 def _pictures(rng: np.random.Generator, frames: list[tuple[float, np.ndarray, float]]) -> list[Part]:
-    """Pictures and boards on the walls, which count as wall."""
+    """Draw pictures and boards on the walls; their label is "wall"."""
     parts = []
     for _ in range(rng.integers(0, 4)):
         yaw, start, along = frames[rng.integers(4)]
@@ -128,7 +131,7 @@ def _pictures(rng: np.random.Generator, frames: list[tuple[float, np.ndarray, fl
 
 
 def _furnish(rng: np.random.Generator, size: tuple[float, float], door: Rect, camera: Rect) -> list[Piece]:
-    """Pieces along the walls, as many as find room; a bed may have its head or its side at the wall."""
+    """Place pieces along the walls, as many as fit; a bed stands with its head or its side at the wall."""
     pieces: list[Piece] = []
     taken: list[Rect] = []
     for make, probability in ALONG_WALLS:

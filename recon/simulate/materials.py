@@ -13,20 +13,23 @@ WAVES = 6
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Two colours and how they mix. `waves` are the wave vectors (1/m) and phases of a smooth noise."""
+    """Procedural surface of two colours, mixed by the pattern `kind` and a smooth noise.
+
+    `waves` holds the noise's wave vectors (1/m) and phases (rad) as x, y, z, phase.
+    """
 
     kind: str
     colors: Float32[np.ndarray, "2 3"]
     scale: float
-    """Metres of one tile, check, stripe or board."""
+    """Size of one tile, check, stripe or board in metres."""
     waves: Float32[np.ndarray, "wave 4"]
     glow: float = 0.0
-    """Light of its own: a window, a lamp."""
+    """Emitted light, relative to the albedo's scale; above 0 for windows and lamps."""
 
     def albedo(
         self, points: Float[np.ndarray, "point 3"], normals: Float[np.ndarray, "point 3"]
     ) -> Float32[np.ndarray, "point 3"]:
-        """Colours of points of a part, both in the part's own frame."""
+        """Compute the linear RGB colour of a part's points; points (metres) and normals are in the part's own frame."""
         axis = np.abs(normals).argmax(axis=1)
         u = np.where(axis == 0, points[:, 1], points[:, 0])
         v = np.where(axis == 2, points[:, 1], points[:, 2])
@@ -45,7 +48,7 @@ def _even(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _wood(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Boards along v, each of its own shade, with grain and dark joints."""
+    """Pattern boards along v, each of its own shade, with grain and dark joints."""
     board = np.floor(u)
     shade = 0.5 + 0.4 * np.sin(board * 12.9898 + 4.1)
     grain = 0.12 * np.sin(60 * u + 2 * np.sin(0.8 * v + board))
@@ -67,19 +70,19 @@ def _stripes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 _PATTERNS = {"plain": _plain, "noise": _even, "wood": _wood, "tiles": _tiles, "checks": _checks, "stripes": _stripes}
 _NOISE = {"plain": 0.15, "noise": 1.2, "wood": 0.25, "tiles": 0.15, "checks": 0.1, "stripes": 0.1}
-"""How strongly the smooth noise moves the mix of each kind."""
+"""Amplitude of the smooth noise in each pattern's mix of colours."""
 
 
 def color(
     rng: np.random.Generator, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
 ) -> Float32[np.ndarray, "3"]:
-    """A linear colour whose hue, saturation and value (of the picture, 0 to 1) lie in these ranges."""
+    """Draw a linear RGB colour; the ranges of hue, saturation and value are those of the picture, 0 to 1."""
     rgb = colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value))
     return (np.array(rgb) ** GAMMA).astype(np.float32)
 
 
 def random_material(rng: np.random.Generator, use: str) -> Material:
-    """A material for a wall, floor, wood, cloth, linen or paint."""
+    """Draw a material for a use: "wall", "floor", "wood", "cloth", "linen" or "paint"."""
     kinds, scales, hue, saturation, value = _USES[use]
     first = color(rng, hue, saturation, value)
     second = np.clip(first * rng.uniform(0.45, 0.9) if rng.random() < 0.7 else color(rng, hue, saturation, value), 0, 1)

@@ -1,7 +1,7 @@
-"""Who is in a room, and where: roles, places, and placement by rejection.
+"""Persons of a simulated room: their roles, and where they are placed, by rejection sampling.
 
-A person is taken only where they stay inside the walls, out of furniture that they do not rest on, apart from the
-others, and mostly inside the picture. Everything is in the world of the camera (Z up, metres).
+A person is accepted who stays inside the walls, out of furniture they do not rest on, apart from the others, and mostly
+inside the picture. Coordinates are the camera's world (Z up, metres).
 """
 
 import math
@@ -26,23 +26,23 @@ from recon.simulate.render import Outline
 from recon.simulate.rooms import Piece, Place, Room, turn
 
 MAX_BETA = 2.0
-INTRUDING = 0.004  # share of a person's skin that may be inside furniture or beyond a wall
-APART = 0.2  # metres between joints of two people
-IN_IMAGE = 0.75  # share of a person's joints inside the picture, over all frames
-SHOWN = 0.6  # share of them that nothing of the room hides
-NEAREST, LIMB = 0.3, 0.1  # metres before the camera; between a joint and the skin or a mattress
+INTRUDING_SHARE = 0.004  # share of a person's skin that may be inside furniture or beyond a wall
+APART_M = 0.2  # least distance between the joints of two persons
+IN_IMAGE_SHARE = 0.75  # share of a person's joints inside the picture, over all frames
+SHOWN_SHARE = 0.6  # share of a person's joints inside the picture with nothing of the room before them
+NEAREST_M, LIMB_M = 0.3, 0.1  # from the camera; from a joint to the skin or a mattress
 TRIES, WALK_TRIES = 25, 30
-CHECKED = 12  # frames whose skin is looked at
-CLASS = {name: index for index, name in enumerate(PERSON_CLASSES)}
-FAST_TURN = 1.6  # rad/s
-ARRIVED = 0.5  # metres from where somebody walks to
-AROUND_WALKER = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (-0.2, 0.2) for z in (0.1, 0.4, 1.0)])
-BLANKET = 0.5  # share of those in bed who have one
+CHECKED_FRAMES = 12  # number of frames whose skin is checked
+CLASS_INDEX = {name: index for index, name in enumerate(PERSON_CLASSES)}
+FASTEST_TURN_RAD_S = 1.6  # of a walking person
+ARRIVED_M = 0.5  # distance at which a goal of a walk counts as reached
+AROUND_WALKER_M = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (-0.2, 0.2) for z in (0.1, 0.4, 1.0)])
+BLANKET_SHARE = 0.5  # of the persons in bed who have a blanket
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What a placement looks at."""
+    """Everything that decides whether a person can be placed: room, camera, body, time and clips."""
 
     room: Room
     camera: Camera
@@ -50,32 +50,37 @@ class Stage:
     fps: float
     num_frames: int
     outline: Outline
+    """Low-resolution depth of the empty room, which tells who would be hidden."""
     movers: tuple[tuple[MotionSequence, int], ...]
-    """Clips, and which of their persons, for those who move freely."""
+    """Pairs of a clip and the index of its person, from which free movers take their motion."""
     free_share: float
-    """How many do."""
+    """Share of the persons who are not carers and move freely by one of `movers`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
+    """One person placed in the room."""
+
     motion: MotionSequence
-    """One person in the world."""
+    """Record of this one person in the camera's world."""
     role: str
+    """Name of what they do, such as "walking", "lying_in_bed" or "carer"."""
     owner: int | None
-    """Piece of furniture they rest on."""
+    """Index of the piece of furniture they rest on; None when they rest on none."""
     place: Place | None
+    """Place on that piece of furniture; None when they rest on none."""
 
 
 Role = Callable[[np.random.Generator, Stage, Actor, Sequence[Person]], Person | None]
 
 
 def populate(rng: np.random.Generator, stage: Stage, count: int) -> list[Person]:
-    """Up to `count` people; fewer where there is no room for them."""
+    """Place up to `count` persons; return fewer when the room does not hold them."""
     people: list[Person] = []
     for _ in range(TRIES * count):
         if len(people) == count:
             break
-        carer = rng.random() < 0.6 and any(p.motion.person_class[0] == CLASS["patient"] for p in people)
+        carer = rng.random() < 0.6 and any(p.motion.person_class[0] == CLASS_INDEX["patient"] for p in people)
         free = rng.random() < stage.free_share
         role: Role = _carer if carer else _moving if free else _ROLES[rng.choice(len(_ROLES), p=_SHARES)][0]
         person = role(rng, stage, _actor(rng, stage), people)
@@ -92,69 +97,72 @@ def _actor(rng: np.random.Generator, stage: Stage) -> Actor:
 def _fits(stage: Stage, person: Person, others: Sequence[Person]) -> bool:
     motion = person.motion
     inside, free = _shown(stage, torch.from_numpy(motion.joints[0]))
-    if inside.mean() < IN_IMAGE or free.mean() < SHOWN:
+    if inside.mean() < IN_IMAGE_SHARE or free.mean() < SHOWN_SHARE:
         return False
-    if any(_distance(motion, other.motion) < APART for other in others):
+    if any(_distance(motion, other.motion) < APART_M for other in others):
         return False
-    return float(stage.room.intruding(skin(stage.body, motion), person.owner).mean()) < INTRUDING
+    return float(stage.room.intruding(skin(stage.body, motion), person.owner).mean()) < INTRUDING_SHARE
 
 
 def _shown(
     stage: Stage, joints: Float[Tensor, "frame 24 3"]
 ) -> tuple[Bool[np.ndarray, "frame 24"], Bool[np.ndarray, "frame 24"]]:
-    """Which joints are inside the picture, and which of those nothing of the room hides."""
+    """Mark the joints inside the picture, and those among them that nothing in the room hides (True = shown)."""
     distance = stage.camera.to_camera(joints)[..., 2].numpy()
     cells = stage.camera.project(joints).numpy().clip(-1e4, 1e4) / stage.outline.step
     columns, rows = np.moveaxis(np.floor(cells).astype(int), -1, 0)
     height, width = stage.outline.depth.shape
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height) & (distance > NEAREST)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height) & (distance > NEAREST_M)
     met = stage.outline.depth[rows.clip(0, height - 1), columns.clip(0, width - 1)]
-    return inside, inside & (distance < met + LIMB)
+    return inside, inside & (distance < met + LIMB_M)
 
 
 def skin(body: Body, motion: MotionSequence) -> Float32[np.ndarray, "frame point 3"]:
-    """Every tenth vertex in a dozen frames."""
-    chosen = np.unique(np.linspace(0, motion.num_frames - 1, CHECKED).astype(int))
+    """Sample every tenth vertex in up to a dozen frames, in the world (metres)."""
+    chosen = np.unique(np.linspace(0, motion.num_frames - 1, CHECKED_FRAMES).astype(int))
     pose = (motion.transl, motion.global_orient, motion.body_pose)
     transl, global_orient, body_pose = (torch.from_numpy(array[:, chosen]) for array in pose)
     return body.vertices(transl, global_orient, body_pose, torch.from_numpy(motion.betas))[0, :, ::10].numpy()
 
 
 def tuck_in(rng: np.random.Generator, stage: Stage, people: Sequence[Person]) -> Room:
-    """The room with a blanket over some of those who lie in bed, up to hips, belly or chest."""
+    """Add blankets over some of the persons in bed, up to hips, belly or chest; return the room with them."""
     blankets = []
     for person in people:
-        if person.place is not None and person.place.kind == "lying" and rng.random() < BLANKET:
+        if person.place is not None and person.place.kind == "lying" and rng.random() < BLANKET_SHARE:
             bed, points = stage.room.pieces[person.place.owner], skin(stage.body, person.motion)
             blankets.append(blanket(rng, bed, person.place, points, rng.uniform(-0.4, 0.1)))
     return replace(stage.room, pieces=(*stage.room.pieces, Piece(tuple(blankets))))
 
 
 def _distance(a: MotionSequence, b: MotionSequence) -> float:
-    """The least distance of two people's joints at any time."""
+    """Compute the least distance (metres) between two persons' joints in the same frame, every third frame."""
     pairs = zip(a.joints[0, ::3], b.joints[0, ::3], strict=True)
     return float(min(cKDTree(first).query(second)[0].min() for first, second in pairs))
 
 
 def _put(performance: MotionSequence, position: np.ndarray, yaw: float, body: Body, kind: str) -> MotionSequence:
+    """Move a performance to a position and yaw in the world and set its person class."""
     moved = transform(performance, turn(yaw), np.asarray(position, dtype=np.float32), body)
-    return replace(moved, person_class=np.array([CLASS[kind]], dtype=np.int8))
+    return replace(moved, person_class=np.array([CLASS_INDEX[kind]], dtype=np.int8))
 
 
 def _anywhere(rng: np.random.Generator, room: Room) -> Float32[np.ndarray, "3"]:
-    """A point of the floor."""
+    """Draw a point on the floor, at least 0.3 m from the walls."""
     x, y = room.inside.half[:2] - 0.3
     local = np.array([rng.uniform(-x, x), rng.uniform(-y, y), 0])
     return (turn(room.inside.yaw) @ local + room.inside.center * [1, 1, 0]).astype(np.float32)
 
 
 def _resting(rng: np.random.Generator, stage: Stage, kind: str, others: Sequence[Person]) -> Place | None:
+    """Draw a free place of this kind; None when all are taken."""
     taken = [person.place for person in others]
     free = [place for place in stage.room.places if place.kind == kind and place not in taken]
     return free[rng.integers(len(free))] if free else None
 
 
 def _lying_in_bed(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequence[Person]) -> Person | None:
+    """Place a patient in a bed, lying or sitting; None when no bed is free."""
     place = _resting(rng, stage, "lying", others)
     if place is None:
         return None
@@ -172,6 +180,8 @@ def _lying_in_bed(rng: np.random.Generator, stage: Stage, actor: Actor, others: 
 
 
 def _sitting_on(kind: str, action: str) -> Role:
+    """Make the role that sits on places of a kind."""
+
     def role(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequence[Person]) -> Person | None:
         place = _resting(rng, stage, kind, others)
         if place is None:
@@ -185,6 +195,8 @@ def _sitting_on(kind: str, action: str) -> Role:
 
 
 def _on_floor(make: Callable[[np.random.Generator, Actor], MotionSequence], name: str, who: str) -> Role:
+    """Make the role that performs anywhere on the floor."""
+
     def role(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequence[Person]) -> Person | None:
         position, yaw = _anywhere(rng, stage.room), rng.uniform(-math.pi, math.pi)
         return Person(_put(make(rng, actor), position, yaw, stage.body, who), name, None, None)
@@ -193,7 +205,7 @@ def _on_floor(make: Callable[[np.random.Generator, Actor], MotionSequence], name
 
 
 def _getting_up(rng: np.random.Generator, actor: Actor) -> MotionSequence:
-    """Lying on the floor, then up and, if there is time, down again."""
+    """Perform lying on the floor, getting up and, when time allows, lying down again."""
     clip = performances.clips(actor.body)[str(rng.choice(["getup_faceup", "getup_facedown"]))]
     return performances.of_clip(rng, actor, clip, share=rng.uniform(0.05, 0.15))
 
@@ -209,7 +221,7 @@ def _lying_on_floor(rng: np.random.Generator, actor: Actor) -> MotionSequence:
 
 
 def _moving(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequence[Person]) -> Person | None:
-    """Any of the clips for free movement."""
+    """Place one of the clips for free movement anywhere on the floor."""
     clip, person = stage.movers[rng.integers(len(stage.movers))]
     performance = performances.of_clip(rng, actor, clip, person)
     moved = _put(performance, _anywhere(rng, stage.room), rng.uniform(-math.pi, math.pi), stage.body, "person")
@@ -217,11 +229,12 @@ def _moving(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequen
 
 
 def _walking(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequence[Person]) -> Person | None:
+    """Place a walk along a random path that stays clear of furniture; None when none is found."""
     who = str(rng.choice(["patient", "medical_staff", "person"], p=[0.35, 0.4, 0.25]))
     pace = rng.uniform(0.45, 1.0)
     for _ in range(WALK_TRIES):
         path, headings = _path(rng, stage, pace * performances.walk_speed(stage.body))
-        if not stage.room.intruding(path[:, None] + AROUND_WALKER, None).any():
+        if not stage.room.intruding(path[:, None] + AROUND_WALKER_M, None).any():
             performance = performances.walking(rng, actor, path[:, :2], headings, pace)
             return Person(_put(performance, np.zeros(3), 0.0, stage.body, who), "walking", None, None)
     return None
@@ -230,28 +243,28 @@ def _walking(rng: np.random.Generator, stage: Stage, actor: Actor, others: Seque
 def _path(
     rng: np.random.Generator, stage: Stage, speed: float
 ) -> tuple[Float[np.ndarray, "frame 3"], Float[np.ndarray, " frame"]]:
-    """Places and headings (rad from +y) of somebody who walks from one random point of the floor to the next."""
+    """Draw positions (metres) and headings (rad from +y) of a walk from one random floor point to the next."""
     position, goal = _anywhere(rng, stage.room).astype(float), _anywhere(rng, stage.room)
     heading = _towards(goal - position)
     path, headings = np.zeros((stage.num_frames, 3)), np.zeros(stage.num_frames)
     for frame in range(stage.num_frames):
         path[frame], headings[frame] = position, heading
         position = position + speed / stage.fps * np.array([-math.sin(heading), math.cos(heading), 0])
-        if np.linalg.norm(goal - position) < ARRIVED:
+        if np.linalg.norm(goal - position) < ARRIVED_M:
             goal = _anywhere(rng, stage.room)
         wanted = (_towards(goal - position) - heading + math.pi) % (2 * math.pi) - math.pi
-        heading += float(np.clip(wanted, -FAST_TURN / stage.fps, FAST_TURN / stage.fps))
+        heading += float(np.clip(wanted, -FASTEST_TURN_RAD_S / stage.fps, FASTEST_TURN_RAD_S / stage.fps))
     return path, headings
 
 
 def _towards(way: Float[np.ndarray, "3"]) -> float:
-    """The angle from +y to a direction over the floor, counter-clockwise."""
+    """Compute the angle (rad) from +y to a direction over the floor, counter-clockwise."""
     return math.atan2(-way[0], way[1])
 
 
 def _carer(rng: np.random.Generator, stage: Stage, actor: Actor, others: Sequence[Person]) -> Person | None:
-    """Beside a patient, turned to them and bowed as low as they are."""
-    patients = [p for p in others if p.motion.person_class[0] == CLASS["patient"]]
+    """Place a carer beside a patient, facing them and bending as low as the patient is; None without a patient."""
+    patients = [p for p in others if p.motion.person_class[0] == CLASS_INDEX["patient"]]
     if not patients:
         return None
     patient = patients[rng.integers(len(patients))].motion

@@ -1,7 +1,7 @@
-"""What people do before they are put into a room: clips of motion capture, cut, looped and slowed.
+"""Performances: clips of motion capture, cut, looped and slowed, before they are put into a room.
 
-A performance is one person over the origin who faces +y and is on the floor, z = 0. All are DeepMimic's clips, or
-those of a caller; `recon.simulate.poses` lays parts of clips over authored poses.
+A performance is one person over the origin who faces +y and stands on the floor, z = 0. The clips are DeepMimic's or a
+caller's; `recon.simulate.poses` lays parts of clips over authored poses.
 """
 
 import math
@@ -26,13 +26,13 @@ CARE = ("getup_facedown", "getup_faceup", "crawl", "roll")
 FIDGETS = ("walk", "dance_a", "dance_b", "punch", "kick", "crawl", "getup_faceup")
 TRUNK = [JOINT[name] for name in ("spine1", "spine2", "spine3", "neck", "head")]
 ARMS = [JOINT[f"{side}_{name}"] for side in ("left", "right") for name in ("collar", "shoulder", "elbow")]
-LOOP_BLEND = 0.2  # seconds
-CODE = {name: index for index, name in enumerate(ACTIONS)}
+LOOP_BLEND_S = 0.2  # over which a loop's end is blended into its start
+ACTION_INDEX = {name: index for index, name in enumerate(ACTIONS)}
 
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """Who performs: a shape, and the time in which."""
+    """Body shape and frame times of a performance."""
 
     body: Body
     betas: Float[Tensor, "10"]
@@ -41,6 +41,7 @@ class Actor:
 
     @property
     def times(self) -> Float[np.ndarray, " frame"]:
+        """Time of each frame in seconds, from 0."""
         return np.arange(self.num_frames) / self.fps
 
     def record(
@@ -49,7 +50,10 @@ class Actor:
         rotations: Float[Tensor, "frame 24 3 3"],
         action: int | Int8[np.ndarray, " frame"],
     ) -> MotionSequence:
-        """The performance of these pelvis positions and local rotations (joint 0: to the world)."""
+        """Build the record of pelvis positions (metres) and local rotations (joint 0: to the world).
+
+        `action` is one index into `motion.skeleton.ACTIONS`, or one for each frame.
+        """
         betas = self.betas[None]
         transl = (pelvis - self.body.rest_joints(betas)[0, 0])[None].float()
         orient, pose = rotations[None, :, 0].contiguous(), rotations[None, :, 1:].contiguous()
@@ -65,7 +69,7 @@ class Actor:
 
 @lru_cache(maxsize=2)
 def clips(body: Body) -> dict[str, MotionSequence]:
-    """DeepMimic's clips by their short names."""
+    """Read DeepMimic's clips, keyed by name without the prefix "humanoid3d_"."""
     found = [deepmimic.read_clip(clip, body) for clip in deepmimic.list_clips()]
     return {clip.id.removeprefix("deepmimic/humanoid3d_"): clip for clip in found}
 
@@ -73,7 +77,7 @@ def clips(body: Body) -> dict[str, MotionSequence]:
 def sample(
     clip: MotionSequence, times: Float[np.ndarray, " frame"], person: int = 0
 ) -> tuple[Float[Tensor, "frame 3"], Float[Tensor, "frame 24 3 3"]]:
-    """Pelvis and local rotations of a clip's person at any times (s) within it."""
+    """Interpolate a person's pelvis and local rotations at any times (seconds); times outside the clip are clamped."""
     last = clip.num_frames - 1
     near = Neighbours.at(torch.from_numpy(np.clip(times * clip.fps, 0, last)), last + 1)
     orient, pose = (torch.from_numpy(array[person]) for array in (clip.global_orient, clip.body_pose))
@@ -87,7 +91,10 @@ def sample(
 def there_and_back(
     rng: np.random.Generator, times: Float[np.ndarray, " frame"], length: float, speed: float, hold: float
 ) -> Float[np.ndarray, " frame"]:
-    """Times within a clip that run forward and backward through it and stay at both ends for about `hold` seconds."""
+    """Draw times that run forward and backward through a clip of `length` seconds and pause at both ends.
+
+    `speed` is relative to the clip's; a pause lasts `hold` seconds on average. `times` and the result are in seconds.
+    """
     knots, values, now, at_end = [0.0], [0.0], 0.0, False
     while now <= times[-1]:
         for step, value in ((hold * rng.uniform(0.3, 1.7), at_end), (length / speed, not at_end)):
@@ -101,7 +108,7 @@ def there_and_back(
 def fidget(
     rng: np.random.Generator, actor: Actor, rotations: Float[Tensor, "frame 24 3 3"], share: float
 ) -> Float[Tensor, "frame 24 3 3"]:
-    """Add a share of how trunk and arms of some real clip move about their first pose, slowed."""
+    """Add to trunk and arms a share (0 to 1) of how a random clip moves away from its first pose, slowed."""
     clip = clips(actor.body)[str(rng.choice(FIDGETS))]
     length = clip.num_frames / clip.fps
     times = there_and_back(rng, actor.times, length, rng.uniform(0.3, 0.7), 0.5)
@@ -120,14 +127,14 @@ def fidget(
 def grounded(
     performance: MotionSequence, body: Body, heights: Float32[np.ndarray, " frame"] | float = 0.0
 ) -> MotionSequence:
-    """Shift each frame so that its lowest skin is at `heights`."""
+    """Shift each frame vertically so that its lowest vertex is at `heights` (metres)."""
     shift = np.zeros((1, performance.num_frames, 3), dtype=np.float32)
     shift[0, :, 2] = heights - lowest_skin(performance, body)[0]
     return replace(performance, transl=performance.transl + shift, joints=performance.joints + shift[:, :, None])
 
 
 def centred(performance: MotionSequence, body: Body) -> MotionSequence:
-    """Over the origin and facing +y in the first frame."""
+    """Move a performance so that its first frame is over the origin and faces +y."""
     x, y = heading(performance.joints[0, 0], performance.global_orient[0, 0])
     spin = turn(math.pi / 2 - math.atan2(y, x))
     middle = performance.joints[0, 0, 0] * np.array([1, 1, 0], dtype=np.float32)
@@ -137,9 +144,10 @@ def centred(performance: MotionSequence, body: Body) -> MotionSequence:
 def of_clip(
     rng: np.random.Generator, actor: Actor, clip: MotionSequence, person: int = 0, share: float = 0.0
 ) -> MotionSequence:
-    """A whole clip, there and back as often as there is time; a random window of a longer one.
+    """Perform a clip, there and back as often as time allows; a longer clip is cut to a random window.
 
-    The lowest skin is as high as it was in the clip, whose body may be another's.
+    The lowest skin is as high as in the clip, although the clip's body may be another person's. `share` is how much to
+    fidget, 0 to 1.
     """
     length = (clip.num_frames - 1) / clip.fps
     if length > actor.times[-1]:
@@ -157,10 +165,10 @@ def of_clip(
 
 
 def _by_height(performance: MotionSequence) -> Int8[np.ndarray, " frame"]:
-    """What somebody does who stands, or gets up or lies down, by the heights of pelvis and head."""
+    """Guess the action in each frame of standing up or lying down from the heights of pelvis and head."""
     pelvis, head = performance.joints[0, :, 0, 2], performance.joints[0, :, JOINT["head"], 2]
-    low = np.where(head < 0.45, CODE["laying_on_floor"], CODE["sitting_on_floor"])
-    high = [CODE["standing_on_floor"], CODE["kneeling"]]
+    low = np.where(head < 0.45, ACTION_INDEX["laying_on_floor"], ACTION_INDEX["sitting_on_floor"])
+    high = [ACTION_INDEX["standing_on_floor"], ACTION_INDEX["kneeling"]]
     return np.select([pelvis > 0.7, pelvis > 0.4], high, low).astype(np.int8)
 
 
@@ -171,17 +179,18 @@ def walking(
     headings: Float[np.ndarray, " frame"],
     pace: float,
 ) -> MotionSequence:
-    """The walk in a loop along a path in the world; `headings` are rad from +y, `pace` is the speed against the clip's.
+    """Walk in a loop along a path in the world (metres).
 
-    The end of each loop is blended into the start of the next.
+    `headings` are rad from +y, `pace` is the speed relative to the clip's. Each loop's end is blended into the next
+    one's start.
     """
     clip = clips(actor.body)["walk"]
     length = (clip.num_frames - 1) / clip.fps
-    cycle = length - LOOP_BLEND
+    cycle = length - LOOP_BLEND_S
     into = np.mod(rng.uniform(0, cycle) + pace * actor.times, cycle)
     pelvis, rotations = sample(clip, into)
     before, ending = sample(clip, into + cycle)
-    weight = torch.from_numpy(np.clip(into / LOOP_BLEND, 0, 1)).float()
+    weight = torch.from_numpy(np.clip(into / LOOP_BLEND_S, 0, 1)).float()
     rotations = slerp(ending, rotations, weight[:, None].expand(-1, NUM_JOINTS))
     ahead = clip.joints[0, -1, 0] - clip.joints[0, 0, 0]
     straight = turn(math.pi / 2 - math.atan2(ahead[1], ahead[0]))
@@ -189,11 +198,11 @@ def walking(
     rotations = torch.cat([spins[:, None] @ rotations[:, :1], rotations[:, 1:]], dim=1)
     height = torch.lerp(before[:, 2:], pelvis[:, 2:], weight[:, None])
     position = torch.cat([torch.from_numpy(path).float(), height], dim=1)
-    return grounded(actor.record(position, rotations, CODE["standing_on_floor"]), actor.body)
+    return grounded(actor.record(position, rotations, ACTION_INDEX["standing_on_floor"]), actor.body)
 
 
 def walk_speed(body: Body) -> float:
-    """Metres per second of the walk."""
+    """Compute the speed of the walking clip in m/s."""
     clip = clips(body)["walk"]
     distance = np.linalg.norm(clip.joints[0, -1, 0, :2] - clip.joints[0, 0, 0, :2])
     return float(distance) * clip.fps / (clip.num_frames - 1)

@@ -1,4 +1,4 @@
-"""Authored poses under real movement: standing, sitting and lying people whose trunk and arms move as in a clip.
+"""Authored poses under real movement: persons who stand, sit or lie while trunk and arms move as in a clip.
 
 Poses turn joints about SMPL's axes: x to the left, y up, z forward, whatever the person's place in the world.
 """
@@ -16,26 +16,26 @@ from motion.clips.transforms import transform
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT
-from recon.simulate.performances import ARMS, CODE, Actor, centred, clips, fidget, grounded, sample
+from recon.simulate.performances import ACTION_INDEX, ARMS, Actor, centred, clips, fidget, grounded, sample
 
-SEAT = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]  # joints that move what one sits on
-SINK = 0.03  # metres that a body presses into a seat; half of it into a mattress
+SEAT = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]  # joints that move the skin one sits on
+SINK_M = 0.03  # depth that a body presses into a seat; half of it into a mattress
 SIDES = (("left", 1.0), ("right", -1.0))
 UPRIGHT = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-"""SMPL's axes in the world for somebody who stands and faces +y."""
+"""Rotation from SMPL's axes to the world for a person who stands and faces +y."""
 
 SUPINE = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
-"""SMPL's axes in the world for somebody on their back with the head towards -y."""
+"""Rotation from SMPL's axes to the world for a person on their back with the head towards -y."""
 
 
 def _about(axis: str, degrees: float | Tensor) -> Tensor:
-    """Rotation matrices about an axis of SMPL's."""
+    """Compute rotation matrices about one of SMPL's axes ("x", "y" or "z"); degrees."""
     unit = torch.eye(3)["xyz".index(axis)]
     return matrix_from_axis_angle(torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))[..., None] * unit)
 
 
 def _upright(actor: Actor) -> Float[Tensor, "frame 24 3 3"]:
-    """Trunk and arms of a person who has just got up and stands still; everything else at rest."""
+    """Build the pose of a person standing still after getting up: trunk and arms from the clip, the rest at zero."""
     clip = clips(actor.body)["getup_facedown"]
     _, rotations = sample(clip, np.array([(clip.num_frames - 1) / clip.fps]))
     pose = torch.eye(3).repeat(1, 24, 1, 1)
@@ -57,7 +57,7 @@ def _hands_before(pose: Tensor, side: str, sign: float, raised: float, flexed: f
 
 
 def standing(rng: np.random.Generator, actor: Actor, bow: float = 0.0) -> MotionSequence:
-    """Standing; `bow` degrees is how far the trunk bends forward at most (a carer over a bed), with arms held out."""
+    """Perform standing; the trunk bends forward by up to `bow` degrees with arms held out, as a carer over a bed."""
     pose = _upright(actor)
     swing = 0.5 - 0.5 * np.cos(2 * math.pi * (actor.times / rng.uniform(4, 10) + rng.random()))
     angle = torch.from_numpy(bow * (0.35 + 0.65 * swing)).float()
@@ -75,16 +75,19 @@ def standing(rng: np.random.Generator, actor: Actor, bow: float = 0.0) -> Motion
 
 
 def _in_place(actor: Actor, pose: Float[Tensor, "frame 24 3 3"], action: str) -> MotionSequence:
-    """With the pelvis at the origin."""
-    return actor.record(torch.zeros(actor.num_frames, 3), pose, CODE[action])
+    """Record a pose with the pelvis at the origin."""
+    return actor.record(torch.zeros(actor.num_frames, 3), pose, ACTION_INDEX[action])
 
 
 def sitting(rng: np.random.Generator, actor: Actor, action: str, height: float, lean: float) -> MotionSequence:
-    """On a seat at z = 0, `height` above the floor, `lean` degrees backward; knees as bent as the floor allows."""
+    """Perform sitting on a seat at z = 0 that is `height` metres above the floor.
+
+    `lean` is the trunk's angle backward in degrees; the knees are bent as far as the floor allows.
+    """
     seed = int(rng.integers(2**32))
     for knee in range(85, -1, -5):
         performance = _seated(np.random.default_rng(seed), actor, action, lean, knee)
-        if lowest_skin(performance, actor.body)[0, 0] > -height - 2 * SINK:
+        if lowest_skin(performance, actor.body)[0, 0] > -height - 2 * SINK_M:
             break
     return performance
 
@@ -105,17 +108,20 @@ def _seated(rng: np.random.Generator, actor: Actor, action: str, lean: float, kn
 
 
 def _on_seat(performance: MotionSequence, body: Body) -> MotionSequence:
-    """Lowered so that the lowest skin of buttocks and thighs in the first frame presses into z = 0."""
+    """Shift the performance so that buttocks and thighs press `SINK_M` metres into z = 0 in the first frame."""
     pose = (performance.transl, performance.global_orient, performance.body_pose)
     transl, global_orient, body_pose = (torch.from_numpy(array[:, :1]) for array in pose)
     skin = body.vertices(transl, global_orient, body_pose, torch.from_numpy(performance.betas))[0, 0]
     seat = torch.isin(body.weights.argmax(dim=1), torch.tensor(SEAT))
-    offset = np.array([0, 0, -SINK - float(skin[seat, 2].min())], dtype=np.float32)
+    offset = np.array([0, 0, -SINK_M - float(skin[seat, 2].min())], dtype=np.float32)
     return transform(performance, np.eye(3, dtype=np.float32), offset, body)
 
 
 def lying(rng: np.random.Generator, actor: Actor, action: str, posture: str) -> MotionSequence:
-    """On z = 0 on the back, the belly, the left or the right side, the head towards -y, moving a little."""
+    """Perform lying on z = 0 with the head towards -y, moving a little.
+
+    `posture` is "back", "belly", "left" or "right".
+    """
     pose = _upright(actor)
     roll = {"back": 0.0, "left": 80.0, "right": -80.0, "belly": 180.0}[posture] + rng.uniform(-6, 6)
     pose[:, 0] = SUPINE @ _about("y", roll)
@@ -126,11 +132,11 @@ def lying(rng: np.random.Generator, actor: Actor, action: str, posture: str) -> 
     for joint in ("neck", "head"):
         _bend(pose, joint, _about("y", turned / 2))
     pose = fidget(rng, actor, pose, rng.uniform(0.02, 0.1))
-    return grounded(_in_place(actor, pose, action), actor.body, -SINK / 2)
+    return grounded(_in_place(actor, pose, action), actor.body, -SINK_M / 2)
 
 
 def _lay_leg(rng: np.random.Generator, pose: Tensor, side: str, sign: float, posture: str) -> None:
-    """Stretched, or with the knee drawn up such that the foot stays down."""
+    """Stretch a leg, or draw up its knee such that the foot stays down; in place."""
     if posture in ("left", "right"):
         flexed, bent, spread = rng.uniform(15, 60), rng.uniform(20, 80), -10.0 * (side != posture)
     else:
@@ -142,7 +148,7 @@ def _lay_leg(rng: np.random.Generator, pose: Tensor, side: str, sign: float, pos
 
 
 def _lay_arm(rng: np.random.Generator, pose: Tensor, side: str, sign: float, posture: str) -> None:
-    """Beside the body or, on the back, over the belly; before it where somebody lies on a side."""
+    """Lay an arm beside the body, over the belly, or before a person who lies on a side; in place."""
     pose[:, JOINT[f"{side}_shoulder"]] = _about("z", -sign * 75.0)
     pose[:, JOINT[f"{side}_elbow"]] = torch.eye(3)
     if posture in ("left", "right"):

@@ -1,7 +1,8 @@
-"""Pictures of a room and of the people in it: rays by Open3D, light by NumPy.
+"""Pictures of a room and its persons: rays by Open3D, light by NumPy.
 
-The camera is fixed, so the empty room is cast and lit once; per frame only the people are cast, each alone within their
-box in the image, and put in by depth. Depth is along the optical axis (metres), colours are linear until `to_bytes`.
+The camera is fixed, so the empty room is cast and lit once; in each frame only the persons are cast, each alone within
+their box of the image, and composited by depth. Depth is along the optical axis (metres); colours are linear RGB until
+`to_bytes`.
 """
 
 from dataclasses import dataclass, replace
@@ -18,18 +19,20 @@ from recon.camera import Camera, project
 from recon.simulate.materials import GAMMA
 from recon.simulate.rooms import Part, Room, turn
 
-SOFT_SHADOWS = 5  # places of a lamp, and of the window, whose shadows are averaged
-LAMP_SIZE, WINDOW_SIZE = 0.25, 0.5  # metres from their middles to those places, at most
-CLEAR = 2e-3  # metres that shadow rays start above a surface
-SHADOW_STEP = 2  # pixels between the rays that look for people's shadows
-SHADOW_BLUR = 5  # pixels
-SHADOW = 0.9  # share of the lamp's light that a person takes away
-NEAR = 0.1  # metres before the lens
+SOFT_SHADOWS = 5  # number of small lights whose shadows are averaged, for the lamp and for the window
+LAMP_SIZE_M, WINDOW_SIZE_M = 0.25, 0.5  # from the middle of lamp and window to their small lights, at most
+SHADOW_OFFSET_M = 2e-3  # above a surface, where shadow rays start
+SHADOW_STEP_PX = 2  # between the rays that look for persons' shadows
+SHADOW_BLUR_PX = 5
+SHADOW_SHARE = 0.9  # of the lamp's light that a person takes away
+NEAR_PLANE_M = 0.1  # from the lens; what is nearer is behind it
 _LEVELS = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Light:
+    """Lamp, window and ambient light of a room; positions in metres, colours linear RGB."""
+
     ambient: Float32[np.ndarray, "3"]
     lamp: Float32[np.ndarray, "3"]
     lamp_color: Float32[np.ndarray, "3"]
@@ -39,7 +42,10 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """The empty room, row by row. `lamp` is the part of `color` that people can shade."""
+    """Picture of the empty room; `lamp` is the part of `color` that comes from the lamp and that persons can shade.
+
+    `points` are the world positions (metres) that the pixels show, `labels` indices into `motion.sequence.LABELS`.
+    """
 
     color: Float32[np.ndarray, "height width 3"]
     lamp: Float32[np.ndarray, "height width 3"]
@@ -49,20 +55,22 @@ class Background:
 
 
 @dataclass(frozen=True, eq=False)
-class Figure:
-    """One person in one frame: a box of the image (x0, y0, x1, y1, whole pixels) and what its rays meet."""
+class DrawnPerson:
+    """One person in one frame: a box of the image (x0, y0, x1, y1, whole pixels) and the hits of its rays."""
 
     box: tuple[int, int, int, int]
     depth: Float32[np.ndarray, "rows columns"]
-    """Infinite beside the person."""
+    """Depth in metres; infinite where the ray misses the person."""
     color: Float32[np.ndarray, "rows columns 3"]
     vertices: Float32[np.ndarray, "vertex 3"]
     scene: o3d.t.geometry.RaycastingScene
 
 
 def rays_of(camera: Camera) -> Float32[np.ndarray, "height width 6"]:
-    """Origin and direction of each pixel's ray; directions have length 1 along the optical axis, so that the
-    distance of a hit is its depth."""
+    """Compute origin and direction of each pixel's ray in the world.
+
+    Directions have length 1 along the optical axis, so the distance of a hit is its depth.
+    """
     intrinsics, extrinsics = camera.intrinsics.numpy(), camera.extrinsics.numpy()
     width, height = camera.image_size
     x = (np.arange(width) - intrinsics[0, 2]) / intrinsics[0, 0]
@@ -74,7 +82,7 @@ def rays_of(camera: Camera) -> Float32[np.ndarray, "height width 6"]:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """The empty room at a `step`-th of the resolution, for looking before drawing."""
+    """Depth and labels of the empty room at 1/`step` of the resolution, to judge a view before drawing it."""
 
     step: int
     depth: Float32[np.ndarray, "rows columns"]
@@ -82,6 +90,7 @@ class Outline:
 
     @classmethod
     def of(cls, room: Room, camera: Camera, step: int = 8) -> "Outline":
+        """Cast the room's outline from a camera."""
         scene, part_of = room_scene(room)
         hits = cast(scene, rays_of(camera)[step // 2 :: step, step // 2 :: step])
         labels = np.array([part.label for part in room.parts])
@@ -89,6 +98,7 @@ class Outline:
 
 
 def cast(scene: o3d.t.geometry.RaycastingScene, rays: Float32[np.ndarray, "*batch 6"]) -> dict[str, np.ndarray]:
+    """Cast rays against a scene; return Open3D's hit values as arrays."""
     hits = scene.cast_rays(o3d.core.Tensor.from_numpy(np.ascontiguousarray(rays)))
     return {name: value.numpy() for name, value in hits.items()}
 
@@ -96,6 +106,7 @@ def cast(scene: o3d.t.geometry.RaycastingScene, rays: Float32[np.ndarray, "*batc
 def scene_of(
     vertices: Float32[np.ndarray, "vertex 3"], faces: Int[np.ndarray, "face 3"]
 ) -> o3d.t.geometry.RaycastingScene:
+    """Build a ray-casting scene of one mesh."""
     scene = o3d.t.geometry.RaycastingScene()
     arrays = (np.ascontiguousarray(vertices, dtype=np.float32), np.ascontiguousarray(faces, dtype=np.uint32))
     scene.add_triangles(*(o3d.core.Tensor.from_numpy(array) for array in arrays))
@@ -103,7 +114,7 @@ def scene_of(
 
 
 def room_scene(room: Room) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarray, " face"]]:
-    """All parts as one mesh, and the part of each face."""
+    """Merge all parts of a room into one ray-casting scene; also return the part of each face."""
     parts = room.parts
     counts = np.array([len(part.faces) for part in parts])
     starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
@@ -113,7 +124,7 @@ def room_scene(room: Room) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarr
 
 
 def random_light(rng: np.random.Generator, room: Room) -> Light:
-    """Lamp light warm or cold, daylight between night and a bright day."""
+    """Draw the light of a room: a warm or cold lamp, and daylight between night and a bright day."""
     warmth = rng.uniform(-0.15, 0.25)
     tint = np.array([1 + warmth, 1, 1 - warmth])
     ambient, lamp, daylight = rng.uniform(0.25, 0.5), rng.uniform(0.4, 1.2), rng.uniform(0.0, 1.0)
@@ -123,7 +134,7 @@ def random_light(rng: np.random.Generator, room: Room) -> Light:
 
 
 def draw_room(rng: np.random.Generator, room: Room, camera: Camera, light: Light) -> tuple[Background, Light]:
-    """Cast and light the empty room; it and the light exposed so that the picture is neither dark nor burnt."""
+    """Cast and light the empty room; return it and the light, exposed so that the picture is neither dark nor burnt."""
     image = rays_of(camera)
     rays = image.reshape(-1, 6)
     scene, part_of = room_scene(room)
@@ -132,8 +143,8 @@ def draw_room(rng: np.random.Generator, room: Room, camera: Camera, light: Light
     points = rays[:, :3] + depth[:, None] * rays[:, 3:]
     normals = _towards(hits["primitive_normals"], rays[:, 3:])
     albedo, glow = _surface(room, part, points, normals)
-    daylight = _lit(rng, scene, points, normals, light.window, WINDOW_SIZE)[:, None] * light.window_color
-    lamp = albedo * _lit(rng, scene, points, normals, light.lamp, LAMP_SIZE)[:, None] * light.lamp_color
+    daylight = _lit(rng, scene, points, normals, light.window, WINDOW_SIZE_M)[:, None] * light.window_color
+    lamp = albedo * _lit(rng, scene, points, normals, light.lamp, LAMP_SIZE_M)[:, None] * light.lamp_color
     color = albedo * (_ambient(normals, light) + daylight + glow[:, None]) + lamp
     gain = np.float32(min(rng.uniform(0.16, 0.34) / np.median(color), 1.1 / np.quantile(color, 0.98)))
     labels = np.array([p.label for p in room.parts], dtype=np.uint8)[part]
@@ -144,7 +155,7 @@ def draw_room(rng: np.random.Generator, room: Room, camera: Camera, light: Light
 
 
 def _surface(room: Room, part: np.ndarray, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour and glow of each point by the material of its part."""
+    """Compute colour and glow of each point by the material of its part."""
     albedo, glow = np.zeros_like(points), np.zeros(len(points), dtype=np.float32)
     for number, owner in enumerate(room.parts):
         mine = np.flatnonzero(part == number)
@@ -156,17 +167,17 @@ def _surface(room: Room, part: np.ndarray, points: np.ndarray, normals: np.ndarr
 
 
 def _towards(normals: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Normals on the side the ray comes from."""
+    """Flip normals to the side from which the ray comes."""
     return np.where((normals * directions).sum(axis=1, keepdims=True) > 0, -normals, normals)
 
 
 def _ambient(normals: np.ndarray, light: Light) -> np.ndarray:
-    """More light from above than from below."""
+    """Compute ambient light, stronger from above than from below."""
     return (0.75 + 0.25 * normals[:, 2:]) * light.ambient
 
 
 def _facing(points: np.ndarray, normals: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Light of a small lamp without shadows: Lambert, and half at 2 m what it is near by."""
+    """Compute unshadowed light of a small lamp: Lambert's cosine, halved at 2 m."""
     way = source - points
     squared = (way**2).sum(axis=1)
     return np.maximum((normals * way).sum(axis=1) / np.sqrt(squared), 0) / (1 + squared / 4)
@@ -180,50 +191,53 @@ def _lit(
     source: Float32[np.ndarray, "3"],
     size: float,
 ) -> Float32[np.ndarray, " point"]:
-    """Light of a lamp or window with soft shadows: the mean of small lamps around its middle."""
+    """Compute light of a lamp or window with soft shadows: the mean over small lamps around its middle."""
     total = np.zeros(len(points), dtype=np.float32)
     for shift in rng.uniform(-1, 1, size=(SOFT_SHADOWS, 3)) * [size, size, size / 5]:
         spot = (source + shift).astype(np.float32)
-        total += _facing(points, normals, spot) * ~occluded(scene, points + CLEAR * normals, spot)
+        total += _facing(points, normals, spot) * ~occluded(scene, points + SHADOW_OFFSET_M * normals, spot)
     return total / SOFT_SHADOWS
 
 
 def occluded(
     scene: o3d.t.geometry.RaycastingScene, points: np.ndarray, source: np.ndarray
 ) -> Bool[np.ndarray, " point"]:
+    """Mark the points whose way to `source` is blocked (True = in shadow)."""
     rays = np.concatenate([points, source - points], axis=1).astype(np.float32)
     return scene.test_occlusions(o3d.core.Tensor.from_numpy(rays), tnear=0.0, tfar=1.0).numpy()
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """One person's mesh and colours."""
+class PersonMesh:
+    """Mesh and colours of one person."""
 
     faces: Int[np.ndarray, "face 3"]
     colors: Float32[np.ndarray, "vertex 3"]
     sums: scipy.sparse.csr_matrix
-    """Vertex by face: 1 where the face has the vertex."""
+    """Sparse matrix, vertex by face: 1 where the face has the vertex."""
 
     @classmethod
     def of(cls, body: Body, colors: Float32[np.ndarray, "vertex 3"]) -> "Model":
+        """Prepare a body's mesh with one linear RGB colour per vertex."""
         columns, ones = np.repeat(np.arange(len(body.faces)), 3), np.ones(body.faces.size, dtype=np.float32)
         sums = scipy.sparse.csr_matrix((ones, (body.faces.ravel(), columns)), shape=(len(colors), len(body.faces)))
         return cls(body.faces, colors, sums)
 
     def normals(self, vertices: Float32[np.ndarray, "vertex 3"]) -> Float32[np.ndarray, "vertex 3"]:
+        """Compute unit vertex normals, weighted by the area of the faces."""
         a, b, c = (vertices[self.faces[:, k]] for k in range(3))
         normals = self.sums @ np.cross(b - a, c - a)  # longer for larger faces, which so weigh more
         return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
 
 
 def draw_figure(
-    model: Model,
+    model: PersonMesh,
     vertices: Float32[np.ndarray, "vertex 3"],
     camera: Camera,
     rays: Float32[np.ndarray, "height width 6"],
     light: Light,
-) -> Figure | None:
-    """One person alone before nothing; None where no part of them is in the image."""
+) -> DrawnPerson | None:
+    """Draw one person alone, without the room; None where no part of them is in the image."""
     x0, y0, x1, y1 = box = _box(camera, vertices)
     if x0 >= x1 or y0 >= y1:
         return None
@@ -241,15 +255,15 @@ def draw_figure(
     incoming += _facing(points, normals, light.window)[:, None] * light.window_color
     color = np.zeros((*hit.shape, 3), dtype=np.float32)
     color[hit] = albedo * incoming
-    return Figure(box, hits["t_hit"], color, vertices, scene)
+    return DrawnPerson(box, hits["t_hit"], color, vertices, scene)
 
 
 def _box(camera: Camera, points: Float32[np.ndarray, "point 3"], margin: int = 1) -> tuple[int, int, int, int]:
-    """The pixels x0 to x1 and y0 to y1 (exclusive) that can show these points; all where some lie behind the lens."""
+    """Bound the pixels that can show these points (x1, y1 exclusive); the whole image when some are behind the lens."""
     in_camera = camera.to_camera(torch.from_numpy(points))
     width, height = camera.image_size
-    if in_camera[:, 2].min() < NEAR:
-        return (0, 0, width, height) if in_camera[:, 2].max() > NEAR else (0, 0, 0, 0)
+    if in_camera[:, 2].min() < NEAR_PLANE_M:
+        return (0, 0, width, height) if in_camera[:, 2].max() > NEAR_PLANE_M else (0, 0, 0, 0)
     pixels = project(in_camera, camera.intrinsics).numpy()
     low = np.floor(pixels.min(axis=0)).clip(0, (width, height)).astype(int)
     high = (np.ceil(pixels.max(axis=0)) + margin).clip(0, (width, height)).astype(int)
@@ -260,27 +274,26 @@ def shade(
     color: Float32[np.ndarray, "height width 3"],
     lamp: Float32[np.ndarray, "height width 3"],
     points: Float32[np.ndarray, "height width 3"],
-    figure: Figure,
+    figure: DrawnPerson,
     light: Light,
     room: Room,
     camera: Camera,
 ) -> None:
-    """Take the lamp's light from what lies in a person's shadow, in place: from `color`, and from `lamp`, the part of
-    it that is the lamp's."""
+    """Darken, in place, what lies in a person's shadow: `color`, and `lamp`, the lamp's part of it."""
     spots = _shadow_spots(figure.vertices[::20], light.lamp, room.inside)
-    x0, y0, x1, y1 = _box(camera, np.concatenate([spots, figure.vertices[::20]]), margin=SHADOW_BLUR)
-    some = points[y0:y1:SHADOW_STEP, x0:x1:SHADOW_STEP]
+    x0, y0, x1, y1 = _box(camera, np.concatenate([spots, figure.vertices[::20]]), margin=SHADOW_BLUR_PX)
+    some = points[y0:y1:SHADOW_STEP_PX, x0:x1:SHADOW_STEP_PX]
     if not some.size:
         return
     dark = occluded(figure.scene, some.reshape(-1, 3), light.lamp).reshape(some.shape[:2]).astype(np.float32)
-    dark = dark.repeat(SHADOW_STEP, axis=0).repeat(SHADOW_STEP, axis=1)[: y1 - y0, : x1 - x0]
-    lost = SHADOW * scipy.ndimage.uniform_filter(dark, SHADOW_BLUR)[..., None] * lamp[y0:y1, x0:x1]
+    dark = dark.repeat(SHADOW_STEP_PX, axis=0).repeat(SHADOW_STEP_PX, axis=1)[: y1 - y0, : x1 - x0]
+    lost = SHADOW_SHARE * scipy.ndimage.uniform_filter(dark, SHADOW_BLUR_PX)[..., None] * lamp[y0:y1, x0:x1]
     color[y0:y1, x0:x1] -= lost
     lamp[y0:y1, x0:x1] -= lost
 
 
 def _shadow_spots(points: np.ndarray, lamp: np.ndarray, inside: Part) -> np.ndarray:
-    """Where the rays from the lamp through some points leave the room."""
+    """Compute where rays from the lamp through these points leave the room."""
     start, way = inside.local(lamp), inside.local(points) - inside.local(lamp)
     with np.errstate(divide="ignore"):
         times = (np.sign(way) * inside.half - start) / way
@@ -289,7 +302,7 @@ def _shadow_spots(points: np.ndarray, lamp: np.ndarray, inside: Part) -> np.ndar
 
 
 def to_bytes(color: Float[np.ndarray, "*batch 3"]) -> UInt8[np.ndarray, "*batch 3"]:
-    """Linear light as the bytes of a picture."""
+    """Encode linear light as 8-bit values with gamma."""
     return _TABLE[(color * (_LEVELS - 1)).clip(0, _LEVELS - 1).astype(np.uint16)]
 
 

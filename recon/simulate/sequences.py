@@ -1,7 +1,7 @@
-"""Rendered care rooms with known ground truth, each from an integer seed.
+"""Simulated care-room sequences with known ground truth, each drawn from one integer seed.
 
-A room, a camera in a corner of its ceiling, and one to four people who are moved by motion capture: walking, lying
-and sitting in bed or on the floor, getting up, cared for. Everything follows from an integer seed.
+A sequence has a room, a camera in a corner of its ceiling, and one to four persons moved by motion capture: walking,
+lying and sitting in bed or on the floor, getting up, being cared for.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from motion.clips.transforms import check_body
 from motion.errors import InputError
 from motion.sequence import LABELS, MotionSequence
 from recon.simulate import cameras, layout, people, performances, render
-from recon.simulate.annotate import PRESENT
+from recon.simulate.annotate import PRESENT_SHARE
 from recon.simulate.film import film
 from recon.simulate.people import Stage
 from recon.simulate.records import SimulateConfig, Simulated
 from recon.teton import IMAGE_SIDES
 
-PEOPLE_SHARES = (0.25, 0.4, 0.25, 0.1)  # of sequences with 1, 2, 3 and 4 people
-DEFAULT = SimulateConfig()
+PEOPLE_SHARES = (0.25, 0.4, 0.25, 0.1)  # of sequences with 1, 2, 3 and 4 persons
+DEFAULT_CONFIG = SimulateConfig()
 RANGES = {
     "num_people": (1, 4),
     "num_frames": (1, 10_000),
@@ -29,23 +29,27 @@ RANGES = {
     "tilt": (0, 75),
     "field_of_view": (30, 130),
 }
-ROOMS = 60  # tries at a room that shows its floor and holds the people
-FREE_SHARES = (0.05, 0.4)  # of people who move by any clip: among DeepMimic's of care, among others
-FLOOR_SHARE = 0.06  # of the picture, at least
+ROOM_TRIES = 60  # attempts at a room that shows its floor and holds the persons
+FREE_SHARES = (0.05, 0.4)  # of free movers: with DeepMimic's clips of care, with any other clips
+FLOOR_SHARE = 0.06  # of the picture that must show the floor
 
 
 def simulate(
     seed: int,
-    config: SimulateConfig = DEFAULT,
+    config: SimulateConfig = DEFAULT_CONFIG,
     motions: Sequence[MotionSequence] | None = None,
 ) -> Simulated:
-    """The sequence of this seed. People of `motions` take the place of the clips of those who move about freely."""
+    """Simulate the sequence of this seed; the same seed and config give the same sequence.
+
+    Persons of `motions` replace the clips of those who move about freely; None uses DeepMimic's. Raises InputError for
+    a config out of range, for motions without a person who is valid throughout, and when no room holds the persons.
+    """
     _check(config)
     body, rng = load_body(), np.random.default_rng(seed)
     movers = _movers(motions, config, body)
     free = FREE_SHARES[config.all_clips or motions is not None]
     count = config.num_people or 1 + int(rng.choice(len(PEOPLE_SHARES), p=PEOPLE_SHARES))
-    for _ in range(ROOMS):
+    for _ in range(ROOM_TRIES):
         stage = _stage(rng, config, movers, free, body)
         if (stage.outline.labels == LABELS.index("floor")).mean() < FLOOR_SHARE:
             continue
@@ -54,12 +58,13 @@ def simulate(
             continue
         stage = replace(stage, room=people.tuck_in(rng, stage, cast))
         simulated = film(rng, stage, cast, f"simulated/{seed:06d}")
-        if (simulated.seen.max(axis=1) >= PRESENT).all():
+        if (simulated.seen.max(axis=1) >= PRESENT_SHARE).all():
             return simulated
     raise InputError(f"no room of seed {seed} holds {count} people before its camera, expected fewer or another view")
 
 
 def _check(config: SimulateConfig) -> None:
+    """Raise InputError for a config out of range."""
     for name, (low, high) in RANGES.items():
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
@@ -72,7 +77,7 @@ def _check(config: SimulateConfig) -> None:
 def _movers(
     motions: Sequence[MotionSequence] | None, config: SimulateConfig, body: Body
 ) -> tuple[tuple[MotionSequence, int], ...]:
-    """Every person of the motions who is there all the time, or of the clips that suit."""
+    """Collect every person who is valid in all frames, of the motions or of DeepMimic's clips."""
     if motions is None:
         clips = performances.clips(body)
         motions = list(clips.values()) if config.all_clips else [clips[name] for name in performances.CARE]
@@ -93,6 +98,7 @@ def _stage(
     free: float,
     body: Body,
 ) -> Stage:
+    """Draw a room and its camera."""
     corner = int(rng.integers(4))
     room = layout.build_room(rng, corner)
     room, camera = cameras.hang(rng, room, corner, config.image_size, config.tilt, config.field_of_view)

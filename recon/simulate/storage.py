@@ -1,11 +1,11 @@
-"""A simulation on disk: a Teton tree, and what is known of it beside.
+"""Storage of a simulation: a Teton tree with its ground truth beside it.
 
 FOLDER/…                   the tree of `recon.teton`
 FOLDER/truth/
     camera.json            intrinsics (fx, fy, cx, cy), extrinsics (world to camera), image_size
-    depth/000017.png       16-bit millimetres of each key frame, people included
-    background_depth.png   the same of the empty room
-    background_labels.png  as the masks, without people
+    depth/000017.png       16-bit millimetres of each key frame, persons included
+    background_depth.png   16-bit millimetres of the empty room
+    background_labels.png  8-bit labels of the empty room, as in masks/
     visibility.npz         object_ids, keypoint_names, keypoints, visible, seen, boxes
     motion.parquet         one MotionSequence, written last
 """
@@ -30,18 +30,21 @@ from recon.teton import write_sequence
 from recon.teton.checked_json import read_json, write_json
 from recon.teton.keyframes import choose_keyframes
 
-MILLIMETRES = 1000.0
+MM_PER_M = 1000.0
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What `write` put beside a Teton tree. Persons are in the order of `object_ids`, which are the tree's."""
+    """Ground truth beside a Teton tree; persons are in the order of `object_ids`, which are the tree's.
+
+    The fields that `recon.simulate.Simulated` has too mean the same here.
+    """
 
     camera: Camera
     motion: MotionSequence
     object_ids: tuple[str, ...]
     depth: dict[int, Float32[np.ndarray, "height width"]]
-    """Of each key frame, metres to the millimetre."""
+    """Depth of each key frame by frame number, in metres, rounded to millimetres."""
     background_depth: Float32[np.ndarray, "height width"]
     background_labels: UInt8[np.ndarray, "height width"]
     keypoint_names: tuple[str, ...]
@@ -52,7 +55,10 @@ class Truth:
 
 
 def write(simulated: Simulated, folder: Path, names: Sequence[str], noise: AnnotationNoise, seed: int) -> None:
-    """Annotate with the keypoints `names` and write all of it in place of what was there."""
+    """Write a simulation as a Teton tree with its truth, replacing what `folder` held.
+
+    `names` are the keypoints to annotate, `seed` draws the annotations' errors.
+    """
     keyframes = choose_keyframes(simulated.frames)
     camera = simulated.camera
     write_sequence(
@@ -92,7 +98,7 @@ def _write_truth(simulated: Simulated, folder: Path, keyframes: Sequence[int]) -
 
 
 def read_truth(folder: Path) -> Truth:
-    """The truth beside the Teton tree in `folder`."""
+    """Read the ground truth beside the Teton tree in `folder`; raises InputError where there is none."""
     truth = folder / "truth"
     if not (truth / "motion.parquet").is_file():
         raise InputError(f"{truth}: holds no motion.parquet, expected the truth that recon.simulate writes")
@@ -114,8 +120,8 @@ def read_truth(folder: Path) -> Truth:
 
 
 def _save_depth(depth: Float32[np.ndarray, "height width"], path: Path) -> None:
-    Image.fromarray((MILLIMETRES * depth).round().astype(np.uint16)).save(path)
+    Image.fromarray((MM_PER_M * depth).round().astype(np.uint16)).save(path)
 
 
 def _load_depth(path: Path) -> Float32[np.ndarray, "height width"]:
-    return np.asarray(Image.open(path)).astype(np.float32) / np.float32(MILLIMETRES)
+    return np.asarray(Image.open(path)).astype(np.float32) / np.float32(MM_PER_M)

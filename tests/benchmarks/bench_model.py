@@ -40,7 +40,8 @@ def section(comparisons: list[Comparison], gain: float) -> str:
     return "\n".join([hardware(gain), *(comparison.table() for comparison in comparisons)])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the parts, one after the other, and print their ratios as JSON."""
     torch.manual_seed(0)
     gain = bf16_gain()
     precisions = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if gain > 1 else {})
@@ -55,3 +56,7 @@ if __name__ == "__main__":
     print(written)
     ratios = {each.key: round(statistics.median(each.ratios), 3) for each in comparisons}
     print(json.dumps(ratios | {"bf16_gain": round(gain, 3)}))
+
+
+if __name__ == "__main__":
+    main()

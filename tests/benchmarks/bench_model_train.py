@@ -23,7 +23,7 @@ from motion.denoiser.conditions import empty_conditions
 from motion.diffusion import make_schedule
 from motion.features import NUM_FEATURES, Normalizer
 from motion.recipes import OptimConfig, Recipe, thesis, tiny
-from motion.training import Batch, diffusion_loss, length_batches
+from motion.training import DiffusionBatch, diffusion_loss, length_batches
 from ray_jobs.train import TrainConfig, make_engine
 from tests.benchmarks.bench_model_step import PlainEncoder
 from tests.benchmarks.bench_model_timing import Comparison, in_turn, quickest, quotients
@@ -81,13 +81,13 @@ def packed_speedup() -> Comparison:
     )
 
 
-def padded(recipe: Recipe, lengths: Sequence[int], persons: int = 1) -> Batch:
+def padded(recipe: Recipe, lengths: Sequence[int], persons: int = 1) -> DiffusionBatch:
     """Noise instead of motion, padded to the longest."""
     conditions = empty_conditions(len(lengths), persons, max(lengths), recipe)
     valid = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])[:, None].expand(-1, persons, -1)
     identity = torch.arange(persons).expand(len(lengths), persons)
     told = replace(conditions, valid=valid, identity=identity, text_valid=torch.ones_like(conditions.text_valid))
-    return Batch(torch.randn(*valid.shape, NUM_FEATURES), told)
+    return DiffusionBatch(torch.randn(*valid.shape, NUM_FEATURES), told)
 
 
 def plain_step(recipe: Recipe) -> Callable[[], None]:
@@ -104,7 +104,7 @@ def plain_step(recipe: Recipe) -> Callable[[], None]:
     return step
 
 
-def eager_step(recipe: Recipe, batches: Sequence[Batch], autocast: bool = False) -> Callable[[], None]:
+def eager_step(recipe: Recipe, batches: Sequence[DiffusionBatch], autocast: bool = False) -> Callable[[], None]:
     """A step on each of the batches, by the optimiser itself."""
     network = Denoiser(recipe.denoiser).train()
     optimizer = adamw(network, recipe.optim)
@@ -121,7 +121,7 @@ def eager_step(recipe: Recipe, batches: Sequence[Batch], autocast: bool = False)
     return steps
 
 
-def engine_step(recipe: Recipe, batch: Batch) -> Callable[[], None]:
+def engine_step(recipe: Recipe, batch: DiffusionBatch) -> Callable[[], None]:
     """A step as `ray_jobs.train` takes it, which asks Ray only for the number of workers."""
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     if not torch.distributed.is_initialized():
@@ -143,7 +143,7 @@ def adamw(network: torch.nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(network.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
 
 
-def loss_function(recipe: Recipe) -> Callable[[Any, Batch], torch.Tensor]:
+def loss_function(recipe: Recipe) -> Callable[[Any, DiffusionBatch], torch.Tensor]:
     schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
     normalizer = Normalizer(torch.zeros(NUM_FEATURES), torch.ones(NUM_FEATURES))
     generator = torch.Generator().manual_seed(0)

@@ -25,12 +25,11 @@ import tyro
 
 from motion.generator import Generator, load_model
 from tests.benchmarks import controls
-from tests.benchmarks.labelled import write_labelled
+from tests.benchmarks.labelled import SHARED_DATA, write_labelled
 from tests.benchmarks.recipes_measuring import Task, heard, make_task, measure, merged_share, own_captions
 from tests.benchmarks.recipes_training import small, train
 from tests.benchmarks.results_file import write_section
 
-SHARED_DATA = Path("../shared/data")
 SEEDS = 3
 EVALUATOR_STEPS = 300
 CROWDS, CROWD_PROMPTS = (3, 4), 16

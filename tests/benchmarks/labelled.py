@@ -1,6 +1,6 @@
 """Real motion with captions, from the labels of the data beside the repo, in forms that `ray_jobs.prepare` reads.
 
-    sources = write_labelled(Path("../shared/data"), Path("files"))
+    sources = write_labelled(SHARED_DATA, Path("files"))
     python -m ray_jobs.prepare --output data --max-seconds 5 --held-out 0.2 --sources SOURCES
 
 The captions of Bandai-Namco's and CMU's clips are ours, made from the labels "content" and "style" or "action"; nobody
@@ -19,6 +19,8 @@ from motion.datasets.bvh import LAYOUTS
 from tests.helpers.sources.bvh import MOTION_BUILDER, write_bandai_namco, write_bvh
 from tests.helpers.sources.positions import SOURCES
 
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+"""Small samples of the real data sets, a folder beside the repo."""
 FPS = 60.0  # of CMU's files beside the repo
 FASTEST = 20.0  # m/s; in nine of CMU's 96 clips limbs fly at 22 to 71 for a frame, the others reach 14 in a kick
 SALSA = ("two people dance salsa together", "a couple is dancing salsa", "two persons hold each other and dance salsa")

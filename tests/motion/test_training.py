@@ -14,7 +14,7 @@ from motion.recipes import DiffusionConfig, OptimConfig, Recipe, VariationConfig
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from motion.training import (
-    Batch,
+    DiffusionBatch,
     Ema,
     collate,
     diffusion_loss,
@@ -59,7 +59,9 @@ def normalizer(clips: list[MotionSequence]) -> Normalizer:
     return Moments.of(torch.cat([encode_sequence(clip).flatten(0, 1) for clip in clips])).normalizer()
 
 
-def make_batch(clips: list[MotionSequence], normalizer: Normalizer, seed: int = 0, recipe: Recipe = RECIPE) -> Batch:
+def make_batch(
+    clips: list[MotionSequence], normalizer: Normalizer, seed: int = 0, recipe: Recipe = RECIPE
+) -> DiffusionBatch:
     return collate(clips, recipe, normalizer, load_text_encoder(), BODY, np.random.default_rng(seed))
 
 
@@ -136,7 +138,7 @@ def test_loss_is_finite_and_blind_to_padding(
     network = Denoiser(recipe.denoiser).eval()
     schedule = make_schedule("cosine", 1000)
     batch = make_batch(clips, normalizer, recipe=recipe)
-    spoiled = Batch(
+    spoiled = DiffusionBatch(
         torch.where(batch.conditions.valid[..., None], batch.x0, torch.full_like(batch.x0, 50.0)),
         batch.conditions,
     )

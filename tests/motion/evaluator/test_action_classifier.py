@@ -18,8 +18,8 @@ from motion.errors import InputError
 from motion.evaluator import ActionClassifier, ClassifierConfig, classifier_bytes, load_classifier
 from motion.evaluator.action_classifier import FORMAT
 from motion.evaluator.classifier_training import (
-    Batch,
     Example,
+    LabelledBatch,
     accuracy,
     action_labels,
     classifier_loss,
@@ -324,7 +324,7 @@ def test_a_file_holds_the_whole_classifier(
     path = tmp_path / "classifier.safetensors"
     path.write_bytes(classifier_bytes(trained, normalizer, "cosine", 1000))
     loaded = load_classifier(path)
-    batch = Batch.of([Example.of(clips[0], np.zeros((2, 20), dtype=int))], normalizer)
+    batch = LabelledBatch.of([Example.of(clips[0], np.zeros((2, 20), dtype=int))], normalizer)
     t = torch.tensor([40])
     assert torch.equal(loaded.network(batch.x0, t, batch.valid), trained(batch.x0, t, batch.valid))
     assert loaded.network.config == trained.config

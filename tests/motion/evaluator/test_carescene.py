@@ -22,8 +22,8 @@ from motion.evaluator import (
     mirror_features,
 )
 from motion.evaluator.carescene import FORMAT
-from motion.evaluator.contrastive import training_batch
-from motion.evaluator.motion_features import NUM_FEATURES, Batch, Encoded
+from motion.evaluator.contrastive import captioned_batch
+from motion.evaluator.motion_features import NUM_FEATURES, Encoded, MotionBatch
 from motion.evaluator.protocol import CARESCENE
 from motion.sequence import MotionSequence
 from tests.helpers.clips import motion, random_clip
@@ -116,7 +116,7 @@ def test_mirrored_features_are_those_of_the_mirror_image(dance: MotionSequence, 
 
 def test_training_batches_mirror_captions_with_motions(dance: MotionSequence) -> None:
     encoded, texts = Encoded.of(only(dance, [0])), ["raises the left hand"]
-    batch, captions = training_batch([encoded] * 40, [texts] * 40, 30, np.random.default_rng(0))
+    batch, captions = captioned_batch([encoded] * 40, [texts] * 40, 30, np.random.default_rng(0))
     assert 10 <= captions.count("raises the right hand") <= 30
     assert set(captions) == {"raises the left hand", "raises the right hand"}
     lengths = batch.valid.sum(dim=(1, 2))
@@ -145,14 +145,14 @@ def test_it_learns_to_tell_motions_by_their_captions(body: Body) -> None:
     vectors, same = torch.randn(8, CONFIG.text_dim), torch.eye(8, dtype=torch.bool)
     optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
     for _ in range(30):
-        batch, _ = training_batch(clips, [["a"]] * 8, 12, rng)
+        batch, _ = captioned_batch(clips, [["a"]] * 8, 12, rng)
         loss = contrastive_loss(network.embed_text(vectors), network.embed_motion(batch), same, network.logit_scale)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     network.eval()
     with torch.no_grad():
-        found = (network.embed_text(vectors) @ network.embed_motion(Batch.of(clips)).T).argmax(dim=1)
+        found = (network.embed_text(vectors) @ network.embed_motion(MotionBatch.of(clips)).T).argmax(dim=1)
     assert found.tolist() == list(range(8))
 
 

@@ -1,4 +1,4 @@
-"""How fast the `tiny` recipe samples on this machine: `make bench` writes results/sampling.md.
+"""How fast the `tiny` recipe samples on this machine: `python -m tests.benchmarks sampling` writes results/sampling.md.
 
 Weights are random, which costs as much as trained ones. Every figure is the median of `REPEATS` runs with the
 spread beside it; what is compared runs alternately in one process.
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import pytest
 import torch
 
 from motion.denoiser import Denoiser
@@ -21,8 +20,6 @@ from motion.features import Normalizer
 from motion.generator import Generator, Model, MotionRequest
 from motion.guidance import ClassifierFree
 from motion.recipes import tiny
-
-pytestmark = pytest.mark.bench
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
 REPEATS = 5
@@ -53,7 +50,7 @@ def batch_seconds(generator: Generator, batch: int) -> list[float]:
 def guidance_ratio(network: Denoiser) -> list[float]:
     """Two separate forwards ÷ both branches in one, per guided step at batch 8."""
     recipe = tiny()
-    conditions = empty_conditions(8, 1, FRAMES, recipe)
+    conditions = empty_conditions(8, 1, FRAMES, recipe.denoiser)
     conditions.valid.fill_(True)
     conditions.text_valid.fill_(True)
     x, t = torch.randn(8, 1, FRAMES, 282), torch.full((8,), 500)
@@ -72,7 +69,8 @@ def guidance_ratio(network: Denoiser) -> list[float]:
     return [a / b for a, b in zip(two, one, strict=True)]
 
 
-def test_sampling_speed() -> None:
+def main() -> None:
+    """Time batches of 1, 4 and 16 and the guidance's two branches; write the table."""
     torch.manual_seed(0)
     recipe = tiny()
     network = Denoiser(recipe.denoiser).eval()
@@ -86,8 +84,12 @@ def test_sampling_speed() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(
         f"# Sampling, recipe `tiny`, {FRAMES} frames, {recipe.sampling.sampler}-{recipe.sampling.num_steps}, guided\n\n"
-        f"{date.today()}, {cores}; `make bench`; median (least–greatest) of {REPEATS}.\n\n"
+        f"{date.today()}, {cores}; `python -m tests.benchmarks sampling`; median (least–greatest) of {REPEATS}.\n\n"
         "| batch | motions/s | s per batch |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         f"Two forwards ÷ both guidance branches in one, batch 8: {spread(ratio, 2)}\n"
     )
     assert statistics.median(rates[16]) > statistics.median(rates[1]), "batching does not pay"
+
+
+if __name__ == "__main__":
+    main()

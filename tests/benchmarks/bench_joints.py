@@ -1,4 +1,4 @@
-"""How faithfully joints become a posed body: `make bench` writes results/joints.md.
+"""How faithfully joints become a posed body: `python -m tests.benchmarks joints` writes results/joints.md.
 
 All clips of the sources beside the repo, each with the joints that mean the same in SMPL. Directions are those of the
 bones between them and of the lines across hips and shoulders; joint errors are taken with the middles of the hips
@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pytest
 import roma
 import torch
 
@@ -20,9 +19,8 @@ from motion.datasets import deepmimic
 from motion.datasets.joint_fitting import fit_joints
 from motion.kinematics import pose_from_joints
 from motion.skeleton import JOINT
+from tests.benchmarks.labelled import SHARED_DATA
 from tests.helpers.sources.positions import SOURCES, degrees_apart, directions, hips, jitter, pick
-
-pytestmark = pytest.mark.bench
 
 RESULTS = Path(__file__).parent / "results" / "joints.md"
 BODY = load_body()
@@ -60,12 +58,17 @@ def limb_errors() -> list[str]:
     return [f"{limb} {(mean[JOINT[f'left_{limb}'] - 1] + mean[JOINT[f'right_{limb}'] - 1]) / 2:.1f}°" for limb in LIMBS]
 
 
-def test_fidelity(shared_data: Path) -> None:
-    rows = [measure(name, shared_data) for name in SOURCES]
+def main() -> None:
+    """Measure every source and write the table."""
+    rows = [measure(name, SHARED_DATA) for name in SOURCES]
     RESULTS.write_text(
         "# Joints of real motion to a posed body\n\n"
-        f"{date.today()}; `make bench`; means over the clips (worst clip).\n\n"
+        f"{date.today()}; `python -m tests.benchmarks joints`; means over the clips (worst clip).\n\n"
         "| source | clips | bone directions, ° | joint error, mm | jitter ÷ source's |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nRotations against DeepMimic's own, mean: {', '.join(limb_errors())}\n"
     )
+
+
+if __name__ == "__main__":
+    main()

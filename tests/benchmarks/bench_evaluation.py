@@ -1,4 +1,4 @@
-"""What the evaluation is worth, shown on real motion: `make bench` writes results/evaluation.md.
+"""The evaluation tried on real motion: `python -m tests.benchmarks evaluation` writes results/evaluation.md.
 
 An evaluator is trained on the labelled clips beside the repo (`labelled.py`) and judges clips that were held out: as
 they are, with noise on their joints, and with their captions shuffled. Then it compares two checkpoints of one run of
@@ -11,23 +11,21 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from motion.parquet import write_parquet
 from motion.sequence import MotionSequence, read_motions
 from ray_jobs.pages.evaluation_page import table
-from tests.benchmarks.labelled import write_labelled
-
-pytestmark = pytest.mark.bench
+from tests.benchmarks.labelled import SHARED_DATA, write_labelled
 
 REPO = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "evaluation.md"
@@ -54,23 +52,28 @@ class Jobs:
         )
 
 
-@pytest.fixture(scope="module")
-def jobs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    """Labelled data, and an evaluator trained on them; at the end the commands and their cost join the results."""
-    jobs = Jobs(tmp_path_factory.mktemp("evaluation"), [])
-    sources = write_labelled(shared_data, jobs.folder / "files")
+def main() -> None:
+    """Train an evaluator on labelled data, measure both questions, and write what they cost beside the results."""
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Jobs(Path(folder), []))
+
+
+def measure(jobs: Jobs) -> None:
+    sources = write_labelled(SHARED_DATA, jobs.folder / "files")
     prepare = ("--output", jobs.folder / "data", "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
     jobs.run("prepare", *prepare)
     jobs.run("train_evaluator", "--data", jobs.folder / "data", "--output", jobs.folder / "evaluator")
     RESULTS.write_text("# The evaluation on real motion\n\n" + conditions())
-    yield jobs
+    find_held_out_clips(jobs)
+    compare_checkpoints(jobs)
     rows = "\n".join(f"| `{command}` | {seconds:.0f} |" for command, seconds in jobs.seconds)
-    append("What it took", f"| command | seconds |\n|---|---:|\n{rows}\n".replace(str(shared_data), "../shared/data"))
+    append("What it took", f"| command | seconds |\n|---|---:|\n{rows}\n")
 
 
 def conditions() -> str:
     machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}"
-    return f"{date.today()}, {machine}, no GPU; `make bench`. Clips and captions: tests/benchmarks/labelled.py.\n"
+    command = "`python -m tests.benchmarks evaluation`"
+    return f"{date.today()}, {machine}, no GPU; {command}. Clips and captions: tests/benchmarks/labelled.py.\n"
 
 
 def append(title: str, text: str) -> None:
@@ -102,7 +105,7 @@ def metric(evaluation: dict[str, Any], name: str) -> list[float]:
     return [each["metrics"][name]["mean"] for each in evaluation["sets"][1:]]
 
 
-def test_held_out_clips_are_found_and_noise_is_seen(jobs: Jobs) -> None:
+def find_held_out_clips(jobs: Jobs) -> None:
     rng = np.random.default_rng(0)
     clips = [clip for clip in read_motions(jobs.folder / "data" / "motions") if clip.split == "test"]
     names = [f"noise-{centimetres:02}cm" for centimetres in NOISES]
@@ -126,7 +129,7 @@ def test_held_out_clips_are_found_and_noise_is_seen(jobs: Jobs) -> None:
         assert (np.diff(values) > 0).all(), f"{name} of growing noise: {values}"
 
 
-def test_a_late_checkpoint_beats_an_early_one(jobs: Jobs) -> None:
+def compare_checkpoints(jobs: Jobs) -> None:
     recipe = {
         "max-persons": 2,
         "max-frames": 100,
@@ -148,3 +151,7 @@ def test_a_late_checkpoint_beats_an_early_one(jobs: Jobs) -> None:
     for name, better in (("fid", -1), ("mm_dist", -1), ("r_precision_1", 1), ("r_precision_3", 1)):
         early, late = (better * value for value in metric(found, name))
         assert late > early, f"{name}: early {early}, late {late}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""How fast joints become rotations on this machine: `make bench` writes results/kinematics.md.
+"""Speed of joints to rotations on this machine: `python -m tests.benchmarks kinematics` writes results/kinematics.md.
 
 `pose_from_joints` alone, and `fit_joints` with shape fitting and forward kinematics around it, on
 random smooth motion: a short clip, many at once, and a long one. Every figure is the median of `REPEATS` runs with the
@@ -14,7 +14,6 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-import pytest
 import torch
 
 from motion.body import load_body
@@ -22,8 +21,6 @@ from motion.datasets.joint_fitting import fit_joints
 from motion.kinematics import pose_from_joints
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT_NAMES
-
-pytestmark = pytest.mark.bench
 
 RESULTS = Path(__file__).parent / "results" / "kinematics.md"
 REPEATS = 5
@@ -45,7 +42,8 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})"
 
 
-def test_kinematics_speed() -> None:
+def main() -> None:
+    """Time short, many and long clips and write the table."""
     body = load_body()
     found = {}
     for clips, frames in CLIPS:
@@ -64,10 +62,14 @@ def test_kinematics_speed() -> None:
     cores = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     table = (
         "# Joints to rotations, frames per second\n\n"
-        f"{date.today()}, {cores}; `make bench`; median (least–greatest) of {REPEATS}.\n\n"
+        f"{date.today()}, {cores}; `python -m tests.benchmarks kinematics`; median (least–greatest) of {REPEATS}.\n\n"
         "| clips × frames | `pose_from_joints` | `fit_joints` |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
     print(table)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(table)
     assert statistics.median(found[CLIPS[-1]][0]) >= WANTED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Run benchmarks, each of which writes its table in tests/benchmarks/results:
+
+python -m tests.benchmarks joints prepare     # these, one after the other
+python -m tests.benchmarks                    # all but `recipes`, which takes hours and has options of its own
+"""
+
+import importlib
+import sys
+
+NAMES = ("joints", "kinematics", "sampling", "prepare", "evaluation", "model", "recon")
+
+
+def main(names: list[str]) -> None:
+    """Run the benchmarks of these names, all where none is given; an unknown name ends with exit status 2."""
+    if unknown := sorted(set(names) - set(NAMES)):
+        print(f"error: no benchmark {unknown[0]!r}, expected some of {', '.join(NAMES)}", file=sys.stderr)
+        sys.exit(2)
+    for name in names or NAMES:
+        print(f"== {name}", flush=True)
+        importlib.import_module(f"tests.benchmarks.bench_{name}").main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
