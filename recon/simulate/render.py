@@ -217,7 +217,7 @@ class PersonMesh:
     """Sparse matrix, vertex by face: 1 where the face has the vertex."""
 
     @classmethod
-    def of(cls, body: Body, colors: Float32[np.ndarray, "vertex 3"]) -> "Model":
+    def of(cls, body: Body, colors: Float32[np.ndarray, "vertex 3"]) -> "PersonMesh":
         """Prepare a body's mesh with one linear RGB colour per vertex."""
         columns, ones = np.repeat(np.arange(len(body.faces)), 3), np.ones(body.faces.size, dtype=np.float32)
         sums = scipy.sparse.csr_matrix((ones, (body.faces.ravel(), columns)), shape=(len(colors), len(body.faces)))
