@@ -1,9 +1,9 @@
-"""The focal length of a room's camera, from people who stand or walk on its floor.
+"""Focal length of a room's camera, estimated from persons who stand or walk on its floor.
 
-Who is upright has ankles, hips, shoulders and head above one point of the floor, at heights that vary little between
-people. The focal length, tilt, roll and height of the camera and everyone's stature are those that put these four
-levels where they are annotated: the posterior maximum over all frames (compare Lv, Zhao and Nevatia 2006). Where
-somebody stands and which way he leans are linear and solved in closed form.
+Upright persons have ankles, hips, shoulders and head above one point of the floor, at heights that vary little between
+persons. The focal length, tilt, roll and height of the camera and everyone's stature are those that put these four
+levels where they are annotated: the posterior maximum over all frames (compare Lv, Zhao and Nevatia 2006). Where each
+person stands and which way they lean are linear and solved in closed form.
 
 Pixels are square, the principal point is the image's centre, lenses do not distort.
 """
@@ -32,25 +32,25 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("left_ear", "right_ear"), ("head",), ("left_eye", "right_eye"), ("nose",)),
 )
 UPRIGHT = tuple(ACTIONS.index(name) for name in ("unknown", "standing_on_floor", "walking_with_walking_aid"))
-SURE = 0.5  # score from which a keypoint counts
-MOST_SAMPLES = 200  # person-frames looked at, spread over all there are
+SURE_SCORE = 0.5  # from which a keypoint counts
+MOST_SAMPLES = 200  # person-frames used, spread over all
 FEWEST_SAMPLES = 8
 MOST_AT_FIRST, STARTS, ROUNDS = 60, 4, 4
-INDEPENDENT = 1.0  # samples a second of one walker that tell something new
+INDEPENDENT_PER_S = 1.0  # samples of one walker that count as independent
 
-DEFAULT_FIELD_OF_VIEW = 70.0  # degrees, horizontal: where people tell nothing
-FIELDS_OF_VIEW = (35.0, 120.0)  # degrees
-TILTS = (math.radians(-10), math.radians(75))
-HEIGHTS = (1.0, 4.0)  # metres
+DEFAULT_FIELD_OF_VIEW_DEG = 70.0  # horizontal; used where persons do not determine the focal length
+FIELDS_OF_VIEW_DEG = (35.0, 120.0)  # horizontal, bounds of the fit
+TILTS_RAD = (math.radians(-10), math.radians(75))
+HEIGHTS_M = (1.0, 4.0)  # of the camera above the floor, bounds of the fit
 FOCAL_SPREAD = 0.4  # standard deviation of the focal length's logarithm: 50 to 92 degrees
-HEIGHT, HEIGHT_SPREAD = 2.4, 0.3  # metres: cameras hang below the ceiling
-ROLL_SPREAD = math.radians(2)
-STATURE_SPREAD = 0.06  # of the default body's shapes
-LEAN_SPREAD = 0.08  # metres for each metre of height
-NEAREST = 0.3  # metres before the camera
-PIXEL_ERROR, BODY_ERROR = 3.0, 0.05  # pixels, and metres by which a level differs from the model's
-OUTLIER = 2.5  # standard deviations at which a person-frame counts a quarter
-LARGEST_ERROR = 0.25  # relative; beyond it the default is as good
+HEIGHT_M, HEIGHT_SPREAD_M = 2.4, 0.3  # prior of the camera's height: cameras hang below the ceiling
+ROLL_SPREAD_RAD = math.radians(2)
+STATURE_SPREAD = 0.06  # standard deviation of the logarithm of stature, as of the default body's shapes
+LEAN_SPREAD = 0.08  # standard deviation of the lean, metres per metre of height
+NEAREST_M = 0.3  # depth from the camera, at least
+ERROR_PX, BODY_ERROR_M = 3.0, 0.05  # standard deviations: of the annotation, and of a level's height against the model
+OUTLIER_SIGMAS = 2.5  # error at which a person-frame counts a quarter
+LARGEST_ERROR = 0.25  # relative error of the focal length; beyond it the default is as good
 
 # Focal length (logarithm, by the usual one), tilt, roll (radians) and height of the camera, logarithm of each stature.
 Parameters = Float64[np.ndarray, " parameter"]
@@ -58,53 +58,58 @@ Parameters = Float64[np.ndarray, " parameter"]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A pinhole camera, and how sure it is."""
+    """Pinhole intrinsics in pixels, and how certain they are."""
 
     intrinsics: Float[Tensor, "3 3"]
     relative_error: float
-    """Standard error of the focal length, by its own size."""
+    """Standard error of the focal length, relative to the focal length."""
     samples: int
-    """Upright persons in frames that it rests on; 0 where it is DEFAULT_FIELD_OF_VIEW for want of them."""
+    """Number of upright persons in frames used; 0 where they do not suffice and DEFAULT_FIELD_OF_VIEW_DEG is taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Upright people; pixels from the image's centre."""
+    """Upright persons in frames; pixels are relative to the image's centre."""
 
     pixels: Float64[np.ndarray, "sample 4 2"]
     seen: Bool[np.ndarray, "sample 4"]
     heights: Float64[np.ndarray, "sample 4"]
-    """Metres above the floor of a person of mean shape."""
+    """Height of each level above the floor for a person of mean shape (metres)."""
     person: Int64[np.ndarray, " sample"]
     usual: float
-    """Focal length (pixels) at DEFAULT_FIELD_OF_VIEW, by which the first parameter is counted."""
+    """Focal length (pixels) at DEFAULT_FIELD_OF_VIEW_DEG, to which the first parameter is relative."""
     seconds: float
-    """All time that people stand upright, from which the samples are taken."""
+    """Total time that persons stand upright, from which the samples are taken."""
 
     def thinned(self, count: int) -> "_Samples":
+        """Keep `count` samples, evenly spread over all."""
         rows = np.linspace(0, len(self.person) - 1, min(len(self.person), count)).astype(int)
         arrays = {name: getattr(self, name)[rows] for name in ("pixels", "seen", "heights", "person")}
         return replace(self, **arrays)
 
     @property
     def share(self) -> float:
-        """Independent samples by all."""
-        return min(1.0, INDEPENDENT * self.seconds / len(self.person))
+        """Share of the samples that counts as independent."""
+        return min(1.0, INDEPENDENT_PER_S * self.seconds / len(self.person))
 
     @cached_property
     def sigma(self) -> Float64[np.ndarray, " sample"]:
-        """Expected error of a level in pixels, by how large the person is in the image."""
+        """Expected error of a level in pixels, by the size of the person in the image."""
         rows, low, high = np.arange(len(self.person)), self.seen.argmax(axis=1), 3 - self.seen[:, ::-1].argmax(axis=1)
         pixels = np.linalg.norm(self.pixels[rows, high] - self.pixels[rows, low], axis=-1)
         metres = self.heights[rows, high] - self.heights[rows, low]
-        return np.hypot(PIXEL_ERROR, BODY_ERROR * pixels / metres)
+        return np.hypot(ERROR_PX, BODY_ERROR_M * pixels / metres)
 
 
 def estimate_intrinsics(sequence: TetonSequence) -> Calibration:
-    """Focal length by the people of `sequence`, or DEFAULT_FIELD_OF_VIEW where too few stand upright to tell."""
+    """Estimate the focal length from the persons of `sequence`.
+
+    Returns DEFAULT_FIELD_OF_VIEW_DEG with 0 samples where too few persons stand upright or the estimate is too
+    uncertain.
+    """
     width, height = sequence.image_size
     center = ((width - 1) / 2, (height - 1) / 2)
-    usual = width / 2 / math.tan(math.radians(DEFAULT_FIELD_OF_VIEW) / 2)
+    usual = width / 2 / math.tan(math.radians(DEFAULT_FIELD_OF_VIEW_DEG) / 2)
     samples = _upright_people(sequence, np.array(center), usual)
     if len(samples.person) >= FEWEST_SAMPLES:
         focal, error, count = _fit(samples)
@@ -114,7 +119,7 @@ def estimate_intrinsics(sequence: TetonSequence) -> Calibration:
 
 
 def _upright_people(sequence: TetonSequence, center: Float64[np.ndarray, "2"], usual: float) -> _Samples:
-    """Persons in frames who may be upright by their action and show three of the levels."""
+    """Collect persons in frames whose action allows standing and that show three of the levels."""
     levels = [_levels(track, sequence.keypoint_names) for track in sequence.tracks]
     pixels, heights = (np.concatenate([level[i] for level in levels]) for i in (0, 1))
     action = np.concatenate([track.action for track in sequence.tracks])
@@ -135,13 +140,13 @@ def _upright_people(sequence: TetonSequence, center: Float64[np.ndarray, "2"], u
 def _levels(
     track: Track, names: tuple[str, ...]
 ) -> tuple[Float64[np.ndarray, "frame 4 2"], Float64[np.ndarray, "frame 4"]]:
-    """Pixels of the four levels, NaN where they are not annotated, and their heights."""
+    """Compute the four levels' pixels, NaN where not annotated, and their heights in metres."""
     pixels = np.full((len(track.present), len(LEVELS), 2), np.nan)
     heights = np.ones((len(track.present), len(LEVELS)))
     for level, choices in enumerate(LEVELS):
         for choice in reversed([choice for choice in choices if set(choice) <= set(names)]):
             found = track.keypoints[:, [names.index(name) for name in choice]].astype(np.float64)
-            sure = (found[..., 2] >= SURE).all(axis=1)
+            sure = (found[..., 2] >= SURE_SCORE).all(axis=1)
             pixels[sure, level] = found[sure, :, :2].mean(axis=1)
             heights[sure, level] = _rest_height(choice)
     return pixels, heights
@@ -149,7 +154,7 @@ def _levels(
 
 @lru_cache
 def _rest_height(names: tuple[str, ...]) -> float:
-    """Metres above the soles at which these keypoints of the default body lie on average."""
+    """Compute the mean height of these keypoints of the default body above its soles (metres)."""
     body = load_body("default")
     betas = torch.zeros(10)
     unturned = torch.eye(3).expand(24, 3, 3)
@@ -158,17 +163,17 @@ def _rest_height(names: tuple[str, ...]) -> float:
 
 
 def _fit(samples: _Samples) -> tuple[float, float, int]:
-    """Focal length, its relative standard error and the number of samples that agree."""
+    """Fit the focal length; return it in pixels, its relative standard error and the number of samples that agree."""
     few = samples.thinned(MOST_AT_FIRST)
     starts = sorted(_grid(samples), key=lambda start: _cost(start, few))[:STARTS]
     best = min((_refine(start, few)[0] for start in starts), key=lambda fitted: _cost(fitted, few))
     best, covariance = _refine(best, samples)
-    agree = _mean_squares(_residuals(best, samples)[0], samples) < OUTLIER**2
+    agree = _mean_squares(_residuals(best, samples)[0], samples) < OUTLIER_SIGMAS**2
     return float(samples.usual * np.exp(best[0])), float(np.sqrt(covariance[0, 0])), int(agree.sum())
 
 
 def _grid(samples: _Samples) -> list[Parameters]:
-    """Fields of view, tilts and heights of the camera, people of mean stature."""
+    """List starting values over fields of view, tilts and camera heights, with persons of mean stature."""
     statures = [0.0] * (int(samples.person.max()) + 1)
     return [
         np.array([_log_focal(view), math.radians(tilt), 0.0, height, *statures])
@@ -179,7 +184,7 @@ def _grid(samples: _Samples) -> list[Parameters]:
 
 
 def _refine(start: Parameters, samples: _Samples) -> tuple[Parameters, Float64[np.ndarray, "parameter parameter"]]:
-    """Iteratively reweighted least squares; parameters and their covariance."""
+    """Refine parameters by iteratively reweighted least squares; return them and their covariance."""
     best, bounds = start, _bounds(len(start))
     for _ in range(ROUNDS):
         weight = _trust(_mean_squares(_residuals(best, samples)[0], samples))
@@ -189,16 +194,16 @@ def _refine(start: Parameters, samples: _Samples) -> tuple[Parameters, Float64[n
 
 
 def _cost(parameters: Parameters, samples: _Samples) -> float:
-    """Twice the negative logarithm of the posterior, where an outlier costs no more than OUTLIER² (Geman, McClure)."""
+    """Compute twice the negative log posterior; an outlier costs at most OUTLIER_SIGMAS² (Geman and McClure)."""
     residuals, volume = _residuals(parameters, samples)
     errors = _mean_squares(residuals, samples)
-    bounded = samples.seen.sum(axis=1) * errors / (1 + errors / OUTLIER**2)
+    bounded = samples.seen.sum(axis=1) * errors / (1 + errors / OUTLIER_SIGMAS**2)
     return float(samples.share * (bounded + volume).sum() + (_prior(parameters) ** 2).sum())
 
 
 def _trust(errors: Float64[np.ndarray, " sample"]) -> Float64[np.ndarray, " sample"]:
-    """Weights of the same loss for mean squared errors in standard deviations."""
-    return 1 / (1 + errors / OUTLIER**2) ** 2
+    """Compute the weights of that bounded loss from mean squared errors in standard deviations."""
+    return 1 / (1 + errors / OUTLIER_SIGMAS**2) ** 2
 
 
 def _mean_squares(residuals: Float64[np.ndarray, "sample 5 2"], samples: _Samples) -> Float64[np.ndarray, " sample"]:
@@ -206,23 +211,26 @@ def _mean_squares(residuals: Float64[np.ndarray, "sample 5 2"], samples: _Sample
 
 
 def _bounds(count: int) -> tuple[Parameters, Parameters]:
-    """A camera that looks almost straight down with a long lens takes anybody for a leaning person."""
-    views = [_log_focal(view) for view in FIELDS_OF_VIEW]
+    """Bound the camera's parameters; else a long lens looking almost straight down explains anyone as leaning."""
+    views = [_log_focal(view) for view in FIELDS_OF_VIEW_DEG]
     low, high = np.full(count, -np.inf), np.full(count, np.inf)
-    low[:4], high[:4] = (min(views), TILTS[0], -np.pi / 8, HEIGHTS[0]), (max(views), TILTS[1], np.pi / 8, HEIGHTS[1])
+    low[:4], high[:4] = (
+        (min(views), TILTS_RAD[0], -np.pi / 8, HEIGHTS_M[0]),
+        (max(views), TILTS_RAD[1], np.pi / 8, HEIGHTS_M[1]),
+    )
     return low, high
 
 
 def _log_focal(field_of_view: float) -> float:
-    """Of the focal length at this horizontal field of view (degrees), by the usual one."""
-    half, usual = (math.radians(view / 2) for view in (field_of_view, DEFAULT_FIELD_OF_VIEW))
+    """Compute the logarithm of the focal length at a horizontal field of view (degrees), relative to the usual one."""
+    half, usual = (math.radians(view / 2) for view in (field_of_view, DEFAULT_FIELD_OF_VIEW_DEG))
     return math.log(math.tan(usual) / math.tan(half))
 
 
 def _prior(parameters: Parameters) -> Float64[np.ndarray, " prior"]:
     focal, _, roll, height, *statures = parameters
     shapes = np.array(statures) / STATURE_SPREAD
-    return np.array([focal / FOCAL_SPREAD, roll / ROLL_SPREAD, (height - HEIGHT) / HEIGHT_SPREAD, *shapes])
+    return np.array([focal / FOCAL_SPREAD, roll / ROLL_SPREAD_RAD, (height - HEIGHT_M) / HEIGHT_SPREAD_M, *shapes])
 
 
 def _posterior(
@@ -237,11 +245,11 @@ def _posterior(
 def _residuals(
     parameters: Parameters, samples: _Samples
 ) -> tuple[Float64[np.ndarray, "sample 5 2"], Float64[np.ndarray, " sample"]]:
-    """Standardised errors of the four levels in the image and of the lean, where everyone stands at the best place; and
-    the logarithm of the volume of images that leaning makes.
+    """Compute standardised errors of the four levels and of the lean, with each person at the best place on the floor.
 
-    A level at height z lies at (x + a z, y + b z, z), which a pixel's ray meets in two equations that are linear in x,
-    y, a and b. Without the volume the best camera would look straight down, where leaning explains everything.
+    Also returns the logarithm of the volume of images that leaning makes. A level at height z lies at (x + a z, y + b
+    z, z), which a pixel's ray meets in two equations that are linear in x, y, a and b. Without the volume the best
+    camera would look straight down, where leaning explains everything.
     """
     focal, tilt, roll, camera_height, *statures = parameters
     focal = samples.usual * np.exp(focal)
@@ -258,7 +266,7 @@ def _residuals(
         normal = np.einsum("nkri,nkrj->nij", design, design) + prior
         place = np.linalg.solve(normal, np.einsum("nkri,nkr->ni", design, wanted * scale)[..., None])[..., 0]
         ground = place[:, None, :2] + place[:, None, 2:] * heights[..., None]
-        depth = (ground @ rotation[2, :2] + (heights - camera_height) * rotation[2, 2]).clip(NEAREST)
+        depth = (ground @ rotation[2, :2] + (heights - camera_height) * rotation[2, 2]).clip(NEAREST_M)
     errors = np.einsum("nkri,ni->nkr", design, place) - wanted * scale
     leaning = np.eye(2) + LEAN_SPREAD**2 * np.einsum("nkri,nkrj->nij", design[..., 2:], design[..., 2:])
     return np.concatenate([errors, place[:, None, 2:] / LEAN_SPREAD], axis=1), np.linalg.slogdet(leaning)[1].clip(0)

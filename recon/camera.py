@@ -14,34 +14,37 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """`extrinsics` is world to camera; `image_size` is (width, height)."""
+    """Pinhole camera: `extrinsics` map world to camera (metres), `image_size` is (width, height) in pixels."""
 
     intrinsics: Float[Tensor, "3 3"]
     extrinsics: Float[Tensor, "4 4"]
     image_size: tuple[int, int]
 
     def project(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
-        """Pixels of world points; what lies behind the camera has no meaning."""
+        """Project world points to pixels; points behind the camera give meaningless pixels."""
         return project(self.to_camera(points), self.intrinsics)
 
     def to_camera(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """Map world points to the camera's frame."""
         return points @ self.extrinsics[:3, :3].T + self.extrinsics[:3, 3]
 
     def to_world(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """Map points in the camera's frame to the world."""
         return (points - self.extrinsics[:3, 3]) @ self.extrinsics[:3, :3]
 
     @property
     def center(self) -> Float[Tensor, "3"]:
-        """Where the camera hangs in the world."""
+        """Position of the camera in the world (metres)."""
         return -self.extrinsics[:3, :3].T @ self.extrinsics[:3, 3]
 
 
 def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
+    """Build the intrinsic matrix of focal lengths and principal point in pixels."""
     return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
 def looking_down(tilt: float, roll: float) -> Float64[np.ndarray, "3 3"]:
-    """World to camera of one that looks along world y, `tilt` down, turned by `roll` about its axis; radians."""
+    """Compute the world-to-camera rotation of a camera looking along world y, `tilt` down, rolled by `roll` (rad)."""
     right, forward = np.array([1.0, 0.0, 0.0]), np.array([0.0, math.cos(tilt), -math.sin(tilt)])
     below = np.cross(forward, right)
     turned = [math.cos(roll) * right + math.sin(roll) * below, math.cos(roll) * below - math.sin(roll) * right]
@@ -49,7 +52,7 @@ def looking_down(tilt: float, roll: float) -> Float64[np.ndarray, "3 3"]:
 
 
 def project(points: Float[Tensor, "*batch 3"], intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "*batch 2"]:
-    """Pixels of points in the camera's frame."""
+    """Project points in the camera's frame to pixels."""
     in_image = points @ intrinsics.T
     return in_image[..., :2] / in_image[..., 2:].clamp_min(1e-6)
 
@@ -57,7 +60,7 @@ def project(points: Float[Tensor, "*batch 3"], intrinsics: Float[Tensor, "3 3"])
 def unproject(
     pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"], intrinsics: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "*batch 3"]:
-    """Points in the camera's frame; `depth` is along the optical axis."""
+    """Compute the points in the camera's frame that pixels show at a `depth` along the optical axis."""
     x = (pixels[..., 0] - intrinsics[0, 2]) / intrinsics[0, 0]
     y = (pixels[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
     return torch.stack([x, y, torch.ones_like(x)], dim=-1) * depth[..., None]
@@ -66,7 +69,7 @@ def unproject(
 def unproject_image(
     depth: Float[Tensor, "height width"], intrinsics: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "height width 3"]:
-    """The point of every pixel of a depth map, in the camera's frame."""
+    """Compute every pixel's point of a depth map, in the camera's frame."""
     rows, columns = (torch.arange(size, dtype=depth.dtype) for size in depth.shape)
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
     return unproject(pixels, depth, intrinsics)

@@ -1,4 +1,4 @@
-"""What fitting and lifting look at in one sequence: 2D keypoints, and depth where it was measured.
+"""Observations of one sequence that fitting and lifting use: 2D keypoints, and depth where it was measured.
 
 Pixels and metres, depths along the camera's optical axis; persons and frames as in `recon.people.People`.
 """
@@ -11,24 +11,30 @@ from torch import Tensor
 from motion.errors import InputError
 from recon.camera import Camera
 
-SURE = 0.5  # confidence from which a keypoint counts as visible
+SURE_CONFIDENCE = 0.5  # from which a keypoint counts as visible
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
+    """2D keypoints and depths of one sequence's persons.
+
+    Raises InputError for shapes that disagree and for NaN pixels with a confidence above 0.
+    """
+
     camera: Camera
     fps: float
     names: tuple[str, ...]
-    """Of the keypoints, each known to `recon.keypoints`."""
+    """Name of each keypoint, known to `recon.keypoints`."""
     keypoints: Float[Tensor, "person frame keypoint 2"]
+    """Pixels (x, y); ignored where the confidence is 0."""
     confidence: Float[Tensor, "person frame keypoint"]
-    """0 to 1; 0 is not annotated, about 0.3 hidden."""
+    """Confidence of each keypoint, 0 to 1; 0 is not annotated, about 0.3 hidden."""
     depth: Float[Tensor, "person frame keypoint"]
-    """Of the visible skin at the keypoint's pixel, measured inside the person's own mask; NaN where unknown."""
+    """Depth of the visible skin at the keypoint's pixel, measured inside the person's own mask; NaN where unknown."""
     background: Float[Tensor, "height width"]
     """Depth of the empty room over the whole image, at any resolution; NaN where unknown."""
     depth_error: float = 0.0
-    """Standard deviation of `depth`, over the depth."""
+    """Standard deviation of `depth`, relative to the depth."""
 
     def __post_init__(self) -> None:
         shape = (*self.keypoints.shape[:2], len(self.names))

@@ -1,10 +1,10 @@
-"""Smooth trajectories of people, eq. 4.1 of the thesis: joints of constant velocity that stay near those found.
+"""Smooth trajectories of persons (eq. 4.1): joints of constant velocity that stay near those found.
 
     sum_t ‖j̄_t - j_t‖² + weight · sum_t ‖a_t‖,     a_t = (j_t-1 - 2 j_t + j_t+1) fps²
 
-with all joints of a person in one norm. The smoothing term is not squared, as the thesis prints it: a burst of real
-motion costs its size and not the square of it, so that kicks and falls keep their height. The other term is squared
-up to `OUTLIER` and not beyond it, so that a single wrong pose gives way to its neighbours.
+The norm is over all joints of a person. The smoothing term is not squared, as the thesis prints it: a burst of real
+motion costs its size and not its square, so that kicks and falls keep their height. The other term is squared up to
+`OUTLIER_M` and not beyond it, so that a single wrong pose gives way to its neighbours.
 
 Joints are linear in the world rotations of a body's bones. With those rotations free to be any matrices, every step of
 iteratively reweighted least squares is one banded solve for all persons; the nearest rotations (Procrustes) follow.
@@ -23,21 +23,24 @@ from motion.errors import InputError
 from motion.skeleton import PARENTS
 from recon.people import People
 
-WEIGHT = 2e-4  # m / (m/s²): against 20 mm of jitter, on motion capture at 10 and 20 frames per second
-STILL = 0.3  # m/s²; accelerations below count by their square
-OUTLIER = 0.1  # metres, root mean square over the joints
-LONGEST_GAP = 0.5  # seconds without a valid frame over which motion goes on
+WEIGHT = 2e-4  # m / (m/s²); tuned against 20 mm of jitter, on motion capture at 10 and 20 fps
+STILL_M_S2 = 0.3  # accelerations below it count by their square
+OUTLIER_M = 0.1  # distance (rms over the joints) up to which it counts by its square
+LONGEST_GAP_S = 0.5  # without a valid frame over which motion goes on
 STEPS = 10
 
 
 def smooth(people: People, body: Body, fps: float, weight: float = WEIGHT) -> People:
-    """The same people moving smoothly; frames that are not valid stay as they are."""
+    """Smooth the persons' motion (eq. 4.1); frames that are not valid stay as they are.
+
+    `weight` is the price of acceleration in m / (m/s²). Raises InputError for an fps that is not a positive number.
+    """
     if not (np.isfinite(fps) and fps > 0):
         raise InputError(f"cannot smooth a motion of {fps} frames per second, expected a positive number")
     joints, rotations = people.kinematics(body)
     signals = [people.transl, rotations.flatten(-3), joints.flatten(-2)]
     found = torch.cat(signals, dim=-1).double().numpy()
-    known, moving = _chains(people.valid.numpy(), round(LONGEST_GAP * fps))
+    known, moving = _chains(people.valid.numpy(), round(LONGEST_GAP_S * fps))
     smoothed = torch.from_numpy(_solve(found, known, moving, fps, weight)).to(people.transl)
     transl, matrices, _ = smoothed.split([signal.shape[-1] for signal in signals], dim=-1)
     world = roma.special_procrustes(matrices.unflatten(-1, (24, 3, 3)))
@@ -53,10 +56,10 @@ def smooth(people: People, body: Body, fps: float, weight: float = WEIGHT) -> Pe
 def _chains(
     valid: Bool[np.ndarray, "person frame"], longest_gap: int
 ) -> tuple[Bool[np.ndarray, "person frame"], Bool[np.ndarray, "person inner"]]:
-    """Which frames hold to what was found, and which frames (all but first and last) have an acceleration.
+    """Mark the frames that hold to what was found, and the frames (all but first and last) that have an acceleration.
 
-    Short gaps are free to follow the motion around them; what lies in longer ones, or before and after all valid
-    frames, keeps to itself.
+    Short gaps are free to follow the motion around them; frames in longer gaps, or before and after all valid frames,
+    keep to themselves.
     """
     frames = np.arange(valid.shape[1])
     last = np.maximum.accumulate(np.where(valid, frames, -longest_gap - 2), axis=1)
@@ -72,20 +75,20 @@ def _solve(
     fps: float,
     weight: float,
 ) -> Float64[np.ndarray, "person frame signal"]:
-    """Iteratively reweighted least squares; the last 72 signals are the joints that the norms are taken of."""
-    stay, turn = known.astype(np.float64), moving * (weight / STILL)
+    """Solve by iteratively reweighted least squares; norms are taken over the joints, the last 72 signals."""
+    stay, turn = known.astype(np.float64), moving * (weight / STILL_M_S2)
     smoothed = found
     for _ in range(STEPS):
         smoothed = _least_squares(found, stay, turn * fps**4)
         acceleration = np.diff(smoothed[..., -72:], n=2, axis=1) * fps**2
-        turn = moving * weight / np.sqrt(_mean_square(acceleration) + STILL**2)
+        turn = moving * weight / np.sqrt(_mean_square(acceleration) + STILL_M_S2**2)
         away = np.sqrt(_mean_square(smoothed[..., -72:] - found[..., -72:]))
-        stay = known * np.minimum(1.0, OUTLIER / np.maximum(away, 1e-9))
+        stay = known * np.minimum(1.0, OUTLIER_M / np.maximum(away, 1e-9))
     return smoothed
 
 
 def _mean_square(vectors: Float64[np.ndarray, "person frame 72"]) -> Float64[np.ndarray, "person frame"]:
-    """Of the vectors' lengths, over the joints."""
+    """Compute the mean squared length of a frame's 24 joint vectors."""
     return np.square(vectors).mean(axis=-1) * 3
 
 

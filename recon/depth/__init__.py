@@ -1,4 +1,4 @@
-"""Depth networks, and the fusion of relative with metric depth."""
+"""Depth networks, and the fusion of their relative with their metric depth."""
 
 from recon.depth.fusion import DepthFusion, fuse
 from recon.depth.networks import DepthModel, load_depth_model

@@ -1,8 +1,8 @@
-"""Relative and metric depth become one (thesis 4.1), and the key frames of a fixed camera one empty room.
+"""Fusion of relative and metric depth (thesis §4.1), and of a fixed camera's key frames into one empty room.
 
-A relative network gives sharp disparity (larger = nearer) up to scale and shift, a metric one coarse metres:
-`alpha d + beta = 1 / m` is fitted over all key frames of a sequence together. Depth is along the optical axis, in
-metres; NaN means unknown.
+A relative network gives sharp disparity (larger = nearer) up to scale and shift, a metric one coarse metres: `alpha d +
+beta = 1 / m` is fitted over all key frames of a sequence together. Depth is along the optical axis, in metres; NaN
+means unknown.
 """
 
 import warnings
@@ -15,31 +15,34 @@ from scipy.ndimage import binary_dilation
 
 from motion.errors import InputError
 
-FARTHEST = 50.0
-"""Metres: what would lie farther, or behind infinity (`alpha d + beta <= 0`), is unknown."""
+FARTHEST_M = 50.0
+"""Largest known depth in metres; farther, or behind infinity (`alpha d + beta <= 0`), depth is unknown (NaN)."""
 _MIN_PIXELS = 100
-_MOST_PIXELS = 200_000  # that the fit looks at
+_MOST_PIXELS = 200_000  # used by the fit
 _PAIRS = 500
-_TUKEY = 4.685  # 95 % efficiency under normal noise
+_TUKEY_SIGMAS = 4.685  # 95 % efficiency under normal noise
 
 
 @dataclass(frozen=True)
 class DepthFusion:
+    """Fitted line from disparity to inverse depth, `alpha d + beta = 1 / m`, and how well it fits."""
+
     alpha: float
     beta: float
     inlier_ratio: float
-    """Share of the pixels whose metric depth lies within 10 % of the fused."""
+    """Share of the pixels whose metric depth lies within 10 % of the fused depth."""
     relative_error: float
-    """Standard deviation of the metric depth about the fused one, over the depth; of the better half of the pixels."""
+    """Standard deviation of the metric depth about the fused one, relative to the depth; estimated by the median."""
 
     @property
     def depth_scale(self) -> float:
-        """1 / alpha, in metres per inverse disparity: the scale that a relative depth map lacks."""
+        """Metres per inverse disparity, 1 / alpha: the scale that a relative depth map lacks."""
         return 1 / self.alpha
 
     def depth(self, disparity: Float[np.ndarray, "*batch height width"]) -> Float32[np.ndarray, "*batch height width"]:
+        """Convert disparity to depth in metres; NaN where it is unknown or beyond FARTHEST_M."""
         inverse = self.alpha * disparity.astype(np.float64) + self.beta
-        known = (inverse > 1 / FARTHEST) & np.isfinite(inverse)
+        known = (inverse > 1 / FARTHEST_M) & np.isfinite(inverse)
         return (1 / np.where(known, inverse, np.nan)).astype(np.float32)
 
 
@@ -49,9 +52,11 @@ def fuse(
     robust: bool = True,
     mask: Bool[np.ndarray, "keyframe height width"] | None = None,
 ) -> DepthFusion:
-    """Fit over the pixels of `mask` (all where None) whose metric depth is known: positive and finite.
+    """Fit disparity to metric depth over the pixels of `mask` (True = use; None uses all) whose metric depth is known.
 
-    Robust is an MM-estimate (Yohai 1987): least median of squares over pairs of pixels, then Tukey's biweight.
+    `robust` is an MM-estimate (Yohai 1987): least median of squares over pairs of pixels, then Tukey's biweight;
+    otherwise plain least squares. Raises InputError for too few pixels and for disparity that does not grow with
+    nearness.
     """
     metres = upsample(metric, disparity.shape[1:])
     known = np.isfinite(disparity) & (metres > 0) & (True if mask is None else mask)
@@ -77,7 +82,7 @@ def fuse(
 def upsample(
     metric: Float[np.ndarray, "keyframe low_height low_width"], size: tuple[int, ...]
 ) -> Float32[np.ndarray, "keyframe height width"]:
-    """Bilinear, to (height, width); NaN wherever a depth that is not positive and finite would have a share."""
+    """Resize metric depth bilinearly to (height, width); NaN wherever an unknown depth would have a share."""
     known = torch.from_numpy(np.where(np.isfinite(metric) & (metric > 0), metric, np.nan).astype(np.float32))
     return torch.nn.functional.interpolate(known[:, None], size, mode="bilinear", align_corners=False)[:, 0].numpy()
 
@@ -85,18 +90,21 @@ def upsample(
 def background(
     depth: Float[np.ndarray, "keyframe height width"], people: Bool[np.ndarray, "keyframe height width"]
 ) -> Float32[np.ndarray, "height width"]:
-    """Depth of the empty room: the median over the key frames in which nobody stands before it, NaN where none."""
+    """Compute the depth of the empty room: the median over the key frames in which nobody covers the pixel.
+
+    `people` is True on persons. NaN where no key frame is left.
+    """
     return median(np.where(grow(people), np.nan, depth).astype(np.float32))
 
 
 def grow(people: Bool[np.ndarray, "keyframe height width"]) -> Bool[np.ndarray, "keyframe height width"]:
-    """People with a margin of 1 % of the image's width, since neither masks nor depth edges are exact."""
+    """Dilate masks of persons by 1 % of the image's width, since neither masks nor depth edges are exact."""
     pixels = max(1, round(people.shape[2] / 100))
     return binary_dilation(people, structure=np.ones((1, 3, 3)), iterations=pixels)
 
 
 def median(values: Float32[np.ndarray, "keyframe *value"]) -> Float32[np.ndarray, "*value"]:
-    """Over the key frames in which it is known; NaN where it never is."""
+    """Compute the median over key frames, ignoring NaN; NaN where every key frame is NaN."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN slices are NaN, as meant
         return np.nanmedian(values, axis=0)
@@ -105,7 +113,7 @@ def median(values: Float32[np.ndarray, "keyframe *value"]) -> Float32[np.ndarray
 def _robust_line(d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"]) -> tuple[float, float]:
     alpha, beta, scale = _least_median(d, inverse)
     for _ in range(20):
-        residuals = np.abs(alpha * d + beta - inverse) / (_TUKEY * scale)
+        residuals = np.abs(alpha * d + beta - inverse) / (_TUKEY_SIGMAS * scale)
         weights = np.square(1 - np.square(np.minimum(residuals, 1)))
         alpha, beta = _line(d, inverse, weights)
     return alpha, beta
@@ -114,7 +122,7 @@ def _robust_line(d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, 
 def _least_median(
     d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"]
 ) -> tuple[float, float, float]:
-    """The line through two pixels with the least median residual (Rousseeuw 1984), and the scale of the noise.
+    """Find the line through two pixels with the least median residual (Rousseeuw 1984), and the scale of the noise.
 
     The scale is at least 1 % of the median, or a flat wall that fills half the image would make an outlier of the rest.
     """
@@ -134,7 +142,7 @@ def _least_median(
 def _line(
     d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"], weights: Float64[np.ndarray, " pixel"]
 ) -> tuple[float, float]:
-    """Weighted least squares of `alpha d + beta = inverse`."""
+    """Solve `alpha d + beta = inverse` by weighted least squares."""
     center, level = np.average(d, weights=weights), np.average(inverse, weights=weights)
     deviation = weights * (d - center)
     spread = deviation @ (d - center)

@@ -19,12 +19,15 @@ from motion.errors import InputError
 
 ASSETS = Path(__file__).parents[1] / "assets"
 TINY = "tiny"
-_AT_ONCE = 4  # images
+_AT_ONCE = 4  # images per forward pass
 
 
 @dataclass(frozen=True, eq=False)
 class DepthModel:
-    """A depth network with the image processor that belongs to it; `bf16` is that of the network's arithmetic."""
+    """Depth network with its image processor; `bf16` runs its arithmetic in bfloat16.
+
+    `metric` says which of the two it predicts: metres (True) or disparity (False).
+    """
 
     network: nn.Module
     processor: Any
@@ -34,7 +37,7 @@ class DepthModel:
 
     @torch.inference_mode()
     def predict(self, images: UInt8[np.ndarray, "image height width 3"]) -> Float32[np.ndarray, "image height width"]:
-        """Disparity or metres of RGB images, at their own size."""
+        """Predict disparity (larger = nearer) or metres for 8-bit RGB images, at their own size."""
         parts = [self._predict(images[i : i + _AT_ONCE]) for i in range(0, len(images), _AT_ONCE)]
         return np.concatenate(parts)
 
@@ -52,9 +55,10 @@ class DepthModel:
 def load_depth_model(
     spec: str | Path, metric: bool, device: str | torch.device = "cpu", bf16: bool = False
 ) -> DepthModel:
-    """From "tiny", a folder as `save_pretrained` writes it, or a hub id (depth-anything/Depth-Anything-V2-Small-hf).
+    """Load a depth network: "tiny", a folder written by `save_pretrained`, or a hub id.
 
-    Weights are read from safetensors only. A relative network where a metric one is wanted, or the reverse, is refused.
+    A hub id is for example depth-anything/Depth-Anything-V2-Small-hf. Weights are read from safetensors only. Raises
+    InputError for a relative network where a metric one is wanted, or the reverse, and for files that are not whole.
     """
     source = _tiny_folder(metric) if spec == TINY else str(spec)
     config = _fetch(AutoConfig, source)
@@ -88,7 +92,7 @@ def _is_metric(config: PretrainedConfig, source: str) -> bool:
 
 
 def _fetch(kind: Any, source: str, **options: Any) -> Any:
-    """What transformers reads of a folder or hub id, its many ways to fail in one sentence."""
+    """Call `from_pretrained` of a folder or hub id; turn its many ways to fail into one InputError."""
     try:
         return kind.from_pretrained(source, **options)
     except Exception as error:  # damaged files show as nearly any of them

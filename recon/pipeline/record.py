@@ -14,7 +14,7 @@ from motion.body import Body
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.keypoints import body_keypoints
-from recon.observations import SURE, Observations
+from recon.observations import SURE_CONFIDENCE, Observations
 from recon.people import People
 from recon.teton import TetonSequence, Track
 
@@ -53,7 +53,7 @@ class Quality:
 def assess(person: int, track: Track, people: People, regressed: People, observed: Observations, body: Body) -> Quality:
     """Of one of the people; `regressed` are valid where the body network's pose was the person's own."""
     valid, there = people.valid[person], torch.from_numpy(track.present)
-    visible = (observed.confidence[person] >= SURE) & valid[:, None]
+    visible = (observed.confidence[person] >= SURE_CONFIDENCE) & valid[:, None]
     seen = people.keypoints(body, body_keypoints(body, observed.names))[person]
     missed = (observed.camera.project(seen) - observed.keypoints[person]).norm(dim=-1)[visible]
     lowest = people.joints(body)[person][valid][..., 2]

@@ -22,7 +22,7 @@ from torch import Tensor
 from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.sequence import LABELS, MotionSequence, Scene
-from recon.calibration import DEFAULT_FIELD_OF_VIEW, Calibration, estimate_intrinsics
+from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, Calibration, estimate_intrinsics
 from recon.camera import Camera, unproject_image
 from recon.depth import DepthFusion, fuse
 from recon.depth.fusion import background, median
@@ -30,7 +30,7 @@ from recon.fitting import fit
 from recon.floor import Plane, extrinsics, fit_floor
 from recon.keypoints import body_keypoints, known_names
 from recon.lifting import Lifter
-from recon.observations import SURE, Observations
+from recon.observations import SURE_CONFIDENCE, Observations
 from recon.occlusion import mask_duplicates, mask_unlike
 from recon.people import People
 from recon.pipeline.perception import Perception, by_person_and_frame
@@ -126,7 +126,7 @@ def whence(calibration: Calibration | None) -> str:
     if calibration is None:
         return "annotated"
     if not calibration.samples:
-        return f"assumed, {DEFAULT_FIELD_OF_VIEW:.0f}° field of view"
+        return f"assumed, {DEFAULT_FIELD_OF_VIEW_DEG:.0f}° field of view"
     return f"estimated from people, standard error {calibration.relative_error:.0%}"
 
 
@@ -163,7 +163,7 @@ def skin_depth(
     column, row = (keypoints[:, axis].round().astype(int) for axis in (0, 1))
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     at = (row.clip(0, height - 1), column.clip(0, width - 1))
-    usable = inside & own[at] & (keypoints[:, 2] >= SURE)
+    usable = inside & own[at] & (keypoints[:, 2] >= SURE_CONFIDENCE)
     return np.where(usable, depth[at], np.float32(np.nan)).astype(np.float32)
 
 
@@ -177,7 +177,7 @@ def held(
     measured = np.flatnonzero(np.isfinite(depth).any(axis=1))
     if not len(measured):
         return depth
-    pixels = np.where(keypoints[..., 2:] >= SURE, keypoints[..., :2], np.float32(np.nan))
+    pixels = np.where(keypoints[..., 2:] >= SURE_CONFIDENCE, keypoints[..., :2], np.float32(np.nan))
     size = np.linalg.norm(np.nanmax(pixels[measured], axis=1) - np.nanmin(pixels[measured], axis=1), axis=-1)
     step = (pixels[:, None] - pixels[measured]) / size.clip(1)[:, None, None]  # frame, key frame, keypoint
     moved = np.linalg.norm(median(np.moveaxis(step, 2, 0)), axis=-1)  # annotators' errors mostly cancel

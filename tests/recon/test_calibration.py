@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motion.body import load_body
 from motion.skeleton import ACTIONS, KEYPOINT_SETS
-from recon.calibration import DEFAULT_FIELD_OF_VIEW, estimate_intrinsics
+from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, estimate_intrinsics
 from recon.camera import Camera, unproject
 from recon.keypoints import body_keypoints
 from recon.simulate.cameras import look
@@ -61,7 +61,7 @@ def test_without_upright_people_the_default_is_said_to_be_one(rng: np.random.Gen
         found = estimate_intrinsics(sequence)
         assert found.samples == 0
         view = 2 * np.degrees(np.arctan(IMAGE_SIZE[0] / 2 / float(found.intrinsics[0, 0])))
-        np.testing.assert_allclose(view, DEFAULT_FIELD_OF_VIEW, rtol=1e-5)
+        np.testing.assert_allclose(view, DEFAULT_FIELD_OF_VIEW_DEG, rtol=1e-5)
 
 
 def test_keypoints_that_fit_no_camera_are_not_believed(rng: np.random.Generator) -> None:
