@@ -1,1 +1,1 @@
-"""One module per job: typed config, read, call `recon` or `motion`, write. Only here is Ray imported."""
+"""Ray jobs, one module each: typed config, read, call `recon` or `motion`, write; the only package that imports Ray."""

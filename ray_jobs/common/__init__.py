@@ -1,1 +1,1 @@
-"""What the jobs share: command line, storage, tracking, sinks, one training loop."""
+"""Shared parts of the jobs: command line, storage, tracking, sinks, one training loop."""

@@ -1,1 +1,1 @@
-"""The HTML pages that jobs write, and their templates."""
+"""HTML pages that jobs write, and their templates."""

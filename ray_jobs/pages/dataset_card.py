@@ -1,7 +1,7 @@
-"""What is in a prepared data set, as one HTML page that opens from disk and asks no server for anything.
+"""Dataset card: the content of a prepared data set as one HTML page that opens from disk and asks no server.
 
-Counts, minutes, frame rates, captions, actions and licences by source, histograms of what tells one data set from
-another, pictures of a few clips, and what was left out. Times are seconds unless said, heights metres.
+It shows counts, minutes, frame rates, captions, actions and licences by source, histograms of what distinguishes one
+data set from another, pictures of a few clips, and what was left out. Times are seconds unless said, heights metres.
 """
 
 import base64
@@ -55,12 +55,13 @@ SURVEY = pa.schema(
 
 
 def survey(motions: str) -> list[dict[str, Any]]:
-    """One row a clip: what the page counts, and the signature by which duplicates are found."""
+    """Survey all clips of a Parquet folder: one row a clip, by column names of SURVEY."""
     dataset = ray.data.read_parquet(motions, file_extensions=["parquet"])
     return dataset.map_batches(survey_block, batch_size=None, batch_format="pyarrow").take_all()
 
 
 def survey_block(table: pa.Table) -> pa.Table:
+    """Describe the clips of one Arrow block as rows of SURVEY."""
     return pa.Table.from_pylist([_describe(clip) for clip in from_table(MotionSequence, table)], schema=SURVEY)
 
 
@@ -84,8 +85,8 @@ def _describe(clip: MotionSequence) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One row of the page's table."""
+class SourceRow:
+    """Row of the page's table: one source's counts, minutes and licence."""
 
     name: str
     clips: int
@@ -100,7 +101,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of clips in equal bins, the first of which begins at `low`; what lies beyond the last is counted in it."""
+    """Counts of clips in equal bins from `low`, `step` wide; values beyond the last bin are counted in it."""
 
     title: str
     unit: str
@@ -109,11 +110,11 @@ class Histogram:
     step: float
     median: float
     ends: tuple[float, float]
-    """What the axis says at its two ends."""
+    """Values that the axis shows at its two ends."""
 
     @classmethod
     def of(cls, title: str, unit: str, values: Sequence[float], whole: bool = False) -> "Histogram":
-        """`whole` numbers get bins one wide, others reach to the 99th percentile."""
+        """Count values: `whole` numbers in bins one wide, others in equal bins up to the 99th percentile."""
         array = np.asarray(values, dtype=float)
         if whole:
             first, last = array.min(), min(array.max(), array.min() + 2 * BINS)
@@ -128,7 +129,11 @@ class Histogram:
 def render(
     rows: Sequence[dict[str, Any]], motions: str, licences: Mapping[str, str], rejected: Sequence[tuple[str, str]]
 ) -> str:
-    """The page of the surveyed `rows`; `rejected` are (id, reason) pairs."""
+    """Render the page of the surveyed `rows`.
+
+    `motions` is the Parquet folder from which a few clips are drawn, `licences` is keyed by source, `rejected` are (id,
+    reason) pairs.
+    """
     texts = list(chain.from_iterable(row["texts"] for row in rows))
     words = Counter(word for text in texts for word in text.lower().split() if word.strip(".,") not in STOP_WORDS)
     seconds = np.sum([row["action_seconds"] for row in rows], axis=0)
@@ -147,12 +152,12 @@ def render(
     )
 
 
-def _sources(rows: Sequence[dict[str, Any]], licences: Mapping[str, str]) -> list[Source]:
+def _sources(rows: Sequence[dict[str, Any]], licences: Mapping[str, str]) -> list[SourceRow]:
     found = []
     for name in dict.fromkeys(row["source"] for row in rows):
         of_it = [row for row in rows if row["source"] == name]
         found.append(
-            Source(
+            SourceRow(
                 name,
                 clips=len(of_it),
                 minutes=sum(row["seconds"] for row in of_it) / 60,
@@ -168,7 +173,7 @@ def _sources(rows: Sequence[dict[str, Any]], licences: Mapping[str, str]) -> lis
 
 
 def _counted(values: Any) -> str:
-    """Such as "20 (801), 30 (3)"; the value alone where all have it."""
+    """Summarise values as "20 (801), 30 (3)", or as the value alone if all are equal."""
     counts = Counter(values).most_common()
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({count:,})" for value, count in counts)
 
@@ -187,7 +192,7 @@ def _histograms(rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Hi
 
 
 def _pictures(rows: Sequence[dict[str, Any]], motions: str) -> list[tuple[str, str]]:
-    """Id and PNG (base64) of a few clips of each source, the same ones for the same data."""
+    """Draw a few clips of each source as (id, base64 PNG), the same ones for the same data."""
     rng = np.random.default_rng(0)
     chosen: list[str] = []
     for name in dict.fromkeys(row["source"] for row in rows):

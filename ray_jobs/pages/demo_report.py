@@ -1,8 +1,7 @@
-"""The demo's page: one HTML file that opens from disk and asks no server for anything.
+"""Demo page: generated motions beside the real clip of the same caption, in one HTML file that opens from disk.
 
-It lays what was generated beside the real clip of the same caption. Errors are metres, root-aligned (`mpjpe`).
-Joints travel in the page as base64 of little-endian int16 millimetres, C order (person, frame, joint, xyz);
-`player.js.j2` draws them.
+Errors are metres, root-aligned (`mpjpe`). Joints travel in the page as base64 of little-endian int16 millimetres, C
+order (person, frame, joint, xyz); `player.js.j2` draws them.
 """
 
 import base64
@@ -24,42 +23,44 @@ from ray_jobs.common import storage
 from ray_jobs.pages.page import render_page
 
 TEMPLATE = "report.html.j2"
-PROMISE = 0.25  # metres that the mean over captions of the best sample's error stays below
-ABSENT = -32768  # in place of each coordinate of a person who is not there
+PROMISE_M = 0.25
+"""Bound in metres that the demo promises for the mean, over captions, of the best sample's error."""
+ABSENT_MM = -32768  # coordinate of a person who is absent in a frame
 _SIDES = {**dict.fromkeys(LEFT, "left"), **dict.fromkeys(RIGHT, "right")}
 SKELETON = {
     "bones": [[parent, child, _SIDES.get(child, "trunk")] for parent, child in BONES],
     "neck": JOINT["neck"],
     "head": JOINT["head"],
 }
-"""What the player must know of the joints."""
-CHART_SIZE = (420, 250)
-CHART_MARGINS = (46, 12, 14, 34)  # left, right, top, bottom
+"""Bones with their side, neck and head: what the page's player needs to draw joints."""
+CHART_SIZE_PX = (420, 250)
+CHART_MARGINS_PX = (46, 12, 14, 34)  # left, right, top, bottom
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows."""
+    """Content of the demo page."""
 
     model_version: str
     num_parameters: int
     recipe: str
     loss: list[tuple[int, float]]
-    """(step, value) pairs in order."""
+    """Training loss as (step, value) pairs in order."""
     real: list[MotionSequence]
+    """Real clips, one for each caption."""
     generated: list[MotionSequence]
-    """Each with the caption as its first text and the length of the real clip of that caption."""
+    """Generated motions; each has a real clip's caption as its first text, that clip's length, and its seed."""
     stages: dict[str, float]
-    """Seconds by name, in order."""
+    """Seconds that each stage took, in order."""
     places: dict[str, str]
-    """Path, or command that opens it, by what is there."""
+    """Path, or command that opens it, by the name of what is there."""
     rooms: dict[str, bytes] = field(default_factory=dict)
-    """Pictures (JPEG) of the reconstructed rooms by what is in them."""
+    """JPEG pictures of the reconstructed rooms by their title."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A real clip, the samples of its caption by rising seed, and the error of each in metres."""
+    """Real clip with the samples of its caption, by rising seed, and the error of each in metres."""
 
     caption: str
     real: MotionSequence
@@ -68,24 +69,31 @@ class Comparison:
 
     @property
     def num_frames(self) -> int:
+        """Length of the real clip in frames."""
         return self.real.num_frames
 
     @property
     def best(self) -> int:
-        """Index of the sample that is nearest to the real clip."""
+        """Index of the sample nearest to the real clip."""
         return int(np.argmin(self.errors))
 
     @property
     def best_error(self) -> float:
+        """Error of the best sample in metres."""
         return self.errors[self.best]
 
     @property
     def mean_error(self) -> float:
+        """Mean error of the samples in metres."""
         return mean(self.errors)
 
 
 def compare(real: Sequence[MotionSequence], generated: Sequence[MotionSequence]) -> list[Comparison]:
-    """One row per real clip that has a caption, in the order of `real`."""
+    """Pair each captioned real clip with the samples of its caption, in the order of `real`.
+
+    Raises InputError where captions are not one a clip and all different, a sample's caption belongs to no clip, or a
+    caption has no sample.
+    """
     clips = [clip for clip in real if clip.texts]
     captions = [clip.texts[0] for clip in clips]
     samples: dict[str, list[MotionSequence]] = {caption: [] for caption in captions}
@@ -104,12 +112,12 @@ def compare(real: Sequence[MotionSequence], generated: Sequence[MotionSequence])
 
 
 def mean_best_error(comparisons: Sequence[Comparison]) -> float:
-    """Mean over captions of the best sample's error, in metres: what the demo promises to keep below `PROMISE`."""
+    """Average the best sample's error over captions, in metres; the demo promises less than `PROMISE_M`."""
     return mean(row.best_error for row in comparisons)
 
 
 def nearest_other_error(comparisons: Sequence[Comparison]) -> float:
-    """Mean error between each real clip and the most similar other one, over the frames that both have.
+    """Average each real clip's error to the most similar other clip, over the frames that both have (metres).
 
     A model that ignores its caption can hardly do better. NaN for a single clip.
     """
@@ -127,7 +135,7 @@ def _common_error(a: Float[np.ndarray, "person frame 24 3"], b: Float[np.ndarray
 
 
 def write_report(path: str | Path, report: Report) -> None:
-    """Write the page, which appears under its name only when complete."""
+    """Write the page; it appears under its name only when complete."""
     rows = compare(report.real, report.generated)
     chart = loss_chart(report.loss)
     page = render_page(
@@ -136,7 +144,7 @@ def write_report(path: str | Path, report: Report) -> None:
         rows=rows,
         overall=mean_best_error(rows),
         scale=nearest_other_error(rows),
-        promise=PROMISE,
+        promise=PROMISE_M,
         counts="–".join(str(n) for n in sorted({len(row.samples) for row in rows})),
         chart=chart,
         rooms=[(text, base64.b64encode(picture).decode()) for text, picture in report.rooms.items()],
@@ -147,23 +155,25 @@ def write_report(path: str | Path, report: Report) -> None:
 
 @dataclass(frozen=True)
 class Chart:
-    """The loss over steps in SVG units, its height logarithmic."""
+    """Chart of the loss over steps in SVG units, with a logarithmic value axis."""
 
     points: list[tuple[float, float, int, float]]
-    """x, y, step, value."""
+    """Points as (x, y, step, value)."""
     step_ticks: list[tuple[float, str]]
+    """Ticks of the step axis as (x, label)."""
     value_ticks: list[tuple[float, str]]
+    """Ticks of the value axis as (y, label)."""
     frame: tuple[int, int, int, int] = (
-        CHART_MARGINS[0],
-        CHART_MARGINS[2],
-        CHART_SIZE[0] - CHART_MARGINS[1],
-        CHART_SIZE[1] - CHART_MARGINS[3],
+        CHART_MARGINS_PX[0],
+        CHART_MARGINS_PX[2],
+        CHART_SIZE_PX[0] - CHART_MARGINS_PX[1],
+        CHART_SIZE_PX[1] - CHART_MARGINS_PX[3],
     )
-    """left, top, right, bottom"""
+    """Edges of the plot: left, top, right, bottom."""
 
 
 def loss_chart(loss: Sequence[tuple[int, float]]) -> Chart | None:
-    """None where no value can be drawn on a logarithmic axis."""
+    """Lay out the loss chart; None when no value is positive and finite."""
     drawn = [(step, value) for step, value in loss if 0 < value < math.inf]
     if not drawn:
         return None
@@ -188,7 +198,7 @@ def loss_chart(loss: Sequence[tuple[int, float]]) -> Chart | None:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between, or the powers alone over more than three decades."""
+    """List 1, 2 and 5 times the powers of ten in a range; the powers alone over more than three decades."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if high < 1000 * low else (1,)
     ticks = [factor * 10.0**power for power in powers for factor in factors]
@@ -196,7 +206,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _page_data(rows: Sequence[Comparison], chart: Chart | None) -> dict[str, Any]:
-    """What the page's script draws."""
+    """Collect the data that the page's script draws."""
     return SKELETON | {
         "loss": chart.points if chart else [],
         "cards": [
@@ -213,7 +223,7 @@ def _page_data(rows: Sequence[Comparison], chart: Chart | None) -> dict[str, Any
 
 
 def packed(clip: MotionSequence) -> str:
-    """Its joints as the player takes them."""
-    millimetres = (1000 * clip.joints).round().clip(ABSENT + 1, -(ABSENT + 1))
-    present = np.where(clip.valid[:, :, None, None], millimetres, ABSENT)
+    """Encode a clip's joints as the page's player takes them; absent persons are ABSENT_MM."""
+    millimetres = (1000 * clip.joints).round().clip(ABSENT_MM + 1, -(ABSENT_MM + 1))
+    present = np.where(clip.valid[:, :, None, None], millimetres, ABSENT_MM)
     return base64.b64encode(present.astype("<i2").tobytes()).decode()

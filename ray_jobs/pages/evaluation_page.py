@@ -1,8 +1,8 @@
-"""An evaluation as one HTML page that opens from disk and asks no server for anything, and as Markdown tables.
+"""Evaluation as one HTML page that opens from disk and asks no server, and as Markdown tables.
 
 Both show `evaluation.json` and compute nothing but comparisons. An entry of a set's metrics is the mean of `count`
-values and the half-width of its 95 % interval; the first set is the real clips. Worse is higher or lower as the
-measure says, or farther from the real clips' mean, whose own interval then counts as well.
+values and the half-width of its 95 % interval; the first set is the real clips. Worse is higher or lower as the measure
+says, or farther from the real clips' mean, whose own interval then counts as well.
 """
 
 import math
@@ -18,7 +18,7 @@ from ray_jobs.pages.demo_report import SKELETON, packed
 from ray_jobs.pages.page import render_page
 
 TEMPLATE = "evaluation.html.j2"
-MEMORISATION = "memorisation"  # what the names of its measures begin with
+MEMORISATION_PREFIX = "memorisation"  # of the names of its measures
 ARROWS = {
     "lower": ("↓", "lower is better"),
     "higher": ("↑", "higher is better"),
@@ -30,26 +30,27 @@ EVALUATORS = {
     "humanml3d": "the evaluator of HumanML3D (Guo et al. 2022)",
 }
 COPY_PERCENTILE = 5  # of the real clips' distances; a motion nearer to the training clips may be a copy
-UNSEEN = 5e-5  # a difference that the numbers' four decimals do not show is none
+SMALLEST_SHOWN = 5e-5  # smaller differences do not show in four decimals and count as none
 BINS = 24
-PLOT = (320, 104)  # width, height
+PLOT_SIZE_PX = (320, 104)  # width, height
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one set has of one measure; no text where the measure does not apply."""
+    """Table cell: one measure of one set; empty text where the measure does not apply."""
 
     text: str = ""
     best: bool = False
-    """By more than the intervals, among the generated sets."""
+    """True for the generated set that is best by more than the intervals."""
     beyond: bool = False
-    """The mean lies beyond the threshold."""
+    """True when the mean lies beyond the measure's threshold."""
     count: int = 0
+    """Number of values averaged."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of all sets."""
+    """Table row: one measure of all sets."""
 
     key: str
     measure: Mapping[str, Any]
@@ -57,13 +58,16 @@ class Row:
 
     @property
     def arrow(self) -> tuple[str, str]:
-        """The sign, and what it means."""
+        """Arrow of the better direction, and its meaning in words."""
         return ARROWS[self.measure["better"]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two generated sets in one measure; `better` is the index of the better one, None where none can be told."""
+    """Difference of two generated sets in one measure.
+
+    `better` is the index of the better set; None when the difference does not exceed the intervals.
+    """
 
     row: Row
     text: str
@@ -72,7 +76,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Series:
-    """One set's part of a histogram; `shares` of its values in each bin."""
+    """One set's part of a histogram: `shares` of its values by bin, and the outline as an SVG path."""
 
     set_index: int
     count: int
@@ -82,8 +86,8 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """Sets over common bins from `low` to `high`; what lies outside is counted in the first and last bin."""
+class SetsHistogram:
+    """Sets over common bins from `low` to `high`; values outside are counted in the first and last bin."""
 
     measure: Mapping[str, Any]
     low: float
@@ -93,6 +97,7 @@ class Histogram:
     series: list[Series]
 
     def edge(self, index: int) -> float:
+        """Compute the lower edge of a bin."""
         return self.low + (self.high - self.low) * index / BINS
 
 
@@ -101,7 +106,10 @@ def render(
     samples: Mapping[str, Mapping[str, np.ndarray]],
     worst: Mapping[str, Sequence[MotionSequence]],
 ) -> str:
-    """The page; `samples` are each motion's values by set and measure, `worst` the motions of each set's worst list."""
+    """Render the page.
+
+    `samples` are each motion's values by set and measure, `worst` the motions of each set's list of the worst.
+    """
     rows = _rows(evaluation)
     generated = evaluation["sets"][1:]
     histograms = {key: _histogram(key, evaluation, samples) for key in evaluation["measures"]}
@@ -116,18 +124,18 @@ def render(
         others=[row for row in rows if row.key not in FIELD],
         absent=[m["title"] for key, m in evaluation["measures"].items() if key not in {row.key for row in rows}],
         differences=_differences(evaluation, rows) if len(generated) == 2 else [],
-        histograms=[h for key, h in histograms.items() if h and not key.startswith(MEMORISATION)],
-        memorised=[h for key, h in histograms.items() if h and key.startswith(MEMORISATION)],
+        histograms=[h for key, h in histograms.items() if h and not key.startswith(MEMORISATION_PREFIX)],
+        memorised=[h for key, h in histograms.items() if h and key.startswith(MEMORISATION_PREFIX)],
         copies=_copies(evaluation, samples),
         copy_percentile=COPY_PERCENTILE,
         bins=BINS,
-        plot=PLOT,
+        plot=PLOT_SIZE_PX,
         data=SKELETON | {"cards": cards},
     )
 
 
 def table(evaluation: Mapping[str, Any]) -> str:
-    """The numbers as two Markdown tables: the field's metrics by set, and all others by measure."""
+    """Format the numbers as two Markdown tables: the field's metrics by set, and all others by measure."""
     rows = _rows(evaluation)
     field = [row for row in rows if row.key in FIELD]
     others = [row for row in rows if row.key not in FIELD]
@@ -150,7 +158,7 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown keeps in its cell and does not take for HTML."""
+    """Escape text such that Markdown keeps it in its cell and does not read it as HTML."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
@@ -169,7 +177,7 @@ def _threshold(row: Row) -> str:
 
 
 def _rows(evaluation: Mapping[str, Any]) -> list[Row]:
-    """The measures that at least one set has, in their order."""
+    """Collect the measures that at least one set has, in their order."""
     rows = []
     for key, measure in evaluation["measures"].items():
         entries = [_entry(each, key) for each in evaluation["sets"]]
@@ -200,7 +208,7 @@ def _cells(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | Non
 
 
 def _half_width(entry: Mapping[str, Any]) -> float:
-    """Infinite for a single value, of which no spread is known."""
+    """Half-width of an entry's interval; infinite for a single value, whose spread is unknown."""
     return entry["interval"] if entry["count"] > 1 else math.inf
 
 
@@ -211,7 +219,7 @@ def _is_beyond(measure: Mapping[str, Any], mean: float) -> bool:
 
 
 def _decimals(values: Iterable[float]) -> int:
-    """Three of them, fewer for what is above ten and more for what is below a tenth."""
+    """Choose decimals for three significant digits of the largest value, at most four."""
     largest = max(map(abs, values), default=0.0)
     power = math.floor(math.log10(largest)) if largest else 0
     return min(max(3 - power if power >= 0 else 2 - power, 0), 4)
@@ -225,7 +233,7 @@ def _with_interval(value: float, half_width: float, decimals: int, sign: str = "
 def _badness(
     measure: Mapping[str, Any], entry: Mapping[str, Any], real: Mapping[str, Any] | None
 ) -> tuple[float, float]:
-    """What is better when smaller, and the half-width of its interval."""
+    """Express an entry such that smaller is better, with the half-width of its interval."""
     if measure["better"] != "real":
         return (entry["mean"] if measure["better"] == "lower" else -entry["mean"]), _half_width(entry)
     if real is None:
@@ -234,16 +242,16 @@ def _badness(
 
 
 def _best(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None]) -> int | None:
-    """Index of the best generated set, where its interval does not overlap the next best's."""
+    """Find the best generated set, if its interval does not overlap the next best's."""
     ranked = sorted((*_badness(measure, e, entries[0]), k) for k, e in enumerate(entries) if e and k)
     if len(ranked) < 2:
         return None
     (first, first_width, index), (second, second_width, _) = ranked[:2]
-    return index if second - first > max(first_width + second_width, UNSEEN) else None
+    return index if second - first > max(first_width + second_width, SMALLEST_SHOWN) else None
 
 
 def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Difference]:
-    """The second generated set less the first, in the measures that both have."""
+    """Subtract the first generated set from the second in the measures that both have."""
     found = []
     for row in rows:
         real, first, second = (_entry(each, row.key) for each in evaluation["sets"])
@@ -253,15 +261,15 @@ def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Dif
         decimals = _decimals(entry["mean"] for entry in (real, first, second) if entry)
         text = _with_interval(second["mean"] - first["mean"], half_width, decimals, sign="+")
         (a, a_width), (b, b_width) = (_badness(row.measure, entry, real) for entry in (first, second))
-        told = abs(b - a) > max(math.hypot(a_width, b_width), UNSEEN)
+        told = abs(b - a) > max(math.hypot(a_width, b_width), SMALLEST_SHOWN)
         found.append(Difference(row, text, (1 if a < b else 2) if told else None))
     return found
 
 
 def _histogram(
     key: str, evaluation: Mapping[str, Any], samples: Mapping[str, Mapping[str, np.ndarray]]
-) -> Histogram | None:
-    """None where no set has a value of each motion."""
+) -> SetsHistogram | None:
+    """Count all sets in common bins; None when no set has values by motion."""
     values = {k: _finite(samples, each["name"], key) for k, each in enumerate(evaluation["sets"])}
     values = {k: array for k, array in values.items() if len(array)}
     if not values:
@@ -273,7 +281,7 @@ def _histogram(
         for k, array in values.items()
     }
     peak = max(share.max() for share in shares.values())
-    return Histogram(
+    return SetsHistogram(
         measure=evaluation["measures"][key],
         low=low,
         high=high,
@@ -292,7 +300,7 @@ def _finite(samples: Mapping[str, Mapping[str, np.ndarray]], name: str, key: str
 
 
 def _range(values: Iterable[np.ndarray]) -> tuple[float, float]:
-    """From the lowest 1st to the highest 99th percentile of the sets; all values where these are one number."""
+    """Span the lowest 1st to the highest 99th percentile of the sets; all values if those are one number."""
     arrays = list(values)
     low = min(float(np.percentile(array, 1)) for array in arrays)
     high = max(float(np.percentile(array, 99)) for array in arrays)
@@ -303,8 +311,8 @@ def _range(values: Iterable[np.ndarray]) -> tuple[float, float]:
 
 
 def _steps(heights: np.ndarray) -> str:
-    """The outline of the bars, 0 to 1 high, as an SVG path."""
-    width, height = PLOT
+    """Draw the outline of bars, 0 to 1 high, as an SVG path."""
+    width, height = PLOT_SIZE_PX
     corners = (f"V{height * (1 - y):.1f}H{width * (k + 1) / len(heights):.1f}" for k, y in enumerate(heights))
     return f"M0 {height}{''.join(corners)}V{height}"
 
@@ -312,11 +320,11 @@ def _steps(heights: np.ndarray) -> str:
 def _copies(
     evaluation: Mapping[str, Any], samples: Mapping[str, Mapping[str, np.ndarray]]
 ) -> list[tuple[str, float, list[tuple[str, float]]]]:
-    """Of each memorisation measure, the distance that few real clips stay below, and each set's share below it."""
+    """Compute, by memorisation measure, the distance that few real clips stay below and each set's share below it."""
     found = []
     for key in evaluation["measures"]:
         real = _finite(samples, evaluation["sets"][0]["name"], key)
-        if not key.startswith(MEMORISATION) or not len(real):
+        if not key.startswith(MEMORISATION_PREFIX) or not len(real):
             continue
         limit = float(np.percentile(real, COPY_PERCENTILE))
         values = [(each["name"], _finite(samples, each["name"], key)) for each in evaluation["sets"][1:]]
@@ -326,7 +334,7 @@ def _copies(
 
 
 def _protocol(protocol: Mapping[str, Any]) -> list[str]:
-    """Its conventions in words."""
+    """Describe the evaluation protocol's conventions in words."""
     scale, divisor = protocol["embedding_scale"], protocol["diversity_divisor"]
     return [
         f"R-precision: each caption's own motion among {protocol['pool_size']} candidates",

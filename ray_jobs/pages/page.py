@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def render_page(template: str, **values: Any) -> str:
-    """The page; values are escaped, and one that the template asks for and does not get is an error."""
+    """Render a template with HTML-escaped values; a value that the template needs and does not get is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -20,7 +20,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as "12.3 s", "4 min 05 s" or "1 h 02 min"."""
+    """Format seconds as "12.3 s", "4 min 05 s" or "1 h 02 min"."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -13,7 +13,7 @@ import pytest
 
 from motion.body import load_body
 from motion.sequence import MotionSequence
-from ray_jobs.pages.demo_report import ABSENT
+from ray_jobs.pages.demo_report import ABSENT_MM
 from ray_jobs.pages.evaluation_page import BINS, render, table
 from tests.helpers.browser import BROWSER, browse
 from tests.helpers.clips import motion
@@ -269,7 +269,7 @@ def test_worst_motions_are_drawn_with_all_persons(clips: list[MotionSequence]) -
     for card, clip in zip(data["cards"], clips * 2, strict=True):
         joints = np.frombuffer(base64.b64decode(card["clip"]), "<i2").reshape(clip.joints.shape)
         np.testing.assert_allclose(joints[clip.valid] / 1000, clip.joints[clip.valid], atol=5.1e-4)
-        assert (joints[~clip.valid] == ABSENT).all()
+        assert (joints[~clip.valid] == ABSENT_MM).all()
     page = evaluation("a")
     worst = with_worst(page, clips)
     assert render(page, samples(page), worst) == render(page, samples(page), {"a": clips[::-1]}), "found by id"
