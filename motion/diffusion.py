@@ -1,7 +1,7 @@
-"""The diffusion process: noise schedules, prediction targets and L_simple (thesis 2.3).
+"""Diffusion process: noise schedules, prediction targets and L_simple (thesis §2.3).
 
-Timesteps are 0-based, t = 0 … T-1 (the thesis counts 1 … T), and come one per sample. `alphas_cumprod` is the
-thesis' ᾱ. Tables are float64 and are read out in float32, as the field's reference code does.
+Timesteps are 0-based, t = 0 … T-1 (the thesis counts 1 … T), one per sample. `alphas_cumprod` is the thesis' ᾱ. Tables
+are float64 and are read out in float32, as the field's reference code does.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,25 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Prediction = Literal["epsilon", "x0", "v"]
+"""Quantity that the network predicts: ε, x_0 or v."""
 ScheduleName = Literal["linear", "cosine"]
+"""Names of the noise schedules, as recipes spell them."""
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """`betas` of the forward process q(x_t | x_{t-1}) (eq. 2.4) and their cumulative product."""
+    """Variances β of the forward process q(x_t | x_{t-1}) (eq. 2.4) and the cumulative product ᾱ of 1 - β."""
 
     betas: Float[Tensor, " step"]
     alphas_cumprod: Float[Tensor, " step"]
 
     @property
     def num_steps(self) -> int:
+        """Number of timesteps T."""
         return len(self.betas)
 
     def to(self, device: torch.device) -> "NoiseSchedule":
-        """Beside the samples, so that a step of sampling need not wait for the host."""
+        """Move the tables to `device`; avoids waiting for the host at every step."""
         return NoiseSchedule(self.betas.to(device), self.alphas_cumprod.to(device))
 
 
@@ -36,33 +39,37 @@ def _schedule(betas: Float[Tensor, " step"]) -> NoiseSchedule:
 
 
 def linear_schedule(num_steps: int = 1000) -> NoiseSchedule:
-    """β from 1e-4 to 0.02 for 1000 steps, scaled to keep the total noise for other counts (Ho et al. 2020)."""
+    """Make the linear schedule: β from 1e-4 to 0.02 for 1000 steps (Ho et al. 2020).
+
+    For other counts β is scaled so that the total noise is about the same.
+    """
     scale = 1000 / num_steps
     return _schedule(torch.linspace(scale * 1e-4, scale * 0.02, num_steps, dtype=torch.float64))
 
 
 def cosine_schedule(num_steps: int = 1000, s: float = 0.008) -> NoiseSchedule:
-    """Eq. 2.15 with β clipped at 0.999 (Nichol and Dhariwal 2021)."""
+    """Make the cosine schedule of eq. 2.15 with β clipped at 0.999 (Nichol and Dhariwal 2021)."""
     time = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     signal = torch.cos((time + s) / (1 + s) * torch.pi / 2) ** 2
     return _schedule((1 - signal[1:] / signal[:-1]).clamp_max(0.999))
 
 
 def make_schedule(name: ScheduleName, num_steps: int) -> NoiseSchedule:
+    """Make the noise schedule of this name."""
     return {"linear": linear_schedule, "cosine": cosine_schedule}[name](num_steps)
 
 
 def coefficient(
     table: Float[Tensor, " step"], t: Int[Tensor, " batch"], like: Float[Tensor, "batch *rest"]
 ) -> Float[Tensor, "batch *ones"]:
-    """`table[t]`, shaped to multiply `like` and of its type."""
+    """Read `table[t]` per sample, shaped to multiply `like` and of its type."""
     return table[t.to(table.device)].to(like).view(-1, *(1,) * (like.ndim - 1))
 
 
 def signal_and_noise(
     schedule: NoiseSchedule, t: Int[Tensor, " batch"], like: Float[Tensor, "batch *rest"]
 ) -> tuple[Float[Tensor, "batch *ones"], Float[Tensor, "batch *ones"]]:
-    """sqrt(ᾱ_t) and sqrt(1 - ᾱ_t)."""
+    """Read sqrt(ᾱ_t) and sqrt(1 - ᾱ_t) per sample, shaped to multiply `like`."""
     alphas = schedule.alphas_cumprod
     return coefficient(alphas.sqrt(), t, like), coefficient((1 - alphas).sqrt(), t, like)
 
@@ -73,7 +80,7 @@ def q_sample(
     t: Int[Tensor, " batch"],
     noise: Float[Tensor, "batch *rest"],
 ) -> Float[Tensor, "batch *rest"]:
-    """x_t given x_0 and ε (eq. 2.7)."""
+    """Compute x_t from x_0 and ε (eq. 2.7)."""
     signal, sigma = signal_and_noise(schedule, t, x0)
     return signal * x0 + sigma * noise
 
@@ -85,7 +92,7 @@ def target(
     t: Int[Tensor, " batch"],
     noise: Float[Tensor, "batch *rest"],
 ) -> Float[Tensor, "batch *rest"]:
-    """What the network is trained to say: ε, x_0, or v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x_0 (Salimans and Ho 2022)."""
+    """Compute the network's training target: ε, x_0 or v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x_0 (Salimans and Ho 2022)."""
     if prediction == "epsilon":
         return noise
     if prediction == "x0":
@@ -101,7 +108,7 @@ def predicted_x0(
     x_t: Float[Tensor, "batch *rest"],
     t: Int[Tensor, " batch"],
 ) -> Float[Tensor, "batch *rest"]:
-    """The x_0 that the network's output implies."""
+    """Convert the network's output at x_t into the estimate of x_0 that it implies."""
     signal, sigma = signal_and_noise(schedule, t, x_t)
     if prediction == "epsilon":
         return (x_t - sigma * output) / signal
@@ -116,7 +123,7 @@ def epsilon_from_x0(
     x_t: Float[Tensor, "batch *rest"],
     t: Int[Tensor, " batch"],
 ) -> Float[Tensor, "batch *rest"]:
-    """The ε that turns this x_0 into this x_t (eq. 2.7 solved for ε)."""
+    """Compute the ε that turns x_0 into x_t (eq. 2.7 solved for ε)."""
     signal, sigma = signal_and_noise(schedule, t, x_t)
     return (x_t - signal * x0) / sigma
 
@@ -124,9 +131,10 @@ def epsilon_from_x0(
 def loss_weights(
     schedule: NoiseSchedule, prediction: Prediction, t: Int[Tensor, " batch"], min_snr: float | None
 ) -> Float[Tensor, " batch"]:
-    """By how much a sample's error counts: min(SNR, γ) of the error of x_0, SNR = ᾱ / (1-ᾱ) (Hang et al. 2023).
+    """Compute a weight per sample: min(SNR, γ) times the squared error of x_0, SNR = ᾱ / (1-ᾱ) (Hang et al. 2023).
 
-    1 where γ is None. An error of x_0 is one of ε divided by the SNR, or one of v divided by SNR + 1.
+    γ is `min_snr`; None weighs all samples 1. A squared error of x_0 is one of ε divided by the SNR, or one of v
+    divided by SNR + 1.
     """
     if min_snr is None:
         return torch.ones_like(t, dtype=torch.float32)
@@ -142,6 +150,6 @@ def l_simple(
     valid: Bool[Tensor, "batch person frame"],
     weights: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
-    """Mean squared error over the valid frames (eq. 2.14), those of a sample weighted by its own weight."""
+    """Compute the mean squared error over the valid frames (eq. 2.14), weighted by `weights` per sample."""
     error = (output - target).square().mean(dim=-1)
     return (error * valid * weights[:, None, None]).sum() / valid.sum().clamp_min(1)

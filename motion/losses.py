@@ -1,20 +1,21 @@
-"""Geometric and interaction losses of N persons beside L_simple (thesis 4.5; InterGen: Liang et al. 2024, section 4.3).
+"""Geometric and interaction losses of N persons (thesis §4.5; InterGen: Liang et al. 2024, section 4.3).
 
-Positions are metres, Z up, of SMPL's first 22 or all 24 joints; velocities are metres per frame; `True` = valid.
+They are added to L_simple. Positions are metres, Z up, of SMPL's first 22 or all 24 joints; velocities are metres per
+frame; `True` = valid.
 
     velocity               ‖Δp̂ - Δp‖² of the joints' steps between frames (Tevet et al. 2022)
     bone length            (‖b̂‖ - ‖b‖)² of the bones
     foot contact           ‖Δp̂‖² of the feet that stand in the true motion (Tevet et al. 2022)
     distance map           (d̂ - d)² of the distances d of one person's joints to another's, where d̂ < 1 m
-    joint affinity         d̂² where d < 0.1 m: joints that touch shall touch
-    relative orientation   ‖q̂ - q‖² of the rotation q about Z from the way one person faces to the way another does
+    joint affinity         d̂² where d < 0.1 m: penalises distance between joints in contact in the true motion
+    relative orientation   ‖q̂ - q‖² of the rotation q about Z from one person's facing direction to another's
 
-All are means over what a frame holds, coordinates included, then over the frames of a sample: of all persons, or of
-all unordered pairs of persons, whose frame counts where both are valid. A step counts where both its frames are.
-InterGen adds up its two persons' geometric losses, which makes them twice the mean; the thesis' code sums over the
-coordinates and weights each close pair of joints alike instead of each frame: `FrameErrors` gives those numbers too.
+All are means over what a frame holds, coordinates included, then over the frames of a sample: of all persons, or of all
+unordered pairs of persons, whose frame counts where both are valid. A step counts where both its frames are. InterGen
+adds up its two persons' geometric losses, which makes them twice the mean; the thesis' code sums over the coordinates
+and weights each close pair of joints alike instead of each frame: `FrameErrors` gives those numbers too.
 
-q is (cos θ/2, sin θ/2) with θ in (-180°, 180°], as InterGen has it: for people who face each other exactly (180°) it
+q is (cos θ/2, sin θ/2) with θ in (-180°, 180°], as InterGen has it: for persons who face each other exactly (180°) it
 jumps, so that a small error there can cost as much as a large one.
 """
 
@@ -31,17 +32,17 @@ from motion.features import POSITIONS
 from motion.representations.contacts import CONTACT_HEIGHTS, INTERGEN_STILL
 from motion.skeleton import BONES, FEET, JOINT
 
-CLOSE = 1.0  # metres between joints below which the distance map counts
-TOUCHING = 0.1
+CLOSE_M = 1.0  # the distance map counts joints that are nearer than this
+TOUCHING_M = 0.1
 # Hips (nearly) above each other face nowhere: without a floor their gradient would grow without bound.
-MIN_HIPS = 1e-2  # metres, horizontally
+MIN_HIPS_M = 1e-2  # horizontally
 MIN_TURN = 1e-3  # of 2 cos(θ/2)
 PAIR_ROWS = 2**12  # frames of pairs whose maps of 24 x 24 distances are in memory at a time, 9 MB each
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """InterGen's weights."""
+    """Weights of the losses that are added to L_simple; the defaults are InterGen's."""
 
     velocity: float = 30.0
     bone_length: float = 10.0
@@ -53,15 +54,18 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class FrameErrors:
-    """Squared errors summed over each frame of a person, or of a pair, and how many they are; both 0 if not valid."""
+    """Squared errors summed over each frame of a person or pair, and their number; both are 0 where not valid."""
 
     total: Float[Tensor, "batch group frame"]
+    """Sum of the squared errors of a frame."""
     count: Float[Tensor, "batch group frame"]
+    """Number of errors in that sum."""
     valid: Bool[Tensor, "batch group frame"]
+    """True where the frame (or step) of the person or pair counts."""
 
 
 def per_sample(errors: FrameErrors) -> Float[Tensor, " batch"]:
-    """The mean over the valid frames of each frame's mean, as InterGen has it; 0 where there is none."""
+    """Average each frame's mean error over the valid frames, as InterGen does; 0 where there is none."""
     means = errors.total / errors.count.clamp_min(1)
     return means.sum(dim=(1, 2)) / errors.valid.sum(dim=(1, 2)).clamp_min(1)
 
@@ -74,10 +78,10 @@ def motion_losses(
     t_bar: int,
     weights: LossWeights,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """What is added to L_simple, and its weighted terms by the names of `weights`.
+    """Compute the loss that is added to L_simple, and its weighted terms by the names of `weights`.
 
-    Features are those of `motion.features`, denormalised; only the positions among them are looked at. A term is the
-    mean over the samples with t ≤ `t_bar`: earlier in sampling nothing can be said of the motion's details.
+    Features are those of `motion.features`, denormalized; only their positions are read. A term is the mean over the
+    samples with t ≤ `t_bar`: at noisier timesteps the estimate says nothing about the motion's details.
     """
     kept = (t <= t_bar) & valid.any(dim=(1, 2))
     guess, truth = (x[..., POSITIONS][kept].unflatten(-1, (-1, 3)) for x in (predicted, true))
@@ -100,6 +104,7 @@ def velocity(
     true: Float[Tensor, "batch person frame joint 3"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
+    """Compare the joints' steps from frame to frame."""
     error = _steps(predicted, valid) - _steps(true, valid)
     return _person_errors(error.square().flatten(3), _in_a_row(valid))
 
@@ -109,6 +114,7 @@ def bone_length(
     true: Float[Tensor, "batch person frame joint 3"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
+    """Compare the lengths of the bones."""
     error = _bone_lengths(_blank(predicted, valid)) - _bone_lengths(_blank(true, valid))
     return _person_errors(error.square(), valid)
 
@@ -118,14 +124,17 @@ def foot_contact(
     contacts: Bool[Tensor, "batch person frame-1 4"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
-    """How far the feet `FEET` slide during the steps in which they should stand."""
+    """Measure how far the feet `FEET` slide during the steps in which they should stand (`contacts`)."""
     slide = _steps(predicted, valid)[..., FEET, :].square().mean(dim=-1)
     counted = contacts & _in_a_row(valid)[..., None]
     return FrameErrors((slide * counted).sum(dim=-1), counted.sum(dim=-1).to(slide), _in_a_row(valid))
 
 
 def foot_contacts(joints: Float[Tensor, "*batch frame joint 3"]) -> Bool[Tensor, "*batch frame-1 4"]:
-    """Which of `FEET` stand during each step: slow, and low at its end; the contacts of the thesis' 286 numbers."""
+    """Find which of `FEET` stand during each step: slow, and low at its end.
+
+    These are the contacts of the thesis' 286 numbers.
+    """
     feet = joints[..., FEET, :]
     slow = feet.diff(dim=-3).square().sum(dim=-1) < INTERGEN_STILL
     return slow & (feet[..., 1:, :, 2] < feet.new_tensor(CONTACT_HEIGHTS))
@@ -136,9 +145,11 @@ def distance_map(
     true: Float[Tensor, "batch person frame joint 3"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
+    """Compare the distances of one person's joints to another's, where the predicted one is below `CLOSE_M`."""
+
     def errors(guess: Tensor, guess_other: Tensor, truth: Tensor, truth_other: Tensor) -> tuple[Tensor, Tensor]:
         distance = torch.cdist(guess, guess_other)
-        close = distance < CLOSE
+        close = distance < CLOSE_M
         return _summed((distance - torch.cdist(truth, truth_other)).square(), close)
 
     return _pair_errors(errors, predicted, true, valid)
@@ -149,8 +160,10 @@ def joint_affinity(
     true: Float[Tensor, "batch person frame joint 3"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
+    """Penalise the distance of two persons' joints that are in contact (d < `TOUCHING_M`) in the true motion."""
+
     def errors(guess: Tensor, guess_other: Tensor, truth: Tensor, truth_other: Tensor) -> tuple[Tensor, Tensor]:
-        return _summed(torch.cdist(guess, guess_other).square(), torch.cdist(truth, truth_other) < TOUCHING)
+        return _summed(torch.cdist(guess, guess_other).square(), torch.cdist(truth, truth_other) < TOUCHING_M)
 
     return _pair_errors(errors, predicted, true, valid)
 
@@ -160,6 +173,8 @@ def relative_orientation(
     true: Float[Tensor, "batch person frame joint 3"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
+    """Compare the turn about Z from one person's facing direction to another's."""
+
     def errors(guess: Tensor, guess_other: Tensor, truth: Tensor, truth_other: Tensor) -> tuple[Tensor, Tensor]:
         error = _turn(facing(guess), facing(guess_other)) - _turn(facing(truth), facing(truth_other))
         return _summed(error.square(), torch.ones_like(error))
@@ -168,19 +183,19 @@ def relative_orientation(
 
 
 def facing(joints: Float[Tensor, "*batch joint 3"]) -> Float[Tensor, "*batch 2"]:
-    """The way someone faces on the floor: a quarter turn to the left of the line from the left hip to the right one."""
+    """Compute the horizontal unit vector that a person faces: the line from left to right hip, turned left by 90°."""
     x, y = (joints[..., JOINT["right_hip"], :2] - joints[..., JOINT["left_hip"], :2]).unbind(dim=-1)
-    return normalize(torch.stack([-y, x], dim=-1), dim=-1, eps=MIN_HIPS)
+    return normalize(torch.stack([-y, x], dim=-1), dim=-1, eps=MIN_HIPS_M)
 
 
 def _turn(start: Float[Tensor, "*batch 2"], end: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
-    """cos θ/2 and sin θ/2 of the turn about Z from one direction to another, |θ| ≤ 180°."""
+    """Compute cos θ/2 and sin θ/2 of the turn about Z from one direction to another, |θ| ≤ 180°."""
     cos, sin = (start * end).sum(dim=-1), start[..., 0] * end[..., 1] - start[..., 1] * end[..., 0]
     return normalize(torch.stack([1 + cos, sin], dim=-1), dim=-1, eps=MIN_TURN)
 
 
 def _blank(positions: Tensor, valid: Tensor) -> Tensor:
-    """Zeros where not valid: whatever stands there, even NaN, stays out of the sums and of their gradients."""
+    """Set positions that are not valid to zero, so that even NaN stays out of the sums and of their gradients."""
     return torch.where(valid[..., None, None], positions, 0)
 
 
@@ -198,12 +213,12 @@ def _bone_lengths(positions: Tensor) -> Tensor:
 
 
 def _summed(error: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum and number of the errors of each row that count."""
+    """Sum and count the errors of each row that count."""
     return (error * counted).flatten(1).sum(dim=1), counted.flatten(1).sum(dim=1).to(error)
 
 
 def _person_errors(error: Tensor, valid: Tensor) -> FrameErrors:
-    """Of errors shaped batch, person, frame, number."""
+    """Sum errors shaped (batch, person, frame, number) over each frame."""
     return FrameErrors(error.sum(dim=-1) * valid, valid.to(error) * error.shape[-1], valid)
 
 
@@ -213,10 +228,10 @@ def _pair_errors(
     true: Float[Tensor, "batch person frame joint 3"],
     valid: Bool[Tensor, "batch person frame"],
 ) -> FrameErrors:
-    """Errors of all unordered pairs of persons, worked out on nothing but the frames in which both are valid.
+    """Compute the errors of all unordered pairs of persons, in the frames where both are valid.
 
-    Sixteen people make 120 pairs, so a clip of 100 frames has 7 million distances: they are kept for one block of
-    rows at a time, and worked out again for the gradient.
+    Sixteen persons make 120 pairs, so a clip of 100 frames has 7 million distances: they are kept for one block of rows
+    at a time, and computed again for the gradient.
     """
     first, second = torch.triu_indices(valid.shape[1], valid.shape[1], offset=1, device=valid.device)
     both = valid[:, first] & valid[:, second]

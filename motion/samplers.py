@@ -25,43 +25,59 @@ from motion.errors import InputError
 
 @dataclass(frozen=True)
 class History:
-    """The last step of each sample and the estimate of the one before; a timestep of -1 means "nothing yet"."""
+    """Memory of multistep solvers per sample: the last step and the estimate before it.
+
+    A timestep of -1 means that there is no such step yet.
+    """
 
     x_t: Float[Tensor, "batch *rest"]
-    """The sample that the last step started from, as corrected."""
+    """Sample that the last step started from, after UniC's correction."""
     x0: Float[Tensor, "batch *rest"]
+    """Estimate of x_0 at the last step."""
     t: Int[Tensor, " batch"]
+    """Timestep of the last step; -1 for none."""
     x0_before: Float[Tensor, "batch *rest"]
+    """Estimate of x_0 one step before the last."""
     t_before: Int[Tensor, " batch"]
+    """Timestep one step before the last; -1 for none."""
 
     @classmethod
     def none(cls, x: Float[Tensor, "batch *rest"]) -> "History":
-        """Nothing yet for samples like `x`; takes no memory, for the samplers that never fill it."""
+        """Make an empty history for samples like `x`.
+
+        Its tensors are broadcast views that take no memory, for the samplers that never fill them.
+        """
         zeros, nothing = x.new_zeros(()).expand(x.shape), torch.full((len(x),), -1, device=x.device)
         return cls(zeros, zeros, nothing, zeros, nothing)
 
     def remember(
         self, x_t: Float[Tensor, "batch *rest"], x0: Float[Tensor, "batch *rest"], t: Int[Tensor, " batch"]
     ) -> "History":
-        """The same after one more step."""
+        """Return the history after one more step, which started at `x_t`, `t` and estimated `x0`."""
         return History(x_t, x0, t, self.x0, self.t)
 
     def rows(self, index: Int[Tensor, " row"]) -> "History":
-        """Of these samples only."""
+        """Select these samples along the batch axis."""
         return History(*(value[index] for value in vars(self).values()))
 
     def followed_by(self, other: "History") -> "History":
-        """Both along the batch axis."""
+        """Concatenate two histories along the batch axis."""
         return History(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 DrawNoise = Callable[[], Float[Tensor, "batch *rest"]]
+"""Source of standard normal noise of the shape of the batch, drawn from each sample's own generator."""
 Step = Callable[[NoiseSchedule, Tensor, Tensor, Tensor, Tensor, History, DrawNoise], tuple[Tensor, History]]
+"""Reverse step: (schedule, x_t, x0, t, t_next, history, draw_noise) to (x at t_next, history)."""
 SamplerName = Literal["ddpm", "ddim", "dpmpp_2m", "unipc"]
+"""Names of the samplers, as recipes and requests spell them."""
 
 
 def respaced(num_train_steps: int, num_steps: int) -> list[int]:
-    """`num_steps` of the trained timesteps at the smallest integer stride that gives them, descending (DDIM)."""
+    """Select `num_steps` timesteps at the smallest integer stride that gives them, in descending order (DDIM).
+
+    Raises InputError where no integer stride gives that many.
+    """
     _check_count(num_train_steps, num_steps)
     for stride in range(1, num_train_steps + 1):
         steps = range(0, num_train_steps, stride)
@@ -71,7 +87,7 @@ def respaced(num_train_steps: int, num_steps: int) -> list[int]:
 
 
 def trailing(num_train_steps: int, num_steps: int) -> list[int]:
-    """`num_steps` of the trained timesteps, evenly from the last one down ("trailing" of Lin et al. 2023, table 2)."""
+    """Select `num_steps` timesteps evenly from the last one down ("trailing", Lin et al. 2023, table 2)."""
     # Pure noise is what training saw at the last timestep only: DDIM's stride hands it to t = 900 of 1000 at ten steps,
     # where the cosine schedule's x_t still holds 0.15 x_0, and second-order solvers then gain nothing over DDIM. Steps
     # uniform in λ (Lu et al. 2022) crowd into the cosine schedule's last timesteps: ten of them round to nine.
@@ -87,25 +103,25 @@ def _check_count(num_train_steps: int, num_steps: int) -> None:
 def _alphas(
     schedule: NoiseSchedule, t: Int[Tensor, " batch"], t_next: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """ᾱ at t and at t_next in float64, where ᾱ_{-1} = 1."""
+    """Read ᾱ at t and at t_next in float64; ᾱ_{-1} = 1."""
     table = torch.cat([schedule.alphas_cumprod, schedule.alphas_cumprod.new_ones(1)])
     return table[t.to(table.device)], table[t_next.to(table.device)]
 
 
 def _half_log_snr(schedule: NoiseSchedule, t: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """λ = log(sqrt(ᾱ) / sqrt(1-ᾱ)) in float64, where λ_{-1} = ∞."""
+    """Compute λ = log(sqrt(ᾱ) / sqrt(1-ᾱ)) in float64; λ_{-1} = ∞."""
     alphas = torch.cat([schedule.alphas_cumprod, schedule.alphas_cumprod.new_ones(1)])
     table = (alphas / (1 - alphas)).log() / 2
     return table[t.to(table.device)]
 
 
 def _weight(value: Float[Tensor, " batch"], like: Tensor) -> Tensor:
-    """A coefficient per sample, shaped to multiply `like` and of its type."""
+    """Reshape one coefficient per sample to multiply `like`, in its type."""
     return value.to(like).view(-1, *(1,) * (like.ndim - 1))
 
 
 def _posterior_variance(alpha: Float[Tensor, " batch"], alpha_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """β̃ (eq. 2.9), which is zero on the last step."""
+    """Compute β̃ (eq. 2.9), which is zero on the last step."""
     return (1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)
 
 
@@ -118,7 +134,7 @@ def ddpm(
     history: History,
     draw_noise: DrawNoise,
 ) -> tuple[Float[Tensor, "batch *rest"], History]:
-    """Ancestral step (Alg. 2; posterior of eq. 2.8-2.9) with variance β̃."""
+    """Take an ancestral step (thesis Alg. 2) from the posterior of eq. 2.8-2.9 with variance β̃."""
     alpha, alpha_next = _alphas(schedule, t, t_next)
     from_x0 = alpha_next.sqrt() * (1 - alpha / alpha_next) / (1 - alpha)
     from_x_t = (alpha / alpha_next).sqrt() * (1 - alpha_next) / (1 - alpha)
@@ -134,7 +150,10 @@ def _first_order(
     t_next: Int[Tensor, " batch"],
     variance: Float[Tensor, " batch"] | float = 0.0,
 ) -> Float[Tensor, "batch *rest"]:
-    """The step that is exact where the estimate does not change along it, leaving room for noise of `variance`."""
+    """Take DDIM's step, leaving room for noise of `variance`.
+
+    It is exact if the estimate of x_0 does not change along the step.
+    """
     _, alpha_next = _alphas(schedule, t, t_next)
     epsilon = epsilon_from_x0(schedule, x0, x_t, t)
     return _weight(alpha_next.sqrt(), x_t) * x0 + _weight((1 - alpha_next - variance).sqrt(), x_t) * epsilon
@@ -150,7 +169,10 @@ def ddim(
     draw_noise: DrawNoise,
     eta: float = 0.0,
 ) -> tuple[Float[Tensor, "batch *rest"], History]:
-    """Eq. 12 of Song et al. 2021 with σ of eq. 16: η = 0 is deterministic and draws nothing, η = 1 is ancestral."""
+    """Take a DDIM step (Song et al. 2021, eq. 12 with σ of eq. 16).
+
+    `eta` = 0 is deterministic and draws nothing, 1 is ancestral. Raises InputError if it is outside [0, 1].
+    """
     if not 0 <= eta <= 1:
         raise InputError(f"eta is {eta}, expected 0 (deterministic) to 1 (ancestral)")
     variance = eta**2 * _posterior_variance(*_alphas(schedule, t, t_next))
@@ -167,7 +189,7 @@ def dpmpp_2m(
     history: History,
     draw_noise: DrawNoise,
 ) -> tuple[Float[Tensor, "batch *rest"], History]:
-    """DPM-Solver++(2M) of data prediction (Lu et al. 2022, arXiv 2211.01095, Alg. 2); draws nothing.
+    """Take a step of DPM-Solver++(2M) for data prediction (Lu et al. 2022, arXiv 2211.01095, Alg. 2); draws nothing.
 
     D = x0 + h / 2h' (x0 - x0'), with primes for the step before, takes the place of x0 in DDIM's step.
     """
@@ -188,9 +210,9 @@ def unipc(
     history: History,
     draw_noise: DrawNoise,
 ) -> tuple[Float[Tensor, "batch *rest"], History]:
-    """UniPC of order 2 and B₂(h) = e^h - 1 (Zhao et al. 2023, arXiv 2302.04867); draws nothing.
+    """Take a step of UniPC of order 2 with B₂(h) = e^h - 1 (Zhao et al. 2023, arXiv 2302.04867); draws nothing.
 
-    UniC corrects x_t by the estimate there, which costs no further call, and UniP goes on. UniP-2 is 2M's step.
+    UniC first corrects x_t by the estimate there, which costs no further call; UniP-2 is the step of `dpmpp_2m`.
     """
     older, newer = _unic_weights(schedule, t, history)
     estimate = history.x0 + _weight(older, x_t) * (history.x0_before - history.x0)
@@ -203,10 +225,11 @@ def unipc(
 def _unic_weights(
     schedule: NoiseSchedule, t: Int[Tensor, " batch"], history: History
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """a_m / r_m of UniC (Theorem 3.1): of (the estimate before - the last) and of (the one at `t` - the last).
+    """Compute UniC's weights a_m / r_m (Theorem 3.1) of the differences to the last estimate.
 
-    Let u run evenly in λ from 0 at the last timestep to 1 at `t`. A step needs the estimates' mean under the weight
-    e^λ, and b₁ and b₂ are that mean of u and u²: a solves for the parabola through all three. With only two a = 1/2.
+    The first weight belongs to the estimate before the last one, the second to the one at `t`. Let u run evenly in λ
+    from 0 at the last timestep to 1 at `t`. A step needs the estimates' mean under the weight e^λ; b₁ and b₂ are that
+    mean of u and u², and a solves for the parabola through all three estimates. With only two, a = 1/2.
     """
     last = _half_log_snr(schedule, history.t)
     h = _half_log_snr(schedule, t) - last
@@ -221,12 +244,14 @@ def _unic_weights(
 
 
 SAMPLERS: dict[SamplerName, Step] = {"ddpm": ddpm, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "unipc": unipc}
+"""Reverse step of each sampler."""
 SPACINGS: dict[SamplerName, Callable[[int, int], list[int]]] = {
     "ddpm": respaced,
     "ddim": respaced,
     "dpmpp_2m": trailing,
     "unipc": trailing,
 }
+"""Choice of timesteps of each sampler: (trained steps, sampling steps) to descending timesteps."""
 
 
 def sample(

@@ -16,7 +16,7 @@ from motion.body import NUM_BETAS, Body
 from motion.errors import InputError
 from motion.features import POSITIONS, ROTATIONS, Normalizer
 from motion.generator.constraints import Given
-from motion.guidance.terms import Figure, Physique, Term, steer
+from motion.guidance.terms import BodyShape, Figure, Term, steer
 from motion.skeleton import NUM_JOINTS
 
 ROUNDS = 8  # of moving people apart at a step of sampling
@@ -57,16 +57,16 @@ def steering(
             known[i] = torch.from_numpy(each.in_clip(*valid.shape[1:]))
     fixed = [0 if each is None else len(each.kept) for each in given]
     sizes = [(int(each.any(dim=1).sum()), int(each.any(dim=0).sum())) for each in valid.cpu()]
-    physique, placements = Physique.of(body, betas.to(device)), Placements.of(given, device)
+    body_shape, placements = BodyShape.of(body, betas.to(device)), Placements.of(given, device)
     terms, normalizer = [_Beside.of(term, known) for term in terms], normalizer.to(device)
 
-    def seen(features: Tensor) -> Physique:
+    def seen(features: Tensor) -> BodyShape:
         positions = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3)).cpu()
         for row, places, first, (persons, frames) in zip(betas, positions, fixed, sizes, strict=True):
             if first < persons:
                 shown = body.fit_betas(places[first:persons, :frames], torch.ones(NUM_JOINTS, dtype=torch.bool))
                 row[first:persons] = shown
-        return replace(physique, rest_joints=body.rest_joints(betas).to(device))
+        return replace(body_shape, rest_joints=body.rest_joints(betas).to(device))
 
     def steered(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         features = placements.in_world(normalizer.denormalize(x0))

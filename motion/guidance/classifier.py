@@ -1,4 +1,4 @@
-"""Guidance by a classifier of noisy motions (eq. 2.20). Masks: True = valid.
+"""Classifier guidance: the gradient of a classifier of noisy motions (eq. 2.20). Masks: True = valid.
 
 Shape suffixes: R row (one person of one sample), T frame, F feature.
 """
@@ -11,38 +11,41 @@ from torch import Tensor, nn
 
 from motion.diffusion import NoiseSchedule, coefficient
 
-LARGEST_SHIFT = 1.0
-"""Root mean square of what guidance moves a person's estimate by, in standard deviations of the data.
+MAX_SHIFT_STD = 1.0
+"""Bound on the root mean square of a person's shift, in standard deviations of the data.
 
-Of an exact classifier the shift at s = 1 is E[x_0 | x_t, y] - E[x_0 | x_t], which is hardly larger. Near pure noise
-1 / sqrt(ᾱ_t) blows up the errors of a learnt one without bound, so it is cut there, its direction kept.
+An exact classifier shifts by E[x_0 | x_t, y] - E[x_0 | x_t] at s = 1, which is hardly larger. Near pure noise 1 /
+sqrt(ᾱ_t) blows up the errors of a learnt one without bound, so the shift is cut there and keeps its direction.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class ClassifierGuidance:
-    """Moves estimates of x_0 so that persons show the action they are asked for (Dhariwal and Nichol 2021).
+    """Guidance of persons toward the action of their label (Dhariwal and Nichol 2021).
 
-    Eq. 2.20, with the scale s that its print lacks, is ε̄ = ε - s sqrt(1-ᾱ_t) ∇ log f(y | x_t, t). As
-    x_t = sqrt(ᾱ_t) x_0 + sqrt(1-ᾱ_t) ε, it moves x_0 by s (1-ᾱ_t) / sqrt(ᾱ_t) ∇ log f.
+    Eq. 2.20, with the scale s that its print lacks, is ε̄ = ε - s sqrt(1-ᾱ_t) ∇ log f(y | x_t, t). As x_t = sqrt(ᾱ_t)
+    x_0 + sqrt(1-ᾱ_t) ε, it moves x_0 by s (1-ᾱ_t) / sqrt(ᾱ_t) ∇ log f.
 
-    `start` and `stop` are shares of sampling: 0 is pure noise, 1 is done. A step costs one pass of the classifier,
-    there and back, over the persons who are asked something; all others' estimates come back as they were.
+    `start` and `stop` are shares of sampling: 0 is pure noise, 1 is done. A step costs one forward and backward pass of
+    the classifier over the guided persons; all others' estimates are returned unchanged.
     """
 
     classifier: nn.Module
-    """x_t, t and valid frames to logits, as `ActionClassifier`, in evaluation mode."""
+    """Network from x_t, t and valid frames to logits (`ActionClassifier`), in evaluation mode."""
     schedule: NoiseSchedule
+    """Noise schedule of the diffusion model and of the classifier."""
     valid: Bool[Tensor, "batch person frame"]
+    """True where a person is there."""
     labels: Int[Tensor, "batch person"]
-    """-1: nothing is asked of this person."""
+    """Class per person; -1 leaves the person unguided."""
     scale: Float[Tensor, " batch"]
+    """Scale s of each sample; 0 guides nobody."""
     start: Float[Tensor, " batch"]
     stop: Float[Tensor, " batch"]
 
     @property
     def num_forward_passes(self) -> int:
-        """Of the denoiser."""
+        """Denoiser passes per step; a classifier adds none."""
         return 0
 
     def __call__(
@@ -51,6 +54,7 @@ class ClassifierGuidance:
         x_t: Float[Tensor, "batch person frame feature"],
         t: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch person frame feature"]:
+        """Shift the normalized estimate `x0` at `x_t` and `t` toward the labels."""
         asked = self._asked(t)
         if not asked.any():
             return x0
@@ -75,7 +79,7 @@ def log_gradient(
     valid: Bool[Tensor, "row frame"],
     labels: Int[Tensor, " row"],
 ) -> Float[Tensor, "row frame feature"]:
-    """∇ log f(label | x_t, t) with respect to x_t, also within inference mode."""
+    """Compute ∇ log f(label | x_t, t) with respect to x_t; works in inference mode too."""
     with torch.inference_mode(False), torch.enable_grad():
         x_t = x_t.clone().requires_grad_()  # clones, as what is made in inference mode takes no part in gradients
         logits = classifier(x_t[:, None], t.clone(), valid[:, None].clone())[:, 0]
@@ -86,4 +90,4 @@ def log_gradient(
 def _limited(shift_RTF: Tensor, valid_RT: Tensor) -> Tensor:
     count_R = valid_RT.sum(dim=1) * shift_RTF.shape[2]
     size_R = (shift_RTF.square().sum(dim=(1, 2)) / count_R).sqrt()
-    return shift_RTF * (LARGEST_SHIFT / size_R.clamp_min(LARGEST_SHIFT))[:, None, None]
+    return shift_RTF * (MAX_SHIFT_STD / size_R.clamp_min(MAX_SHIFT_STD))[:, None, None]

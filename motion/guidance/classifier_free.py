@@ -1,11 +1,11 @@
-"""Ways to steer the sampler toward its conditions, apart from sampler and network.
+"""Guides: how the conditions and the estimates of several denoiser branches are combined.
 
 A guide says which branches of the conditions the network must see (`branches`, once per request, stacked along the
-batch so that they share one forward) and how their estimates of x_0 become one (`combine`, at every step). The
+batch so that they share one forward pass) and how their estimates of x_0 become one (`combine`, at every step). The
 equations are written for ε; at a given x_t, x_0 is affine in ε, so mixing estimates of x_0 is the same. Identities and
 the mask of valid frames stay in all branches.
 
-A classifier's guidance (`motion.guidance.classifier`) comes after that and moves the one estimate.
+Classifier guidance (`motion.guidance.classifier`) comes after that and moves the one estimate.
 """
 
 from collections.abc import Mapping
@@ -22,72 +22,87 @@ from motion.denoiser.conditions import KINDS, Kind
 
 @runtime_checkable
 class Guide(Protocol):
-    """`scale`-like fields have one number per sample, so that neighbours may be guided otherwise."""
+    """Interface of a guide; its scales hold one number per sample, so that neighbours may be guided differently."""
 
     @property
-    def num_forward_passes(self) -> int: ...
+    def num_forward_passes(self) -> int:
+        """Denoiser passes per step: the number of branches."""
 
-    def branches(self, conditions: Conditions) -> Conditions: ...
+    def branches(self, conditions: Conditions) -> Conditions:
+        """Stack the conditions of all branches along the batch axis."""
 
-    def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]: ...
+    def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]:
+        """Combine the stacked branches' estimates of x_0 into one per sample."""
 
 
 @dataclass(frozen=True)
 class ClassifierFree:
-    """Eq. 2.21: unconditional + scale · (conditional - unconditional)."""
+    """Classifier-free guidance (eq. 2.21): unconditional + scale · (conditional - unconditional)."""
 
     scale: Float[Tensor, " batch"]
 
     @property
     def num_forward_passes(self) -> int:
+        """Denoiser passes per step: conditional and unconditional."""
         return 2
 
     def branches(self, conditions: Conditions) -> Conditions:
+        """Stack the conditional and the unconditional branch."""
         return conditions.followed_by(conditions.without(_everyone(conditions)))
 
     def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]:
-        told, untold = x0.chunk(2)
-        return untold + _per_sample(self.scale, told) * (told - untold)
+        """Extrapolate from the unconditional to the conditional estimate (eq. 2.21)."""
+        conditional, unconditional = x0.chunk(2)
+        return unconditional + _per_sample(self.scale, conditional) * (conditional - unconditional)
 
 
 @dataclass(frozen=True)
 class Separated:
-    """A weight for each condition: unconditional + Σ_k scale_k · (only k - unconditional) (Liu et al. 2022, eq. 11).
+    """Separate weight for each kind of condition (Liu et al. 2022, eq. 11).
 
-    What has no scale is not told at all.
+    The estimate is unconditional + Σ_k scale_k · (only k - unconditional). Conditions without a scale are dropped from
+    every pass.
     """
 
     scales: Mapping[Kind, Float[Tensor, " batch"]]
+    """Scale per sample of each kind of condition."""
 
     @property
     def num_forward_passes(self) -> int:
+        """Denoiser passes per step: the unconditional one and one per scale."""
         return 1 + len(self.scales)
 
     def branches(self, conditions: Conditions) -> Conditions:
+        """Stack the unconditional branch and one branch per scaled kind."""
         everyone = _everyone(conditions)
         only = [conditions.without(everyone, [other for other in KINDS if other != kind]) for kind in self.scales]
         return conditions.without(everyone).followed_by(*only)
 
     def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]:
-        untold, *only = x0.chunk(self.num_forward_passes)
+        """Add each kind's scaled difference to the unconditional estimate."""
+        unconditional, *only = x0.chunk(self.num_forward_passes)
         scaled = [
-            _per_sample(scale, untold) * (told - untold) for scale, told in zip(self.scales.values(), only, strict=True)
+            _per_sample(scale, unconditional) * (conditional - unconditional)
+            for scale, conditional in zip(self.scales.values(), only, strict=True)
         ]
-        return untold + sum(scaled)
+        return unconditional + sum(scaled)
 
 
 @dataclass(frozen=True)
 class Unguided:
-    """The conditional estimate as it is: what is left where a guide is outside its interval."""
+    """No guidance: the conditional estimate, used outside a guide's interval too."""
 
     @property
     def num_forward_passes(self) -> int:
+        """Denoiser passes per step: the conditional one."""
         return 1
 
     def branches(self, conditions: Conditions) -> Conditions:
+        """Return the conditions unchanged."""
         return conditions
 
     def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]:
+        """Return the estimate unchanged."""
         return x0
 
 

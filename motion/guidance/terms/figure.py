@@ -10,22 +10,25 @@ from motion.body import Body
 from motion.body.capsules import BEFORE_ENDS, ENDS, STARTS, fit_capsules, rest_skin
 from motion.skeleton import FEET
 
-SHORTEST = 1e-6  # metres, so that a bone of no length points nowhere
+SHORTEST_M = 1e-6  # so that a bone of no length points nowhere
 
 
 @dataclass(frozen=True, eq=False)
-class Physique:
-    """What does not change while a person moves."""
+class BodyShape:
+    """Sizes of each person's body that do not change with the pose; metres."""
 
     rest_joints: Float[Tensor, "batch person 24 3"]
+    """Joints in the rest pose, Y up as SMPL has it."""
     beyond: Float[Tensor, "batch person 24"]
-    """Metres by which a capsule goes on beyond its last joint."""
+    """Length by which a capsule goes on beyond its last joint, in metres."""
     radii: Float[Tensor, "batch person 24"]
+    """Radius of each capsule, in metres."""
     foot_heights: Float[Tensor, "batch person 4"]
-    """Of the joints `FEET` above the sole."""
+    """Height of the joints `FEET` above the sole in the rest pose, in metres."""
 
     @classmethod
-    def of(cls, body: Body, betas: Float[Tensor, "batch person 10"]) -> "Physique":
+    def of(cls, body: Body, betas: Float[Tensor, "batch person 10"]) -> "BodyShape":
+        """Measure the bodies of these shape parameters."""
         shapes = betas.flatten(0, 1).cpu()
         rest = body.rest_joints(shapes)
         capsules = fit_capsules(rest[:, None].numpy(), shapes.numpy(), body)
@@ -37,17 +40,22 @@ class Physique:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """Everybody's joints in every frame; those of frames that are not `valid` mean nothing."""
+    """Joints of all persons in every frame; those of frames that are not `valid` mean nothing."""
 
     joints: Float[Tensor, "batch person frame 24 3"]
+    """Joints in metres, Z up."""
     estimate: Float[Tensor, "batch person frame 24 3"]
-    """The joints before they were corrected, so that what they tell, as contacts, does not change on the way."""
-    physique: Physique
+    """Joints before the correction, so that what is read from them, such as contacts, does not change on the way."""
+    body_shape: BodyShape
     valid: Bool[Tensor, "batch person frame"]
+    """True where a person is there."""
 
     def capsules(self) -> tuple[Float[Tensor, "batch person frame 24 3"], Float[Tensor, "batch person frame 24 3"]]:
-        """Both ends of every capsule's axis. Bones keep their lengths, so that ends are linear in the joints."""
+        """Compute both ends of every capsule's axis.
+
+        Bones keep their lengths, so that ends are linear in the joints.
+        """
         ends = self.joints[..., ENDS, :]
         bones = ends - self.joints[..., BEFORE_ENDS, :]
-        outward = bones / bones.detach().norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
-        return self.joints[..., STARTS, :], ends + self.physique.beyond[:, :, None, :, None] * outward
+        outward = bones / bones.detach().norm(dim=-1, keepdim=True).clamp_min(SHORTEST_M)
+        return self.joints[..., STARTS, :], ends + self.body_shape.beyond[:, :, None, :, None] * outward

@@ -1,7 +1,7 @@
 """Damped Newton steps by conjugate gradients (Nocedal and Wright 2006, alg. 5.3), of many small problems at once.
 
-Work is fixed: no row depends on another one, nothing waits for the device, and as neither steps nor their lengths are
-searched for, what an input is off by, as rounding, hardly grows.
+The number of iterations is fixed: no row depends on another one and nothing waits for the device. Neither steps nor
+their lengths are searched for, so that rounding errors of the input hardly grow.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 ITERATIONS = 12
-TINY = 1e-30
+MIN_DIVISOR = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +20,17 @@ class Prior:
     """Independent Gaussian processes over the frames, one for each part; its covariance also preconditions."""
 
     kernels: Float[Tensor, "batch person frame frame"]
+    """Covariance of the frames of each person."""
     variances: Float[Tensor, " part"]
-    ease: Float[Tensor, "batch person 1 part"]
-    """By how much more a step is tried in a part than its variance says; where steps end up does not depend on it."""
+    """Variance of each part of a correction."""
+    step_scale: Float[Tensor, "batch person 1 part"]
+    """Over-relaxation factor of each part; affects speed, not the fixed point."""
 
     def smoothed(self, pull: Float[Tensor, "batch person frame part"]) -> Float[Tensor, "batch person frame part"]:
-        """Covariance times `pull`. A correction is known by the pull that it answers to, so nothing is inverted."""
+        """Multiply `pull` by the covariance.
+
+        A correction is represented by the pull that it answers to, so nothing is inverted.
+        """
         return self.kernels @ (pull * self.variances)
 
 
@@ -35,24 +40,24 @@ def damped_step(
     prior: Prior,
     damping: float,
 ) -> Float[Tensor, "batch person frame part"]:
-    """The pull whose smoothed self, s, makes slope · s + s · curvature(s) / 2 small, and its damped prior.
+    """Find the pull whose smoothed self s minimizes slope · s + s · curvature(s) / 2 plus its damped prior.
 
-    `damping` is of this step's own prior against that of the whole correction (Levenberg 1944): contacts that a step
-    would run into, and limbs that it would turn too far, are not known to its quadratic.
+    `damping` weighs this step's own prior against that of the whole correction (Levenberg 1944): the quadratic does not
+    know contacts that a step would run into, nor limbs that it would turn too far.
     """
     step, rest = torch.zeros_like(slope), -slope
-    pull = prior.ease * rest
+    pull = prior.step_scale * rest
     along = prior.smoothed(pull)
     size = _dot(rest, along)
     for _ in range(ITERATIONS):
         bent = curvature(along) + (1 + damping) * pull
-        length = size / _dot(along, bent).clamp_min(TINY)
+        length = size / _dot(along, bent).clamp_min(MIN_DIVISOR)
         step, rest = step + length * pull, rest - length * bent
-        eased = prior.ease * rest
-        smooth = prior.smoothed(eased)
+        scaled = prior.step_scale * rest
+        smooth = prior.smoothed(scaled)
         before, size = size, _dot(rest, smooth)
-        share = size / before.clamp_min(TINY)
-        pull, along = eased + share * pull, smooth + share * along
+        share = size / before.clamp_min(MIN_DIVISOR)
+        pull, along = scaled + share * pull, smooth + share * along
     return step
 
 

@@ -1,12 +1,12 @@
-"""Moves an estimate of x_0 to where the terms want it, as bodies move: by turning joints and shifting pelvises.
+"""Steering: the correction of an estimate of x_0 that the terms ask for, by turning joints and shifting pelvises.
 
 Guidance on the clean estimate follows GMD (Karunratanakul et al. 2023) and OmniControl (Xie et al. 2024). Where those
-follow a gradient that the network or a vanishing noise level scales, here the correction is the most probable one
-under a prior of its own: smooth in time, in metres and radians, the same at all noise levels. So guidance holds to
-the end of sampling, and one waypoint bends the whole path to it.
+follow a gradient that the network or a vanishing noise level scales, here the correction is the most probable one under
+a prior of its own: smooth in time, in metres and radians, the same at all noise levels. So guidance acts until the end
+of sampling, and one waypoint bends the whole path to it.
 
-A correction turns every joint about its parent and shifts the pelvis. Positions and rotations of the estimate that
-do not agree, as early in sampling, are carried along rigidly, so that they agree as much as before and `decode` of the
+A correction turns every joint about its parent and shifts the pelvis. Positions and rotations of the estimate that do
+not agree, as early in sampling, are carried along rigidly, so that they agree as much as before and `decode` of the
 result moves exactly as the energies saw. Velocities change by the differences of the positions' changes.
 """
 
@@ -21,26 +21,27 @@ from torch import Tensor
 
 from motion.errors import InputError
 from motion.features import POSITIONS, ROTATIONS, VELOCITIES, Normalizer
-from motion.guidance.terms.figure import Figure, Physique
+from motion.guidance.terms.figure import BodyShape, Figure
 from motion.guidance.terms.least_squares import Prior, damped_step
 from motion.guidance.terms.term import Term
 from motion.kinematics import forward_kinematics, root_orientation
 from motion.rotations import matrix_from_6d
 from motion.skeleton import NUM_JOINTS, PARENTS
 
-DAMPINGS = (50.0, 10.0, 2.0)  # of one step of `least_squares` after the other, the last of all further ones
-LATE = 0.65  # share of sampling from which on there are more steps, as what they do stays
-FURTHER = 12  # so many more at its end
-SHIFT, TURN = (0.3, 0.3, 0.1), 0.2  # metres and radians: standard deviations of a correction
-LIMB_SHARE = 0.5  # of how much a limb turns in the data, which bounds its standard deviation
-SCALES = ((8.0, 0.8), (1.0, 0.6))  # frames and share of corrections that last so long; shares' squares sum to 1
-STIFFEST = 1e-3  # the least that a turn counts against a shift
+DAMPINGS = (50.0, 10.0, 2.0)  # per Newton step; the last value repeats
+LATE_SHARE = 0.65  # of sampling; from here on there are more steps, as their effect stays
+MORE_STEPS = 12  # at the end of sampling
+SHIFT_STD_M = (0.3, 0.3, 0.1)  # standard deviations of a correction, x, y and z
+TURN_STD_RAD = 0.2
+LIMB_SHARE = 0.5  # of how much a limb turns in the data; bounds its standard deviation
+TIME_SCALES = ((8.0, 0.8), (1.0, 0.6))  # (frames, share) of corrections of this length; squares of shares sum to 1
+MIN_LEVERAGE = 1e-3  # of a turn against a shift
 PARENT = (0, *PARENTS[1:])
 Energy = Callable[[Tensor], Tensor]
 
 
 def _descends() -> list[list[bool]]:
-    """Whether the second joint moves when the first one turns."""
+    """Build the table `DESCENDS` from the joints' parents."""
     above: list[set[int]] = []
     for parent in PARENTS:
         above.append({parent} | above[parent] if parent >= 0 else set())
@@ -48,19 +49,21 @@ def _descends() -> list[list[bool]]:
 
 
 DESCENDS = _descends()
+"""Table of joint pairs: True where the second joint moves when the first one turns."""
 
 
 def steer(
     x0: Float[Tensor, "batch person frame feature"],
     progress: Float[Tensor, " batch"],
     normalizer: Normalizer,
-    physique: Physique,
+    body_shape: BodyShape,
     valid: Bool[Tensor, "batch person frame"],
     terms: Sequence[Term],
 ) -> Float[Tensor, "batch person frame feature"]:
-    """The normalised estimate after the terms active at this `progress` (0: pure noise, 1: done) have moved it.
+    """Correct the normalized estimate by the terms active at this `progress` (0: pure noise, 1: done).
 
-    Samples without an active term and frames that are not valid come back as they were.
+    Samples without an active term and frames that are not valid are returned unchanged. Raises InputError if a term has
+    not one weight per sample.
     """
     if not terms:
         return x0
@@ -69,15 +72,15 @@ def steer(
     with torch.inference_mode(False):
         weights = [term.active_weight(progress).double() for term in terms]
         terms = [_in_doubles(term) for term in terms]
-        estimate = _Estimate.of(x0.double(), _in_doubles(normalizer), _in_doubles(physique), valid.clone())
+        estimate = _Estimate.of(x0.double(), _in_doubles(normalizer), _in_doubles(body_shape), valid.clone())
         prior = _prior(estimate)
 
         def energy(joints: Tensor) -> Tensor:
-            figure = Figure(joints, estimate.joints, estimate.physique, estimate.valid)
+            figure = Figure(joints, estimate.joints, estimate.body_shape, estimate.valid)
             return torch.stack([w * term.energy(figure) for w, term in zip(weights, terms, strict=True)]).sum()
 
-        pull = torch.zeros_like(prior.ease).expand(*valid.shape, -1)
-        steps = len(DAMPINGS) + (FURTHER * (progress - LATE) / (1 - LATE)).clamp(0, FURTHER).round()
+        pull = torch.zeros_like(prior.step_scale).expand(*valid.shape, -1)
+        steps = len(DAMPINGS) + (MORE_STEPS * (progress - LATE_SHARE) / (1 - LATE_SHARE)).clamp(0, MORE_STEPS).round()
         for number in range(int(steps.max())):
             linkage, damping = estimate.linkage(prior.smoothed(pull)), DAMPINGS[min(number, len(DAMPINGS) - 1)]
             step = damped_step(*_derivatives(energy, linkage, pull), prior, damping)
@@ -88,15 +91,15 @@ def steer(
 
 
 def _derivatives(energy: Energy, linkage: "_Linkage", pull: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Slope of the energy and of the prior that answers to `pull`, and the energy's curvature along a correction."""
+    """Compute the slope of energy and prior at `pull`, and the energy's curvature along a correction."""
     slope, curvature = torch.func.vjp(torch.func.grad(energy), linkage.joints)[:2]
     return linkage.pulled(slope) + pull, lambda along: linkage.pulled(curvature(linkage.moved(along))[0])
 
 
 def _in_doubles(record: Any) -> Any:
-    """A dataclass with copies of its tensors: made in inference mode, they could take no part in gradients.
+    """Copy a dataclass with its tensors in float64.
 
-    Float64, as rounding depends on a batch's shape.
+    Tensors made in inference mode take no part in gradients; and rounding depends on a batch's shape.
     """
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     tensors = {name: value.clone() for name, value in values.items() if isinstance(value, Tensor)}
@@ -106,27 +109,30 @@ def _in_doubles(record: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class _Estimate:
-    """The estimate in metres. Correction: the pelvis' shift, then 24 rotation vectors in each parent's frame."""
+    """Estimate in metres and radians, and what a correction makes of it.
+
+    A correction is the pelvis' shift, then 24 rotation vectors in each parent's frame.
+    """
 
     normalizer: Normalizer
-    physique: Physique
+    body_shape: BodyShape
     valid: Tensor
     rest: Tensor
     positions: Tensor
     joints: Tensor
-    """Of the body: what positions that do not agree with the rotations would be."""
+    """Joints of the posed body: the positions if they agreed with the rotations."""
     rotations: Tensor
-    """Of the root in the world and of the other joints against their parents."""
+    """Rotations of the root in the world and of the other joints against their parents."""
     columns: Tensor
-    """The 23 joints' 6D as it came, (3, 2)."""
+    """6D rotations of the 23 joints as they came, (3, 2)."""
     residual: Tensor
-    """What the positions deviate from the body's joints by, in the frame of each parent."""
+    """Deviation of the positions from the body's joints, in the frame of each parent."""
 
     @classmethod
-    def of(cls, x0: Tensor, normalizer: Normalizer, physique: Physique, valid: Tensor) -> "_Estimate":
-        """Where nobody is, somebody in T-pose stands in, as padding may hold what is no pose."""
+    def of(cls, x0: Tensor, normalizer: Normalizer, body_shape: BodyShape, valid: Tensor) -> "_Estimate":
+        """Read the estimate; a T-pose stands in where no person is valid, as padding may be no pose."""
         features, there = normalizer.denormalize(x0), valid[..., None, None]
-        rest = physique.rest_joints[:, :, None].expand(-1, -1, x0.shape[2], -1, -1)
+        rest = body_shape.rest_joints[:, :, None].expand(-1, -1, x0.shape[2], -1, -1)
         positions = torch.where(there, features[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3)), rest)
         columns = features[..., ROTATIONS].unflatten(-1, (NUM_JOINTS - 1, 3, 2))
         columns = torch.where(there[..., None], columns, torch.eye(3).to(columns)[:, :2])
@@ -134,24 +140,27 @@ class _Estimate:
         rotations = torch.cat([root[..., None, :, :], matrix_from_6d(columns.flatten(-2))], dim=-3)
         joints, world = _joints(positions[..., 0, :], rotations, rest)
         residual = torch.einsum("...kji,...kj->...ki", world[..., PARENT, :, :], positions - joints)
-        return cls(normalizer, physique, valid, rest, positions, joints, rotations, columns, residual)
+        return cls(normalizer, body_shape, valid, rest, positions, joints, rotations, columns, residual)
 
     @property
     def deviations(self) -> Tensor:
-        """Standard deviations of a correction: a limb that never turns in the data, as hands in mocap, keeps still."""
+        """Standard deviations of a correction; a limb that never turns in the data, as hands in mocap, keeps still."""
         limbs = self.normalizer.std[ROTATIONS].view(-1, 6).square().sum(dim=-1).sqrt() / 2
-        turns = torch.cat([limbs.new_tensor([TURN]), (LIMB_SHARE * limbs).clamp_max(TURN)])
-        return torch.cat([limbs.new_tensor(SHIFT)[:, None], turns.expand(3, -1)], dim=1).flatten()
+        turns = torch.cat([limbs.new_tensor([TURN_STD_RAD]), (LIMB_SHARE * limbs).clamp_max(TURN_STD_RAD)])
+        return torch.cat([limbs.new_tensor(SHIFT_STD_M)[:, None], turns.expand(3, -1)], dim=1).flatten()
 
     def posed(self, correction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Joints of the corrected bodies, the rotations of their joints in the world, and the joints' turns."""
+        """Apply a correction: the bodies' joints, their world rotations, and the joints' turns."""
         vectors = correction.unflatten(-1, (3, -1)).mT
         turns = roma.rotvec_to_rotmat(vectors[..., 1:, :])
         pelvis = self.positions[..., 0, :] + vectors[..., 0, :]
         return *_joints(pelvis, turns @ self.rotations, self.rest), turns
 
     def linkage(self, correction: Tensor) -> "_Linkage":
-        """To first order a joint's turns go on about axes that half of its turn has turned, up to 1 % for 0.5 rad."""
+        """Linearize the joints about a correction.
+
+        To first order a joint turns on about axes that half of its turn has turned: within 1 % for 0.5 rad.
+        """
         joints, world, _ = self.posed(correction)
         half = roma.rotvec_to_rotmat(correction.unflatten(-1, (3, -1)).mT[..., 1:, :] / 2)
         upright = torch.eye(3).to(world).expand_as(world[..., :1, :, :])
@@ -160,7 +169,7 @@ class _Estimate:
         return _Linkage(joints, joints.mT.contiguous(), axes, torch.tensor(DESCENDS).to(joints))
 
     def change(self, correction: Tensor) -> Tensor:
-        """What the correction adds to the normalised features."""
+        """Compute what the correction adds to the normalized features."""
         joints, world, turns = self.posed(correction)
         carried = torch.einsum("...kij,...kj->...ki", world[..., PARENT, :, :], self.residual)
         moved = joints + carried - self.positions
@@ -178,23 +187,27 @@ def _joints(pelvis: Tensor, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Te
 
 @dataclass(frozen=True, eq=False)
 class _Linkage:
-    """How joints move with a small correction; vectors' components stand before the joints, which is faster."""
+    """Linear map from a small correction to the joints.
+
+    The components' axis stands before the joints', which is faster.
+    """
 
     joints: Float[Tensor, "batch person frame 24 3"]
     places: Float[Tensor, "batch person frame 3 24"]
     axes: Float[Tensor, "batch person frame 3 3 24"]
-    """What the parts of a joint's rotation vector (second 3) turn about, in the world."""
+    """World axes of the parts of a joint's rotation vector (second 3)."""
     below: Float[Tensor, "24 24"]
     """1 where the second joint moves when the first one turns."""
 
     def moved(self, correction: Float[Tensor, "batch person frame 75"]) -> Float[Tensor, "batch person frame 24 3"]:
+        """Map a correction to the joints' shifts."""
         vectors = correction.unflatten(-1, (3, -1))
         turns = (self.axes * vectors[..., None, :, 1:]).sum(dim=-2)
         sums = torch.cat([turns, _cross(turns, self.places)], dim=-2) @ self.below
         return (vectors[..., :1] + _cross(sums[..., :3, :], self.places) - sums[..., 3:, :]).mT
 
     def pulled(self, forces: Float[Tensor, "batch person frame 24 3"]) -> Float[Tensor, "batch person frame 75"]:
-        """The transpose of `moved`: forces at the joints as the correction feels them."""
+        """Apply the transpose of `moved`: map forces at the joints to the correction's parts."""
         forces = forces.mT
         sums = torch.cat([forces, _cross(self.places, forces)], dim=-2) @ self.below.mT
         torques = sums[..., 3:, :] - _cross(self.places, sums[..., :3, :])
@@ -207,23 +220,23 @@ def _cross(one: Tensor, two: Tensor) -> Tensor:
 
 
 def _prior(estimate: _Estimate) -> Prior:
-    """Corrections that last as long as `SCALES` say; what moves joints far is tried less."""
+    """Build the prior of corrections of the `TIME_SCALES`; parts that move joints far get smaller steps."""
     valid = estimate.valid.to(estimate.rest)
     frames = torch.arange(valid.shape[-1]).to(valid)
     apart = frames[:, None] - frames
     kernels = torch.zeros_like(apart)
-    for frames_long, share in SCALES:
+    for frames_long, share in TIME_SCALES:
         bells = valid[..., None, :] * torch.exp(-0.5 * (apart / frames_long).square()) * valid[..., None]
         bells = share * torch.nn.functional.normalize(bells, dim=-1, eps=1e-6)
         kernels = kernels + bells @ bells.mT
     variances = estimate.deviations.square()
     ways = variances * _leverage(estimate.rest[:, :, 0])
-    ease = ways[..., :1] / ways.clamp_min(STIFFEST * ways[..., :1])
-    return Prior(kernels, variances, ease[:, :, None])
+    step_scale = ways[..., :1] / ways.clamp_min(MIN_LEVERAGE * ways[..., :1])
+    return Prior(kernels, variances, step_scale[:, :, None])
 
 
 def _leverage(rest: Float[Tensor, "batch person 24 3"]) -> Float[Tensor, "batch person 75"]:
-    """Squared distances that all joints together go with each part of a correction."""
+    """Sum the squared distances that all joints go with each part of a correction."""
     apart = (rest[:, :, :, None] - rest[:, :, None]).square().sum(dim=-1)
     turned = (apart * torch.tensor(DESCENDS).to(rest)).sum(dim=-1) * 2 / 3
     return torch.cat([torch.full_like(turned[..., :1], NUM_JOINTS), turned], dim=-1).repeat(1, 1, 3)

@@ -30,7 +30,7 @@ from motion.evaluator.classifier_training import (
 )
 from motion.features import POSITIONS, VELOCITIES, Moments, Normalizer, encode_sequence
 from motion.guidance import ClassifierGuidance
-from motion.guidance.classifier import LARGEST_SHIFT
+from motion.guidance.classifier import MAX_SHIFT_STD
 from motion.samplers import ddim, dpmpp_2m, respaced, sample, trailing
 from motion.sequence import MotionSequence
 from motion.weights import weights_bytes
@@ -196,7 +196,7 @@ def test_near_pure_noise_the_shift_is_bounded() -> None:
     labels = torch.tensor([[0, 2, 1], [1, 0, 2]])
     shift = guidance(network, valid, labels, 50.0)(torch.zeros_like(x_t), x_t, torch.full((2,), 999))
     sizes = (shift.square().sum(dim=(2, 3)) / valid.sum(dim=2).clamp_min(1) / CONFIG.num_features).sqrt()
-    torch.testing.assert_close(sizes, LARGEST_SHIFT * valid.any(dim=2).double())
+    torch.testing.assert_close(sizes, MAX_SHIFT_STD * valid.any(dim=2).double())
 
 
 def test_persons_padding_and_neighbours_do_not_matter() -> None:

@@ -20,11 +20,11 @@ from motion.errors import InputError
 from motion.features import POSITIONS, VELOCITIES, Moments, Pose, decode, encode
 from motion.guidance.terms import (
     ApartFromPeople,
+    BodyShape,
     Figure,
     FloorContact,
     Keypoints2D,
     OutOfScene,
-    Physique,
     Term,
     Trajectory,
     distance_fields,
@@ -94,7 +94,7 @@ def sampled(of: Motions, terms: Sequence[Term], batch: int, persons: int = 1) ->
         [torch.randn(persons, *of.draw(0).shape, generator=torch.Generator().manual_seed(i)) for i in range(batch)]
     )
     valid = torch.ones(x.shape[:3], dtype=torch.bool)
-    physique = Physique.of(BODY, torch.zeros(batch, persons, 10))
+    body_shape = BodyShape.of(BODY, torch.zeros(batch, persons, 10))
     timesteps = respaced(SCHEDULE.num_steps, STEPS)
     seen = []
     for now, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
@@ -102,7 +102,7 @@ def sampled(of: Motions, terms: Sequence[Term], batch: int, persons: int = 1) ->
         progress = 1 - t / SCHEDULE.num_steps
         x0 = of.denoise(x, t)
         if terms:
-            x0 = steer(x0, progress, of.normalizer, physique, valid, terms)
+            x0 = steer(x0, progress, of.normalizer, body_shape, valid, terms)
         seen.append(poses(of, x0))
         noise = epsilon_from_x0(SCHEDULE, x0, x, t)
         x = q_sample(SCHEDULE, x0, torch.full((batch,), following), noise) if following >= 0 else x0
@@ -138,16 +138,16 @@ def capsules(pose: Pose) -> Capsules:
     return fit_capsules(pose.joints.numpy(), np.zeros((len(pose.joints), 10), dtype=np.float32), BODY)
 
 
-def someone(batch: int, persons: int = 1) -> tuple[Tensor, Physique, Tensor]:
+def someone(batch: int, persons: int = 1) -> tuple[Tensor, BodyShape, Tensor]:
     """Normalised features of walks 0.3 m or so apart."""
     of = motions(0.3)
     x = torch.stack([torch.stack([of.draw(persons * i + k) for k in range(persons)]) for i in range(batch)])
-    physique = Physique.of(BODY, torch.zeros(batch, persons, 10))
-    return of.normalizer.normalize(x), physique, torch.ones(x.shape[:3], dtype=torch.bool)
+    body_shape = BodyShape.of(BODY, torch.zeros(batch, persons, 10))
+    return of.normalizer.normalize(x), body_shape, torch.ones(x.shape[:3], dtype=torch.bool)
 
 
-def steered(x: Tensor, physique: Physique, valid: Tensor, terms: Sequence[Term], progress: float = 0.9) -> Tensor:
-    return steer(x, torch.full((len(x),), progress), motions(0.3).normalizer, physique, valid, terms)
+def steered(x: Tensor, body_shape: BodyShape, valid: Tensor, terms: Sequence[Term], progress: float = 0.9) -> Tensor:
+    return steer(x, torch.full((len(x),), progress), motions(0.3).normalizer, body_shape, valid, terms)
 
 
 def pelvis_path(x: Tensor, shift: float = 0.4, weight: float = 1.0) -> Trajectory:
@@ -203,10 +203,10 @@ def test_two_people_in_one_place_come_apart() -> None:
 
 
 def test_people_in_exactly_the_same_place_come_apart() -> None:
-    x, physique, valid = someone(1)
-    x, physique, valid = (x.repeat(1, 2, 1, 1), Physique.of(BODY, torch.zeros(1, 2, 10)), valid.repeat(1, 2, 1))
+    x, body_shape, valid = someone(1)
+    x, body_shape, valid = (x.repeat(1, 2, 1, 1), BodyShape.of(BODY, torch.zeros(1, 2, 10)), valid.repeat(1, 2, 1))
     for _ in range(3):
-        x = steered(x, physique, valid, [ApartFromPeople(*always(1))])
+        x = steered(x, body_shape, valid, [ApartFromPeople(*always(1))])
     pose = poses(motions(0.3), x)[0]
     assert person_penetration(capsules(pose), valid[0].numpy())[1].max() < PENETRATES
 
@@ -277,7 +277,7 @@ def test_skin_comes_out_of_the_floor() -> None:
 
 def test_standing_feet_stop_sliding() -> None:
     """A walk that drifts sideways by 1 cm a frame: the feet that stood still do so again."""
-    of, (_, physique, valid) = motions(0.3), someone(1)
+    of, (_, body_shape, valid) = motions(0.3), someone(1)
     features = encode(torch.from_numpy(of.clip.joints), torch.from_numpy(of.clip.body_pose))[None]
     still = features[..., POSITIONS].unflatten(-1, (24, 3))[:, :, :, FEET]
     standing = (still[:, :, 1:, :, :2] - still[:, :, :-1, :, :2]).norm(dim=-1) < 0.01
@@ -288,22 +288,22 @@ def test_standing_feet_stop_sliding() -> None:
     def slide(x: Tensor) -> float:
         return float(joints(poses(of, x))[..., FEET, :2].diff(dim=2).norm(dim=-1)[standing].mean())
 
-    steady = steered(drifting, physique, valid, [FloorContact(*always(1))])
+    steady = steered(drifting, body_shape, valid, [FloorContact(*always(1))])
     assert slide(steady) < 0.3 * slide(drifting)
 
 
 def test_positions_velocities_and_rotations_stay_one_motion() -> None:
     """A consistent estimate comes back as `encode` of a body; an inconsistent one is as far apart as before."""
-    x, physique, valid = someone(1)
+    x, body_shape, valid = someone(1)
     term = pelvis_path(x)
     wrist = replace(term, joints=(JOINT["left_wrist"],), targets=term.targets + torch.tensor([0.0, 0.0, 0.5]))
-    features = motions(0.3).normalizer.denormalize(steered(x, physique, valid, [term, wrist]))[0]
+    features = motions(0.3).normalizer.denormalize(steered(x, body_shape, valid, [term, wrist]))[0]
     pose = decode(features, BODY, torch.zeros(1, 10))
     torch.testing.assert_close(features, encode(pose.joints, pose.body_pose), atol=2e-3, rtol=0)
     torch.testing.assert_close(features[..., POSITIONS], pose.joints.flatten(-2), atol=1e-4, rtol=0)
     noisy = x + 0.3 * torch.randn_like(x)
     before, after = (
-        motions(0.3).normalizer.denormalize(each)[0] for each in (noisy, steered(noisy, physique, valid, [term]))
+        motions(0.3).normalizer.denormalize(each)[0] for each in (noisy, steered(noisy, body_shape, valid, [term]))
     )
     gaps = [
         (each[..., POSITIONS] - decode(each, BODY, torch.zeros(1, 10)).joints.flatten(-2)).norm()
@@ -319,31 +319,31 @@ def test_a_sample_depends_on_itself_alone() -> None:
 
     Padding and neighbours without a wish come back as they were.
     """
-    x, physique, valid = someone(3, persons=2)
+    x, body_shape, valid = someone(3, persons=2)
     valid[0, 1], valid[0, :, 20:] = False, False
     x[0][~valid[0]] = 1e4
     path, apart = pelvis_path(x, weight=1.0), ApartFromPeople(*always(3))
     path.weight[2], apart.weight[1:] = 0, 0
-    together = steered(x, physique, valid, [path, apart])
+    together = steered(x, body_shape, valid, [path, apart])
     assert torch.equal(together[2], x[2])
     assert torch.equal(together[~valid], x[~valid])
     assert together.isfinite().all()
     first = x[:1, :1, :20]
-    alone = steered(first, Physique.of(BODY, torch.zeros(1, 1, 10)), valid[:1, :1, :20], [pelvis_path(first)])
+    alone = steered(first, BodyShape.of(BODY, torch.zeros(1, 1, 10)), valid[:1, :1, :20], [pelvis_path(first)])
     found, expected = (joints(poses(motions(0.3), each)) for each in (together[:1, :1, :20], alone))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (expected - joints(poses(motions(0.3), first))).abs().max() > 0.3
     beside = steered(
-        x[:2, :, :20], Physique.of(BODY, torch.zeros(2, 2, 10)), valid[:2, :, :20], [pelvis_path(x[:2, :, :20])]
+        x[:2, :, :20], BodyShape.of(BODY, torch.zeros(2, 2, 10)), valid[:2, :, :20], [pelvis_path(x[:2, :, :20])]
     )
     torch.testing.assert_close(beside[0, 0], alone[0, 0], atol=1e-5, rtol=0)
 
 
 def test_terms_act_between_start_and_stop_also_in_inference_mode() -> None:
     with torch.inference_mode():
-        x, physique, valid = someone(1)
+        x, body_shape, valid = someone(1)
         term = replace(pelvis_path(x), start=torch.tensor([0.2]), stop=torch.tensor([0.6]))
-        changed = [not torch.equal(steered(x, physique, valid, [term], p), x) for p in (0.1, 0.2, 0.5, 0.6, 0.7)]
+        changed = [not torch.equal(steered(x, body_shape, valid, [term], p), x) for p in (0.1, 0.2, 0.5, 0.6, 0.7)]
     assert changed == [False, True, True, True, False]
     with pytest.raises(InputError, match="2 weights"):
         steered(*someone(2), [term])
@@ -351,7 +351,7 @@ def test_terms_act_between_start_and_stop_also_in_inference_mode() -> None:
 
 def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
     """To first order; a keypoint that was not seen may be NaN, and behind the camera nothing blows up."""
-    x, physique, valid = someone(1)
+    x, body_shape, valid = someone(1)
     points = joints(poses(motions(0.3), x))
     wanted = projected(points) + torch.tensor([1.0, 0.0])
     confidence = torch.zeros(wanted.shape[:-1])
@@ -359,11 +359,11 @@ def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
     wanted[confidence == 0] = torch.nan
     term = Keypoints2D(*always(1), *camera(1), wanted, confidence)
     metres = (points[0, 0, 3, 5, 1].item() + 5) / 500
-    assert term.energy(Figure(points, points, physique, valid)).item() == pytest.approx(
+    assert term.energy(Figure(points, points, body_shape, valid)).item() == pytest.approx(
         0.5 * (metres / 0.01) ** 2, rel=0.02
     )
     behind = (points - torch.tensor([0.0, 5.0, 0.0])).requires_grad_()
-    term.energy(Figure(behind, points, physique, valid)).sum().backward()
+    term.energy(Figure(behind, points, body_shape, valid)).sum().backward()
     assert behind.grad is not None
     assert behind.grad.isfinite().all()
     assert behind.grad[0, 0, 3, 5].norm() > 0
