@@ -1,9 +1,9 @@
-"""The one error a user can mend."""
+"""Error that a user can mend."""
 
 
 class InputError(ValueError):
     """Bad input from outside (a file, a config, a request).
 
-    Its message is one sentence: what was found, what was expected and, where it helps, what to do.
-    Jobs print it without a traceback; the server answers 400 with it.
+    Its message is one sentence: what was found, what was expected and, where it helps, what to do. Jobs print it
+    without a traceback; the server answers 400 with it.
     """

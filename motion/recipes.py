@@ -1,7 +1,7 @@
-"""Named configurations of model, training and sampling.
+"""Recipes: named configurations of model, training and sampling.
 
-A recipe is a full, frozen configuration; its function's docstring says what it costs and reaches. The resolved
-recipe travels inside the model file, so a model is one file.
+A recipe is a full, frozen configuration; its function's docstring says what it costs and reaches. The resolved recipe
+travels inside the model file, so a model is one file.
 """
 
 from collections.abc import Callable
@@ -17,73 +17,100 @@ from motion.samplers import SamplerName
 
 @dataclass(frozen=True)
 class DiffusionConfig:
+    """Noise schedule, prediction target and losses of training."""
+
     schedule: ScheduleName = "cosine"
+    """Noise schedule: linear, or cosine (eq. 2.15)."""
     num_steps: int = 1000
+    """Number of timesteps T of the noise schedule."""
     prediction: Prediction = "x0"
+    """Quantity that the network predicts: ε, x_0 or v."""
     condition_dropout: float = 0.1
     """Probability of training a sample without its conditions (eq. 2.21)."""
     kind_dropout: float = 0.0
-    """Probability of leaving out each kind of condition by itself, class by person and action by frame."""
+    """Probability of dropping each kind of condition by itself, class by person and action by frame."""
     known_share: float = 0.0
-    """Share of samples that are given some of their frames or persons, as editing gives them."""
+    """Share of samples that get some of their frames or persons as constraints, as editing does."""
     min_snr: float | None = None
-    """Cap of the signal-to-noise ratio by which a step's error of x_0 counts (Hang et al. 2023); None: not weighted."""
+    """Cap γ of the signal-to-noise ratio that weighs a step's error of x_0 (Hang et al. 2023); None: not weighted."""
     t_bar: int = -1
-    """Last timestep whose samples also have the losses of `motion.losses`; -1: none has."""
+    """Last timestep that the losses of `motion.losses` apply to; -1 for none."""
     losses: LossWeights = field(default_factory=LossWeights)
+    """Weights of the losses of `motion.losses`."""
 
 
 @dataclass(frozen=True)
 class VariationConfig:
-    """What is done to clips in training; those that have a scene stay as they are."""
+    """Variation of the clips in training; clips that have a scene are not varied."""
 
     mirrored: float = 0.0
     """Share of clips that are mirrored, left and right exchanged in their captions."""
     composed: float = 0.0
-    """Share of batches whose clips are put together to scenes of several people (`motion.clips.composition`)."""
+    """Share of batches whose clips are put together to scenes of several persons (`motion.clips.composition`)."""
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
+    """Defaults of sampling; a request may ask for others."""
+
     sampler: SamplerName = "ddim"
+    """Sampler: ddpm, ddim, dpmpp_2m or unipc."""
     num_steps: int = 50
+    """Number of sampling steps."""
     guidance_scale: float = 3.5
+    """Scale of classifier-free guidance (eq. 2.21); 1 for none."""
     guidance_start: float = 0.0
-    """Share of the way from noise to motion from which on there is guidance (Kynkäänniemi et al. 2024)."""
+    """Share of the way from noise to motion where guidance begins (Kynkäänniemi et al. 2024)."""
     guidance_stop: float = 1.0
+    """Share of the way from noise to motion where guidance ends."""
     apart: float = 0.0
-    """Metres that sampling keeps the pelvises of several people apart; 0: people may come out in one another."""
+    """Least horizontal distance of the pelvises of several persons in metres; 0: no separation."""
 
 
 @dataclass(frozen=True)
 class OptimConfig:
+    """Optimizer and length of training."""
+
     batch_size: int
-    """Over all workers together."""
+    """Clips per step, over all workers together."""
     steps: int
+    """Number of training steps."""
     learning_rate: float = 1e-4
+    """Highest learning rate of AdamW."""
     warmup_steps: int = 100
-    """Linear warm-up; cosine decay to zero follows."""
+    """Steps of linear warm-up; cosine decay to zero follows."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
+    """Gradient norm above which gradients are scaled down."""
     ema_decay: float = 0.999
+    """Decay per step of the moving average of the weights, which is the model that is saved."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of training."""
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """Full configuration of a model: network, training and sampling.
+
+    Raises InputError if the values do not fit together.
+    """
+
     name: str
+    """Name of the recipe, for messages and the model file."""
     denoiser: DenoiserConfig
     optim: OptimConfig
     diffusion: DiffusionConfig = DiffusionConfig()
     variation: VariationConfig = VariationConfig()
     sampling: SamplingConfig = SamplingConfig()
     text_encoder: str = "minilm"
-    """`minilm`, or `clip:MODEL:PRETRAINED` as open_clip names them."""
+    """Text encoder: `minilm`, or `clip:MODEL:PRETRAINED` as open_clip names them."""
     fps: float = 20.0
+    """Frame rate of the clips that the model learns and makes."""
     max_frames: int = 100
-    """Longest clip in training and the longest that may be asked for."""
+    """Longest clip in training, and the longest that may be requested."""
     max_persons: int = 1
-    """Most people per clip in training and the most that may be asked for."""
+    """Most persons per clip in training, and the most that may be requested."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -122,7 +149,7 @@ class Recipe:
 
 
 def tiny() -> Recipe:
-    """Overfits a handful of mocap clips on two CPU cores in a few minutes (the demo); about 2 M parameters."""
+    """Make the demo's recipe: about 2 M parameters, overfits a few mocap clips on two CPU cores in minutes."""
     return Recipe(
         name="tiny",
         denoiser=DenoiserConfig(width=192, layers=4, heads=6, feedforward=512, text_dim=384, dropout=0.0),
@@ -133,9 +160,9 @@ def tiny() -> Recipe:
 
 
 def thesis() -> Recipe:
-    """The author's sizes (140 M parameters): 16 layers of 1024, CLIP ViT-L/14@336px, x_0, cosine, DDIM-50 at 3.5.
+    """Make the thesis' recipe (140 M parameters): 16 layers of 1024, CLIP ViT-L/14@336px, x_0, cosine, DDIM-50 at 3.5.
 
-    His run took 500 epochs of batch 128 on one GPU; set `optim.steps` to 500 epochs of your data.
+    The author's run took 500 epochs of batch 128 on one GPU; set `optim.steps` to 500 epochs of your data.
     """
     return Recipe(
         name="thesis",
@@ -149,9 +176,10 @@ def thesis() -> Recipe:
 
 
 def default() -> Recipe:
-    """Ours: the thesis' width and depth (150 M parameters) at less than a tenth of the cost of a sample.
+    """Make our recipe: the thesis' width and depth (150 M parameters) at less than a tenth of the cost of a sample.
 
-    Why each field differs stands beside it; what it does to trained models is in tests/benchmarks/results/model.md.
+    Comments give the reason for each field that differs; tests/benchmarks/results/model.md has its effect on trained
+    models.
     """
     ours = thesis()
     return replace(
@@ -163,15 +191,15 @@ def default() -> Recipe:
             time="rotary",  # attention sees how far apart frames are, at any length
             qk_norm=True,  # attention stays bounded in bf16 and at the higher learning rate
             frames_per_token=4,  # a quarter of the tokens: motion is smooth at 20 frames/s
-            editable=True,  # given frames and persons are told apart from noisy ones
+            editable=True,  # constrained frames and persons carry a mark
         ),
         optim=replace(ours.optim, learning_rate=2.5e-4),  # learns in fewer steps; modulated layers bear it
         diffusion=DiffusionConfig(
             kind_dropout=0.1,  # each condition can be guided, or left out, by itself
-            known_share=0.1,  # what is given is seen in training
+            known_share=0.1,  # constraints are seen in training
             t_bar=700,
         ),
-        variation=VariationConfig(composed=0.2),  # several people and whose caption is whose, from clips of one
+        variation=VariationConfig(composed=0.2),  # several persons and whose caption is whose, from clips of one
         sampling=SamplingConfig(
             sampler="dpmpp_2m",  # second order: 8 steps come near to 50 of DDIM
             num_steps=8,
@@ -181,14 +209,16 @@ def default() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "thesis": thesis, "default": default}
+"""Functions that make the recipes, by name."""
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Convert a recipe to plain values for JSON."""
     return asdict(recipe)
 
 
 def from_dict(values: dict[str, Any]) -> Recipe:
-    """The recipe that `to_dict` wrote; unknown or missing keys are refused by name."""
+    """Build the recipe that `to_dict` wrote; raises InputError that names unknown or missing keys."""
     return _build(Recipe, values, "recipe")
 
 

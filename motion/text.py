@@ -1,13 +1,13 @@
 """Frozen text encoders: a prompt becomes one vector, or one for each of its words, which condition the denoiser.
 
-Two kinds, told apart by the name that a checkpoint stores:
+The name that a checkpoint stores tells two kinds apart:
 
 - `minilm`: the sentence encoder all-MiniLM-L6-v2 (Reimers and Gurevych 2019), whose weights come inside
   a Python package, so that everything runs with no download. 384 numbers whose mean square is 1.
 - `clip:MODEL:PRETRAINED`, `clip:local-dir:FOLDER`: the text tower of any open_clip model, by a pretrained
   tag, a weights file or a folder. The thesis uses `clip:ViT-L-14-336:openai`, 768 numbers.
 
-A vector does not depend on the prompts beside it beyond float noise: padding is masked out.
+Up to float noise, a vector does not depend on the other prompts of a call: padding is masked out.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,20 +25,21 @@ from transformers.utils import logging as transformers_logging
 
 from motion.errors import InputError
 
-MINILM_WINDOW = 256  # the length it was trained with (its sentence_bert_config.json)
+MINILM_MAX_TOKENS = 256  # the length it was trained with (its sentence_bert_config.json)
 CACHED_PROMPTS = 1 << 15  # 50 MB of MiniLM's vectors
-CACHED_WORDS = 1 << 12  # prompts; 100 MB of MiniLM's words
-BATCH = 64
+CACHED_WORD_PROMPTS = 1 << 12  # prompts; 100 MB of MiniLM's words
+PROMPTS_PER_PASS = 64
 
 
 Encode = Callable[[list[str]], Sequence[Tensor]]
+"""Function from prompts to one tensor each."""
 
 
 class TextEncoder:
-    """Encodes prompts with a frozen model and keeps what was used last.
+    """Frozen text encoder with a cache of the prompts used last.
 
-    `name` finds the encoder again (`load_text_encoder`), `dim` is the length of its vectors. `max_tokens`
-    and `count_tokens` include the model's start and end tokens.
+    `name` finds the encoder again (`load_text_encoder`), `dim` is the length of its vectors. `max_tokens` and
+    `count_tokens` include the model's start and end tokens. Raises InputError for a prompt that is empty or too long.
     """
 
     def __init__(
@@ -60,20 +61,20 @@ class TextEncoder:
         self._words_cache: dict[str, Tensor] = {}
 
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "text dim"]:
-        """Return one vector per prompt, in float32 on the CPU, as a copy that the caller may change."""
+        """Encode each prompt as one vector, in float32 on the CPU, as a copy that the caller may change."""
         return torch.stack(self._cached(texts, self._encode, self._cache, CACHED_PROMPTS))
 
     def words(self, texts: Sequence[str]) -> list[Float[Tensor, "word dim"]]:
-        """The model's last states, one for each token of a prompt, start and end among them; not to be changed."""
-        return self._cached(texts, self._encode_words, self._words_cache, CACHED_WORDS)
+        """Encode each prompt as the model's last states, one per token, start and end included; not to be changed."""
+        return self._cached(texts, self._encode_words, self._words_cache, CACHED_WORD_PROMPTS)
 
     def _cached(self, texts: Sequence[str], encode: Encode, cache: dict[str, Tensor], most: int) -> list[Tensor]:
         found = {text: cache[text] for text in texts if text in cache}
         new = [text for text in dict.fromkeys(texts) if text not in found]
         for text in new:
             self._check(text)
-        for start in range(0, len(new), BATCH):
-            batch = new[start : start + BATCH]
+        for start in range(0, len(new), PROMPTS_PER_PASS):
+            batch = new[start : start + PROMPTS_PER_PASS]
             with torch.no_grad():
                 found.update(zip(batch, encode(batch), strict=True))
         for text, states in found.items():
@@ -92,7 +93,10 @@ class TextEncoder:
 
 
 def load_text_encoder(name: str = "minilm") -> TextEncoder:
-    """Load an encoder by its name, as a checkpoint stores it."""
+    """Load an encoder by its name, as a checkpoint stores it.
+
+    Raises InputError if the name is unknown or if its weights cannot be loaded.
+    """
     if name == "minilm":
         return _load_minilm()
     if name.startswith("clip:"):
@@ -121,7 +125,7 @@ def _load_minilm() -> TextEncoder:
     return TextEncoder(
         name="minilm",
         dim=model.config.hidden_size,
-        max_tokens=MINILM_WINDOW,
+        max_tokens=MINILM_MAX_TOKENS,
         count_tokens=lambda text: len(tokenizer(text).input_ids),
         encode=encode,
         encode_words=encode_words,
@@ -156,7 +160,7 @@ def _load_clip(name: str) -> TextEncoder:
 
 
 def _clip_states(model: Any, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text token dim"]:
-    """What the tower would pool, projected like its pooled vector."""
+    """Compute the states that the tower would pool, projected like its pooled vector."""
     tower = getattr(model, "text", model)
     if not isinstance(getattr(tower, "text_projection", None), Tensor):
         raise InputError("this text tower gives no states of single words: take a recipe whose text is one vector")

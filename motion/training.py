@@ -1,6 +1,6 @@
-"""What one training step is: clips to padded batches, the loss, the average of the weights. No Ray.
+"""Training step: clips to padded batches, the loss, the average of the weights. No Ray.
 
-Masks: True = valid. Frames at the recipe's fps, features as in `motion.features`, normalised.
+Masks: True = valid. Frames at the recipe's fps, features as in `motion.features`, normalized.
 """
 
 import copy
@@ -24,17 +24,19 @@ from motion.recipes import Recipe
 from motion.sequence import MotionSequence
 from motion.text import TextEncoder
 
-COMPOSED = 4  # clips in one scene at most
+MAX_COMPOSED = 4  # clips in one scene
 
 
 @dataclass(frozen=True)
 class DiffusionBatch:
-    """Normalised features and what the network is told about them."""
+    """Normalized features of a batch of clips, and their conditions."""
 
     x0: Float[Tensor, "batch person frame 282"]
+    """Features of `motion.features`, normalized; zero where not valid."""
     conditions: Conditions
 
     def to(self, device: torch.device) -> "DiffusionBatch":
+        """Move the batch to `device`."""
         return DiffusionBatch(self.x0.to(device), self.conditions.to(device))
 
 
@@ -46,7 +48,10 @@ def collate(
     body: Body,
     rng: np.random.Generator,
 ) -> DiffusionBatch:
-    """Crop each clip, vary it as the recipe says, pick one of its captions and pad all to the largest."""
+    """Crop each clip, vary it as the recipe says, pick one of its captions and pad all to the largest.
+
+    Captions, crops, variations and identities are drawn from `rng`.
+    """
     variation = recipe.variation
     sequences = [random_crop(sequence, recipe.max_frames, body, rng) for sequence in sequences]
     sequences = [mirror(s, body) if s.scene_id is None and rng.random() < variation.mirrored else s for s in sequences]
@@ -69,7 +74,7 @@ def collate(
 
 
 Captions = list[list[str | None]]
-"""Of each sample: of everybody, then of each person, as far as there are any."""
+"""Captions per sample: first the scene caption, then one per person; None where there is none."""
 
 
 def composed(
@@ -79,30 +84,31 @@ def composed(
     body: Body,
     rng: np.random.Generator,
 ) -> tuple[list[MotionSequence], Captions]:
-    """The clips put together two to `COMPOSED` at a time, each person with the caption of their own clip.
+    """Put the clips together, two to `MAX_COMPOSED` at a time, each person with the caption of their own clip.
 
-    All scenes of a batch are of as many clips, so that none is padded to the people of another. One in three batches
-    tells all captions in one, as who asks for several people in one sentence does.
+    All scenes of a batch are of as many clips, so that none is padded to the persons of another. One in three batches
+    joins the captions into one scene caption, like a request for several persons in one sentence.
     """
     most = recipe.max_persons // max(sequence.num_persons for sequence in sequences)
-    size = min(int(rng.integers(2, COMPOSED + 1)), most, len(sequences))
+    size = min(int(rng.integers(2, MAX_COMPOSED + 1)), most, len(sequences))
     if any(sequence.scene_id is not None for sequence in sequences) or size < 2:
         return list(sequences), captions
     together = rng.random() < 1 / 3
-    scenes, told = [], []
+    scenes, joined = [], []
     for start in range(0, len(sequences) - size + 1, size):
         clips, texts = sequences[start : start + size], [row[0] for row in captions[start : start + size]]
         scenes.append(compose(clips, body, rng))
         own = [text for clip, text in zip(clips, texts, strict=True) for _ in range(clip.num_persons)]
-        everybody = " while ".join(dict.fromkeys(text for text in texts if text is not None)) or None
-        told.append([everybody] if together else [None, *own])
-    return scenes, told
+        scene_caption = " while ".join(dict.fromkeys(text for text in texts if text is not None)) or None
+        joined.append([scene_caption] if together else [None, *own])
+    return scenes, joined
 
 
 def length_batches(sizes: Sequence[tuple[int, ...]], batch_size: int, rng: np.random.Generator) -> list[list[int]]:
-    """Indices of clips of like `sizes` (persons, frames), so that little of a batch is padding; the rest is left out.
+    """Group indices of clips of like `sizes` (persons, frames), so that little of a batch is padding.
 
-    The order of the batches is random, and the same on all workers that draw from the same `rng`.
+    Clips that fill no batch are left out. The order of the batches is random, and the same on all workers that draw
+    from the same `rng`.
     """
     order = sorted(range(len(sizes)), key=lambda index: (sizes[index], rng.random()))
     batches = [order[start : start + batch_size] for start in range(0, len(order) - batch_size + 1, batch_size)]
@@ -111,7 +117,7 @@ def length_batches(sizes: Sequence[tuple[int, ...]], batch_size: int, rng: np.ra
 
 @dataclass(frozen=True)
 class Loss:
-    """What is stepped down, and the parts of it to log."""
+    """Loss to minimize, and the parts of it to log."""
 
     total: Float[Tensor, ""]
     parts: dict[str, Float[Tensor, ""]]
@@ -125,7 +131,10 @@ def diffusion_loss(
     normalizer: Normalizer,
     generator: torch.Generator,
 ) -> Loss:
-    """L_simple (eq. 2.14) at random timesteps, conditions dropped at random (eq. 2.21), and InterGen's losses."""
+    """Compute L_simple (eq. 2.14) at random timesteps, conditions dropped at random (eq. 2.21), and InterGen's losses.
+
+    Constrained frames stay clean in x_t and take no part in L_simple. All draws are from `generator`, on the CPU.
+    """
     x0, device, diffusion = batch.x0, batch.x0.device, recipe.diffusion
     t = torch.randint(schedule.num_steps, (len(x0),), generator=generator).to(device)
     noise = torch.randn(x0.shape, generator=generator).to(device)
@@ -148,7 +157,7 @@ def diffusion_loss(
 
 
 def thinned(conditions: Conditions, share: float, generator: torch.Generator) -> Conditions:
-    """Without some kinds of condition: text, scene, the class of a person, the action of a frame, each by itself."""
+    """Drop some conditions, each by itself: text and scene by sample, the class by person, the action by frame."""
     if share == 0:
         return conditions
     device = conditions.valid.device
@@ -168,7 +177,10 @@ def thinned(conditions: Conditions, share: float, generator: torch.Generator) ->
 def draw_known(
     valid: Bool[Tensor, "batch person frame"], share: float, generator: torch.Generator
 ) -> Bool[Tensor, "batch person frame"]:
-    """Frames that editing would give: the start, both ends, or some of the persons; something is always left."""
+    """Draw frames to constrain, as editing would: the start, both ends, or some of the persons.
+
+    True = constrained; something is always left to generate.
+    """
     batch, persons, frames = valid.shape
     if share == 0:
         return torch.zeros_like(valid)
@@ -180,14 +192,14 @@ def draw_known(
     frame = torch.arange(frames)
     start, ends = frame < first * length, (frame < first * length) | (frame >= (1 - last) * length)
     given = torch.rand((batch, persons, 1), generator=generator) < 0.5
-    given &= ~(given | ~valid.any(dim=2, keepdim=True).cpu()).all(dim=1, keepdim=True)  # somebody is left to move
+    given &= ~(given | ~valid.any(dim=2, keepdim=True).cpu()).all(dim=1, keepdim=True)  # one person is left to move
     known = torch.where(kind == 0, start, torch.where(kind == 1, ends, given))
     chosen = torch.rand((batch, 1, 1), generator=generator) < share
     return (known & chosen).to(valid.device) & valid
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then cosine decay to zero at the last step."""
+    """Compute the learning rate of a step: linear warm-up, then cosine decay to zero at the last step."""
     optim = recipe.optim
     if step < optim.warmup_steps:
         return optim.learning_rate * (step + 1) / optim.warmup_steps
@@ -204,7 +216,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, parameters: Iterable[Tensor], step: int) -> None:
-        """Early steps average over all so far, so that the random start is forgotten."""
+        """Follow the weights; early steps average over all so far, so that the random start is forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for average, weight in zip(self.network.parameters(), parameters, strict=True):
             average.lerp_(weight.float(), 1 - decay)

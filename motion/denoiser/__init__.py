@@ -1,6 +1,7 @@
-"""The network that guesses the clean motion: `Denoiser`, its sizes and its conditions.
+"""Denoiser: the network that estimates the clean motion, its sizes and its conditions.
 
-`python -m motion.denoiser --profile` prints what one step costs."""
+`python -m motion.denoiser --profile` prints what one step costs.
+"""
 
 from motion.denoiser.conditions import Conditions
 from motion.denoiser.config import DenoiserConfig

@@ -1,4 +1,4 @@
-"""What a step of the denoiser costs on this machine: its FLOPs, where they go, and its time.
+"""Cost of one denoiser step on this machine: its FLOPs by part, and its time.
 
     python -m motion.denoiser --profile --recipe thesis --persons 2 --frames 100 --precision bf16
 
@@ -25,8 +25,8 @@ from motion.errors import InputError
 from motion.features import NUM_FEATURES
 from motion.recipes import RECIPES, Recipe
 
-WARM_UP, REPEATS = 2, 10
-WORDS = 16  # of the caption, for networks that read words
+WARM_UP_STEPS, TIMED_STEPS = 2, 10
+CAPTION_WORDS = 16  # of the caption, for networks that read words
 
 if TYPE_CHECKING:
     RecipeName = str
@@ -36,27 +36,27 @@ else:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which network, and what it is given at a step."""
+    """Network to measure, and the sizes of its input."""
 
     profile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Measure a step and print what it costs: all that this command can do."""
     recipe: RecipeName = "thesis"
-    """The network's sizes and kind."""
+    """Recipe that gives the network's sizes and kind."""
     persons: int = 2
-    """How many people move, each with tokens of their own."""
+    """Number of persons, each with tokens of their own."""
     frames: int = 100
-    """Of each person, at the recipe's frames per second."""
+    """Frames of each person, at the recipe's frames per second."""
     batch: int = 1
     """Motions that are sampled together."""
     branches: int = 2
     """Forward passes of guidance, put into one batch: 2 as classifier-free guidance has, 1 for none."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and activations; bf16 pays only where the processor multiplies it (AVX-512 BF16, AMX, a GPU)."""
+    """Type of weights and activations; bf16 pays only where the processor multiplies it (AVX-512 BF16, AMX, a GPU)."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A network and all that one step of it is given."""
+    """Network and the whole input of one step of it."""
 
     network: Denoiser
     x_t: Float[Tensor, "batch person frame feature"]
@@ -64,7 +64,7 @@ class Step:
     conditions: Conditions
 
     def run(self) -> Callable[[], Tensor]:
-        """The step, with its conditions prepared."""
+        """Prepare the conditions and return the step as a function."""
         with torch.inference_mode():
             prepared = self.network.prepare(self.conditions)
 
@@ -75,32 +75,32 @@ class Step:
         return denoise
 
     def tokens(self) -> tuple[int, int]:
-        """Of the sequence: those before the motion, and the motion's."""
+        """Count the tokens of the sequence: those before the motion, and the motion's."""
         with torch.inference_mode():
             prepared = self.network.prepare(self.conditions)
-        _, persons, number, _ = prepared.told.shape
+        _, persons, number, _ = prepared.added.shape
         return prepared.prefix.shape[1] + (not self.network.modulated), persons * number
 
 
 def make_step(recipe: Recipe, persons: int, frames: int, batch: int, branches: int, dtype: torch.dtype) -> Step:
-    """A new network, noise and a caption; all branches but the first are told nothing."""
-    words = WORDS if recipe.denoiser.text == "words" else 1
-    told = replace(
+    """Make a new network, noise and a caption; all branches but the first are unconditional."""
+    words = CAPTION_WORDS if recipe.denoiser.text == "words" else 1
+    conditional = replace(
         empty_conditions(batch, persons, frames, recipe.denoiser),
         valid=torch.ones(batch, persons, frames, dtype=torch.bool),
         identity=torch.arange(persons).expand(batch, persons),
         text=torch.randn(batch, 1, words, recipe.denoiser.text_dim),
         text_valid=torch.ones(batch, 1, words, dtype=torch.bool),
     )
-    untold = told.without(torch.ones(batch, dtype=torch.bool))
+    unconditional = conditional.without(torch.ones(batch, dtype=torch.bool))
     network = Denoiser(recipe.denoiser).eval().to(dtype)
     x_t = torch.randn(branches * batch, persons, frames, NUM_FEATURES)
     t = torch.full((branches * batch,), recipe.diffusion.num_steps // 2)
-    return Step(network, x_t, t, told.followed_by(*[untold] * (branches - 1)))
+    return Step(network, x_t, t, conditional.followed_by(*[unconditional] * (branches - 1)))
 
 
 def count_flops(run: Callable[[], Tensor]) -> dict[str, int]:
-    """FLOPs of a step by part; `total` is all of them."""
+    """Count the FLOPs of a step by part; `total` is all of them."""
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
         run()
@@ -119,22 +119,22 @@ def count_flops(run: Callable[[], Tensor]) -> dict[str, int]:
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """PyTorch counts its attention kernels for GPUs only."""
+    """Count the FLOPs of attention on a CPU; PyTorch counts its kernels for GPUs only."""
     return int(sdpa_flop_count(query, key, value))
 
 
 def seconds(run: Callable[[], Tensor]) -> list[float]:
-    """`REPEATS` timings of a step, after `WARM_UP` others."""
+    """Time a step `TIMED_STEPS` times, after `WARM_UP_STEPS` others."""
     taken = []
-    for _ in range(WARM_UP + REPEATS):
+    for _ in range(WARM_UP_STEPS + TIMED_STEPS):
         start = time.perf_counter()
         run()
         taken.append(time.perf_counter() - start)
-    return taken[WARM_UP:]
+    return taken[WARM_UP_STEPS:]
 
 
 def report(step: Step, flops: dict[str, int], taken: list[float]) -> str:
-    """What was measured, to be read."""
+    """Format the measurements as lines of text."""
     prefix, motion = step.tokens()
     weights = sum(parameter.numel() for parameter in step.network.parameters())
     median, spread = statistics.median(taken), f"{1e3 * min(taken):.1f} to {1e3 * max(taken):.1f}"
@@ -153,7 +153,7 @@ def report(step: Step, flops: dict[str, int], taken: list[float]) -> str:
 
 
 def measure(arguments: Arguments) -> str:
-    """The report of what the arguments ask for."""
+    """Measure and report the step of these arguments; raises InputError for sizes the network cannot take."""
     recipe = RECIPES[arguments.recipe]()
     for name in ("persons", "frames", "batch", "branches"):
         if getattr(arguments, name) < 1:

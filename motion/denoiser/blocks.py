@@ -1,4 +1,4 @@
-"""Transformer layers of the denoiser: the thesis' and ours. Masks: True = may be looked at.
+"""Transformer layers of the denoiser, the thesis' and ours. Masks: True = may be attended to.
 
 Shape suffixes: B batch, S sequence (all tokens), D width, H head, E channels of a head, M modulation.
 """
@@ -14,20 +14,20 @@ NUM_MODULATIONS = 6  # shift, scale and gate of attention and of the feed-forwar
 
 
 class Turns(NamedTuple):
-    """How a query or key turns: a channel times `cos`, and the channel half a head away times `sin`."""
+    """Rotation of a query or key: a channel times `cos` plus the channel half a head away times `sin`."""
 
     cos: Float[Tensor, "token channel"]
     sin: Float[Tensor, "token channel"]
 
 
 def sinusoid(positions: Int[Tensor, "*batch"], width: int) -> Float[Tensor, "*batch width"]:
-    """Sine on even and cosine on odd channels (Vaswani et al. 2017)."""
+    """Encode positions as sines on even and cosines on odd channels (Vaswani et al. 2017)."""
     angle = positions[..., None].float() * _frequencies(width, positions.device)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
 
 def rotary_turns(positions: Int[Tensor, " token"], channels: int) -> Turns:
-    """Turns in proportion to each token's position, so that attention sees differences (RoFormer, Su et al. 2021)."""
+    """Compute turns in proportion to each token's position, so that attention sees differences (Su et al. 2021)."""
     angle = positions[:, None].float() * _frequencies(channels, positions.device)
     return Turns(torch.cat([angle.cos(), angle.cos()], dim=-1), torch.cat([-angle.sin(), angle.sin()], dim=-1))
 
@@ -38,12 +38,13 @@ def _frequencies(channels: int, device: torch.device) -> Float[Tensor, " half"]:
 
 
 def rotate(x_BHSE: Tensor, turns: Turns) -> Tensor:
+    """Turn queries or keys by their tokens' positions."""
     cos, sin = turns.cos.to(x_BHSE), turns.sin.to(x_BHSE)
     return torch.addcmul(x_BHSE * cos, x_BHSE.roll(x_BHSE.shape[-1] // 2, dims=-1), sin)
 
 
 class SinusoidEmbedding(nn.Module):
-    """Sinusoid of an integer position, then a two-layer network."""
+    """Embedding of an integer position: its sinusoid, then a two-layer network."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class SinusoidEmbedding(nn.Module):
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout`, but on a CPU a value takes a byte of randomness, which is several times as fast.
+    """Dropout that takes one random byte per value on a CPU, several times as fast as `nn.Dropout`.
 
     The share is rounded to 256ths there.
     """
@@ -74,7 +75,7 @@ class Dropout(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention without biases; queries and keys of unit size where `qk_norm` (Henry et al. 2020)."""
+    """Multi-head self-attention without biases; `qk_norm` gives queries and keys unit size (Henry et al. 2020)."""
 
     def __init__(self, width: int, heads: int, dropout: float, qk_norm: bool) -> None:
         super().__init__()
@@ -85,6 +86,7 @@ class Attention(nn.Module):
         self.k_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
 
     def forward(self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None) -> Tensor:
+        """Attend over all tokens; `mask_B11S` None lets every token be attended to, `turns` None rotates nothing."""
         q, k, v = self.qkv(x_BSD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q), self.k_norm(k)
         if turns is not None:
@@ -97,7 +99,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(-2))
 
     def _with_dropout(self, q: Tensor, k: Tensor, v: Tensor, mask_B11S: Tensor | None) -> Tensor:
-        """What PyTorch has no kernel for on a CPU; its own way there draws a number for each weight."""
+        """Attend with dropout on a CPU: PyTorch has no kernel for it and draws a number for each weight."""
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask_B11S is not None:
             scores = scores.masked_fill(~mask_B11S, torch.finfo(scores.dtype).min)
@@ -105,13 +107,14 @@ class Attention(nn.Module):
 
 
 def feedforward(width: int, inner: int, dropout: float) -> nn.Sequential:
+    """Build the two-layer feed-forward network of a block."""
     return nn.Sequential(
         nn.Linear(width, inner, bias=False), nn.GELU(), Dropout(dropout), nn.Linear(inner, width, bias=False)
     )
 
 
 class PlainBlock(nn.Module):
-    """Post-norm transformer encoder layer without biases: the thesis'."""
+    """Post-norm transformer encoder layer without biases, as in the thesis."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float, qk_norm: bool) -> None:
         super().__init__()
@@ -147,6 +150,7 @@ class ModulatedBlock(nn.Module):
     def forward(
         self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None, modulation_BMD: Tensor | None
     ) -> Tensor:
+        """Apply attention and feed-forward, each modulated and gated."""
         assert modulation_BMD is not None
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation_BMD + self.table)[:, :, None].unbind(1)
         attended = self.attention(modulate(self.attention_norm(x_BSD), shift_a, scale_a), mask_B11S, turns)
@@ -156,4 +160,5 @@ class ModulatedBlock(nn.Module):
 
 
 def modulate(x_BSD: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
+    """Scale by 1 + `scale_B1D` and shift by `shift_B1D`."""
     return torch.addcmul(shift_B1D, x_BSD, 1 + scale_B1D)  # one pass over memory instead of two

@@ -1,4 +1,4 @@
-"""All that a denoiser is told beside the noisy motion, and how parts of it are taken away.
+"""Conditions of a denoiser, and how kinds of them are dropped.
 
 Masks: True = valid. Lengths in metres, Z up, the floor at z = 0.
 """
@@ -15,31 +15,44 @@ from motion.denoiser.config import DenoiserConfig
 from motion.denoiser.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 from motion.text import TextEncoder
 
-Kind = Literal["text", "person_class", "action", "scene"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ConditionKind = Literal["text", "person_class", "action", "scene"]
+"""Kinds of conditions that guidance and training can drop."""
+CONDITION_KINDS: tuple[ConditionKind, ...] = get_args(ConditionKind)
+"""All kinds of conditions."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Class and action 0 mean "unknown"; valid and known frames and identities are never taken away."""
+    """Input of a denoiser other than the noisy motion.
+
+    Class and action 0 mean "unknown"; valid and known frames and identities are never dropped.
+    """
 
     valid: Bool[Tensor, "batch person frame"]
+    """True where a person is there."""
     known: Bool[Tensor, "batch person frame"]
-    """Where the noisy motion is not noisy but given: what editing keeps."""
+    """True where the noisy motion is not noisy but a constraint: the frames that editing keeps."""
     identity: Int[Tensor, "batch person"]
     """Distinct numbers below `max_persons`, drawn once per sample: persons are exchangeable."""
     person_class: Int[Tensor, "batch person"]
+    """Index into `PERSON_CLASSES`."""
     action: Int[Tensor, "batch person frame"]
+    """Index into `ACTIONS`."""
     text: Float[Tensor, "batch caption word text_dim"]
-    """Caption 0 tells of everybody, caption 1 + p of person p; one word where the encoder gives one vector."""
+    """Embedded captions: 0 of the scene, 1 + p of person p; one word where the encoder gives one vector."""
     text_valid: Bool[Tensor, "batch caption word"]
+    """True where a caption has this word."""
     points: Float[Tensor, "batch group 64 3"]
+    """Points of the room's objects in groups, metres."""
     points_valid: Bool[Tensor, "batch group"]
+    """True where there is such a group."""
     heights: Float[Tensor, "batch row column 2"]
-    """Of what stands on the floor, and whether the cell is known: 1 or 0 (`height_map`)."""
+    """Height (m) of what stands on each cell of the floor, and 1 where the cell is known, else 0 (`height_map`)."""
 
-    def without(self, dropped: Bool[Tensor, " batch"], kinds: Sequence[Kind] = KINDS) -> "Conditions":
-        """The same with conditions of these kinds taken away from the `dropped` samples."""
+    def without(
+        self, dropped: Bool[Tensor, " batch"], kinds: Sequence[ConditionKind] = CONDITION_KINDS
+    ) -> "Conditions":
+        """Drop conditions of these kinds from the samples where `dropped` is True."""
         kept = ~dropped
         changes: dict[str, Tensor] = {}
         if "text" in kinds:
@@ -54,18 +67,19 @@ class Conditions:
         return replace(self, **changes)
 
     def followed_by(self, *others: "Conditions") -> "Conditions":
-        """All along the batch axis."""
+        """Concatenate conditions along the batch axis."""
         rows = zip(*(vars(each).values() for each in (self, *others)), strict=True)
         return Conditions(*(torch.cat(row) for row in rows))
 
     def to(self, device: torch.device) -> "Conditions":
+        """Move all conditions to `device`."""
         return Conditions(*(value.to(device) for value in vars(self).values()))
 
 
 def with_captions(
     conditions: Conditions, captions: Sequence[Sequence[str | None]], encode_text: TextEncoder, config: DenoiserConfig
 ) -> Conditions:
-    """The same with the captions of each sample: of everybody, then of each person where they have their own."""
+    """Embed the captions of each sample: first the scene caption, then one per person; None where there is none."""
     given = [caption for row in captions for caption in row if caption is not None]
     if config.text == "words":
         words = iter(encode_text.words(given))
@@ -82,7 +96,7 @@ def with_captions(
 
 
 def empty_conditions(batch: int, persons: int, frames: int, config: DenoiserConfig) -> Conditions:
-    """Nothing valid, nothing known, no text, no scene: to be filled in."""
+    """Make conditions to be filled in: nothing valid, nothing known, no text, no scene."""
     shape = HEIGHT_SHAPE if config.height_map else (0, 0)
     return Conditions(
         valid=torch.zeros(batch, persons, frames, dtype=torch.bool),

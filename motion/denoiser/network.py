@@ -1,11 +1,11 @@
-"""The denoiser: a transformer over the tokens of all persons and frames, and of what it is told (thesis 4.5).
+"""Denoiser: a transformer over the tokens of all persons and frames, and of their conditions (thesis §4.5).
 
 A motion token is the linear embedding of the features of one person in `frames_per_token` frames, plus identity, class
 and action. Before them stand the tokens of text, scene points and height map. The defaults of `DenoiserConfig` are the
 thesis' network; the recipe `default` says why it differs.
 
-Shape suffixes: B batch, P person, T frame, N tokens of a person, F feature, D width, S sequence (all tokens),
-C caption, L word, G point group, M modulation.
+Shape suffixes: B batch, P person, T frame, N tokens of a person, F feature, D width, S sequence (all tokens), C
+caption, L word, G point group, M modulation.
 """
 
 from dataclasses import dataclass
@@ -32,20 +32,24 @@ from motion.skeleton import ACTIONS, PERSON_CLASSES
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the network makes of its conditions; the same at every step of sampling."""
+    """Embedded conditions; the same at every step of sampling."""
 
     prefix: Float[Tensor, "batch prefix width"]
-    told: Float[Tensor, "batch person token width"]
-    """Added to the motion tokens: who, when, what."""
+    """Tokens before the motion's: points, text, height map."""
+    added: Float[Tensor, "batch person token width"]
+    """Sum of the embeddings added to each motion token: who, when, what."""
     caption: Float[Tensor, "batch width"]
+    """Mean of the scene caption's words."""
     valid: Bool[Tensor, "batch person frame"]
+    """True where a person is there."""
     mask: Bool[Tensor, "batch 1 1 sequence"] | None
-    """None where all tokens may be looked at, so that attention needs no mask."""
+    """Attention mask, True = may be attended to; None where it is True throughout, so that attention needs no mask."""
     turns: Turns | None
+    """Rotary turns of all tokens; None where frames are encoded by sinusoids."""
 
 
 class Denoiser(nn.Module):
-    """Noisy features and conditions to the schedule's prediction (ε, x_0 or v), same shape."""
+    """Network from noisy features and conditions to the schedule's prediction (ε, x_0 or v), same shape."""
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -80,6 +84,7 @@ class Denoiser(nn.Module):
         t: Int[Tensor, " batch"],
         conditions: Conditions,
     ) -> Float[Tensor, "batch person frame feature"]:
+        """Predict in one call, with conditions that change at every call (training)."""
         return self.denoise(x_t, t, self.prepare(conditions))
 
     def prepare(self, conditions: Conditions) -> Prepared:
@@ -91,7 +96,7 @@ class Denoiser(nn.Module):
         words_valid_BCL = conditions.text_valid
         caption_BCD = _mean(words_BCLD, words_valid_BCL)
         if self.config.text == "words":
-            words_BCLD = words_BCLD + self._whose(conditions, words_BCLD.shape[1])[:, :, None]
+            words_BCLD = words_BCLD + self._caption_owner(conditions, words_BCLD.shape[1])[:, :, None]
         prefix.append(words_BCLD.flatten(1, 2))
         masks.append(words_valid_BCL.flatten(1))
         if self.embed_heights is not None:
@@ -105,7 +110,7 @@ class Denoiser(nn.Module):
         mask_BS = torch.cat([*masks, motion_valid_BPN.flatten(1)], dim=1)
         return Prepared(
             prefix=prefix_BSD,
-            told=self._told(conditions, caption_BCD),
+            added=self._added(conditions, caption_BCD),
             caption=caption_BCD[:, 0],
             valid=conditions.valid,
             mask=None if bool(mask_BS.all()) else mask_BS[:, None, None],
@@ -118,9 +123,10 @@ class Denoiser(nn.Module):
         t: Int[Tensor, " batch"],
         prepared: Prepared,
     ) -> Float[Tensor, "batch person frame feature"]:
+        """Predict ε, x_0 or v at `x_t` and `t` with prepared conditions."""
         weight_type = self.output.weight.dtype
         x_BPNF = self._motion_tokens(x_t, prepared.valid).to(weight_type)
-        motion_BSD = (self.embed_motion(x_BPNF) + prepared.told).flatten(1, 2)
+        motion_BSD = (self.embed_motion(x_BPNF) + prepared.added).flatten(1, 2)
         step_BD = self.embed_step(t)
         modulation_BMD, prefix = None, [prepared.prefix]
         if self.modulated:
@@ -141,7 +147,7 @@ class Denoiser(nn.Module):
         return out_BPNF.unflatten(-1, (self.config.frames_per_token, -1)).flatten(2, 3)[:, :, : x_t.shape[2]]
 
     def _chunks(self, values_BPTF: Tensor) -> Tensor:
-        """Neighbouring frames side by side: (batch, person, token, frames_per_token * feature)."""
+        """Put neighbouring frames side by side: (batch, person, token, frames_per_token * feature)."""
         together = self.config.frames_per_token
         padded = F.pad(values_BPTF, (0, 0, 0, -values_BPTF.shape[2] % together))
         return padded.unflatten(2, (-1, together)).flatten(-2)
@@ -151,27 +157,28 @@ class Denoiser(nn.Module):
             return x_BPTF  # tokens of frames that are not valid are masked
         return self._chunks(x_BPTF * valid_BPT[..., None])
 
-    def _told(self, conditions: Conditions, caption_BCD: Tensor) -> Tensor:
+    def _added(self, conditions: Conditions, caption_BCD: Tensor) -> Tensor:
+        """Sum the embeddings that are added to each motion token."""
         together = self.config.frames_per_token
         frame_BPTD = self.embed_action(conditions.action)
         if self.embed_known is not None:
             frame_BPTD = frame_BPTD + self.embed_known(conditions.known.long())
-        told_BPND = self._chunks(frame_BPTD).unflatten(-1, (together, -1)).mean(dim=-2)
+        added_BPND = self._chunks(frame_BPTD).unflatten(-1, (together, -1)).mean(dim=-2)
         person_BPD = self.embed_identity(conditions.identity) + self.embed_class(conditions.person_class)
         if caption_BCD.shape[1] > 1:  # a caption of one's own
             person_BPD = person_BPD + caption_BCD[:, 1:]
-        told_BPND = told_BPND + person_BPD[:, :, None]
+        added_BPND = added_BPND + person_BPD[:, :, None]
         if self.embed_frame is None:
-            return told_BPND
-        return told_BPND + self.embed_frame(together * torch.arange(told_BPND.shape[2], device=told_BPND.device))
+            return added_BPND
+        return added_BPND + self.embed_frame(together * torch.arange(added_BPND.shape[2], device=added_BPND.device))
 
-    def _whose(self, conditions: Conditions, captions: int) -> Tensor:
-        """The identity of the person a caption tells of; nothing for the one about everybody."""
-        whose_BPD = self.embed_identity(conditions.identity)[:, : captions - 1]
-        return F.pad(whose_BPD, (0, 0, 1, 0))
+    def _caption_owner(self, conditions: Conditions, captions: int) -> Tensor:
+        """Embed the identity of each person caption's person; zero for the scene caption."""
+        owner_BPD = self.embed_identity(conditions.identity)[:, : captions - 1]
+        return F.pad(owner_BPD, (0, 0, 1, 0))
 
     def _turns(self, tokens: int, motion_valid_BPN: Tensor) -> Turns | None:
-        """Motion tokens turn with their frame; all before them stay."""
+        """Turn motion tokens with their frame; tokens before them do not turn."""
         if self.config.time == "sinusoid":
             return None
         _, persons, number = motion_valid_BPN.shape
@@ -181,7 +188,7 @@ class Denoiser(nn.Module):
 
 
 class HeightTokens(nn.Module):
-    """One token for each patch of the height map, as a vision transformer reads a picture."""
+    """Tokens of the height map, one for each patch, as in a vision transformer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -194,6 +201,6 @@ class HeightTokens(nn.Module):
 
 
 def _mean(words_BCLD: Tensor, valid_BCL: Tensor) -> Tensor:
-    """Over the valid words; zero where there are none."""
+    """Average over the valid words; zero where there are none."""
     total = (words_BCLD * valid_BCL[..., None]).sum(dim=2)
     return total / valid_BCL.sum(dim=2).clamp_min(1)[..., None]

@@ -1,4 +1,4 @@
-"""A room as the denoiser sees it: object points in groups of 64, one token each (thesis 4.5), and a map of heights.
+"""Room as the denoiser sees it: object points in groups of 64, one token each (thesis §4.5), and a map of heights.
 
 Metres, Z up, the floor at z = 0. The map lies before a fixed camera: its origin is on the floor below, y is ahead.
 """
@@ -12,15 +12,16 @@ from motion.errors import InputError
 POINTS_PER_GROUP = 64
 HEIGHT_SHAPE = (32, 32)  # rows along y, columns along x
 HEIGHT_PATCH = 8  # cells a side, one token
-CELL = 0.25  # metres a side
-TALLEST = 2.0  # metres; what is higher counts as this high
+CELL_M = 0.25  # side
+TALLEST_M = 2.0  # what is higher counts as this high
 _BITS = 10
 
 
 def group_points(points: Float[Tensor, "point 3"]) -> Float[Tensor, "group 64 3"]:
     """Cut points (metres, Z up) into compact groups of 64 along a Z-order curve.
 
-    The result does not depend on the order of the points; the last group is filled up with its last point.
+    The result does not depend on the order of the points; the last group is filled up with its last point. Raises
+    InputError where a point is not finite.
     """
     _check(points)
     if len(points) == 0:
@@ -33,7 +34,7 @@ def group_points(points: Float[Tensor, "point 3"]) -> Float[Tensor, "group 64 3"
 
 
 def _morton_code(points: Float[Tensor, "point 3"]) -> Int[Tensor, " point"]:
-    """Interleaved bits of the 10-bit cell coordinates inside the bounding box."""
+    """Interleave the bits of the 10-bit cell coordinates inside the bounding box."""
     low, high = points.amin(dim=0), points.amax(dim=0)
     cells = ((points - low) / (high - low).clamp_min(1e-6) * (2**_BITS - 1)).long()
     code = torch.zeros(len(points), dtype=torch.long)
@@ -44,23 +45,24 @@ def _morton_code(points: Float[Tensor, "point 3"]) -> Int[Tensor, " point"]:
 
 
 def height_map(points: Float[Tensor, "point 3"]) -> Float[Tensor, "row column 2"]:
-    """Height of the highest point over each cell of the floor (m), and 1 where there is any point, else 0.
+    """Compute the height of the highest point over each cell of the floor (m), and 1 where there is any point, else 0.
 
-    The map reaches 8 m ahead of the camera and 4 m to both sides. No points give the map of an unknown room.
+    The map reaches 8 m ahead of the camera and 4 m to both sides. No points give the map of an unknown room. Raises
+    InputError where a point is not finite.
     """
     _check(points)
     rows, columns = HEIGHT_SHAPE
-    row, column = (points[:, 1] / CELL).floor().long(), (points[:, 0] / CELL).floor().long() + columns // 2
+    row, column = (points[:, 1] / CELL_M).floor().long(), (points[:, 0] / CELL_M).floor().long() + columns // 2
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
     cell = (row * columns + column)[inside]
-    heights = points[:, 2].clamp(0, TALLEST)[inside]
+    heights = points[:, 2].clamp(0, TALLEST_M)[inside]
     highest = points.new_zeros(rows * columns).scatter_reduce(0, cell, heights, "amax")
     known = points.new_zeros(rows * columns).index_fill(0, cell, 1.0)
     return torch.stack([highest, known], dim=-1).unflatten(0, HEIGHT_SHAPE)
 
 
 def height_patches(heights: Float[Tensor, "batch row column 2"]) -> Float[Tensor, "batch token value"]:
-    """Squares of the map, row by row."""
+    """Cut the map into square patches, row by row."""
     squares = heights.unflatten(1, (-1, HEIGHT_PATCH)).unflatten(3, (-1, HEIGHT_PATCH))
     return squares.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.denoiser import Conditions
-from motion.denoiser.conditions import KINDS, Kind
+from motion.denoiser.conditions import CONDITION_KINDS, ConditionKind
 
 
 @runtime_checkable
@@ -64,7 +64,7 @@ class Separated:
     every pass.
     """
 
-    scales: Mapping[Kind, Float[Tensor, " batch"]]
+    scales: Mapping[ConditionKind, Float[Tensor, " batch"]]
     """Scale per sample of each kind of condition."""
 
     @property
@@ -75,7 +75,9 @@ class Separated:
     def branches(self, conditions: Conditions) -> Conditions:
         """Stack the unconditional branch and one branch per scaled kind."""
         everyone = _everyone(conditions)
-        only = [conditions.without(everyone, [other for other in KINDS if other != kind]) for kind in self.scales]
+        only = [
+            conditions.without(everyone, [other for other in CONDITION_KINDS if other != kind]) for kind in self.scales
+        ]
         return conditions.without(everyone).followed_by(*only)
 
     def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]:

@@ -1,1 +1,1 @@
-"""How good a motion is, one file per metric: free functions over arrays, metres in a Z-up world."""
+"""Metrics of a motion's quality, one file each: free functions over arrays, metres in a Z-up world."""

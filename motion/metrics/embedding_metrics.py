@@ -1,4 +1,4 @@
-"""The field's metrics of a set of motions against the real ones, repeated with fresh draws.
+"""Metrics of a set of motions' embeddings against the real ones, repeated with fresh draws.
 
 Motions and captions come as embeddings of one evaluator. FID, Diversity and MultiModality look at the motions alone,
 R-precision and MM-Dist at each motion and one of its captions.
@@ -19,19 +19,23 @@ from motion.metrics.mm_dist import mm_dist
 from motion.metrics.multimodality import draw_unlike_pairs, multimodality
 from motion.metrics.r_precision import draw_pools, r_precision
 
-OF_THE_DRAW = ("fid", "mm_dist")
-"""What depends on nothing else that is random."""
+SUBSET_METRICS = ("fid", "mm_dist")
+"""Metrics whose only randomness is the drawn subset."""
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedSet:
-    """Motions, the captions of each (at least one), and the embedding of every caption."""
+    """Motions, the captions of each (at least one), and the embedding of every caption.
+
+    Raises InputError where these do not belong together, where an id repeats, or where a number is not finite.
+    """
 
     ids: tuple[str, ...]
     captions: tuple[tuple[str, ...], ...]
     motions: Float[np.ndarray, "motion dim"]
     texts: Mapping[str, np.ndarray]
+    """Embedding of each caption."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.captions) == len(self.motions):
@@ -59,13 +63,13 @@ class EmbeddedSet:
 def field_metrics(
     real: EmbeddedSet, other: EmbeddedSet | None, protocol: Protocol, seed: int
 ) -> dict[str, list[float]]:
-    """FID, R-precision, MM-Dist, Diversity and MultiModality of `other`, one value for each repeat.
+    """Compute FID, R-precision, MM-Dist, Diversity and MultiModality of `other`, one value for each repeat.
 
     A repeat draws as many motions of `other` as there are real ones (all, if there are fewer) and one caption of each.
-    MultiModality takes all of `other`, every caption with two motions or more, and is absent where none has.
-    Without `other`, the real motions are judged; their FID is that of two random halves, an upper bound, because
-    FID grows as sets get smaller. The order of the motions does not matter. Where every repeat draws the same motions
-    and captions, FID and MM-Dist have one value, not an interval of zero.
+    MultiModality takes all of `other`, every caption with two motions or more, and is absent where none has. Without
+    `other`, the real motions are judged; their FID is that of two random halves, an upper bound, because FID grows as
+    sets get smaller. The order of the motions does not matter. Where every repeat draws the same motions and captions,
+    FID and MM-Dist have one value, not an interval of zero.
     """
     real = _sorted_by_id(real)
     if other is not None:
@@ -74,7 +78,7 @@ def field_metrics(
         _one_repeat(real, other, protocol, np.random.default_rng([seed, repeat])) for repeat in range(protocol.repeats)
     ]
     found = {name: [values[name] for values in repeats] for name in repeats[0]}
-    for name in OF_THE_DRAW:
+    for name in SUBSET_METRICS:
         if np.ptp(found[name]) <= ROUNDING:
             found[name] = found[name][:1]
     return found
@@ -101,7 +105,7 @@ def _one_repeat(
 
 
 def draw_stratified(captions: Sequence[str], size: int, rng: np.random.Generator) -> Int64[np.ndarray, " row"]:
-    """`size` random rows, or all if there are fewer, of each caption its share to within one row.
+    """Draw `size` random rows, or all if there are fewer; each caption gets its share to within one row.
 
     Systematic sampling: shuffled and sorted by caption, the rows at floor((i + u) M / N) are taken, for u at random.
     """
@@ -121,7 +125,7 @@ def _sorted_by_id(embedded: EmbeddedSet) -> EmbeddedSet:
 def _of_texts(
     judged: EmbeddedSet, rows: Int64[np.ndarray, " row"], protocol: Protocol, rng: np.random.Generator
 ) -> dict[str, float]:
-    """What depends on the captions, each motion with a random one of its own.
+    """Compute the metrics that depend on the captions, each motion with a random one of its own.
 
     Motions whose first captions are the same do not meet in a pool: their other captions mean the same as well.
     """
@@ -138,7 +142,7 @@ def _of_texts(
 
 
 def _same_caption(judged: EmbeddedSet) -> list[list[int]]:
-    """Rows of the motions of each caption that has two or more."""
+    """Group the rows by caption; captions of one motion are left out."""
     rows: dict[str, list[int]] = {}
     for row, captions in enumerate(judged.captions):
         for caption in dict.fromkeys(captions):  # once, or a motion would be compared with itself

@@ -16,7 +16,10 @@ from motion.metrics.embeddings import finite
 
 
 def fid(real: Float[np.ndarray, "real dim"], generated: Float[np.ndarray, "generated width"]) -> float:
-    """Fréchet distance, in squared units of the embeddings; the covariances are those of n - 1."""
+    """Compute the Fréchet distance in squared units of the embeddings, covariances over n - 1.
+
+    Raises InputError where the widths differ, where a set has fewer than 2 rows, or where a number is not finite.
+    """
     if real.shape[1] != generated.shape[1]:
         raise InputError(
             f"cannot take the FID of embeddings {real.shape[1]} and {generated.shape[1]} wide, expected one width"
@@ -31,7 +34,7 @@ def fid(real: Float[np.ndarray, "real dim"], generated: Float[np.ndarray, "gener
 def _gaussian(
     rows: Float[np.ndarray, "row dim"], what: str
 ) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, "rank dim"]]:
-    """Mean, and the triangular R of the covariance R^T R."""
+    """Compute the mean, and the triangular R of the covariance R^T R."""
     if len(rows) < 2:
         raise InputError(f"found {len(rows)} {what} embeddings, expected at least 2 for a covariance")
     rows = finite(rows, what)

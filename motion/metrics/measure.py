@@ -1,4 +1,4 @@
-"""What the numbers of an evaluation are called, in which unit they are, and which way is better."""
+"""Descriptions of an evaluation's numbers: title, unit, threshold, source, and which way is better."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,17 +6,20 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Measure:
-    """One number. Beyond `threshold` it is bad; `source` says who says so, or whose definition it is.
-
-    Where better is "real", being near the value of real motions is.
-    """
+    """Description of one number of an evaluation."""
 
     title: str
+    """Name in tables and on pages."""
     unit: str
+    """Unit of the number; empty for none."""
     threshold: float | None
+    """Value beyond which the number is bad; None where there is no such value."""
     source: str
+    """Author of the threshold or of the definition."""
     what: str
+    """Definition in a phrase."""
     better: Literal["lower", "higher", "real"] = "lower"
+    """Direction of better numbers; "real" means near the value of real motions."""
 
 
 R_PRECISION_SOURCE = "Guo et al. 2022"
@@ -46,7 +49,7 @@ FIELD: dict[str, Measure] = {
         better="real",
     ),
 }
-"""What `field_metrics` gives."""
+"""Descriptions of the numbers that `field_metrics` gives."""
 
 MEMORISATION = Measure(
     "Nearest training clip",
@@ -56,3 +59,4 @@ MEMORISATION = Measure(
     "RMS joint distance of a motion's windows from the nearest ones in the training clips, laid on each other",
     better="real",
 )
+"""Description of the distance that `motion.metrics.memorisation` gives."""

@@ -1,9 +1,9 @@
-"""Is a generated motion a copy of one it was trained on?
+"""Memorisation: the distance of a generated motion from the nearest training clip.
 
-World: Z up, metres. Two windows of one person and of equal length lie apart by the RMS distance of their joints, after
-one of them is shifted over the floor and turned about Z as a whole so that they fit best; heights stay. With the
-horizontal coordinates of the K = frames x 24 points as complex numbers x, y about their window's mean, and their
-heights as z, w,
+World: Z up, metres. The distance of two windows, each of one person and of equal length, is the RMS distance of their
+joints after one of them is shifted over the floor and turned about Z as a whole so that they fit best; heights stay.
+With the horizontal coordinates of the K = frames x 24 points as complex numbers x, y about their window's mean, and
+their heights as z, w,
 
     K d^2 = min_|r|=1 |x - r y|^2 + |z - w|^2 = |x|^2 + |y|^2 - 2 |sum conj(y) x| + |z - w|^2,
 
@@ -24,23 +24,27 @@ from motion.errors import InputError
 from motion.sequence import MotionSequence
 from motion.skeleton import NUM_JOINTS
 
-STRIDE = 0.25  # seconds from one training window to the next; a sample's windows are two strides apart
+STRIDE_S = 0.25  # between training windows; a sample's windows are two strides apart
 CLIPS_PER_BLOCK = 256  # bounds the memory that a comparison takes
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows of single persons: x + iy about their mean, heights, the sum of all squares, and the clip's place."""
+    """Windows of single persons; metres."""
 
     level: Complex64[np.ndarray, "window point"]
+    """Horizontal coordinates x + iy about the window's mean."""
     height: Float32[np.ndarray, "window point"]
+    """Heights above the floor."""
     energy: Float32[np.ndarray, " window"]
+    """Sum of the squares of all coordinates."""
     clip: Int64[np.ndarray, " window"]
+    """Index of the clip that the window is from."""
 
 
 @dataclass(frozen=True, eq=False)
 class WindowIndex:
-    """The training windows, `frames` long at `fps`; 12 bytes a point, so 5.8 kB a window of 20 frames.
+    """Windows of the training clips, `frames` long at `fps`; 12 bytes a point, so 5.8 kB a window of 20 frames.
 
     `ids` are those of all clips, `left_out` the number of clips without a single window.
     """
@@ -54,14 +58,19 @@ class WindowIndex:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """`distance` in metres, the mean over the sample's windows; `id` of the clip nearest to most of them."""
+    """Nearest training clip of a motion."""
 
     distance: float
+    """Distance in metres, the mean over the motion's windows."""
     id: str
+    """Clip that is nearest to most of the windows."""
 
 
 def build_index(sequences: Iterable[MotionSequence], seconds: float = 1.0) -> WindowIndex:
-    """Windows of `seconds`, a quarter of a second apart, in which a person is valid throughout."""
+    """Cut windows of `seconds`, a quarter of a second apart, in which a person is valid throughout.
+
+    Raises InputError where clips have different frame rates or where no clip has such a window.
+    """
     ids: list[str] = []
     blocks: list[Windows] = []
     clips = iter(sequences)
@@ -85,9 +94,10 @@ def build_index(sequences: Iterable[MotionSequence], seconds: float = 1.0) -> Wi
 
 
 def nearest(index: WindowIndex, sequence: MotionSequence) -> Neighbour | None:
-    """The training clip most like a sample, or None if the sample has no window (as long as the index's) that is valid.
+    """Find the training clip most like a motion; None if the motion has no valid window as long as the index's.
 
     Each window of each person finds its nearest; of clips found equally often, the one that came nearest is named.
+    Raises InputError if the motion's frame rate differs from the index's.
     """
     _check_fps(sequence, index.fps)
     level, height = _cut(sequence, index.frames, 2 * _stride(index.fps))
@@ -105,7 +115,7 @@ def nearest(index: WindowIndex, sequence: MotionSequence) -> Neighbour | None:
 def _search(
     block: Windows, level: Complex64[np.ndarray, "query point"], height: Float32[np.ndarray, "query point"]
 ) -> tuple[Float64[np.ndarray, " query"], Int64[np.ndarray, " query"]]:
-    """Distance in metres to the nearest window of the block, and that window's clip."""
+    """Find the nearest window of the block for each query: distance in metres, and that window's clip."""
     likeness = np.abs(block.level @ level.conj().T)
     likeness += block.height @ height.T
     likeness -= 0.5 * block.energy[:, None]
@@ -119,7 +129,7 @@ def _distance(
     other_level: Complex64[np.ndarray, "query point"],
     other_height: Float32[np.ndarray, "query point"],
 ) -> Float64[np.ndarray, " query"]:
-    """d of the module's docstring, in metres, of the windows in the same row."""
+    """Compute d of the module's docstring, in metres, of the windows in the same row."""
     level, other_level = level.astype(np.complex128), other_level.astype(np.complex128)
     turn = np.exp(1j * np.angle((other_level.conj() * level).sum(axis=1, keepdims=True)))
     off = np.abs(level - turn * other_level) ** 2 + (height.astype(np.float64) - other_height) ** 2
@@ -129,7 +139,7 @@ def _distance(
 def _cut(
     sequence: MotionSequence, frames: int, stride: int
 ) -> tuple[Complex64[np.ndarray, "window point"], Float32[np.ndarray, "window point"]]:
-    """Horizontal coordinates and heights of the windows in which a person is valid throughout, person by person."""
+    """Cut the windows in which a person is valid throughout, person by person: horizontal coordinates and heights."""
     if sequence.num_frames < frames:
         return np.empty((0, frames * NUM_JOINTS), np.complex64), np.empty((0, frames * NUM_JOINTS), np.float32)
     whole = sliding_window_view(sequence.valid, frames, axis=1)[:, ::stride].all(axis=-1)
@@ -140,7 +150,7 @@ def _cut(
 
 
 def _stride(fps: float) -> int:
-    return max(1, round(STRIDE * fps))
+    return max(1, round(STRIDE_S * fps))
 
 
 def _check_fps(sequence: MotionSequence, fps: float) -> None:

@@ -1,10 +1,10 @@
-"""Whether a motion could have happened: what feet, floor, bones, joints and other bodies allow; metres, seconds, Z up.
+"""Plausibility: feet, floor, bones, joint limits and collisions of a motion; metres, seconds, Z up.
 
-Only frames that are `valid` count; a velocity needs two in a row, a third difference four. What a measure cannot be
-told of (no second person, no scene, nobody who stands) is NaN. All persons and frames of a clip are pooled.
+Only frames that are `valid` (True) count; a velocity needs two in a row, a third difference four. A measure without
+anything to measure (no second person, no scene, no standing foot) is NaN. All persons and frames of a clip are pooled.
 
-`sequence.joints` is what is measured, and skin is what `motion.body.capsules` puts around it, which is
-1.7 cm off the mesh in the mean: hence `SKIN_TOLERANCE`. Only joint limits look at the rotations.
+`sequence.joints` is measured, and skin is what `motion.body.capsules` puts around it, which is 1.7 cm off the mesh in
+the mean: hence `SKIN_TOLERANCE_M`. Only joint limits look at the rotations.
 """
 
 import math
@@ -125,14 +125,16 @@ MEASURES: dict[str, Measure] = {
         "frames in which the scene, its floor aside, is more than 2 cm deep in somebody",
     ),
 }
+"""Descriptions of the numbers that `plausibility` gives."""
 
-SKIN_TOLERANCE = 0.02  # metres
+SKIN_TOLERANCE_M = 0.02
 HEELS, TOES = (list(map(FEET.index, (JOINT[f"left_{end}"], JOINT[f"right_{end}"]))) for end in ("ankle", "foot"))
-SOLE_CLEARANCE = 0.025  # metres above where it stands: 5 cm of height for a toe joint, as in GMD
-UPRIGHT = 0.6  # of the pelvis' height when standing: those who sit, kneel, crawl or lie do not stand on their feet
-LOW_QUANTILE = 0.05  # the height of the ground for a person: nearly the lowest that the feet come
-SKATE_SPEED, SKATE_WINDOW = 0.5, 0.25  # m/s and s (GMD: 5 frames of 1/20 s)
-STILL_SPEED = 0.05  # m/s
+SOLE_CLEARANCE_M = 0.025  # above its height when standing: 5 cm of height for a toe joint, as in GMD
+UPRIGHT_SHARE = 0.6  # of the standing pelvis' height; sitting, kneeling, crawling or lying persons are lower
+LOW_QUANTILE = 0.05  # of a person's lowest foot heights: the height of the ground
+SKATE_SPEED_M_PER_S = 0.5  # as GMD: 2.5 cm per 1/20 s
+SKATE_WINDOW_S = 0.25  # as GMD: 5 frames of 1/20 s
+STILL_SPEED_M_PER_S = 0.05
 # Degrees about SMPL's x, y and z (from the left, up, ahead) for joints on the left and in the middle.
 JOINT_LIMITS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "hip": ((-140, 40), (-70, 70), (-45, 75)),
@@ -152,7 +154,10 @@ ARMS = ("collar", "shoulder", "elbow", "wrist", "hand")  # bones along x; all ot
 
 
 def plausibility(sequence: MotionSequence, body: Body, scene: Scene | None = None) -> dict[str, float]:
-    """Every one of `MEASURES` for one clip whose joints are those of `body`, in `scene` if there is one."""
+    """Compute every one of `MEASURES` for one clip whose joints are those of `body`.
+
+    `scene` None leaves the measures of the scene NaN. Raises InputError if the joints are another body's.
+    """
     check_body(sequence, body)
     joints, valid, fps = sequence.joints.astype(np.float64), sequence.valid, sequence.fps
     rest = body.rest_joints(torch.from_numpy(sequence.betas)).numpy()
@@ -175,12 +180,12 @@ def plausibility(sequence: MotionSequence, body: Body, scene: Scene | None = Non
 
 
 def _mean(values: Float[np.ndarray, "..."] | Bool[np.ndarray, "..."], mask: Bool[np.ndarray, "..."]) -> float:
-    """Mean of the values where the mask is True, NaN where it is nowhere."""
+    """Average the values where the mask is True; NaN where it is nowhere."""
     return float(values[mask].mean()) if mask.any() else math.nan
 
 
 def _in_a_row(valid: Bool[np.ndarray, "person frame"], count: int) -> Bool[np.ndarray, "person start"]:
-    """Where as many valid frames start."""
+    """Find the frames where `count` valid frames start."""
     starts = max(valid.shape[1] - count + 1, 0)
     return np.all([valid[:, step : step + starts] for step in range(count)], axis=0)
 
@@ -198,34 +203,34 @@ def _feet(
     valid: Bool[np.ndarray, "person frame"],
     fps: float,
 ) -> dict[str, float]:
-    """Heights count from where each person's feet mostly come down, so that only sliding is measured."""
+    """Measure foot skate; heights count from where each person's feet mostly come down."""
     clearance = joints[:, :, FEET, 2] - (rest[:, FEET, 1] - soles[:, None])[:, None]
     lowest = [
         each[seen].min(axis=-1) if seen.any() else np.zeros(1) for each, seen in zip(clearance, valid, strict=True)
     ]
     ground = np.array([np.quantile(heights, LOW_QUANTILE) for heights in lowest])[:, None]
-    upright = joints[:, :, 0, 2] - ground > UPRIGHT * (rest[:, 0, 1] - soles)[:, None]
+    upright = joints[:, :, 0, 2] - ground > UPRIGHT_SHARE * (rest[:, 0, 1] - soles)[:, None]
     steps = _in_a_row(valid, 2)
-    low = (clearance - ground[..., None] < SOLE_CLEARANCE) & (valid & upright)[..., None]
+    low = (clearance - ground[..., None] < SOLE_CLEARANCE_M) & (valid & upright)[..., None]
     down = low[:, :-1] & low[:, 1:]
     speed = _horizontal_speed(joints[:, :, FEET], fps)
     flat = down[..., HEELS] & down[..., TOES]
     slower = np.minimum(speed[..., HEELS], speed[..., TOES])
     steady = uniform_filter1d(
-        speed[..., TOES] * steps[..., None], max(round(SKATE_WINDOW * fps), 1), axis=1, mode="constant"
+        speed[..., TOES] * steps[..., None], max(round(SKATE_WINDOW_S * fps), 1), axis=1, mode="constant"
     )
-    skates = down[..., TOES] & (np.minimum(steady, speed[..., TOES]) > SKATE_SPEED)
+    skates = down[..., TOES] & (np.minimum(steady, speed[..., TOES]) > SKATE_SPEED_M_PER_S)
     return {"foot_skate": _mean(slower, flat), "skate_ratio": _mean(skates.any(axis=-1), steps)}
 
 
 def _floor_penetration(lowest: Float[np.ndarray, "person frame"], valid: Bool[np.ndarray, "person frame"]) -> float:
-    return _mean(np.where(lowest < -SKIN_TOLERANCE, -lowest, 0.0), valid)
+    return _mean(np.where(lowest < -SKIN_TOLERANCE_M, -lowest, 0.0), valid)
 
 
 def _floating(
     lowest: Float[np.ndarray, "person frame"], counted: Bool[np.ndarray, "person frame"], fps: float
 ) -> float:
-    floats = counted & (lowest > SKIN_TOLERANCE)
+    floats = counted & (lowest > SKIN_TOLERANCE_M)
     run = min(math.ceil(LONGEST_LEAP * fps), counted.shape[1])
     return _mean(np.where(binary_opening(floats, np.ones((1, run))), lowest, 0.0), counted)
 
@@ -263,7 +268,7 @@ def _speeds(
     pose = np.linalg.norm(np.diff(joints[:, :, 1:] - joints[:, :, :1], axis=1), axis=-1).mean(axis=-1) * fps
     return {
         "root_speed": float(np.percentile(root, 99)) if len(root) else math.nan,
-        "stillness": _mean(pose < STILL_SPEED, steps),
+        "stillness": _mean(pose < STILL_SPEED_M_PER_S, steps),
     }
 
 
@@ -273,17 +278,17 @@ def _penetration(
     depth: Float[np.ndarray, "*frames"],
     counted: Bool[np.ndarray, "*frames"],
 ) -> dict[str, float]:
-    """Mean volume while there is contact (0 where there never is) and how often it is deep."""
+    """Compute the mean volume while there is contact (0 where there never is) and how often it is deep."""
     contact = counted & (depth > 0)
     mean_volume = _mean(volume, contact if contact.any() else counted)
     return {
         f"{name}_penetration_volume": mean_volume,
-        f"{name}_penetration_frames": _mean(depth > SKIN_TOLERANCE, counted),
+        f"{name}_penetration_frames": _mean(depth > SKIN_TOLERANCE_M, counted),
     }
 
 
 def _limits() -> tuple[Float[np.ndarray, "23 3"], Float[np.ndarray, "23 3"], Float[np.ndarray, "23 3"]]:
-    """Lowest and highest angles of the 23 joints (rad) and the axes of their bones, the right mirroring the left."""
+    """Build the limits of the 23 joints' angles (rad) and the axes of their bones; the right mirrors the left."""
     kinds = [name.removeprefix("left_").removeprefix("right_").rstrip("123") for name in JOINT_NAMES]
     low, high = np.radians([JOINT_LIMITS.get(kind, ((0, 0),) * 3) for kind in kinds]).transpose(2, 0, 1)
     right = [MIRRORED[joint] for joint in LEFT]
@@ -303,7 +308,7 @@ def _beyond_limits(
 
 
 def swing_and_twist(body_pose: Float[np.ndarray, "*batch 23 3 3"]) -> Float[np.ndarray, "*batch 23 3"]:
-    """Each joint's rotation in radians: the turn about its own bone, then the swing of the bone about the other axes.
+    """Split each joint's rotation into the turn about its own bone and the swing about the other axes, in radians.
 
     The swing is a rotation vector, which has no part along the bone, so that the three numbers are independent.
     """

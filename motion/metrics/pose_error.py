@@ -1,16 +1,17 @@
-"""How far a reconstruction lies from the truth, frame by frame: metres in, metres (pixels, degrees, m/s²) out.
+"""Pose errors of a reconstruction against the truth, frame by frame: metres in, metres (pixels, degrees, m/s²) out.
 
     mpjpe               Ionescu et al. 2014 (Human3.6M): the pelvis of every frame is laid on that of the other
                         motion, so that poses count (facing included) and the path over the floor does not
     pa_mpjpe            Procrustes: after the similarity transform of each frame that fits best (Umeyama 1991)
     pve                 the same as mpjpe with all vertices of the body
-    world_mpjpe         as it stands
-    acceleration_error  of joints as they stand (Kanazawa et al. 2019), per second squared instead of per frame squared
+    world_mpjpe         in world coordinates, without alignment
+    acceleration_error  of joints in the world (Kanazawa et al. 2019), per second squared instead of frame squared
     reprojection_error  pixels in the image
-    floor_error         angle and height of the floor
+    floor_error         angle and height of the floor plane
 
-`valid` is True where a person is there; other frames are not looked at and may hold anything. Each person and
-frame that is there counts alike.
+`valid` is True where a person is there; other frames are not looked at and may hold anything. Each valid person and
+frame counts alike. All raise InputError where shapes differ, where nothing is valid, or where a valid number is not
+finite (`mpjpe` only where shapes differ).
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ def mpjpe(
     joints: Float[np.ndarray, "*batch frame 24 3"] | Float[Tensor, "*batch frame 24 3"],
     other: Float[np.ndarray, "*others other 24 3"] | Float[Tensor, "*others other 24 3"],
 ) -> float:
-    """Root-aligned mean per-joint position error in metres; both must have the same shape."""
+    """Compute the root-aligned mean per-joint position error in metres; both must have the same shape."""
     if joints.shape != other.shape:
         raise InputError(_differ(tuple(joints.shape), tuple(other.shape)))
     difference = _from_pelvis(joints) - _from_pelvis(other)
@@ -37,7 +38,10 @@ def pa_mpjpe(
     reference: Float[np.ndarray, "*others other 3"],
     valid: Bool[np.ndarray, "*valid"] | None = None,
 ) -> float:
-    """Mean distance (m) after each frame is moved, turned and scaled onto the reference; never mirrored."""
+    """Compute the mean distance (m) after each frame is moved, turned and scaled onto the reference; never mirrored.
+
+    `valid` None counts all frames.
+    """
     joints, reference = _present(joints, reference, valid)
     joints = joints - joints.mean(axis=1, keepdims=True)
     reference = reference - reference.mean(axis=1, keepdims=True)
@@ -58,7 +62,10 @@ def pve(
     reference_pelvis: Float[np.ndarray, "*other_pelvis 3"],
     valid: Bool[np.ndarray, "*valid"] | None = None,
 ) -> float:
-    """Per-vertex error (m): mean distance of vertices relative to their body's pelvis joint."""
+    """Compute the per-vertex error (m): mean distance of vertices relative to their body's pelvis joint.
+
+    `valid` None counts all frames.
+    """
     vertices, reference = _present(vertices, reference, valid)
     pelvis, reference_pelvis = _present(pelvis[..., None, :], reference_pelvis[..., None, :], valid)
     if len(pelvis) != len(vertices):
@@ -71,7 +78,10 @@ def world_mpjpe(
     reference: Float[np.ndarray, "*others other 3"],
     valid: Bool[np.ndarray, "*valid"] | None = None,
 ) -> float:
-    """Mean distance (m) of joints in the world, with no alignment: where people are counts."""
+    """Compute the mean distance (m) of joints in the world without alignment, so that persons' places count.
+
+    `valid` None counts all frames.
+    """
     return _mean_distance(*_present(joints, reference, valid))
 
 
@@ -81,7 +91,10 @@ def acceleration_error(
     fps: float,
     valid: Bool[np.ndarray, "*valid"] | None = None,
 ) -> float:
-    """Mean length (m/s²) of the difference of the accelerations, where three frames in a row are valid."""
+    """Compute the mean length (m/s²) of the difference of accelerations, where three frames in a row are valid.
+
+    `valid` None counts all frames.
+    """
     if joints.ndim < 3 or joints.shape[-3] < 3:
         raise InputError(f"joints of shape {joints.shape} have no acceleration, expected 3 frames or more")
     if valid is not None:
@@ -97,9 +110,10 @@ def reprojection_error(
     extrinsics: Float[np.ndarray, "4 4"],
     visible: Bool[np.ndarray, "*visible"],
 ) -> float:
-    """Mean distance (px) of 2D points and world joints in the image of a pinhole camera, over what is visible.
+    """Compute the mean distance (px) of 2D points and projected world joints where `visible` is True (pinhole camera).
 
-    `extrinsics` is world to camera (OpenCV: x right, y down, z forward).
+    `extrinsics` is world to camera (OpenCV: x right, y down, z forward). Raises InputError where a visible joint lies
+    behind the camera.
     """
     if not points.shape[:-1] == joints.shape[:-1] == visible.shape:
         raise InputError(
@@ -118,8 +132,10 @@ def reprojection_error(
 def floor_error(
     normal: Float[np.ndarray, "3"], offset: float, reference_normal: Float[np.ndarray, "3"], reference_offset: float
 ) -> tuple[float, float]:
-    """Angle (degrees, 0 to 90) of two planes `normal · x + offset = 0`, and the difference of their distances (m) from
-    the origin, which is the camera's height in the camera's frame. Normals may have any length and sign.
+    """Compare two floor planes `normal · x + offset = 0`: angle (degrees, 0 to 90) and difference of heights (m).
+
+    The height is the distance from the origin: the camera's, in the camera's frame. Normals may have any length and
+    sign, but for zero (InputError).
     """
     plane, reference = _unit_plane(normal, offset), _unit_plane(reference_normal, reference_offset)
     cosine = plane[:3] @ reference[:3]
@@ -141,7 +157,7 @@ def _present(
     reference: Float[np.ndarray, "*others other other_dim"],
     valid: Bool[np.ndarray, "*valid"] | None,
 ) -> tuple[Float[np.ndarray, "frame point dim"], Float[np.ndarray, "frame point dim"]]:
-    """The valid frames of all persons in a row, in float64; InputError where there is nothing to compare."""
+    """Select the valid frames of all persons, in float64."""
     if points.shape != reference.shape:
         raise InputError(_differ(points.shape, reference.shape))
     if valid is None:

@@ -1,4 +1,4 @@
-"""R-precision: is a text's own motion the nearest in a pool of motions? (Guo et al. 2022; rows are texts)."""
+"""R-precision: share of texts whose own motion is among the nearest of a pool (Guo et al. 2022); rows are texts."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,10 @@ from motion.metrics.embeddings import as_pairs
 def r_precision(
     texts: Float[np.ndarray, "row dim"], motions: Float[np.ndarray, "motion width"], pool_size: int, top_k: int = 3
 ) -> Float64[np.ndarray, " top_k"]:
-    """Share of texts whose own motion is among the 1 .. `top_k` nearest of its pool of `pool_size` consecutive rows.
+    """Compute the share of texts whose own motion is among the 1 .. `top_k` nearest of its pool.
 
-    Of motions equally near, the earlier counts as nearer. By chance the shares are k / pool_size.
+    Pools are `pool_size` consecutive rows; InputError unless they fill all. Of motions equally near, the earlier counts
+    as nearer. By chance the shares are k / pool_size.
     """
     texts, motions = as_pairs(texts, motions)
     if len(texts) % pool_size:
@@ -32,10 +33,11 @@ def r_precision(
 
 
 def draw_pools(captions: Sequence[str], pool_size: int, rng: np.random.Generator) -> Int[np.ndarray, "pool place"]:
-    """Rows in as many random pools as can be filled without a caption twice in one; the other rows are left out.
+    """Draw as many random pools of rows as can be filled without a caption twice in one; other rows are left out.
 
-    A caption's twin in the pool would punish a right answer. k pools can be filled if the captions, each counted
-    k times at most, are k pool_size or more. Dealt out caption by caption, no pool gets the same caption again.
+    A caption's twin in the pool would punish a right answer. k pools can be filled if the captions, each counted k
+    times at most, are k pool_size or more. Dealt out caption by caption, no pool gets the same caption again. Raises
+    InputError if not even one pool can be filled.
     """
     rows = rng.permutation(len(captions))
     labels, counts = np.unique(np.array(captions)[rows], return_inverse=True, return_counts=True)[1:]

@@ -22,7 +22,7 @@ from motion.generator import Generator, MotionRequest, extend, in_between, prefi
 from motion.generator.editing import OVERLAP
 from motion.generator.estimate_corrections import steering
 from motion.guidance.terms import ApartFromPeople, Keypoints2D, OutOfScene, distance_fields
-from motion.metrics.plausibility import SKIN_TOLERANCE
+from motion.metrics.plausibility import SKIN_TOLERANCE_M
 from motion.sequence import MotionSequence, Scene
 
 FOCAL, CENTRE = 900.0, (640.0, 360.0)  # pixels
@@ -261,7 +261,7 @@ def _within(motion: MotionSequence, scene: Scene, body: Body) -> Float[np.ndarra
 
 
 def _share(depths: Float[np.ndarray, "*frames"]) -> float:
-    return float((depths > SKIN_TOLERANCE).mean())
+    return float((depths > SKIN_TOLERANCE_M).mean())
 
 
 def _summary(name: str, values: Sequence[float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from motion.denoiser import Denoiser, DenoiserConfig
-from motion.denoiser.conditions import KINDS
+from motion.denoiser.conditions import CONDITION_KINDS
 from tests.helpers.conditions import conditions
 
 TINY = DenoiserConfig(width=32, layers=2, heads=4, feedforward=64, text_dim=8, dropout=0.0)
@@ -142,7 +142,7 @@ def test_each_condition_moves_the_output_and_can_be_dropped(config: DenoiserConf
     torch.testing.assert_close(
         tiny(x, t, changed.without(everyone, [kind])), tiny(x, t, given.without(everyone, [kind]))
     )
-    others = [other for other in KINDS if other != kind]
+    others = [other for other in CONDITION_KINDS if other != kind]
     assert (tiny(x, t, changed.without(everyone, others)) - tiny(x, t, given.without(everyone, others))).abs().max() > 0
 
 

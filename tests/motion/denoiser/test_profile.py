@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from motion.denoiser import DenoiserConfig
-from motion.denoiser.__main__ import WORDS, Arguments, count_flops, make_step, measure
+from motion.denoiser.__main__ import CAPTION_WORDS, Arguments, count_flops, make_step, measure
 from motion.errors import InputError
 from motion.features import NUM_FEATURES
 from motion.recipes import Recipe, tiny
@@ -24,7 +24,7 @@ def recipe(denoiser: DenoiserConfig) -> Recipe:
 
 @pytest.mark.parametrize(
     ("denoiser", "prefix", "motion"),
-    [(THESIS, 2, 20), (OURS, WORDS, 6), (replace(OURS, height_map=True), WORDS + 16, 6)],
+    [(THESIS, 2, 20), (OURS, CAPTION_WORDS, 6), (replace(OURS, height_map=True), CAPTION_WORDS + 16, 6)],
 )
 def test_flops_are_those_of_the_formulas(denoiser: DenoiserConfig, prefix: int, motion: int) -> None:
     step = make_step(recipe(denoiser), PERSONS, FRAMES, BATCH, BRANCHES, torch.float32)

@@ -5,7 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from motion.denoiser.scene_tokens import CELL, HEIGHT_SHAPE, POINTS_PER_GROUP, group_points, height_map, height_patches
+from motion.denoiser.scene_tokens import (
+    CELL_M,
+    HEIGHT_SHAPE,
+    POINTS_PER_GROUP,
+    group_points,
+    height_map,
+    height_patches,
+)
 from motion.errors import InputError
 
 
@@ -36,10 +43,10 @@ def test_the_height_map_shows_what_stands_where() -> None:
     bed = torch.cartesian_prod(torch.arange(1, 2, 0.1), torch.arange(2, 4, 0.1), torch.tensor([0.2, 0.5]))
     heights, known = height_map(torch.cat([floor, bed]) + 0.01).unbind(-1)
     middle = HEIGHT_SHAPE[1] // 2
-    assert heights[int(3 / CELL), middle + int(1.5 / CELL)] == pytest.approx(0.51)
-    assert heights[int(3 / CELL), middle - int(1.5 / CELL)] == pytest.approx(0.01)
-    assert (known.sum(dim=0) > 0).sum() * CELL == 4
-    assert (known.sum(dim=1) > 0).sum() * CELL == 6
+    assert heights[int(3 / CELL_M), middle + int(1.5 / CELL_M)] == pytest.approx(0.51)
+    assert heights[int(3 / CELL_M), middle - int(1.5 / CELL_M)] == pytest.approx(0.01)
+    assert (known.sum(dim=0) > 0).sum() * CELL_M == 4
+    assert (known.sum(dim=1) > 0).sum() * CELL_M == 6
 
 
 def test_the_height_map_does_not_depend_on_the_order_of_points() -> None:
