@@ -29,7 +29,7 @@ from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from motion.features import POSITIONS
-from motion.representations.contacts import CONTACT_HEIGHTS, INTERGEN_STILL
+from motion.representations.contacts import CONTACT_HEIGHTS_M, INTERGEN_STILL_M2
 from motion.skeleton import BONES, FEET, JOINT
 
 CLOSE_M = 1.0  # the distance map counts joints that are nearer than this
@@ -136,8 +136,8 @@ def foot_contacts(joints: Float[Tensor, "*batch frame joint 3"]) -> Bool[Tensor,
     These are the contacts of the thesis' 286 numbers.
     """
     feet = joints[..., FEET, :]
-    slow = feet.diff(dim=-3).square().sum(dim=-1) < INTERGEN_STILL
-    return slow & (feet[..., 1:, :, 2] < feet.new_tensor(CONTACT_HEIGHTS))
+    slow = feet.diff(dim=-3).square().sum(dim=-1) < INTERGEN_STILL_M2
+    return slow & (feet[..., 1:, :, 2] < feet.new_tensor(CONTACT_HEIGHTS_M))
 
 
 def distance_map(

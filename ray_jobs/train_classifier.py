@@ -31,7 +31,7 @@ from motion.evaluator import (
     classifier_bytes,
     load_classifier,
 )
-from motion.evaluator.action_classifier import BATCH
+from motion.evaluator.action_classifier import CLIPS_PER_BATCH
 from motion.evaluator.classifier_training import (
     Example,
     LabelledBatch,
@@ -178,7 +178,7 @@ def tested(classifier: Classifier, config: TrainClassifierConfig) -> dict[str, f
     }
     right, labels = dict.fromkeys(levels, 0), torch.zeros(len(classifier.network.config.names), dtype=torch.long)
     clips = encoded(config.data, "test", classifier.network.config.names)
-    for table in clips.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
+    for table in clips.iter_batches(batch_size=CLIPS_PER_BATCH, batch_format="pyarrow"):
         starts = [example.stretch(0, config.max_frames) for example in decode_rows(table)]
         batch = LabelledBatch.of(starts, classifier.normalizer)
         labels += torch.bincount(batch.labels[batch.labels >= 0], minlength=len(labels))

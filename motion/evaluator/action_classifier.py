@@ -1,9 +1,10 @@
-"""Which action a person shows, told from motion at any noise level: the f(y | x_t, t) of classifier guidance.
+"""Action classifier of motions at any noise level: the f(y | x_t, t) of classifier guidance (eq. 2.20).
 
-It sees one person at a time: normalised features (`motion.features`) as the sampler has them at step t, or finished
-motions where it is trained as a judge. `motion.guidance.ClassifierGuidance` moves the sampler's estimates by it.
+It sees one person at a time: normalized features (`motion.features`) as the sampler has them at step t, or finished
+motions if it is trained as a judge. `motion.guidance.ClassifierGuidance` moves the sampler's estimates by it.
 
 Lengths in metres, Z up. Masks: True = valid. A label is the index of a class, -1 for none.
+
 Shape suffixes: R row (one person of one sample), T frame, F feature, N token, D width, M modulation.
 """
 
@@ -25,20 +26,28 @@ from motion.weights import read_weights, weights_bytes
 FORMAT = "carescene-classifier/1"
 CLASSIFIER_FILE = "classifier.safetensors"
 DROPOUT = 0.1
-BATCH = 32
+CLIPS_PER_BATCH = 32
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of the network; the default has 0.8 M parameters."""
+    """Sizes of the network; the default has 0.8 M parameters.
+
+    Raises InputError if the sizes or the classes do not fit together.
+    """
 
     names: tuple[str, ...] = ACTIONS[1:]
-    """Of the classes."""
+    """Names of the classes."""
     num_features: int = NUM_FEATURES
+    """Numbers per person and frame (`motion.features`)."""
     width: int = 128
+    """Length of a token's vector."""
     layers: int = 4
+    """Number of transformer layers."""
     heads: int = 4
+    """Attention heads per layer."""
     frames_per_token: int = 4
+    """Frames of a person per token."""
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -48,7 +57,7 @@ class ClassifierConfig:
 
 
 class ActionClassifier(nn.Module):
-    """Noisy features of each person by themselves to the logits of their action."""
+    """Network from noisy features of each person by themselves to the logits of their action."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -70,11 +79,12 @@ class ActionClassifier(nn.Module):
         t: Int[Tensor, " batch"],
         valid: Bool[Tensor, "batch person frame"],
     ) -> Float[Tensor, "batch person class"]:
+        """Classify each person from normalized features at step `t`; frames where `valid` is False are not read."""
         x_RND, frames_RN = self._tokens(x_t.flatten(0, 1), valid.flatten(0, 1))
         modulation_BMD = self.modulation(F.silu(self.embed_step(t))).unflatten(-1, (NUM_MODULATIONS, -1))
         modulation_RMD = modulation_BMD.repeat_interleave(valid.shape[1], dim=0)
         seen_RN = frames_RN > 0
-        seen_RN = seen_RN | ~seen_RN.any(dim=1, keepdim=True)  # attention of nobody to nothing would be NaN
+        seen_RN = seen_RN | ~seen_RN.any(dim=1, keepdim=True)  # attention to no token would be NaN
         starts = self.config.frames_per_token * torch.arange(x_RND.shape[1], device=x_t.device)
         turns = rotary_turns(starts, self.config.width // self.config.heads)
         for block in self.blocks:
@@ -84,7 +94,7 @@ class ActionClassifier(nn.Module):
         return self.output(mean_RD).unflatten(0, valid.shape[:2])
 
     def _tokens(self, x_RTF: Tensor, valid_RT: Tensor) -> tuple[Tensor, Tensor]:
-        """Neighbouring frames as one token, and how many of them are valid."""
+        """Embed neighbouring frames as one token, and count how many of them are valid."""
         together = self.config.frames_per_token
         missing = -x_RTF.shape[1] % together
         x_RTF = F.pad(torch.where(valid_RT[..., None], x_RTF, 0), (0, 0, 0, missing))
@@ -94,16 +104,21 @@ class ActionClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class Classifier:
-    """What a classifier's file holds; `version` is the start of its sha256."""
+    """Content of a classifier's file; `version` is the start of its sha256."""
 
     network: ActionClassifier
     normalizer: Normalizer
     schedule: ScheduleName
+    """Noise schedule that it was trained on."""
     num_steps: int
+    """Timesteps of that schedule."""
     version: str
 
     def label(self, name: str) -> int:
-        """The label of a class; -1 for "unknown", which asks nothing."""
+        """Look up the label of a class; -1 for "unknown", which leaves a person unguided.
+
+        Raises InputError for a class that it was not trained on.
+        """
         names = self.network.config.names
         if name != ACTIONS[0] and name not in names:
             raise InputError(f"the classifier knows no {name!r}, expected one of {', '.join(names)}")
@@ -121,7 +136,7 @@ class Classifier:
             )
         if not all(torch.allclose(getattr(normalizer, name), each) for name, each in vars(self.normalizer).items()):
             raise InputError(
-                "the classifier was trained on features normalised otherwise than the model's: "
+                "the classifier was trained on features normalized otherwise than the model's: "
                 "train one with `python -m ray_jobs.train_classifier` on the data of the model"
             )
 
@@ -129,13 +144,13 @@ class Classifier:
 def classifier_bytes(
     network: ActionClassifier, normalizer: Normalizer, schedule: ScheduleName, num_steps: int
 ) -> bytes:
-    """The content of the classifier's file."""
+    """Serialize a classifier as its file's content."""
     description = {"network": asdict(network.config), "schedule": schedule, "num_steps": num_steps}
     return weights_bytes(_tensors(network, normalizer), FORMAT, description)
 
 
 def load_classifier(path: str | Path) -> Classifier:
-    """Read a classifier's file; another architecture, a damaged or a foreign file is refused in one sentence."""
+    """Read a classifier's file; raises InputError for another architecture, a damaged or a foreign file."""
     weights = read_weights(Path(path), FORMAT, "ray_jobs.train_classifier")
     settings = weights.description["network"]
     config = ClassifierConfig(**settings | {"names": tuple(settings["names"])})

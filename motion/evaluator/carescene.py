@@ -1,13 +1,14 @@
-"""Text and motion in one space: how well a motion of 1 to N persons fits a caption is their distance there.
+"""Evaluator of ours: text and motion of 1 to N persons in one space, where distance tells how well they fit.
 
 A contrastive pair of encoders after InterGen's InterCLIP (Liang et al. 2024), which takes two persons exactly. Here
-frames attend to each other within a person, and persons within a frame; a summary token leads each person, and the
-mean of the persons' summaries is the motion. So the order of the persons does not matter, nor where in the world the
-motion takes place or which way it faces. The frozen text encoder of `motion.text` gives one vector a caption.
+frames attend to each other within a person, and persons within a frame; a summary token leads each person, and the mean
+of the persons' summaries is the motion. So the order of the persons does not matter, nor where in the world the motion
+takes place or which way it faces. The frozen text encoder of `motion.text` gives one vector a caption.
 
 World: Z up, floor at z = 0, metres; `fps` frames a second. Masks: True = valid.
-Shape suffixes: B batch, P person, R person of any motion of the batch, T frame (after the summary token), F feature,
-D width.
+
+Shape suffixes: B batch, P person, R person of any motion of the batch, T frame (after the summary token), F feature, D
+width.
 """
 
 from collections.abc import Sequence
@@ -27,11 +28,11 @@ from motion.weights import read_weights, weights_bytes
 
 FORMAT = "carescene-evaluator/1"
 EVALUATOR_FILE = "evaluator.safetensors"
-BATCH = 32
+INPUTS_PER_PASS = 32
 
 
 class Evaluator:
-    """A trained evaluator of ours, ready to embed."""
+    """Trained evaluator of ours, ready to embed."""
 
     name = "carescene"
     protocol = CARESCENE
@@ -46,6 +47,7 @@ class Evaluator:
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Evaluator":
+        """Load an evaluator's file; raises InputError for another architecture, a damaged or a foreign file."""
         weights = read_weights(Path(path), FORMAT, "ray_jobs.train_evaluator")
         network = EvaluatorNetwork(EvaluatorConfig(**weights.description))
         weights.check(network.state_dict())
@@ -54,22 +56,26 @@ class Evaluator:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text dim"]:
+        """Embed each caption as a unit vector."""
         return self.network.embed_text(self.encode_text(texts).to(self.device)).cpu()
 
     @torch.inference_mode()
     def embed_motions(self, motions: Sequence[MotionSequence]) -> Float[Tensor, "motion dim"]:
-        """One unit vector a motion, in the order given; motions of like length are embedded together."""
+        """Embed each motion as a unit vector, in the order given; motions of like length are embedded together.
+
+        Raises InputError for a motion of another frame rate.
+        """
         for motion in motions:
             check_rate(motion, self.fps)
         embedded = torch.zeros(len(motions), self.dim)
         order = sorted(range(len(motions)), key=lambda i: (motions[i].num_persons, motions[i].num_frames))
-        for start in range(0, len(order), BATCH):
-            some = order[start : start + BATCH]
+        for start in range(0, len(order), INPUTS_PER_PASS):
+            some = order[start : start + INPUTS_PER_PASS]
             seen = [Encoded.of(motions[i]).stretch(0, self.network.config.max_frames) for i in some]
             embedded[some] = self.network.embed_motion(MotionBatch.of(seen).to(self.device)).cpu()
         return embedded
 
 
 def evaluator_bytes(network: EvaluatorNetwork) -> bytes:
-    """The content of the evaluator's file."""
+    """Serialize an evaluator as its file's content."""
     return weights_bytes(network.state_dict(), FORMAT, asdict(network.config))

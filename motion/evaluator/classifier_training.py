@@ -1,4 +1,4 @@
-"""How the action classifier is trained: labels, batches of noisy stretches, the loss.
+"""Training of the action classifier: labels, batches of noisy stretches, the loss.
 
 Masks: True = valid; label -1 = none.
 """
@@ -14,28 +14,32 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from motion.diffusion import NoiseSchedule, q_sample
-from motion.evaluator.action_classifier import BATCH, ActionClassifier, ClassifierConfig
+from motion.evaluator.action_classifier import CLIPS_PER_BATCH, ActionClassifier, ClassifierConfig
 from motion.features import POSITIONS, VELOCITIES, Normalizer, encode_sequence
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
 
-MOVED = 1.5  # metres: standard deviation of where people are put in training
+OFFSET_STD_M = 1.5  # of persons' places in training
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip's features in metres, and each frame's label."""
+    """Clip as training sees it."""
 
     features: Float[Tensor, "person frame feature"]
+    """Features of `motion.features` in metres."""
     valid: Bool[Tensor, "person frame"]
+    """True where a person is there."""
     labels: Int[Tensor, "person frame"]
+    """Label of each frame; -1 for none."""
 
     @classmethod
     def of(cls, motion: MotionSequence, labels: Int[np.ndarray, "person frame"]) -> "Example":
+        """Encode a motion, with a label for each frame."""
         return cls(encode_sequence(motion), torch.from_numpy(motion.valid), torch.from_numpy(labels).long())
 
     def stretch(self, start: int, length: int) -> "Example":
-        """`length` frames from `start` on; nobody has moved before the first."""
+        """Cut `length` frames from `start` on; velocities of the first frame become zero."""
         frames = slice(start, start + length)
         features = self.features[:, frames].clone()
         features[:, 0, VELOCITIES] = 0
@@ -44,14 +48,18 @@ class Example:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """Normalised clips padded to the largest, and a label for each person."""
+    """Normalized clips padded to the largest, and a label for each person."""
 
     x0: Float[Tensor, "batch person frame feature"]
+    """Features of `motion.features`, normalized; zero where not valid."""
     valid: Bool[Tensor, "batch person frame"]
+    """True where a person is there."""
     labels: Int[Tensor, "batch person"]
+    """Label of most of the person's valid frames; -1 for none."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], normalizer: Normalizer) -> "LabelledBatch":
+        """Normalize and pad clips to the largest of them."""
         persons, frames = (max(example.valid.shape[axis] for example in examples) for axis in (0, 1))
         x0 = torch.zeros(len(examples), persons, frames, len(normalizer.mean))
         valid = torch.zeros(x0.shape[:3], dtype=torch.bool)
@@ -64,17 +72,18 @@ class LabelledBatch:
         return cls(x0 * valid[..., None], valid, labels)
 
     def to(self, device: torch.device | str) -> "LabelledBatch":
+        """Move the batch to `device`."""
         return LabelledBatch(self.x0.to(device), self.valid.to(device), self.labels.to(device))
 
 
 def action_labels(motion: MotionSequence, names: Sequence[str]) -> Int[np.ndarray, "person frame"]:
-    """Each frame's action as an index into `names`; -1 where it is none of them."""
+    """Convert each frame's action to an index into `names`; -1 where it is none of them."""
     table = np.array([names.index(action) if action in names else -1 for action in ACTIONS])
     return table[motion.action]
 
 
 def prevailing(labels: Int[Tensor, "person frame"], valid: Bool[Tensor, "person frame"]) -> Int[Tensor, " person"]:
-    """The label of most of each person's valid frames, which may be that there is none."""
+    """Find the label of most of each person's valid frames, which may be -1."""
     counts = F.one_hot(labels + 1) * valid[..., None]
     return counts.sum(dim=1).argmax(dim=-1) - 1
 
@@ -82,7 +91,7 @@ def prevailing(labels: Int[Tensor, "person frame"], valid: Bool[Tensor, "person 
 def labelled_batch(
     examples: Sequence[Example], normalizer: Normalizer, max_frames: int, rng: np.random.Generator
 ) -> LabelledBatch:
-    """A random stretch of each clip, its people turned and moved over the floor: an action is the same anywhere."""
+    """Cut a random stretch of each clip and place its persons anew: an action is the same anywhere."""
     stretches = []
     for example in examples:
         length = min(example.valid.shape[1], max_frames)
@@ -94,9 +103,9 @@ def labelled_batch(
 def placed_anew(
     features: Float[Tensor, "person frame 282"], rng: np.random.Generator
 ) -> Float[Tensor, "person frame 282"]:
-    """Each person turned about the vertical and moved over the floor, at random and apart from the others."""
+    """Turn each person about the vertical and move them over the floor, at random and independently of the others."""
     angle = torch.from_numpy(rng.uniform(-math.pi, math.pi, len(features))).to(features)[:, None, None]
-    offset = torch.from_numpy(rng.normal(0, MOVED, (len(features), 1, 1, 2))).to(features)
+    offset = torch.from_numpy(rng.normal(0, OFFSET_STD_M, (len(features), 1, 1, 2))).to(features)
     x, y, z = features[..., : VELOCITIES.stop].unflatten(-1, (-1, 3)).unbind(dim=-1)
     turned = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y, z], dim=-1)
     turned[:, :, : POSITIONS.stop // 3, :2] += offset
@@ -112,7 +121,10 @@ def classifier_loss(
     generator: torch.Generator,
     noisy: bool = True,
 ) -> Float[Tensor, ""]:
-    """Cross entropy of the persons who have a label, at random timesteps; without noise for a judge of motions."""
+    """Compute the cross entropy of the persons with a label, at random timesteps.
+
+    `noisy` False trains a judge of finished motions.
+    """
     t = torch.zeros(len(x0), dtype=torch.long, device=x0.device)
     if noisy:
         t = torch.randint(schedule.num_steps, (len(x0),), generator=generator).to(x0.device)
@@ -126,7 +138,7 @@ def classifier_loss(
 def num_right(
     network: nn.Module, schedule: NoiseSchedule, batch: LabelledBatch, t: int | None, generator: torch.Generator
 ) -> int:
-    """How many persons with a label are given it, of motions noised to step t or, for None, as they are."""
+    """Count the persons whose label is found, of motions noised to step `t` or, for None, as they are."""
     step, x_t = torch.full((len(batch.x0),), t or 0, device=batch.x0.device), batch.x0
     if t is not None:
         x_t = q_sample(schedule, x_t, step, torch.randn(x_t.shape, generator=generator).to(x_t.device))
@@ -143,13 +155,16 @@ def accuracy(
     t: int | None = None,
     seed: int = 0,
 ) -> float:
-    """Share of the labelled persons of all motions who are given their label; NaN where nobody has one."""
+    """Compute the share of the labelled persons whose label is found; NaN where there is none.
+
+    Motions are noised to step `t`, or left as they are for None.
+    """
     generator = torch.Generator().manual_seed(seed)
     device = next(network.parameters()).device
     examples = _labelled(motions, labels)
     right = total = 0
-    for start in range(0, len(examples), BATCH):
-        batch = LabelledBatch.of(examples[start : start + BATCH], normalizer).to(device)
+    for start in range(0, len(examples), CLIPS_PER_BATCH):
+        batch = LabelledBatch.of(examples[start : start + CLIPS_PER_BATCH], normalizer).to(device)
         right += num_right(network, schedule, batch, t, generator)
         total += int((batch.labels >= 0).sum())
     return right / total if total else math.nan
@@ -167,7 +182,10 @@ def fit(
     max_frames: int = 100,
     learning_rate: float = 1e-3,
 ) -> ActionClassifier:
-    """A classifier of motions whose persons have one label each, trained in this process."""
+    """Train a classifier of motions whose persons have one label each, in this process.
+
+    `noisy` False trains a judge of finished motions.
+    """
     examples, rng = _labelled(motions, labels), np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -176,7 +194,7 @@ def fit(
         optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
         rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
         for _ in range(steps):
-            chosen = rng.choice(len(examples), min(BATCH, len(examples)), replace=False)
+            chosen = rng.choice(len(examples), min(CLIPS_PER_BATCH, len(examples)), replace=False)
             batch = labelled_batch([examples[i] for i in chosen], normalizer, max_frames, rng)
             loss = classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator, noisy)
             training_step(network, optimizer, rates, loss)
@@ -189,6 +207,7 @@ def training_step(
     rates: torch.optim.lr_scheduler.LRScheduler,
     loss: Float[Tensor, ""],
 ) -> None:
+    """Take one optimizer step with gradients clipped to norm 1, and advance the learning rate."""
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""How the evaluator is trained: batches of random stretches of clips, and the contrastive loss."""
+"""Training of the evaluator: batches of random stretches of clips, and the contrastive loss."""
 
 import math
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def contrastive_loss(
     same: Bool[Tensor, "batch batch"],
     logit_scale: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """Symmetric InfoNCE (Radford et al. 2021), where motions of the `same` caption are not told apart.
+    """Compute symmetric InfoNCE (Radford et al. 2021), with all motions of the `same` caption as right answers.
 
-    Whatever has the caption of the row is a right answer, all of them equally (Khosla et al. 2020).
+    Right answers count equally (Khosla et al. 2020). `same`: True where row and column have one caption.
     """
     logits = logit_scale.clamp_max(MAX_LOGIT_SCALE).exp() * texts @ motions.T
     wanted = same / same.sum(dim=1, keepdim=True)
@@ -32,7 +32,7 @@ def contrastive_loss(
 def captioned_batch(
     motions: Sequence[Encoded], captions: Sequence[Sequence[str]], max_frames: int, rng: np.random.Generator
 ) -> tuple[MotionBatch, list[str]]:
-    """A random stretch of at least half of each clip, mirrored half the time, and one of its captions."""
+    """Cut a random stretch of at least half of each clip, mirror it half the time, and draw one of its captions."""
     stretches, texts = [], []
     for motion, choices in zip(motions, captions, strict=True):
         frames = motion.valid.shape[1]

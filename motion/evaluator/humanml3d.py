@@ -1,4 +1,4 @@
-"""The evaluator of text-to-motion on HumanML3D (Guo et al. 2022, "text_mot_match"), one person at 20 fps.
+"""Evaluator of text-to-motion on HumanML3D (Guo et al. 2022, "text_mot_match"), one person at 20 fps.
 
 It wants one folder that holds (copied or linked) these files of the authors' releases:
 
@@ -38,15 +38,15 @@ from motion.unpickle import load_arrays
 from motion.weights import fill, read_checkpoint, version_of
 
 FEATURES = 263
-STEPS_A_MOVEMENT = 4
+STEPS_PER_MOVEMENT = 4
 MAX_STEPS = 196
 MAX_WORDS = 20
-WORD = 300
-BATCH = 32
+WORD_DIM = 300
+INPUTS_PER_PASS = 32
 NETWORKS = ("movement_encoder", "text_encoder", "motion_encoder")
 
 # Kinds of words in the order of their one-hot code; those in VIP have a kind of their own, whatever part of speech.
-KINDS = (
+WORD_KINDS = (
     *("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV"),
     *("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER"),
 )
@@ -81,7 +81,7 @@ class MovementEncoder(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """A bidirectional GRU over sequences of any lengths, whose two last states become the embedding."""
+    """Bidirectional GRU over sequences of any lengths; its two last states become the embedding."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -99,18 +99,18 @@ class SequenceEncoder(nn.Module):
 
 
 class CaptionEncoder(SequenceEncoder):
-    """Of words, whose kind is added to their vector."""
+    """Encoder of captions: the kind of each word is added to its vector."""
 
     def __init__(self) -> None:
-        super().__init__(WORD, width=512)
-        self.pos_emb = nn.Linear(len(KINDS), WORD)
+        super().__init__(WORD_DIM, width=512)
+        self.pos_emb = nn.Linear(len(WORD_KINDS), WORD_DIM)
 
     def forward(self, sequences: Sequence[Float[Tensor, "_ 315"]]) -> Float[Tensor, "sequence 512"]:
-        return super().forward([words[:, :WORD] + self.pos_emb(words[:, WORD:]) for words in sequences])
+        return super().forward([words[:, :WORD_DIM] + self.pos_emb(words[:, WORD_DIM:]) for words in sequences])
 
 
 class TextMotionMatch(nn.Module):
-    """The three networks; the keys of each one's state_dict are the official ones."""
+    """Three networks of the evaluator; the keys of each one's state_dict are the official ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,37 +119,39 @@ class TextMotionMatch(nn.Module):
         self.motion_encoder = SequenceEncoder(512, width=1024)
 
     def embed_texts(self, words: Sequence[Float[Tensor, "_ 315"]]) -> Float[Tensor, "text 512"]:
+        """Embed captions from the vectors and kinds of their words."""
         return self.text_encoder(words)
 
     def embed_motions(self, features: Sequence[Float[Tensor, "_ 259"]]) -> Float[Tensor, "motion 512"]:
-        # Padded as far as the official loader does: what lies beyond its end reaches a motion's last movement.
+        """Embed motions from their normalized numbers without the foot contacts."""
+        # Padded as far as the official loader does: the padding beyond its end reaches a motion's last movement.
         padded = torch.stack([pad(motion, (0, 0, 0, MAX_STEPS - len(motion))) for motion in features])
         movements = self.movement_encoder(padded)
-        lengths = [len(motion) // STEPS_A_MOVEMENT for motion in features]
+        lengths = [len(motion) // STEPS_PER_MOVEMENT for motion in features]
         return self.motion_encoder([m[:length] for m, length in zip(movements, lengths, strict=True)])
 
 
 class WordVectors:
-    """GloVe's vector of each word, and what kind the word counts as."""
+    """Vectors of words (GloVe), and the kind that each word counts as."""
 
     def __init__(self, vectors: Float[Tensor, "word 300"], rows: dict[str, int]) -> None:
         self.vectors = vectors
         self.rows = rows
 
     def __call__(self, tokens: Sequence[str]) -> Float[Tensor, "token 315"]:
-        """Vector and one-hot kind of each word of a caption (`word/TAG`), with the start and the end around them."""
+        """Look up vector and one-hot kind of each word of a caption (`word/TAG`), start and end included."""
         pairs = [token.rsplit("/", 1) for token in ("sos/OTHER", *tokens[:MAX_WORDS], "eos/OTHER")]
         vectors = self.vectors[[self.rows.get(word, self.rows["unk"]) for word, _ in pairs]]
-        kinds = torch.tensor([KINDS.index(self._kind(word, tag)) for word, tag in pairs])
-        return torch.cat([vectors, one_hot(kinds, len(KINDS))], dim=1)
+        kinds = torch.tensor([WORD_KINDS.index(self._kind(word, tag)) for word, tag in pairs])
+        return torch.cat([vectors, one_hot(kinds, len(WORD_KINDS))], dim=1)
 
     def _kind(self, word: str, tag: str) -> str:
         kind = KIND_OF.get(word, tag)
-        return kind if word in self.rows and kind in KINDS else "OTHER"
+        return kind if word in self.rows and kind in WORD_KINDS else "OTHER"
 
 
 class HumanML3DEvaluator:
-    """Embeds HumanML3D's captions and motions of one person; embeddings come in the order asked for."""
+    """Evaluator of HumanML3D's captions and motions of one person; embeddings come in the order of the inputs."""
 
     name = "humanml3d"
     dim = 512
@@ -175,26 +177,31 @@ class HumanML3DEvaluator:
         self.device = device
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text 512"]:
+        """Embed captions; raises InputError for one that is not HumanML3D's."""
         return self._in_batches(self.network.embed_texts, [self.words(self._tokens(text)) for text in texts])
 
     def embed_motions(self, motions: Sequence[MotionSequence]) -> Float[Tensor, "motion 512"]:
+        """Embed motions; raises InputError for one with several persons, another rate or too few frames."""
         return self._in_batches(self.network.embed_motions, [self.features(motion) for motion in motions])
 
     @torch.no_grad()
     def _in_batches(
         self, embed: Callable[[list[Tensor]], Tensor], inputs: list[Float[Tensor, "_ feature"]]
     ) -> Float[Tensor, "item 512"]:
-        batches = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
+        batches = [inputs[start : start + INPUTS_PER_PASS] for start in range(0, len(inputs), INPUTS_PER_PASS)]
         return torch.cat([embed([item.to(self.device) for item in batch]).cpu() for batch in batches])
 
     def features(self, motion: MotionSequence) -> Float[Tensor, "step 259"]:
-        """The normalized numbers of a motion, without the foot contacts."""
+        """Compute the normalized numbers of a motion, without the foot contacts.
+
+        Raises InputError for a motion with several persons, another rate or too few frames.
+        """
         if motion.num_persons != 1:
             raise InputError(f"{motion.id}: has {motion.num_persons} persons, expected 1, which is all it knows")
         features = humanml3d_263(motion, self.lengths)[0]
-        steps = min(len(features), MAX_STEPS) // STEPS_A_MOVEMENT * STEPS_A_MOVEMENT
+        steps = min(len(features), MAX_STEPS) // STEPS_PER_MOVEMENT * STEPS_PER_MOVEMENT
         if not steps:
-            raise InputError(f"{motion.id}: has {motion.num_frames} frames, expected more than {STEPS_A_MOVEMENT}")
+            raise InputError(f"{motion.id}: has {motion.num_frames} frames, expected more than {STEPS_PER_MOVEMENT}")
         return ((features[:steps] - self.mean) / self.std)[:, :-4]
 
     def _tokens(self, text: str) -> list[str]:
@@ -207,7 +214,7 @@ class HumanML3DEvaluator:
 
 
 def load_humanml3d_evaluator(folder: str | Path, device: torch.device | str = "cpu") -> HumanML3DEvaluator:
-    """The evaluator from a folder with the files named above."""
+    """Load the evaluator from a folder of the module's files; raises InputError where one is missing or damaged."""
     folder = Path(folder)
     parts = read_checkpoint(folder / "finest.tar", NETWORKS)
     with torch.device("meta"):
@@ -227,11 +234,16 @@ def load_humanml3d_evaluator(folder: str | Path, device: torch.device | str = "c
 
 
 def read_words(folder: Path) -> WordVectors:
-    """GloVe as the authors released it: a matrix, and the row of each word."""
+    """Read GloVe as the authors released it: a matrix, and the row of each word.
+
+    Raises InputError where the two files do not belong together.
+    """
     vectors = torch.from_numpy(read_array(folder / "our_vab_data.npy"))
     rows = load_arrays(folder / "our_vab_idx.pkl")
-    if vectors.shape[1:] != (WORD,):
-        raise InputError(f"{folder / 'our_vab_data.npy'}: has shape {tuple(vectors.shape)}, expected (words, {WORD})")
+    if vectors.shape[1:] != (WORD_DIM,):
+        raise InputError(
+            f"{folder / 'our_vab_data.npy'}: has shape {tuple(vectors.shape)}, expected (words, {WORD_DIM})"
+        )
     if "unk" not in rows or not all(isinstance(row, int) and 0 <= row < len(vectors) for row in rows.values()):
         raise InputError(
             f"{folder / 'our_vab_idx.pkl'} lacks the word unk or names rows beyond the {len(vectors)} of "
@@ -241,7 +253,10 @@ def read_words(folder: Path) -> WordVectors:
 
 
 def read_tokens(folder: Path) -> dict[str, list[str]]:
-    """The words and tags of each caption, of lines caption#word/TAG word/TAG#from#to; what has no tags is skipped."""
+    """Read the words and tags of each caption from lines caption#word/TAG word/TAG#from#to; skip lines without tags.
+
+    Raises InputError where the folder has no .txt.
+    """
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise InputError(f"{folder} holds no .txt, expected HumanML3D's captions")
@@ -256,7 +271,7 @@ def read_tokens(folder: Path) -> dict[str, list[str]]:
 
 
 def read_skeleton(folder: Path) -> Float[Tensor, "22"]:
-    """The bone lengths that all motions of HumanML3D have in common."""
+    """Read the bone lengths (m) that all motions of HumanML3D share; raises InputError where the folder has no .npy."""
     file = min(folder.glob("*.npy"), default=None)
     if file is None:
         raise InputError(f"{folder} holds no .npy, expected at least one motion of HumanML3D's new_joints")

@@ -1,4 +1,4 @@
-"""InterCLIP, the evaluator of text-to-interaction on InterHuman (Liang et al. 2024, github.com/tr3e/InterGen).
+"""Evaluator InterCLIP of text-to-interaction on InterHuman (Liang et al. 2024, github.com/tr3e/InterGen).
 
 It wants one file, `interclip.ckpt` of the authors' release (the README there links it; the code reads it from
 `eval_model/`). Published FID and R-precision of InterGen and its followers are distances between these embeddings.
@@ -7,7 +7,7 @@ A motion is two persons exactly, at 30 fps, as InterGen's 262 numbers without th
 person 0 first; the official loader draws which of the two that is, here it is the record's. Its `MAX_FRAMES` are those
 of the official loader, which cuts a longer motion out at random: here a longer one is refused.
 
-As one would not expect: the text tower, though it starts from CLIP's token and position embeddings, has no causal mask,
+One thing is unexpected: the text tower, though it starts from CLIP's token and position embeddings, has no causal mask,
 and its tokens attend to the padding after the text too.
 """
 
@@ -30,11 +30,11 @@ from motion.weights import fill, read_checkpoint, version_of
 FEATURES = 262 - 4  # without the foot contacts
 TOKENS, CONTEXT = 49408, 77  # of CLIP ViT-L/14@336px
 MAX_FRAMES = 300
-BATCH = 32
+INPUTS_PER_PASS = 32
 
 
 class SinusoidTable(nn.Module):
-    """Position encodings, which the official file holds."""
+    """Position encodings, read from the official file."""
 
     pe: Tensor
 
@@ -44,7 +44,7 @@ class SinusoidTable(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """A post-norm transformer over a query token and the frames; the query token becomes the embedding."""
+    """Post-norm transformer over a query token and the frames; the query token becomes the embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +58,7 @@ class MotionEncoder(nn.Module):
     def forward(
         self, features: Float[Tensor, "motion frame feature"], valid: Bool[Tensor, "motion frame"]
     ) -> Float[Tensor, "motion 512"]:
+        """Embed motions from frames where `valid` is True."""
         query = self.query_token.expand(len(features), 1, -1)
         tokens = torch.cat([query, self.embed_motion(features)], dim=1)
         tokens = tokens + self.sequence_pos_encoder.pe[: tokens.shape[1]]
@@ -66,7 +67,7 @@ class MotionEncoder(nn.Module):
 
 
 class InterClip(nn.Module):
-    """Both towers; the keys of its state_dict are the official ones."""
+    """Both towers of InterCLIP; the keys of its state_dict are the official ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,9 +82,11 @@ class InterClip(nn.Module):
     def embed_motions(
         self, features: Float[Tensor, "motion frame feature"], valid: Bool[Tensor, "motion frame"]
     ) -> Float[Tensor, "motion 512"]:
+        """Embed motions from frames where `valid` is True, at length `latent_scale`."""
         return normalize(self.motion_encoder(features, valid), dim=-1) * self.latent_scale
 
     def embed_tokens(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text 512"]:
+        """Embed tokenized captions at length `latent_scale`."""
         states = self.textTransEncoder(self.token_embedding(tokens) + self.positional_embedding)
         ends = tokens.argmax(dim=-1)  # the end-of-text token is the highest
         last = self.text_ln(states)[torch.arange(len(tokens), device=tokens.device), ends]
@@ -96,7 +99,7 @@ def _transformer(width: int) -> nn.TransformerEncoder:
 
 
 class InterClipEvaluator:
-    """Embeds texts and motions of two persons; all embeddings have the same length, the network's `latent_scale`."""
+    """Evaluator of texts and motions of two persons; all embeddings have the length `latent_scale` of the network."""
 
     name = "interclip"
     dim = 512
@@ -111,13 +114,14 @@ class InterClipEvaluator:
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text 512"]:
-        """Of what is longer than the context, the start is taken."""
+        """Embed captions; a caption longer than the context is cut."""
         tokens = self._tokenize(list(texts)).to(self.device)
-        return torch.cat([self.network.embed_tokens(batch).cpu() for batch in tokens.split(BATCH)])
+        return torch.cat([self.network.embed_tokens(batch).cpu() for batch in tokens.split(INPUTS_PER_PASS)])
 
     @torch.no_grad()
     def embed_motions(self, motions: Sequence[MotionSequence]) -> Float[Tensor, "motion 512"]:
-        batches = [motions[start : start + BATCH] for start in range(0, len(motions), BATCH)]
+        """Embed motions; raises InputError for one of another rate, person count or too great length."""
+        batches = [motions[start : start + INPUTS_PER_PASS] for start in range(0, len(motions), INPUTS_PER_PASS)]
         return torch.cat([self._embed(batch) for batch in batches])
 
     def _embed(self, motions: Sequence[MotionSequence]) -> Float[Tensor, "motion 512"]:
@@ -128,7 +132,10 @@ class InterClipEvaluator:
 
 
 def interclip_features(motion: MotionSequence) -> Float[Tensor, "step 516"]:
-    """InterGen's numbers of both persons side by side, without the foot contacts."""
+    """Compute InterGen's numbers of both persons side by side, without the foot contacts.
+
+    Raises InputError unless there are two persons, at most `MAX_FRAMES` frames, at InterGen's rate.
+    """
     if motion.num_persons != 2:
         raise InputError(
             f"{motion.id}: has {motion.num_persons} person(s), expected 2, which is all that InterCLIP knows"
@@ -139,7 +146,7 @@ def interclip_features(motion: MotionSequence) -> Float[Tensor, "step 516"]:
 
 
 def load_interclip(path: str | Path, device: torch.device | str = "cpu") -> InterClipEvaluator:
-    """The official `interclip.ckpt`, a Lightning checkpoint."""
+    """Load the official `interclip.ckpt`, a Lightning checkpoint; raises InputError if it is not that."""
     path = Path(path)
     state = read_checkpoint(path, ("state_dict",))["state_dict"]
     with torch.device("meta"):

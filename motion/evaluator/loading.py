@@ -1,4 +1,4 @@
-"""One door to every evaluator, ours and the field's."""
+"""Loading of any evaluator, ours or the field's, by a name on the command line."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,10 @@ from motion.evaluator.protocol import TextMotionEvaluator
 
 
 def load_evaluator(spec: str, device: torch.device | str = "cpu") -> TextMotionEvaluator:
-    """Ours from its file, or one of the field's: `interclip:interclip.ckpt`, `humanml3d:FOLDER`."""
+    """Load our evaluator from its file, or one of the field's: `interclip:interclip.ckpt`, `humanml3d:FOLDER`.
+
+    Raises InputError if its files cannot be read.
+    """
     kind, _, path = spec.partition(":")
     loaders: dict[str, Callable[[str, torch.device | str], TextMotionEvaluator]] = {
         "interclip": load_interclip,

@@ -1,4 +1,4 @@
-"""What the evaluator's network sees of a motion: joints as seen along each person's heading."""
+"""Motion features of the evaluator: joints as seen along each person's heading."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,30 +16,35 @@ NUM_FEATURES = 2 * NUM_JOINTS * 3 + 4
 
 @dataclass(frozen=True)
 class Encoded:
-    """One motion as the network sees it."""
+    """Motion as the evaluator's network sees it."""
 
     features: Float32[np.ndarray, "person frame feature"]
     valid: Bool[np.ndarray, "person frame"]
+    """True where a person is there."""
 
     @classmethod
     def of(cls, motion: MotionSequence) -> "Encoded":
+        """Encode a motion."""
         return cls(motion_features(motion.joints, motion.valid, motion.fps), motion.valid)
 
     def stretch(self, start: int, length: int) -> "Encoded":
-        """`length` frames from `start` on."""
+        """Cut `length` frames from `start` on."""
         frames = slice(start, start + length)
         return Encoded(self.features[:, frames], self.valid[:, frames])
 
 
 @dataclass(frozen=True)
 class MotionBatch:
-    """Motions padded to the largest."""
+    """Motions of a batch, padded to the largest."""
 
     features: Float[Tensor, "batch person frame feature"]
+    """Features of `motion_features`, zero where not valid."""
     valid: Bool[Tensor, "batch person frame"]
+    """True where a person is there."""
 
     @classmethod
     def of(cls, motions: Sequence[Encoded]) -> "MotionBatch":
+        """Pad motions to the largest of them."""
         persons, frames = (max(motion.valid.shape[axis] for motion in motions) for axis in (0, 1))
         features = torch.zeros(len(motions), persons, frames, NUM_FEATURES)
         valid = torch.zeros(len(motions), persons, frames, dtype=torch.bool)
@@ -50,13 +55,14 @@ class MotionBatch:
         return cls(features, valid)
 
     def to(self, device: torch.device | str) -> "MotionBatch":
+        """Move the batch to `device`."""
         return MotionBatch(self.features.to(device), self.valid.to(device))
 
 
 def motion_features(
     joints: Float32[np.ndarray, "person frame 24 3"], valid: Bool[np.ndarray, "person frame"], fps: float
 ) -> Float32[np.ndarray, "person frame feature"]:
-    """What each person does at each frame, as seen along their own heading: the same wherever they face and stand.
+    """Compute each person's features at each frame along their own heading, which do not depend on place or direction.
 
     Joints from the point on the floor below the pelvis (72, m), their velocities (72, m/s), the turn of the heading
     (rad/s), the way to the middle of all persons (2, m) and how many others there are. Zero where invalid.
@@ -79,7 +85,7 @@ def motion_features(
 
 
 def _heading(joints: Float32[np.ndarray, "person frame 24 3"]) -> Complex[np.ndarray, "person frame"]:
-    """The direction over the floor that each person faces, of length 1.
+    """Compute the unit direction over the floor that each person faces, as a complex number.
 
     It is at right angles to the line across hips and shoulders, or, where that stands upright because the person lies
     on their side, to that line and the spine.
@@ -99,12 +105,12 @@ def _rate(values: np.ndarray, fps: float) -> np.ndarray:
 
 
 def _flat(plane: np.ndarray, *up: np.ndarray) -> np.ndarray:
-    """Complex numbers (and heights) of each frame as one row of real ones."""
+    """Flatten complex numbers (and heights) of each frame to one row of real ones."""
     return np.stack([plane.real, plane.imag, *up], axis=-1).reshape(*plane.shape[:2], -1)
 
 
 def mirror_features(features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
-    """Those of the mirror image: left and right joints change places, and what points left points right."""
+    """Compute the features of the mirror image: left and right joints change places, vectors to the left turn right."""
     joints, rest = features[..., :-4].unflatten(-1, (2, NUM_JOINTS, 3)), features[..., -4:]
     mirrored = joints[..., MIRRORED, :] * joints.new_tensor([1, -1, 1])
     return torch.cat([mirrored.flatten(-3), rest * rest.new_tensor([-1, 1, -1, 1])], dim=-1)

@@ -1,4 +1,4 @@
-"""The encoders of motions and captions into one space; `motion.evaluator.carescene` says after whom.
+"""Encoders of motions and captions into one space (`motion.evaluator.carescene`).
 
 Shape suffixes: B batch, P person, R row (one person of one motion), T token (frame), F feature, D width.
 """
@@ -15,25 +15,36 @@ from motion.denoiser.blocks import sinusoid
 from motion.errors import InputError
 from motion.evaluator.motion_features import NUM_FEATURES, MotionBatch
 
-SMALLEST_VARIANCE = 1e-4  # of a feature, so that what never moves in training is not blown up
+MIN_VARIANCE = 1e-4  # of a feature, so that one that never moves in training is not blown up
 
 
 @dataclass(frozen=True)
 class EvaluatorConfig:
-    """Sizes of the network; the default has 0.9 M parameters."""
+    """Sizes of the network; the default has 0.9 M parameters.
+
+    Raises InputError if `width` is no multiple of 2 * `heads`.
+    """
 
     width: int = 128
+    """Length of a token's vector."""
     layers: int = 4
+    """Number of transformer layers."""
     heads: int = 4
+    """Attention heads per layer."""
     feedforward: int = 256
+    """Width of the feed-forward networks."""
     dim: int = 64
-    """Of the common space. FID needs clearly more motions than this."""
+    """Length of the embeddings in the common space; FID needs clearly more motions than this."""
     dropout: float = 0.1
+    """Share of activations dropped in training."""
     text_encoder: str = "minilm"
+    """Name of the frozen text encoder (`motion.text`)."""
     text_dim: int = 384
+    """Length of the text encoder's vectors."""
     fps: float = 20.0
+    """Frame rate that motions must have."""
     max_frames: int = 200
-    """Of a longer motion only so many frames are looked at."""
+    """Frames of a motion that are looked at; the rest of a longer one is ignored."""
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -41,14 +52,17 @@ class EvaluatorConfig:
 
 
 @dataclass(frozen=True)
-class Company:
-    """Those who are not alone: which rows (persons) they are, and whom each may look at in a frame."""
+class Partners:
+    """Index of persons in multi-person samples and their attention mask."""
 
     rows: Int[Tensor, " row"]
+    """Rows of the persons who are not alone."""
     seen: Bool[Tensor, "token row row"]
+    """True where one of these may attend to another, in each frame."""
 
     @classmethod
-    def of(cls, sample: Int[Tensor, " person"], valid: Bool[Tensor, "person token"]) -> "Company":
+    def of(cls, sample: Int[Tensor, " person"], valid: Bool[Tensor, "person token"]) -> "Partners":
+        """Find the persons who share a sample; `valid` tokens may be attended to."""
         together = (sample[:, None] == sample) & ~torch.eye(len(sample), dtype=torch.bool, device=sample.device)
         rows = together.any(dim=1).nonzero()[:, 0]
         return cls(rows, together[rows][:, rows] & valid[rows].T[:, None])
@@ -67,17 +81,17 @@ class Layer(nn.Module):
             nn.Linear(width, config.feedforward), nn.GELU(), nn.Linear(config.feedforward, width)
         )
 
-    def forward(self, x_RTD: Tensor, valid_RT: Tensor, company: Company) -> Tensor:
+    def forward(self, x_RTD: Tensor, valid_RT: Tensor, partners: Partners) -> Tensor:
         x_RTD = x_RTD + self._attend(0, x_RTD, valid_RT[:, None])
-        if len(company.rows):
-            among_TRD = self._attend(1, x_RTD[company.rows].transpose(0, 1), company.seen)
-            x_RTD = x_RTD.index_add(0, company.rows, among_TRD.transpose(0, 1))
+        if len(partners.rows):
+            among_TRD = self._attend(1, x_RTD[partners.rows].transpose(0, 1), partners.seen)
+            x_RTD = x_RTD.index_add(0, partners.rows, among_TRD.transpose(0, 1))
         return x_RTD + self.dropout(self.feedforward(self.norms[2](x_RTD)))
 
     def _attend(
         self, which: int, x: Float[Tensor, "group token width"], seen: Bool[Tensor, "group #token token"]
     ) -> Float[Tensor, "group token width"]:
-        """Attention within each group; nothing for a token that sees none."""
+        """Attend within each group; zero for a token that sees none."""
         q, k, v = self.qkv[which](self.norms[which](x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         some = seen.any(dim=-1, keepdim=True)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=(seen | ~some)[:, None])
@@ -85,13 +99,13 @@ class Layer(nn.Module):
 
 
 class EvaluatorNetwork(nn.Module):
-    """Motion features and text vectors to unit vectors in the common space."""
+    """Network from motion features and text vectors to unit vectors in the common space."""
 
     def __init__(self, config: EvaluatorConfig) -> None:
         super().__init__()
         self.config = config
-        # Keeps the mean and variance of all frames it was trained on: the features' normaliser.
-        self.normalize = nn.BatchNorm1d(NUM_FEATURES, eps=SMALLEST_VARIANCE, momentum=None, affine=False)
+        # Keeps the mean and variance of all frames it was trained on: the features' normalizer.
+        self.normalize = nn.BatchNorm1d(NUM_FEATURES, eps=MIN_VARIANCE, momentum=None, affine=False)
         self.embed = nn.Linear(NUM_FEATURES, config.width)
         self.summary = nn.Parameter(0.02 * torch.randn(config.width))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -102,6 +116,7 @@ class EvaluatorNetwork(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed_motion(self, batch: MotionBatch) -> Float[Tensor, "batch dim"]:
+        """Embed each motion as a unit vector: the head of the mean of its persons' summaries."""
         present_BP = batch.valid.any(dim=2)
         sample_R = present_BP.nonzero()[:, 0]
         valid_RT = batch.valid[present_BP]
@@ -111,12 +126,13 @@ class EvaluatorNetwork(nn.Module):
         x_RTD = self.embed(x_RTF) + sinusoid(frames, self.config.width)
         x_RTD = torch.cat([self.summary.expand(len(x_RTD), 1, -1), x_RTD], dim=1)
         valid_RT = F.pad(valid_RT, (1, 0), value=True)
-        company = Company.of(sample_R, valid_RT)
+        partners = Partners.of(sample_R, valid_RT)
         for layer in self.layers:
-            x_RTD = layer(x_RTD, valid_RT, company)
+            x_RTD = layer(x_RTD, valid_RT, partners)
         summed_BD = x_RTD.new_zeros(len(present_BP), self.config.width).index_add(0, sample_R, x_RTD[:, 0])
         mean_BD = summed_BD / present_BP.sum(dim=1, keepdim=True).clamp_min(1)
         return F.normalize(self.motion_head(mean_BD), dim=-1)
 
     def embed_text(self, vectors: Float[Tensor, "batch text_dim"]) -> Float[Tensor, "batch dim"]:
+        """Embed text vectors as unit vectors."""
         return F.normalize(self.text_head(vectors), dim=-1)

@@ -1,4 +1,4 @@
-"""Requests to motions: the request, the model file, sampling, editing and clean-up."""
+"""Motion generation: the request, the model file, sampling, editing and clean-up."""
 
 from motion.generator.cleanup import CleanupConfig, clean_up
 from motion.generator.constraints import Given

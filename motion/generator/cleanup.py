@@ -1,12 +1,12 @@
-"""Clean-up after generation: nobody in the floor or afloat, in each other or in furniture, and feet that stay put.
+"""Clean-up after generation: floor contact, persons out of each other and of furniture, feet that do not slide.
 
 Frame: Z up, floor at z = 0, metres. All is closed form: filters over time and two-bone inverse kinematics, no
 optimisation. A stage takes a motion to a motion whose joints are the forward kinematics of its parameters, so that
 bones keep the length of the one shape that a person has. Only `valid` frames change.
 
-Order: heights first, since what a body meets depends on them; then bodies move sideways, which leaves heights alone;
-feet last, because both drag standing feet along. Legs then follow their feet (foot skate clean-up after
-Kovar et al. 2002), which keep their heights and directions, so that nothing sinks again.
+Order: heights first, since a body's contacts depend on them; then bodies move sideways, which leaves heights alone;
+feet last, because both drag standing feet along. Legs then follow their feet (foot skate clean-up after Kovar et al.
+2002), which keep their heights and directions, so that nothing sinks again.
 """
 
 import math
@@ -33,20 +33,21 @@ from motion.rotations import shortest_rotation
 from motion.sequence import MotionSequence, Scene
 from motion.skeleton import JOINT, PARENTS
 
-SMOOTHING = 0.1  # seconds, standard deviation of what moves whole bodies
-AFLOAT = 0.03  # metres; lower skin than this is on the floor or nearly so
-ON_FURNITURE = 0.25  # metres; whoever stays so high for longer than a leap lies on something
-RESTING = 1.0  # seconds; a shorter touch of furniture carries nobody
-TOUCHING = 0.01  # metres that capsules may share: people who touch are not pushed apart
-SIDEWAYS = 0.3  # of the mean way out of furniture; where less is level, a body lies on it
-ROUNDS = 12  # of pushing; three people in one place need nearly as many
+SMOOTHING_S = 0.1  # standard deviation of the filters on whole bodies' shifts
+AFLOAT_M = 0.03  # lower skin than this is on the floor or nearly so
+ON_FURNITURE_M = 0.25  # a person who stays so high for longer than a leap lies on something
+RESTING_S = 1.0  # a shorter touch of furniture carries no person
+TOUCHING_M = 0.01  # that capsules may share: persons in contact are not pushed apart
+SIDEWAYS_SHARE = 0.3  # of the mean way out of furniture; a body with less of it level lies on it
+PUSH_ROUNDS = 12  # three persons in one place need nearly as many
 
-# Metres above where it stands and m/s. What begins as contact below the first goes on to the second.
-CONTACT_CLEARANCE, CONTACT_SPEED = (0.025, 0.035), (0.6, 1.2)
-BLEND = 0.2  # seconds in which a foot leaves its own path and comes back to it
-STRAIGHT = 0.995  # of the leg's length; no further do legs stretch to reach a place
-STRAIGHT_SINE = 0.02  # of the bend; below, the thigh's back says where the knee bends to
-LARGEST_SINK = 0.03  # metres that the pelvis comes down for feet out of reach
+# Limits where contact begins and where it ends; heights are above that of the standing foot.
+CONTACT_CLEARANCE_M = (0.025, 0.035)
+CONTACT_SPEED_M_PER_S = (0.6, 1.2)
+BLEND_S = 0.2  # in which a foot leaves its own path and comes back to it
+STRAIGHT_SHARE = 0.995  # of the leg's length; legs stretch no further to reach a place
+STRAIGHT_SINE = 0.02  # of the bend; below, the thigh's back is where the knee bends to
+MAX_SINK_M = 0.03  # of the pelvis, for feet out of reach
 HIPS, KNEES, ANKLES, TOES = (
     [JOINT[f"left_{name}"], JOINT[f"right_{name}"]] for name in ("hip", "knee", "ankle", "foot")
 )
@@ -55,11 +56,14 @@ FEET = np.stack([ANKLES, TOES], axis=1)
 
 @dataclass(frozen=True)
 class CleanupConfig:
-    """Which stages run. Bone lengths need none: they hold whatever is on."""
+    """Stages to run; bone lengths need none, as every stage preserves them."""
 
     floor: bool = True
+    """Whether the lowest skin is brought to the floor."""
     penetration: bool = True
+    """Whether persons are pushed out of each other and of furniture."""
     foot_lock: bool = True
+    """Whether feet in contact with the floor stay in one place."""
 
 
 ALL_STAGES = CleanupConfig()
@@ -68,7 +72,10 @@ ALL_STAGES = CleanupConfig()
 def clean_up(
     motion: MotionSequence, body: Body, scene: Scene | None = None, config: CleanupConfig = ALL_STAGES
 ) -> MotionSequence:
-    """The motion after the stages that are on; `provenance["cleanup"]` names them. With all off, the record itself."""
+    """Run the stages that are on; `provenance["cleanup"]` names them. With all off, return the record itself.
+
+    `scene` None means a floor without furniture. Raises InputError if the joints are another body's.
+    """
     check_body(motion, body)
     stages = [name for name in STAGES if getattr(config, name)]
     if not stages:
@@ -79,28 +86,28 @@ def clean_up(
 
 
 def stand_on_floor(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
-    """Let everybody's lowest skin rest on the floor, by smooth vertical shifts that leave leaps and furniture alone.
+    """Bring each person's lowest skin to the floor by smooth vertical shifts that leave leaps and furniture alone.
 
     The ground is the lowest skin's height after a morphological opening, which cuts off peaks shorter than a leap.
     """
     lowest = np.stack([_fill(each, seen) for each, seen in zip(lowest_skin(motion, body), motion.valid, strict=True)])
     ground = grey_opening(lowest, size=(1, 1 + math.ceil(LONGEST_LEAP * motion.fps)))
-    carried = _hysteresis(ground > ON_FURNITURE, ground > AFLOAT) | _rests(motion, body, scene)
+    carried = _hysteresis(ground > ON_FURNITURE_M, ground > AFLOAT_M) | _rests(motion, body, scene)
     ground = np.where(carried, np.minimum(ground, 0), ground)
     offset = np.zeros_like(motion.transl)
-    offset[..., 2] = -gaussian_filter1d(ground, SMOOTHING * motion.fps, mode="nearest")
+    offset[..., 2] = -gaussian_filter1d(ground, SMOOTHING_S * motion.fps, mode="nearest")
     return _posed(motion, body, transl=motion.transl + offset)
 
 
 def push_apart(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
-    """Move people sideways out of each other, either of two by half, and out of furniture.
+    """Move persons sideways out of each other, either of two by half, and out of furniture.
 
-    Bodies are rigid here and go by the depth of the deepest capsules along the line between the pelvises; a few
-    rounds make up for what that misses.
+    Bodies are rigid here and go by the depth of the deepest capsules along the line between the pelvises; a few rounds
+    make up for what that misses.
     """
     valid, moved = motion.valid, np.zeros_like(motion.transl)
     bodies = fit_capsules(motion.joints, motion.betas, body)
-    for _ in range(ROUNDS):
+    for _ in range(PUSH_ROUNDS):
         now = _shifted(bodies, moved)
         push = _from_people(now, motion.joints[:, :, 0] + moved, valid)
         if scene is not None:
@@ -124,7 +131,7 @@ def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) ->
     hips, knees, ankles = (joints[:, :, legs] for legs in (HIPS, KNEES, ANKLES))
     targets = ankles + pad(shifts, (0, 1))
     longest = torch.maximum(
-        STRAIGHT * ((knees - hips).norm(dim=-1) + (ankles - knees).norm(dim=-1)), (ankles - hips).norm(dim=-1)
+        STRAIGHT_SHARE * ((knees - hips).norm(dim=-1) + (ankles - knees).norm(dim=-1)), (ankles - hips).norm(dim=-1)
     )
     sink = _sink(targets - hips, longest, motion.valid, motion.fps)
     thighs, shins = reach(hips, knees, ankles, targets + sink[:, :, None], longest, -world[:, :, HIPS, :, 2])
@@ -136,7 +143,7 @@ def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) ->
 
 
 def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person frame foot 2"]:
-    """How far (m, x and y) each foot has to move to stay where it is in contact, the left one first.
+    """Compute how far (m, x and y) each foot has to move to stay in place while in contact, the left one first.
 
     From one frame to the next a foot stands on heel or toe, whichever is slower, as it rolls and turns.
     """
@@ -148,26 +155,30 @@ def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person
     speed, height = np.linalg.norm(steps, axis=-1) * motion.fps, np.maximum(clearance[:, 1:], clearance[:, :-1])
     seen = (motion.valid[:, 1:] & motion.valid[:, :-1])[..., None, None]
     start, on = (
-        seen & (height < low) & (speed < slow) for low, slow in zip(CONTACT_CLEARANCE, CONTACT_SPEED, strict=True)
+        seen & (height < low) & (speed < slow)
+        for low, slow in zip(CONTACT_CLEARANCE_M, CONTACT_SPEED_M_PER_S, strict=True)
     )
     down = _hysteresis(start, on)
     slower = np.where(down, speed, np.inf).argmin(axis=-1)[..., None, None]
-    held = np.asarray(down.any(axis=-1))
-    slips = np.take_along_axis(steps, slower, axis=3)[..., 0, :] * held[..., None]
-    blend = max(1, round(BLEND * motion.fps))
+    contact = np.asarray(down.any(axis=-1))
+    slips = np.take_along_axis(steps, slower, axis=3)[..., 0, :] * contact[..., None]
+    blend = max(1, round(BLEND_S * motion.fps))
     shifts = np.zeros((*motion.valid.shape, len(FEET), 2))
     for person, foot in np.ndindex(len(slips), len(FEET)):
-        shifts[person, :, foot] = _shift(slips[person, :, foot], held[person, :, foot], blend)
+        shifts[person, :, foot] = _shift(slips[person, :, foot], contact[person, :, foot], blend)
     return shifts
 
 
 def _shift(
-    slips: Float[np.ndarray, "step 2"], held: Bool[np.ndarray, "step"], blend: int
+    slips: Float[np.ndarray, "step 2"], contact: Bool[np.ndarray, "step"], blend: int
 ) -> Float[np.ndarray, "frame 2"]:
-    """What undoes the slips around the mean place of each stand; stands less than `blend` frames apart are one."""
+    """Compute the shift that undoes the slips around the mean place of each stand.
+
+    Stands less than `blend` frames apart are one.
+    """
     path = np.concatenate([np.zeros((1, 2)), slips.cumsum(axis=0)])
     frames, shift = np.arange(len(path)), np.zeros_like(path)
-    steps = np.flatnonzero(held)
+    steps = np.flatnonzero(contact)
     for stand in np.split(steps, np.flatnonzero(np.diff(steps) > blend) + 1) if len(steps) else ():
         first, last = stand[0], stand[-1] + 1
         near = np.clip(1 - np.maximum(first - frames, frames - last) / blend, 0, 1)
@@ -181,11 +192,11 @@ def _sink(
     valid: Bool[np.ndarray, "person frame"],
     fps: float,
 ) -> Float[Tensor, "person frame 3"]:
-    """How far (m) the hips come down so that no leg, from hip to ankle, need be longer; smooth, 0 in x and y."""
+    """Compute how far (m) the hips come down so that no leg need be longer than `longest`; smooth, 0 in x and y."""
     aside, down = legs[..., :2].norm(dim=-1), -legs[..., 2]
     short = down - (longest**2 - aside**2).clamp_min(0).sqrt()
     # A leg that lies rather than stands gets no nearer by sinking.
-    needed = torch.where(aside < down, short.clamp(0, LARGEST_SINK), 0).amax(dim=-1)
+    needed = torch.where(aside < down, short.clamp(0, MAX_SINK_M), 0).amax(dim=-1)
     smooth = np.stack([_from_above(each * seen, fps) for each, seen in zip(needed.numpy(), valid, strict=True)])
     return pad(torch.from_numpy(smooth)[..., None], (2, 0))
 
@@ -198,11 +209,11 @@ def reach(
     longest: Float[Tensor, "*batch"],
     backward: Float[Tensor, "*batch 3"],
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3 3"]]:
-    """World rotations that bring the ankle to the target, or as near as it gets at most `longest` from the hip: of
-    the leg about the hip and, before that, of the shin about the knee.
+    """Compute the world rotations of leg (about the hip) and shin (about the knee) that bring the ankle to the target.
 
-    The law of cosines gives the bend, in the plane in which the leg is bent; then the leg turns by the shortest
-    rotation. The shin of a straight leg bends to the direction `backward`.
+    The shin turns first. A target farther than `longest` from the hip is approached as near as that allows. The law of
+    cosines gives the bend, in the plane in which the leg is bent; then the leg turns by the shortest rotation. The shin
+    of a straight leg bends to the direction `backward`.
     """
     upper, lower, wanted = knee - hip, ankle - knee, target - hip
     a, b = upper.norm(dim=-1, keepdim=True), lower.norm(dim=-1, keepdim=True)
@@ -216,29 +227,29 @@ def reach(
 
 
 def _across(vectors: Float[Tensor, "*batch 3"], axis: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """The part at right angles to a unit axis."""
+    """Compute the part of the vectors at right angles to a unit axis."""
     return vectors - (vectors * axis).sum(dim=-1, keepdim=True) * axis
 
 
 def _rests(motion: MotionSequence, body: Body, scene: Scene | None) -> Bool[np.ndarray, "person frame"]:
-    """Who does what needs furniture, or touches some for long."""
+    """Find the persons and frames whose action needs furniture, or who touch some for long."""
     rests = np.isin(motion.action, SUPPORTED)
     if scene is None:
         return rests
     capsules = fit_capsules(motion.joints, motion.betas, body)
     touches = scene_penetration(capsules, motion.valid, scene)[1] > -TOUCH
-    return rests | binary_opening(touches, np.ones((1, min(math.ceil(RESTING * motion.fps), motion.num_frames))))
+    return rests | binary_opening(touches, np.ones((1, min(math.ceil(RESTING_S * motion.fps), motion.num_frames))))
 
 
 def _from_people(
     bodies: Capsules, pelvis: Float[np.ndarray, "person frame 3"], valid: Bool[np.ndarray, "person frame"]
 ) -> Float[np.ndarray, "person frame 3"]:
-    """Half the depth of every two persons, away from each other."""
+    """Push every two persons away from each other by half their depth each."""
     push = np.zeros(pelvis.shape)
     for one, two in combinations(range(len(valid)), 2):
         pair = Capsules(*(array[[one, two]] for array in vars(bodies).values()))
-        depth = np.maximum(person_penetration(pair, valid[[one, two]])[1] - TOUCHING, 0)
-        apart = (pelvis[two] - pelvis[one]) * [1, 1, 0] + [1e-6, 0, 0]  # two in one place part along x
+        depth = np.maximum(person_penetration(pair, valid[[one, two]])[1] - TOUCHING_M, 0)
+        apart = (pelvis[two] - pelvis[one]) * [1, 1, 0] + [1e-6, 0, 0]  # two persons in one place part along x
         half = (depth / 2 / np.linalg.norm(apart, axis=-1))[:, None] * apart
         push[one] -= half
         push[two] += half
@@ -248,7 +259,7 @@ def _from_people(
 def _from_scene(
     bodies: Capsules, valid: Bool[np.ndarray, "person frame"], scene: Scene
 ) -> Float[np.ndarray, "person frame 3"]:
-    """The depth of the scene in each person, along the level part of the way out for all of its points within.
+    """Push each person by the scene's depth in them, along the level part of the mean way out of its points within.
 
     A bed below would push up, and so does not; a wall or a table's edge pushes with all its depth.
     """
@@ -256,7 +267,7 @@ def _from_scene(
     depth = scene_penetration(bodies, valid, scene)[1]
     points = scene.points[scene.labels != FLOOR_LABEL].astype(np.float64)
     tree = cKDTree(points)
-    for person, frame in np.argwhere(depth > TOUCHING):
+    for person, frame in np.argwhere(depth > TOUCHING_M):
         start, end, radii = bodies.starts[person, frame], bodies.ends[person, frame], bodies.radii[person]
         around = tree.query_ball_point((start + end) / 2, np.linalg.norm(end - start, axis=-1) / 2 + radii)
         near = points[np.unique(np.concatenate(around).astype(np.intp))][:, None]
@@ -267,7 +278,7 @@ def _from_scene(
         within = np.maximum(radii - gap, 0)
         way = (within / (gap + 1e-12))[..., None] * out
         level = way.sum(axis=(0, 1)) / within.sum() * [1, 1, 0]
-        if np.linalg.norm(level) > SIDEWAYS:
+        if np.linalg.norm(level) > SIDEWAYS_SHARE:
             push[person, frame] = depth[person, frame] * level
     return push
 
@@ -278,22 +289,22 @@ def _shifted(bodies: Capsules, moved: Float[np.ndarray, "person frame 3"]) -> Ca
 
 
 def _envelope(push: Float[np.ndarray, "frame 3"], fps: float) -> Float[np.ndarray, "frame 3"]:
-    """A smooth push that nowhere falls short in size, along smoothed directions."""
+    """Smooth a push so that it nowhere falls short in size, along smoothed directions."""
     size = np.linalg.norm(push, axis=-1)
     known = size > 0
     direction = np.stack([_fill(axis / np.maximum(size, 1e-12), known) for axis in push.T], axis=-1)
-    return _from_above(size, fps)[:, None] * gaussian_filter1d(direction, SMOOTHING * fps, axis=0, mode="nearest")
+    return _from_above(size, fps)[:, None] * gaussian_filter1d(direction, SMOOTHING_S * fps, axis=0, mode="nearest")
 
 
 def _from_above(sizes: Float[np.ndarray, "frame"], fps: float) -> Float[np.ndarray, "frame"]:
-    """Gaussian means of the greatest values around: smooth, and nowhere below the values."""
-    radius = math.ceil(2 * SMOOTHING * fps)
+    """Smooth sizes from above: Gaussian means of the greatest values around, nowhere below the values."""
+    radius = math.ceil(2 * SMOOTHING_S * fps)
     greatest = maximum_filter1d(sizes, 2 * radius + 1, mode="nearest")
-    return gaussian_filter1d(greatest, SMOOTHING * fps, radius=radius, mode="nearest")
+    return gaussian_filter1d(greatest, SMOOTHING_S * fps, radius=radius, mode="nearest")
 
 
 def _fill(values: Float[np.ndarray, "frame"], known: Bool[np.ndarray, "frame"]) -> Float[np.ndarray, "frame"]:
-    """Linear between the known values and level beyond them; where none is, as it is."""
+    """Interpolate linearly between the known values, level beyond them; without any, return the values."""
     frames = np.arange(len(values))
     return np.interp(frames, frames[known], values[known]) if known.any() else values
 
@@ -301,12 +312,12 @@ def _fill(values: Float[np.ndarray, "frame"], known: Bool[np.ndarray, "frame"]) 
 def _hysteresis(
     start: Bool[np.ndarray, "person time *more"], on: Bool[np.ndarray, "person time *more"]
 ) -> Bool[np.ndarray, "person time *more"]:
-    """Where `on` holds without a break since or until `start` held too."""
+    """Find where `on` holds without a break since or until `start` held too."""
     return binary_propagation(start & on, np.ones((1, 3, *(1,) * (on.ndim - 2))), mask=on)
 
 
 def _posed(motion: MotionSequence, body: Body, **parameters: Float[np.ndarray, "person frame ..."]) -> MotionSequence:
-    """The motion with these parameters in its valid frames, and the joints that they give."""
+    """Replace these parameters in the valid frames, and compute the joints that they give."""
     changed: dict[str, Any] = {}
     for name, values in parameters.items():
         before = getattr(motion, name)
@@ -319,4 +330,4 @@ def _posed(motion: MotionSequence, body: Body, **parameters: Float[np.ndarray, "
 
 Stage = Callable[[MotionSequence, Body, Scene | None], MotionSequence]
 STAGES: dict[str, Stage] = {"floor": stand_on_floor, "penetration": push_apart, "foot_lock": lock_feet}
-"""In the order in which they run, by the names of `CleanupConfig`."""
+"""Stages in the order in which they run, by the names of `CleanupConfig`."""

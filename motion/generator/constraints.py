@@ -1,7 +1,8 @@
-"""What is kept of a motion while the rest is generated: told to the network, joined without a jump, copied to the bit.
+"""Inpainting constraints: frames to keep, how they enter the network, and how the result is blended to them.
 
-World: Z up, metres. The network's frame is the one that training clips have (`unify.canonical_start`): the first person
-starts above the origin and faces +Y. A given motion stays where it is; the frames are mapped into each other.
+Kept frames are bit-identical in the result. World: Z up, metres. The network's frame is the one that training clips
+have (`canonical_start` of `motion.clips.transforms`): the first person starts above the origin and faces +Y. A
+constraint stays where it is; the two frames are mapped into each other.
 """
 
 import hashlib
@@ -22,21 +23,25 @@ from motion.features import VELOCITIES, encode_sequence
 from motion.rotations import matrix_from_6d, matrix_to_6d, slerp
 from motion.sequence import MotionSequence
 
-USUAL = 0.9  # quantile of the given changes of velocity, up to about which one at a seam is no jump
-SEAM = 0.15  # seconds over which what is generated bends to meet what is given
-EASE = 0.5  # seconds from the nearest kept frame from which on clean-up acts in full
+USUAL_QUANTILE = 0.9  # of the kept changes of velocity; up to about it, one at a seam is no jump
+SEAM_S = 0.15  # over which generated frames bend to meet kept ones
+FADE_S = 0.5  # from the nearest kept frame to where clean-up acts in full
 POSE = ("transl", "global_orient", "body_pose")
+"""Fields of a record that hold the pose."""
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The first persons and frames of the motion to generate, of which those come out unchanged that are `kept`.
+    """Inpainting constraint: the first persons and frames of the motion to generate, and which of them to keep.
 
-    The network starts where the first kept frame of the first kept person says; better that is the clip's first.
+    The network's frame starts at the first kept frame of the first kept person; better that is the clip's first. Raises
+    InputError if nothing is kept, or a frame that is not valid.
     """
 
     motion: MotionSequence
+    """Motion that holds the frames to keep; other frames of it are not read."""
     kept: Bool[np.ndarray, "person frame"]
+    """True where the frame of the person is kept."""
 
     def __post_init__(self) -> None:
         owner, seen = f"the given motion {self.motion.id}", self.motion.valid
@@ -50,7 +55,7 @@ class Given:
             raise InputError(f"{owner}: keeps frame {frame} of person {person}, who is not valid there")
 
     def check(self, num_persons: int, num_frames: int, fps: float, body: Body) -> None:
-        """Raise InputError where a clip of so many persons and frames cannot hold it."""
+        """Raise InputError where a clip of so many persons and frames cannot hold the constraint."""
         motion, owner = self.motion, f"the given motion {self.motion.id}"
         check_body(motion, body)
         if motion.fps != fps:
@@ -65,12 +70,12 @@ class Given:
             raise InputError(f"{owner} is kept whole: nothing is left to generate")
 
     def in_clip(self, num_persons: int, num_frames: int) -> Bool[np.ndarray, "person frame"]:
-        """`kept` in a clip of so many persons and frames."""
+        """Pad `kept` to a clip of so many persons and frames."""
         persons, frames = self.kept.shape
         return np.pad(self.kept, ((0, num_persons - persons), (0, num_frames - frames)))
 
     def placement(self) -> tuple[Float32[np.ndarray, "3 3"], Float32[np.ndarray, "3"]]:
-        """The network's frame in the world, which is where x is at turn @ x + origin."""
+        """Compute the network's frame in the world as (turn, origin): its x is at turn @ x + origin."""
         person = int(self.kept.any(axis=1).argmax())
         start = int(self.kept[person].argmax())
         joints, turn = self.motion.joints[person, start], np.eye(3, dtype=np.float32)
@@ -79,7 +84,7 @@ class Given:
         return turn, joints[0] * np.array([1, 1, 0], dtype=np.float32)
 
     def features(self, body: Body) -> Float[Tensor, "person frame 282"]:
-        """In the network's frame; of frames that are not kept they mean nothing.
+        """Encode the motion in the network's frame; features of frames that are not kept mean nothing.
 
         Where the frame before is not kept, the velocity is that of the next frame, or zero if that is not kept either.
         """
@@ -93,32 +98,32 @@ class Given:
         return features
 
     def digest(self) -> str:
-        """The same for the same frames of the same motion."""
+        """Compute a hash that is the same for the same kept frames of the same motion."""
         arrays = [self.kept, self.motion.betas, *(getattr(self.motion, name)[self.kept] for name in POSE)]
         return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
-def join(motion: MotionSequence, given: Given, body: Body) -> MotionSequence:
-    """A motion generated in the network's frame, in the world, with what is kept and without a jump beside it."""
-    motion = keep(transform(motion, *given.placement(), body), given)
+def blend_into(motion: MotionSequence, given: Given, body: Body) -> MotionSequence:
+    """Move a motion from the network's frame into the world, with the kept frames and without a jump at their ends."""
+    motion = copy_kept(transform(motion, *given.placement(), body), given)
     transl, orient, pose = (torch.from_numpy(getattr(motion, name)) for name in POSE)
     rotations = matrix_to_6d(torch.cat([orient[:, :, None], pose], dim=2)).transpose(1, 2)
     met = [transl.clone(), rotations.clone()]
     for person, kept in enumerate(torch.from_numpy(given.in_clip(*motion.valid.shape))):
-        met[0][person] = meet(transl[person, None].double(), kept, motion.fps)[0]
-        met[1][person] = meet(rotations[person].double(), kept, motion.fps)
+        met[0][person] = match_curvature(transl[person, None].double(), kept, motion.fps)[0]
+        met[1][person] = match_curvature(rotations[person].double(), kept, motion.fps)
     turned = matrix_from_6d(met[1].transpose(1, 2))
-    return keep(_posed(motion, body, met[0], turned[:, :, 0], turned[:, :, 1:]), given)
+    return copy_kept(_posed(motion, body, met[0], turned[:, :, 0], turned[:, :, 1:]), given)
 
 
-def meet(
+def match_curvature(
     values: Float[Tensor, "part frame number"], kept: Bool[Tensor, " frame"], fps: float
 ) -> Float[Tensor, "part frame number"]:
-    """The values y that go over into the kept ones without a jump, and change least from what they were, v.
+    """Correct v so that it meets the kept frames without a jump of curvature: argmin_y Σ|Δ²(y-v)+jump|² + λ Σ|y-v|².
 
-    They minimise Σ |Δ²(y - v) + jump|² over all steps + λ Σ |y - v|² (Poisson image editing, Pérez et al. 2003, but of
-    curvature), where λ lets a correction fade over `SEAM`. The jump is Δ²v in the steps across a seam, less what is
-    usual: at the 90th percentile of the part's kept frames half of it counts, above it soon all.
+    This is Poisson image editing (Pérez et al. 2003), but of curvature; λ lets a correction fade over `SEAM_S`. The
+    jump is Δ²v in the steps across a seam, less what is usual: at the 90th percentile of the part's kept frames half of
+    it counts, above it soon all. `kept`: True = is kept.
     """
     if len(kept) < 3:
         return values
@@ -126,30 +131,30 @@ def meet(
     of_kept, of_free = ((bend != 0) & kept).any(dim=1), ((bend != 0) & ~kept).any(dim=1)
     change = bend @ values
     size = change.square().sum(dim=-1, keepdim=True)
-    usual = pad(size[:, ~of_free], (0, 0, 1, 0)).quantile(USUAL, dim=1, keepdim=True)
+    usual = pad(size[:, ~of_free], (0, 0, 1, 0)).quantile(USUAL_QUANTILE, dim=1, keepdim=True)
     jump = (of_kept & of_free)[:, None] * change * size / (size + usual).clamp_min(1e-12)
     free = bend[:, ~kept]
-    stiff = free.mT @ free + torch.eye(free.shape[1]).to(free) / (SEAM * fps) ** 4
+    stiff = free.mT @ free + torch.eye(free.shape[1]).to(free) / (SEAM_S * fps) ** 4
     met = values.clone()
     met[:, ~kept] -= torch.linalg.solve(stiff, free.mT @ jump)
     return met
 
 
-def ease(cleaned: MotionSequence, raw: MotionSequence, given: Given, body: Body) -> MotionSequence:
-    """The cleaned motion, which goes over into the one before clean-up where kept frames are near."""
+def fade_cleanup(cleaned: MotionSequence, raw: MotionSequence, given: Given, body: Body) -> MotionSequence:
+    """Fade the cleaned motion into the one before clean-up where kept frames are near."""
     kept = given.in_clip(*raw.valid.shape)
     frames = np.stack([distance_transform_edt(~row) if row.any() else np.full(len(row), np.inf) for row in kept])
-    share = np.clip(frames / (EASE * raw.fps), 0, 1)
+    share = np.clip(frames / (FADE_S * raw.fps), 0, 1)
     weight = torch.from_numpy((share**2 * (3 - 2 * share)).astype(np.float32))
     before, after = ([torch.from_numpy(getattr(each, name)) for name in POSE] for each in (raw, cleaned))
     transl = torch.lerp(before[0], after[0], weight[..., None])
     orient = slerp(before[1], after[1], weight)
     pose = slerp(before[2], after[2], weight[..., None].expand(before[2].shape[:-2]))
-    return keep(_posed(cleaned, body, transl, orient, pose), given)
+    return copy_kept(_posed(cleaned, body, transl, orient, pose), given)
 
 
-def keep(motion: MotionSequence, given: Given) -> MotionSequence:
-    """The motion with the kept frames of the given one, to the bit."""
+def copy_kept(motion: MotionSequence, given: Given) -> MotionSequence:
+    """Copy the kept frames into the motion, bit-identical."""
     persons, frames = given.kept.shape
     changed: dict[str, Any] = {}
     for name in (*POSE, "joints"):
@@ -159,6 +164,7 @@ def keep(motion: MotionSequence, given: Given) -> MotionSequence:
 
 
 def _posed(motion: MotionSequence, body: Body, transl: Tensor, orient: Tensor, pose: Tensor) -> MotionSequence:
+    """Replace the pose and compute its joints."""
     joints = body.joints(transl, orient, pose, torch.from_numpy(motion.betas))
     arrays: dict[str, Any] = dict(zip((*POSE, "joints"), (transl, orient, pose, joints), strict=True))
     return replace(motion, **{name: array.numpy() for name, array in arrays.items()})

@@ -1,13 +1,14 @@
-"""Motions made around what is given of one: between, after, beside it, along a path, with joints held.
+"""Editing: motions in between, after, or together with a given one, along a path, with joints held in place.
 
-Two ways to say what is wanted. What is `Given` is kept to the bit and the network generates the rest around it. What
-terms of guidance want (`trajectory`, `held`) pulls at all that is generated, and is met to centimetres.
+There are two ways to say what is wanted. Frames of a constraint (`Given`) are kept bit-identical, and the network
+generates the rest around them. Terms of guidance (`trajectory`, `held`) pull at all that is generated, and are met to
+centimetres.
 
     start, end = crop(clip, 0, 20), crop(clip, 60, 80)
     generator.generate([MotionRequest("a person walks", 80)], [in_between(start, end, 80)])
 
-World: Z up, metres, where the given motion is; with nothing given, the first person starts above the origin and
-faces +Y. `kept` and `frames`: True = is kept, is held.
+World: Z up, metres, in the frame of the constraint's motion; without one, the first person starts above the origin and
+faces +Y. Masks `kept` and `frames`: True = is kept, is held.
 """
 
 from collections.abc import Sequence
@@ -27,19 +28,22 @@ from motion.guidance.terms import Term, Trajectory
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT
 
-OVERLAP = 0.25  # of the longest clip a model makes, from which it goes on
+OVERLAP_SHARE = 0.25  # of the model's longest clip, which the next window goes on from
 PER_FRAME = ("transl", "global_orient", "body_pose", "joints", "valid", "action")
 TIMED = ("targets", "known", "keypoints", "confidence")
-"""What terms of guidance know frame by frame, person and frame being axes 1 and 2."""
+"""Fields of guidance terms that vary by frame; person and frame are axes 1 and 2."""
 
 
 def prefix(motion: MotionSequence) -> Given:
-    """The motion is how the clip starts."""
+    """Constrain the clip to start with this motion."""
     return Given(motion, motion.valid)
 
 
 def in_between(start: MotionSequence, end: MotionSequence, num_frames: int) -> Given:
-    """The clip starts with one motion of the same people and ends with another one."""
+    """Constrain the clip to start with one motion and end with another of the same persons.
+
+    Raises InputError where persons, body or frame rate differ, or where no frame is left to generate.
+    """
     if not np.array_equal(start.betas, end.betas) or (start.fps, start.body) != (end.fps, end.body):
         raise InputError(f"{start.id} and {end.id} are not of the same people, body and frame rate (betas, body, fps)")
     gap = num_frames - start.num_frames - end.num_frames
@@ -52,7 +56,10 @@ def in_between(start: MotionSequence, end: MotionSequence, num_frames: int) -> G
 
 
 def reaction(motion: MotionSequence, persons: Sequence[int]) -> Given:
-    """These persons of the motion are given wherever they are valid; who else is asked for moves with them."""
+    """Constrain these persons to move as in the motion wherever they are valid; other requested persons react to them.
+
+    Raises InputError unless `persons` are different persons of the motion.
+    """
     chosen = list(persons)
     if not chosen or not set(chosen) <= set(range(motion.num_persons)) or len(set(chosen)) < len(chosen):
         raise InputError(f"persons are {chosen}, expected some of the {motion.num_persons} of {motion.id}, each once")
@@ -64,7 +71,10 @@ def reaction(motion: MotionSequence, persons: Sequence[int]) -> Given:
 def held(
     motion: MotionSequence, joints: Sequence[str], frames: Bool[np.ndarray, "person frame"]
 ) -> Float32[np.ndarray, "person frame chosen 3"]:
-    """Targets of `trajectory` that hold these joints where the motion has them in these frames."""
+    """Make targets of `trajectory` that hold these joints at the motion's places in the frames that are True.
+
+    Raises InputError for an unknown joint.
+    """
     places = motion.joints[:, :, _indices(joints)]
     return np.where((frames & motion.valid)[..., None, None], places, np.float32(np.nan))
 
@@ -72,10 +82,10 @@ def held(
 def trajectory(
     targets: Sequence[Float[np.ndarray, "_ _ _ 3"]], joints: Sequence[str] = ("pelvis",), weight: float = 1.0
 ) -> Trajectory:
-    """The term of guidance that leads joints where each request's targets (person, frame, joint, 3) say.
+    """Make the term of guidance that leads joints along each request's targets (person, frame, joint, 3), in metres.
 
-    What is NaN is free: a path has no height, waypoints have few frames. At `weight` 1 a centimetre counts as much as
-    a standard deviation of guidance's correction.
+    NaN leaves a coordinate free: a path has no height, waypoints have few frames. At `weight` 1 a centimetre counts as
+    much as a standard deviation of guidance's correction. Raises InputError where the targets do not fit the joints.
     """
     chosen, shapes = _indices(joints), [each.shape for each in targets]
     for shape, each in zip(shapes, targets, strict=True):
@@ -93,9 +103,10 @@ def trajectory(
 def extend(
     generator: Generator, request: MotionRequest, start: MotionSequence | None = None, terms: Sequence[Term] = ()
 ) -> MotionSequence:
-    """A clip that may be longer than the model's `max_frames`, as windows of which each goes on from the one before.
+    """Generate a clip that may be longer than the model's `max_frames`, in windows that each go on from the last.
 
-    `start`, if there is one, is kept as the clip's first frames. `terms` are those of a batch of this one clip.
+    `start`, if there is one, is kept as the clip's first frames. `terms` are those of a batch of this one clip. Raises
+    InputError where `start` does not fit the request.
     """
     given = None if start is None else prefix(start)
     if given is not None:
@@ -115,10 +126,10 @@ def extend(
 def _next_frames(
     generator: Generator, request: MotionRequest, parts: Sequence[MotionSequence], terms: Sequence[Term]
 ) -> MotionSequence:
-    """What one more window adds to the clip."""
+    """Generate the frames that one more window adds to the clip."""
     done = sum(part.num_frames for part in parts)
     longest = generator.recipe.max_frames
-    overlap = min(done, max(1, int(OVERLAP * longest)))
+    overlap = min(done, max(1, int(OVERLAP_SHARE * longest)))
     frames = min(request.num_frames - done + overlap, longest)
     window, given = replace(request, num_frames=frames), []
     if parts:
@@ -136,11 +147,11 @@ def _indices(joints: Sequence[str]) -> tuple[int, ...]:
 
 
 def _timed(term: Term, start: int, frames: int) -> Term:
-    """The term for so many frames of a clip."""
+    """Cut a term to so many frames of a clip."""
     values = {name: getattr(term, name)[:, :, start : start + frames] for name in TIMED if hasattr(term, name)}
     return replace(term, **values)
 
 
 def _in_turn(parts: Sequence[MotionSequence]) -> dict[str, Any]:
-    """What all have frame by frame, one after the other."""
+    """Concatenate the fields that vary by frame."""
     return {name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in PER_FRAME}

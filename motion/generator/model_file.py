@@ -1,4 +1,4 @@
-"""A trained model as one safetensors file: EMA weights, the normaliser's mean and std, and the recipe as metadata."""
+"""Model file: one safetensors file with EMA weights, the normalizer's mean and std, and the recipe as metadata."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ MODEL_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Model:
-    """What a model file holds; `version` is the start of its sha256."""
+    """Content of a model file; `version` is the start of its sha256."""
 
     network: Denoiser
     normalizer: Normalizer
@@ -26,12 +26,12 @@ class Model:
 
 
 def model_bytes(network: Denoiser, normalizer: Normalizer, recipe: Recipe) -> bytes:
-    """The model file's content."""
+    """Serialize a model as its file's content."""
     return weights_bytes(_tensors(network, normalizer), FORMAT, to_dict(recipe))
 
 
 def load_model(path: Path) -> Model:
-    """Read a model file; another architecture, a damaged or a foreign file is refused in one sentence."""
+    """Read a model file; raises InputError for another architecture, a damaged or a foreign file."""
     weights = read_weights(path, FORMAT, "ray_jobs.train")
     recipe = from_dict(weights.description)
     network, size = Denoiser(recipe.denoiser), recipe.denoiser.num_features

@@ -1,4 +1,4 @@
-"""All that can be asked of a motion, and the id that the same request to the same model always has."""
+"""Request of a motion, and the id that the same request to the same model always has."""
 
 import hashlib
 import json
@@ -17,32 +17,35 @@ from motion.skeleton import ACTIONS, PERSON_CLASSES
 
 @dataclass(frozen=True)
 class MotionRequest:
-    """What is asked for. Lengths are frames at the model's fps."""
+    """Request of one motion; lengths are frames at the model's fps."""
 
     prompt: str
-    """Of everybody; may be empty where `person_prompts` say all."""
+    """Scene caption; may be empty where `person_prompts` say all."""
     num_frames: int
+    """Length of the motion in frames, at most the recipe's `max_frames`."""
     num_persons: int = 1
+    """Number of persons, at most the recipe's `max_persons`."""
     seed: int = 0
+    """Seed of all random numbers, 0 to 2**63 - 1; the same request and seed give the same motion."""
     guidance_scale: float | None = None
-    """None takes the recipe's."""
+    """Scale of classifier-free guidance (eq. 2.21), 0 to 100; None takes the recipe's."""
     person_class: tuple[str, ...] = ()
     """One of `PERSON_CLASSES` per person, or empty."""
     action: tuple[str, ...] = ()
     """One of `ACTIONS` per person for the whole clip, or empty."""
     person_prompts: tuple[str, ...] = ()
-    """What each person does, empty for those of whom nothing is said; or none at all."""
+    """Person captions: one per person, an empty one for a person without; or none at all."""
     clean_up: bool = True
-    """Whether feet are locked, the floor kept and people pushed apart (`motion.generator.cleanup`)."""
+    """Whether feet are locked, the floor kept and persons pushed apart (`motion.generator.cleanup`)."""
 
 
 def batch_shape(requests: Sequence[MotionRequest]) -> tuple[int, int]:
-    """Persons and frames of the batch."""
+    """Compute the persons and frames of the batch: the largest of its requests."""
     return max(request.num_persons for request in requests), max(request.num_frames for request in requests)
 
 
 def captions_of(request: MotionRequest) -> list[str | None]:
-    """Of everybody, then of each person where they have their own."""
+    """List the captions of a request: the scene caption, then one per person; None where there is none."""
     own = [caption or None for caption in request.person_prompts]
     return [request.prompt if request.prompt or not any(own) else None, *own]
 
@@ -50,7 +53,11 @@ def captions_of(request: MotionRequest) -> list[str | None]:
 def labels_of(
     request: MotionRequest, given: Given | None, person_class: str
 ) -> tuple[Int8[np.ndarray, " person"], Int8[np.ndarray, "person frame"]]:
-    """Class and action of each person: the request's, but in kept frames the given action; else the given class."""
+    """Compute the class of each person and the action of each frame, as indices into their tables.
+
+    Kept frames have the constraint's action, other frames the request's; a class is the request's, or else the
+    constraint's. Persons with neither get `person_class`.
+    """
     shape = request.num_persons, request.num_frames
     classes = np.full(shape[0], PERSON_CLASSES.index(person_class), dtype=np.int8)
     actions = np.zeros(shape, dtype=np.int8)
@@ -66,23 +73,23 @@ def labels_of(
 
 
 def optional_provenance(request: MotionRequest, given: Given | None, terms: Sequence[Term], row: int) -> dict[str, str]:
-    """Provenance of what few motions have."""
-    told = {}
+    """Build the provenance entries of features that the request used: person prompts, constraints, terms."""
+    entries = {}
     if any(request.person_prompts):
-        told["person_prompts"] = json.dumps(request.person_prompts)
+        entries["person_prompts"] = json.dumps(request.person_prompts)
     if given is not None:
-        told["given"] = given.motion.id
+        entries["given"] = given.motion.id
     if names := [type(term).__name__ for term in terms if term.weight[row] > 0]:
-        told["terms"] = " ".join(names)
-    return told
+        entries["terms"] = " ".join(names)
+    return entries
 
 
 def request_id(
     request: MotionRequest, model_version: str, given: Given | None = None, terms: Sequence[Term] = (), row: int = 0
 ) -> str:
-    """The same for the same request to the same model, so that bulk generation can be resumed.
+    """Compute an id that is the same for the same request to the same model, so that bulk generation can be resumed.
 
-    What is given, and the terms for this row of the batch, count too.
+    Constraints, and the terms' values for this `row` of the batch, count too.
     """
     content: list[Any] = [asdict(request), model_version]
     if given is not None:

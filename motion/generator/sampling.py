@@ -1,10 +1,11 @@
-"""Requests to MotionSequences, sampled in batches from one model.
+"""Sampling of motions in batches from one model.
 
 The same request and seed give the same motion whatever else is in its batch.
 
-At a step of sampling, what is given takes its place in the network's guided estimate of x_0. `Adjustment`s change the
-rest, as a classifier's guidance, then people are kept apart, and last the terms of guidance (`steer`) act. An editable
-network sees given frames clean; any other one sees them noised for the step, with the noise that sampling started from.
+At a step of sampling, the constrained frames (`Given`) replace the network's guided estimate of x_0. Each
+`EstimateCorrection` then changes the rest, such as a classifier's guidance; after them persons are kept apart, and last
+the terms of guidance (`steer`) act. An editable network sees constrained frames clean; any other one sees them noised
+for the step, with the noise that sampling started from.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +24,8 @@ from motion.diffusion import make_schedule, predicted_x0, q_sample
 from motion.errors import InputError
 from motion.features import POSITIONS, decode
 from motion.generator.cleanup import clean_up
-from motion.generator.constraints import Given, ease, join
-from motion.generator.estimate_corrections import Adjustment, check_terms, keeping_apart, steering
+from motion.generator.constraints import Given, blend_into, fade_cleanup
+from motion.generator.estimate_corrections import EstimateCorrection, check_terms, keeping_apart, steering
 from motion.generator.model_file import Model, load_model
 from motion.generator.request import MotionRequest, batch_shape, captions_of, labels_of, optional_provenance, request_id
 from motion.guidance import ClassifierFree, Guide, Unguided
@@ -36,7 +37,7 @@ from motion.text import TextEncoder, load_text_encoder
 
 
 class Generator:
-    """Samples motions in batches from one model."""
+    """Sampler of motions in batches from one model."""
 
     def __init__(self, model: Model, device: torch.device | str = "cpu") -> None:
         self.recipe = recipe = model.recipe
@@ -53,7 +54,10 @@ class Generator:
     def load(
         cls, path: str | Path, device: torch.device | str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
     ) -> "Generator":
-        """In bf16 the network is rounded so coarsely that a sample's neighbours in a batch may show in it."""
+        """Load a generator from a model file; raises InputError if it cannot be read.
+
+        In bf16 the network is rounded so coarsely that a sample's neighbours in a batch may show in it.
+        """
         model = load_model(Path(path))
         if precision == "bf16":
             model.network.to(torch.bfloat16)
@@ -88,11 +92,12 @@ class Generator:
         requests: Sequence[MotionRequest],
         given: Sequence[Given | None] = (),
         terms: Sequence[Term] = (),
-        adjustments: Sequence[Adjustment] = (),
+        corrections: Sequence[EstimateCorrection] = (),
     ) -> list[MotionSequence]:
-        """One motion per request, in one batch.
+        """Generate one motion per request, in one batch; raises InputError where a request cannot be met.
 
-        `given` has one entry a request, or none at all; `terms`, in the world, are of the batch's size.
+        `given` has one constraint (or None) a request, or is empty; `terms`, in the world, are of the batch's size.
+        `corrections` change the normalized estimate of x_0 at every step.
         """
         given = given or [None] * len(requests)
         if len(given) != len(requests):
@@ -100,7 +105,7 @@ class Generator:
         for request, each in zip(requests, given, strict=True):
             self.check(request, each)
         check_terms(terms, len(requests), *batch_shape(requests))
-        features = self.sample_features(requests, given, terms, adjustments)
+        features = self.sample_features(requests, given, terms, corrections)
         return [
             self._to_sequence(request, features[i, : request.num_persons, : request.num_frames], given[i], terms, i)
             for i, request in enumerate(requests)
@@ -112,9 +117,12 @@ class Generator:
         requests: Sequence[MotionRequest],
         given: Sequence[Given | None] = (),
         terms: Sequence[Term] = (),
-        adjustments: Sequence[Adjustment] = (),
+        corrections: Sequence[EstimateCorrection] = (),
     ) -> Float[Tensor, "batch person frame 282"]:
-        """Features in metres, each sample's in the network's frame, padded to the largest request."""
+        """Sample features in metres, each sample's in the network's frame, padded to the largest request.
+
+        Arguments are those of `generate`, but are not checked.
+        """
         given = given or [None] * len(requests)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
         conditions = self._conditions(requests, given, generators).to(self.device)
@@ -122,13 +130,13 @@ class Generator:
         clean = self._given_features(given, conditions.known)
         if self.recipe.sampling.apart and conditions.valid.shape[1] > 1:
             apart = keeping_apart(self.recipe.sampling.apart, conditions.valid, conditions.known, self.normalizer)
-            adjustments = [*adjustments, apart]
+            corrections = [*corrections, apart]
         if terms:
             steps = self.recipe.diffusion.num_steps
             steered = steering(terms, given, conditions.valid, self.normalizer, self.body, steps)
-            adjustments = [*adjustments, steered]
+            corrections = [*corrections, steered]
         x0 = sample(
-            self._denoise(conditions, ClassifierFree(scales), clean, adjustments),
+            self._denoise(conditions, ClassifierFree(scales), clean, corrections),
             self.schedule,
             SAMPLERS[self.recipe.sampling.sampler],
             self.timesteps,
@@ -137,9 +145,9 @@ class Generator:
         return self.normalizer.denormalize(x0.cpu())
 
     def _denoise(
-        self, conditions: Conditions, guide: Guide, clean: Tensor, adjustments: Sequence[Adjustment]
+        self, conditions: Conditions, guide: Guide, clean: Tensor, corrections: Sequence[EstimateCorrection]
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Estimates of x_0 at one of `timesteps` after the other, guided within the recipe's interval."""
+        """Make the function that estimates x_0 at each of `timesteps` in turn, guided within the recipe's interval."""
         sampling, diffusion = self.recipe.sampling, self.recipe.diffusion
         guides = {True: guide, False: Unguided()}
         inside = [
@@ -160,14 +168,14 @@ class Generator:
             output = self.network.denoise(seen, steps_t, prepared[guided]).float()
             x0 = guides[guided].combine(predicted_x0(self.schedule, diffusion.prediction, output, seen, steps_t))
             x0 = torch.where(known, clean, x0)
-            for adjust in adjustments:
-                x0 = torch.where(known, clean, adjust(x0, x_t, t))
+            for correct in corrections:
+                x0 = torch.where(known, clean, correct(x0, x_t, t))
             return x0
 
         return denoise
 
     def _given_features(self, given: Sequence[Given | None], known: Tensor) -> Tensor:
-        """What is given, normalised and padded."""
+        """Encode the constraints, normalized and padded."""
         clean = torch.zeros(*known.shape, self.recipe.denoiser.num_features)
         for row, each in zip(clean, given, strict=True):
             if each is not None:
@@ -203,7 +211,7 @@ class Generator:
         return with_captions(conditions, captions, self.text_encoder, self.recipe.denoiser)
 
     def _noise(self, requests: Sequence[MotionRequest], generators: Sequence[torch.Generator]) -> Tensor:
-        """Each sample's noise in its own shape from its own generator, then padded with zeros."""
+        """Draw each sample's noise in its own shape from its own generator, then pad it with zeros."""
         persons, frames = batch_shape(requests)
         noise = torch.zeros(len(requests), persons, frames, self.recipe.denoiser.num_features)
         for i, (request, generator) in enumerate(zip(requests, generators, strict=True)):
@@ -248,6 +256,6 @@ class Generator:
             },
         )
         if given is not None:
-            sequence = join(sequence, given, self.body)
+            sequence = blend_into(sequence, given, self.body)
         cleaned = clean_up(sequence, self.body) if request.clean_up else sequence
-        return ease(cleaned, sequence, given, self.body) if given is not None and request.clean_up else cleaned
+        return fade_cleanup(cleaned, sequence, given, self.body) if given is not None and request.clean_up else cleaned

@@ -1,8 +1,8 @@
-"""Motions as the field's models and evaluators take them: HumanML3D's 263, InterGen's 262, SceneInterGen's 286 numbers.
+"""Representations of motion that the field uses: HumanML3D's 263, InterGen's 262, SceneInterGen's 286 numbers.
 
-Joints go in and come out Z up, in metres, the first 22 of SMPL; their rotations, where a format has its own, are
-SMPL's local ones. HumanML3D and InterGen are Y up inside, stand on the clip's lowest joint and start over the
-origin, facing +Z (our -Y). Their frames hold the step to the next frame, so there is one fewer than in the motion.
+Joints go in and come out Z up, in metres, the first 22 of SMPL; their rotations, where a format has its own, are SMPL's
+local ones. HumanML3D and InterGen are Y up inside, stand on the clip's lowest joint and start over the origin, facing
++Z (our -Y). Their frames hold the step to the next frame, so there is one fewer than in the motion.
 
     HumanML3D (Guo et al. 2022), 20 fps     half the turn to the right 1, pelvis step along X and Z 2, pelvis height 1,
         joints 21 x 3, rotations 21 x 6, joint steps 22 x 3, all these as seen along the heading, foot contacts 4
@@ -10,18 +10,18 @@ origin, facing +Z (our -Y). Their frames hold the step to the next frame, so the
     SceneInterGen (the thesis' code)        the 282 of `motion.features`, foot contacts 4; all 24 joints, Z up;
         `motion.features.decode` of the first 282 gives the pose
 
-What one would not expect in these formats is kept, because the models were trained on it:
+Unexpected properties of these formats are kept, because the models were trained on them:
 
 - HumanML3D's heading takes the hips' line the wrong way round, is smoothed over some seconds, and is +Z on frame 0
   whatever comes next. Its rotations are shortest arcs from an idealized skeleton, which know no twist, and its
   arms turn relative to the pelvis instead of the chest.
-- InterGen stands each person on their own lowest joint, so someone lying in a bed comes down to the floor. Its
+- InterGen stands each person on their own lowest joint, so a person lying in a bed comes down to the floor. Its
   rotations lie in our 6D order, as its files and its mirroring have them, not in HumanML3D's.
 - A foot in contact is slow in HumanML3D; also low at the first frame of the step in InterGen, at the second in
   SceneInterGen.
 
-One thing is mended: where a person turns through the direction opposite to the first frame's, HumanML3D's arcsine
-gives that one turn the wrong sign and the rest of the motion comes back turned. Here its sign is right.
+One thing is mended: where a person turns through the direction opposite to the first frame's, HumanML3D's arcsine gives
+that one turn the wrong sign and the rest of the motion comes back turned. Here its sign is right.
 """
 
 from motion.representations.humanml3d import (

@@ -1,4 +1,4 @@
-"""HumanML3D's 263 numbers of one person, and joints back from them (Guo et al. 2022); see `motion.representations`."""
+"""HumanML3D's 263 numbers of one person, and joints back from them (Guo et al. 2022; `motion.representations`)."""
 
 from math import pi
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from motion.clips.transforms import to_z_up
-from motion.representations.contacts import HUMANML3D_STILL, slow_feet
+from motion.representations.contacts import HUMANML3D_STILL_M2, slow_feet
 from motion.representations.y_up import (
     NUM_JOINTS,
     about_y,
@@ -49,15 +49,16 @@ DIRECTIONS = torch.tensor(
     dtype=torch.float64,
 )
 BASES = (*PARENTS[:13], 0, 0, *PARENTS[15:NUM_JOINTS])
-HEADING_SMOOTHING = 20.0  # standard deviation in frames
+HEADING_SMOOTHING_FRAMES = 20.0  # standard deviation in frames
 
 
 def humanml3d_263(
     sequence: MotionSequence, lengths: Float[Tensor, "22"] | None = None
 ) -> Float[Tensor, "person step 263"]:
-    """Each person of a 20 fps record alone; on bones of the given `lengths` (m), where these are given.
+    """Encode each person of a 20 fps record alone; on bones of the given `lengths` (m), or for None on their own.
 
-    HumanML3D's own people all have the bones of one of its clips: `bone_lengths` of any of its joints.
+    HumanML3D's own persons all have the bones of one of its clips: `bone_lengths` of any of its joints. Raises
+    InputError for another rate, a single frame or persons who are not always valid.
     """
     joints = joints_of(sequence, HUMANML3D_FPS)
     if lengths is not None:
@@ -66,12 +67,12 @@ def humanml3d_263(
 
 
 def bone_lengths(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 22"]:
-    """Length of the bone that ends in each joint; 0 for the pelvis."""
+    """Compute the length of the bone that ends in each joint; 0 for the pelvis."""
     return pad(bones_of(joints).norm(dim=-1), (1, 0))
 
 
 def uniform_skeleton(joints: Float[Tensor, "frame 22 3"], lengths: Float[Tensor, "22"]) -> Float[Tensor, "frame 22 3"]:
-    """The same directions of all bones on other lengths, which is how HumanML3D makes all people alike.
+    """Put a person's bones on other lengths (m), directions unchanged, which is how HumanML3D makes all persons alike.
 
     The pelvis' path and height scale with the right leg, whose length is that of frame 0.
     """
@@ -84,7 +85,7 @@ def uniform_skeleton(joints: Float[Tensor, "frame 22 3"], lengths: Float[Tensor,
 
 
 def encode_263(joints: Float[Tensor, "*batch frame 22 3"]) -> Float[Tensor, "*batch frame-1 263"]:
-    """HumanML3D's numbers of people whose joints are given at 20 fps."""
+    """Encode joints at 20 fps as HumanML3D's numbers."""
     upright = to_y_up(joints.double())
     first = upright[..., 0, :, :]
     placed = from_start(upright, first[..., 0, :], yaw_of(hips(first) + shoulders(first)))
@@ -99,13 +100,13 @@ def encode_263(joints: Float[Tensor, "*batch frame 22 3"]) -> Float[Tensor, "*ba
         local[..., :-1, 1:, :].flatten(-2),
         columns_first(matrix_to_6d(_bone_rotations(placed, yaw)))[..., :-1, :, :].flatten(-2),
         turned(-yaw[..., :-1, None], steps).flatten(-2),
-        slow_feet(placed, HUMANML3D_STILL),
+        slow_feet(placed, HUMANML3D_STILL_M2),
     ]
     return torch.cat(parts, dim=-1).to(joints.dtype)
 
 
 def joints_from_263(features: Float[Tensor, "*batch frame 263"]) -> Float[Tensor, "*batch frame 22 3"]:
-    """The positions among HumanML3D's numbers."""
+    """Read the joints' positions among HumanML3D's numbers."""
     yaw, pelvis = _path(features.double())
     local = features[..., LOCAL_JOINTS].double().unflatten(-1, (NUM_JOINTS - 1, 3))
     joints = turned(yaw[..., None], local) + on_ground(pelvis)[..., None, :]
@@ -115,7 +116,7 @@ def joints_from_263(features: Float[Tensor, "*batch frame 263"]) -> Float[Tensor
 def joints_from_263_rotations(
     features: Float[Tensor, "*batch frame 263"], lengths: Float[Tensor, "22"]
 ) -> Float[Tensor, "*batch frame 22 3"]:
-    """The positions that follow from HumanML3D's rotations on bones of the given lengths (m)."""
+    """Compute the positions that follow from HumanML3D's rotations on bones of the given lengths (m)."""
     yaw, pelvis = _path(features.double())
     local = matrix_from_6d(rows_first(features[..., LOCAL_ROTATIONS].double().unflatten(-1, (NUM_JOINTS - 1, 6))))
     bones = DIRECTIONS.to(pelvis) * lengths[:, None]
@@ -130,16 +131,16 @@ def joints_from_263_rotations(
 
 
 def _heading(joints: Float[Tensor, "*batch frame 22 3"]) -> Float[Tensor, "*batch frame"]:
-    """HumanML3D's smooth heading, which starts at 0."""
+    """Compute HumanML3D's smooth heading, which starts at 0."""
     right = normalize(shoulders(joints) - hips(joints), dim=-1)
-    smooth = gaussian_filter1d(right.numpy(), HEADING_SMOOTHING, axis=-2, mode="nearest")
+    smooth = gaussian_filter1d(right.numpy(), HEADING_SMOOTHING_FRAMES, axis=-2, mode="nearest")
     return pad(yaw_of(torch.from_numpy(smooth))[..., 1:], (1, 0))
 
 
 def _bone_rotations(
     joints: Float[Tensor, "*batch frame 22 3"], yaw: Float[Tensor, "*batch frame"]
 ) -> Float[Tensor, "*batch frame 21 3 3"]:
-    """HumanML3D's inverse kinematics: arcs from its idealized skeleton, each relative to the bone before.
+    """Compute HumanML3D's inverse kinematics: arcs from its idealized skeleton, each relative to the bone before.
 
     The chain starts from the turn that undoes the heading, not from the heading.
     """
@@ -152,7 +153,7 @@ def _bone_rotations(
 def _path(
     features: Float[Tensor, "*batch frame 263"],
 ) -> tuple[Float[Tensor, "*batch frame"], Float[Tensor, "*batch frame 3"]]:
-    """Heading and pelvis, summed up over HumanML3D's turns and steps."""
+    """Sum HumanML3D's turns and steps up to heading and pelvis."""
     yaw = -2 * pad(features[..., :-1, TURN], (1, 0)).cumsum(dim=-1)
     x, z = pad(features[..., :-1, STEP], (0, 0, 1, 0)).unbind(dim=-1)
     pelvis = turned(yaw, torch.stack([x, torch.zeros_like(x), z], dim=-1)).cumsum(dim=-2)

@@ -1,4 +1,4 @@
-"""What HumanML3D's and InterGen's formats share: 22 joints, Y up, over the origin, facing +Z."""
+"""Common ground of HumanML3D's and InterGen's formats: 22 joints, Y up, over the origin, facing +Z."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,10 @@ NUM_JOINTS = 22
 
 
 def joints_of(sequence: MotionSequence, fps: int) -> Float[Tensor, "person frame 22 3"]:
-    """The joints of a record that the formats can hold: at their rate, and with everyone there all the time."""
+    """Select the 22 joints of a record that the formats can represent.
+
+    Raises InputError for another rate, a single frame or persons who are not always valid.
+    """
     if abs(sequence.fps - fps) > 0.01:
         raise InputError(f"{sequence.id}: has {sequence.fps:g} frames per second, expected {fps}: resample it first")
     if sequence.num_frames < 2:
@@ -45,7 +48,7 @@ def turned(angle: Float[Tensor, "..."], points: Float[Tensor, "*batch 3"]) -> Fl
 
 
 def hips(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]:
-    """From the left one to the right one."""
+    """Compute the vector from the left to the right hip."""
     return joints[..., JOINT["right_hip"], :] - joints[..., JOINT["left_hip"], :]
 
 
@@ -54,14 +57,14 @@ def shoulders(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]
 
 
 def yaw_of(to_the_right: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-    """Angle from +Z to the direction that someone with that right side faces."""
+    """Compute the angle from +Z to the facing direction of a person with that right side."""
     return torch.atan2(to_the_right[..., 2], -to_the_right[..., 0])
 
 
 def from_start(
     joints: Float[Tensor, "*batch frame 22 3"], pelvis: Float[Tensor, "*start 3"], yaw: Float[Tensor, "*start"]
 ) -> Float[Tensor, "*batch frame 22 3"]:
-    """Moved and turned so that this pelvis comes over the origin and this heading to +Z, with the lowest joint at 0."""
+    """Move and turn joints so that this pelvis is over the origin, this heading is +Z and the lowest joint is at 0."""
     lowest = joints[..., 1].amin(dim=(-2, -1))[..., None] * joints.new_tensor([0, 1, 0])
     return turned(-yaw[..., None, None], joints - (on_ground(pelvis) + lowest)[..., None, None, :])
 

@@ -67,7 +67,7 @@ def keypoint_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> 
     valid = (seen[..., 0] > 0).to(generator.device)
     steps = generator.recipe.diffusion.num_steps
     steered = steering([term], given, valid, generator.normalizer, generator.body, steps)
-    guided = generator.generate(requests, given, adjustments=[steered, record])
+    guided = generator.generate(requests, given, corrections=[steered, record])
     before, after = (np.array(error([torch.from_numpy(m.joints) for m in made])) for made in (unguided, guided))
     last = np.array(errors)[-len(errors) // 4 - 1 :]
     rises = (last[1:] / last[:-1] - 1).max(axis=0)

@@ -14,8 +14,8 @@ from motion import losses
 from motion.clips.transforms import to_z_up
 from motion.diffusion import cosine_schedule, q_sample
 from motion.losses import (
-    CONTACT_HEIGHTS,
-    INTERGEN_STILL,
+    CONTACT_HEIGHTS_M,
+    INTERGEN_STILL_M2,
     FrameErrors,
     LossWeights,
     bone_length,
@@ -98,8 +98,8 @@ def intergen_terms(predicted: Tensor, true: Tensor, valid: Tensor, t: Tensor) ->
     for person, name in enumerate("AB"):  # summed up by them; our mean over persons is half of it
         guess, truth, present, stepping = (x[:, person : person + 1] for x in (predicted, true, valid, into_padding))
         feet = guess[..., FEET, :]  # a foot stands where the prediction says so, by the height before the step
-        low = feet[..., :-1, :, 2] < torch.tensor(CONTACT_HEIGHTS)
-        contacts = (feet.diff(dim=2).square().sum(dim=-1) < INTERGEN_STILL) & low
+        low = feet[..., :-1, :, 2] < torch.tensor(CONTACT_HEIGHTS_M)
+        contacts = (feet.diff(dim=2).square().sum(dim=-1) < INTERGEN_STILL_M2) & low
         terms[f"VEL_{name}"] = WEIGHTS.velocity * mean(velocity(guess, truth, stepping))
         terms[f"BL_{name}"] = WEIGHTS.bone_length * mean(bone_length(guess, truth, present))
         terms[f"FC_{name}"] = WEIGHTS.foot_contact * mean(foot_contact(guess, contacts, stepping))

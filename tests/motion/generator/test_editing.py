@@ -30,7 +30,7 @@ from motion.generator import (
     reaction,
     trajectory,
 )
-from motion.generator.constraints import POSE, meet
+from motion.generator.constraints import POSE, match_curvature
 from motion.guidance.terms import ApartFromPeople, FloorContact
 from motion.recipes import OptimConfig, Recipe, SamplingConfig
 from motion.rotations import matrix_from_axis_angle
@@ -194,13 +194,13 @@ def test_meeting_at_a_seam() -> None:
     """A straight line goes on as it is, a gap of one frame is bridged, a step is spread and forgotten."""
     time = torch.arange(80, dtype=torch.float64)[:, None]
     line, kept = torch.cat([3 * time, 1 - time], dim=1), torch.arange(80) < 10
-    torch.testing.assert_close(meet(line[None], kept, 20.0), line[None])
+    torch.testing.assert_close(match_curvature(line[None], kept, 20.0), line[None])
     gap = torch.where(time == 20, 99.0, line)
-    bridged = meet(gap[None], torch.arange(80) != 20, 20.0)[0]
+    bridged = match_curvature(gap[None], torch.arange(80) != 20, 20.0)[0]
     assert (bridged - line).abs().max() < 0.5
     stepped = line + torch.where(kept, 0.0, 5.0)[:, None]
-    met = meet(stepped[None], kept, 20.0)[0]
-    assert torch.equal(meet(stepped[None, :2], kept[:2], 20.0)[0], stepped[:2])
+    met = match_curvature(stepped[None], kept, 20.0)[0]
+    assert torch.equal(match_curvature(stepped[None, :2], kept[:2], 20.0)[0], stepped[:2])
     assert torch.equal(met[:10], line[:10])
     assert met.diff(n=2, dim=0).abs().max() < 0.1 * 5.0
     torch.testing.assert_close(met[-20:], stepped[-20:], atol=0.01, rtol=0)
@@ -307,7 +307,7 @@ def test_adjustments_come_before_what_is_given(model: Generator) -> None:
         seen.append((*x0.shape, *x_t.shape, *t.shape))
         return torch.zeros_like(x0)
 
-    features = model.sample_features([PAIR], [others()[0]], adjustments=[turn_off])
+    features = model.sample_features([PAIR], [others()[0]], corrections=[turn_off])
     assert seen == [(1, 2, FRAMES, 282, 1, 2, FRAMES, 282, 1)] * RECIPE.sampling.num_steps
     torch.testing.assert_close(features[0, :, 10:], NORMALIZER.mean.expand(2, FRAMES - 10, -1), atol=1e-4, rtol=0)
     torch.testing.assert_close(features[0, :, :10], encode_sequence(CLIP)[:, :10], atol=1e-4, rtol=0)
