@@ -19,7 +19,7 @@ from motion.body.penetration import person_penetration, scene_penetration
 from motion.clips.transforms import canonical_start, crop
 from motion.features import decode
 from motion.generator import Generator, MotionRequest, extend, in_between, prefix, reaction, trajectory
-from motion.generator.editing import OVERLAP
+from motion.generator.editing import OVERLAP_SHARE
 from motion.generator.estimate_corrections import steering
 from motion.guidance.terms import ApartFromPeople, Keypoints2D, OutOfScene, distance_fields
 from motion.metrics.plausibility import SKIN_TOLERANCE_M
@@ -145,7 +145,7 @@ def seams(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, fl
     for request, clip in zip(requests, clips, strict=True):
         made = extend(generator, replace(request, num_frames=clip.num_frames + longest), clip)
         new = np.arange(made.num_frames) - clip.num_frames
-        windows = np.where(new < 0, -1, new // (longest - int(OVERLAP * longest)))
+        windows = np.where(new < 0, -1, new // (longest - int(OVERLAP_SHARE * longest)))
         extended.append((made, windows[None], clip))
     result: dict[str, float] = {}
     for name, seen in (("in_between", between), ("extend", extended)):

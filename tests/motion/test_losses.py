@@ -294,7 +294,7 @@ def test_someone_lying_on_their_side_has_a_bounded_gradient() -> None:
     predicted.requires_grad_()
     per_sample(relative_orientation(predicted, true, valid)).sum().backward()
     assert predicted.grad.isfinite().all()
-    assert predicted.grad.abs().max() < 1 / losses.MIN_HIPS
+    assert predicted.grad.abs().max() < 1 / losses.MIN_HIPS_M
 
 
 # The training's function

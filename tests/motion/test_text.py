@@ -12,7 +12,7 @@ from torch import Tensor
 
 import motion.text
 from motion.errors import InputError
-from motion.text import MINILM_WINDOW, TextEncoder, load_text_encoder
+from motion.text import MINILM_MAX_TOKENS, TextEncoder, load_text_encoder
 
 WALK = "someone is walking"
 TINY_CLIP = {
@@ -126,7 +126,7 @@ def test_empty_prompt_is_refused(minilm: TextEncoder, text: str) -> None:
 
 
 def test_minilm_refuses_what_does_not_fit(minilm: TextEncoder) -> None:
-    fits = "walk " * (MINILM_WINDOW - 2)
+    fits = "walk " * (MINILM_MAX_TOKENS - 2)
     assert minilm([fits]).shape == (1, 384)
     with pytest.raises(InputError, match="the prompt has 257 tokens, at most 256 fit: shorten it"):
         minilm([fits + "walk"])

@@ -350,7 +350,7 @@ def test_what_is_refused(
         loaded.check_fits(normalizer, "cosine", 500)
     with pytest.raises(InputError, match="takes 282 features, the model has 286"):
         loaded.check_fits(Normalizer(torch.zeros(286), torch.ones(286)), "cosine", 1000)
-    with pytest.raises(InputError, match="normalised otherwise than the model's"):
+    with pytest.raises(InputError, match="normalized otherwise than the model's"):
         loaded.check_fits(replace(normalizer, std=normalizer.std * 1.1), "cosine", 1000)
     path.write_bytes(content.replace(b'\\"width\\": 16', b'\\"width\\": 32'))
     with pytest.raises(InputError, match="holds another architecture"):

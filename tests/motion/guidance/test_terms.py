@@ -383,7 +383,7 @@ def test_a_damped_step_is_where_its_quadratic_is_least_row_by_row() -> None:
             hits = ((along * way[:rows]).sum(dim=(1, 2, 3), keepdim=True) * way[:rows] for way in ways)
             return stiffness[:rows] * sum(hits, torch.zeros_like(along))
 
-        first = Prior(prior.kernels[:rows], prior.variances, prior.ease[:rows])
+        first = Prior(prior.kernels[:rows], prior.variances, prior.step_scale[:rows])
         pull = damped_step(slope[:rows], curvature, first, damping=50.0)
         return pull, slope[:rows] + curvature(first.smoothed(pull)) + 51 * pull
 
