@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from motion.body import Body
 from motion.clips.transforms import heading
+from motion.command_line import run
 from motion.errors import InputError
 from motion.parquet import iter_parquet
 from motion.sequence import MotionSequence
@@ -396,12 +397,5 @@ def draw(picture: Picture) -> None:
     raise InputError(f"{picture.parquet}: no motion has the id {picture.id!r}; it holds {len(ids)}, such as {some}")
 
 
-def main() -> None:
-    try:
-        draw(tyro.cli(Picture))
-    except InputError as error:
-        raise SystemExit(str(error)) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(draw, Picture, __doc__)

@@ -1,20 +1,19 @@
-"""Make the default body anew: `python -m motion.body export-default`, which needs the extra `body`."""
+"""Make the default body's asset anew; needs the extra `body`.
 
-import sys
+python -m motion.body export-default
+"""
 
-from motion.errors import InputError
+from motion.command_line import exit_on_bad_input, program
 
 
 def main() -> None:
+    """Run the subcommand."""
     import tyro  # only the command line needs these
 
     from motion.body.export_default import export_default
 
-    try:
-        tyro.extras.subcommand_cli_from_dict({"export-default": export_default}, description=__doc__)
-    except InputError as error:
-        sys.exit(str(error))
+    tyro.extras.subcommand_cli_from_dict({"export-default": export_default}, prog=program(), description=__doc__)
 
 
 if __name__ == "__main__":
-    main()
+    exit_on_bad_input(main)

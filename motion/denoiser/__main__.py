@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from motion.command_line import run
 from motion.denoiser.conditions import Conditions, empty_conditions
 from motion.denoiser.network import Denoiser
 from motion.errors import InputError
@@ -167,15 +168,12 @@ def measure(arguments: Arguments) -> str:
     return report(step, count_flops(run), seconds(run))
 
 
-def main() -> None:
-    arguments = tyro.cli(Arguments, prog="python -m motion.denoiser", description=__doc__)
-    try:
-        if not arguments.profile:
-            raise InputError("nothing to do: this command measures a step when --profile is given")
-        print(measure(arguments))
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+def main(arguments: Arguments) -> None:
+    """Print the report."""
+    if not arguments.profile:
+        raise InputError("nothing to do: this command measures a step when --profile is given")
+    print(measure(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    run(main, Arguments, __doc__)

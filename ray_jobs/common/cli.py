@@ -3,9 +3,9 @@
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import ray
 import tyro
 import yaml
 
+from motion import command_line
 from motion.errors import InputError
 from ray_jobs.common import storage
 
@@ -23,20 +24,15 @@ logger = logging.getLogger(__name__)
 
 def run(job: Callable[[C], object], config: type[C], description: str) -> None:
     """Parse `config` from the command line and run the job; bad input ends in one sentence, exit status 2."""
-    finish(lambda: _connected(job, tyro.cli(config, prog=program(), description=description)))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    command_line.run(partial(_connected, job), config, description)
 
 
 def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], description: str) -> None:
-    """The same for jobs that start from a named configuration, each field of which can be overridden."""
-    finish(
-        lambda: _connected(job, tyro.extras.overridable_config_cli(presets, prog=program(), description=description))
-    )
-
-
-def program() -> str:
-    """How this process was started, for the help text."""
-    spec = sys.modules["__main__"].__spec__
-    return f"python -m {spec.name}" if spec else sys.argv[0]
+    """Run a job that starts from a named configuration, each field of which can be overridden on the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parse = partial(tyro.extras.overridable_config_cli, presets, prog=command_line.program(), description=description)
+    command_line.exit_on_bad_input(lambda: _connected(job, parse()))
 
 
 def connect() -> None:
@@ -67,15 +63,6 @@ def check_rejected(
             f"{len(rejected)} of {asked} {what} were rejected, more than max_rejected_fraction = {max_fraction}; "
             f"the reasons are in {folder}, the first is: {rejected[0][1]}"
         )
-
-
-def finish(work: Callable[[], object]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        work()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def refuse_other_run(path: Path, config: Any) -> None:

@@ -17,6 +17,7 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
+from motion import command_line
 from motion.errors import InputError
 from motion.parquet import write_parquet
 from recon.depth import load_depth_model
@@ -93,12 +94,5 @@ def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> No
     sheet.save(config.output / "sheets" / f"{name}.png")
 
 
-def main() -> None:
-    try:
-        run(tyro.cli(PipelineConfig, prog="python -m recon.pipeline", description=__doc__))
-    except InputError as error:
-        sys.exit(str(error))
-
-
 if __name__ == "__main__":
-    main()
+    command_line.run(run, PipelineConfig, __doc__)

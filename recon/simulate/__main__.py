@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
+from motion import command_line
 from motion.errors import InputError
 from motion.sequence import read_motions
 from motion.skeleton import KEYPOINT_SETS
@@ -61,13 +62,5 @@ def run(job: Job) -> None:
             write(simulate(seed, job.config, motions), folder, names, noise, seed)
 
 
-def main() -> None:
-    """Parse the command line and run; bad input ends the command with one sentence."""
-    try:
-        run(tyro.cli(Job))
-    except InputError as error:
-        raise SystemExit(str(error)) from None
-
-
 if __name__ == "__main__":
-    main()
+    command_line.run(run, Job, __doc__)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import tyro
 from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
+from motion.command_line import run
 from recon.depth import DepthFusion, fuse, load_depth_model
 from recon.depth.networks import ASSETS
 from recon.simulate import SimulateConfig, simulate
@@ -332,4 +332,4 @@ def depth_errors(depth: Float[np.ndarray, "*view"], truth: Float[np.ndarray, "*v
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(main, Arguments, __doc__)

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from motion.body import Body, load_body
+from motion.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe
 from motion.rotations import columns_first, matrix_to_6d
@@ -253,4 +253,4 @@ def save(network: HMR2, path: Path, described: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(main, Arguments, __doc__)

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize, pad
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from motion.body import Body, load_body
+from motion.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
 from motion.weights import weights_bytes
@@ -187,6 +188,4 @@ def _save(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    train(tyro.cli(Options, description=__doc__))
+    run(train, Options, __doc__)

@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from motion.body import load_body
+from motion.command_line import run
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES
 from motion.weights import weights_bytes
@@ -123,6 +124,4 @@ def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], wi
 
 
 if __name__ == "__main__":
-    import tyro
-
-    train(tyro.cli(Options, description=__doc__))
+    run(train, Options, __doc__)

@@ -1,0 +1,9 @@
+"""List the commands of `motion`, with a line each and how to run it.
+
+python -m motion
+"""
+
+from motion.command_line import exit_on_bad_input, list_programs
+
+if __name__ == "__main__":
+    exit_on_bad_input(lambda: list_programs("motion"))

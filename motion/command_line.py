@@ -1,0 +1,88 @@
+"""The command line that all programs share: their name in the help, their end on bad input, and lists of programs.
+
+A program is a module with `if __name__ == "__main__":`, or a package with a `__main__`. Its docstring opens with what
+it does and shows, on a line of its own, how to run it: `python -m PACKAGE.NAME …`.
+"""
+
+import ast
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from motion.errors import InputError
+
+C = TypeVar("C")
+
+
+def program() -> str:
+    """Return how this process was started, such as `python -m motion.render`, for its help text."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else sys.argv[0]
+
+
+def run(work: Callable[[C], object], config: type[C], description: str | None) -> None:
+    """Parse `config` from the command line and do the work with it; the description is the program's docstring."""
+    exit_on_bad_input(lambda: work(tyro.cli(config, prog=program(), description=description)))
+
+
+def exit_on_bad_input(work: Callable[[], object]) -> None:
+    """Do the work; an `InputError` ends the program with its sentence on stderr and exit status 2."""
+    try:
+        work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of a package."""
+
+    name: str
+    """What follows `python -m`."""
+    summary: str
+    """First paragraph of the docstring, in one line."""
+    example: str
+    """Command that runs it."""
+
+
+def programs(package: str) -> Iterator[Program]:
+    """Find the programs of a package in its source files, which are not imported; sorted by name."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    (folder,) = spec.submodule_search_locations
+    for path in sorted(Path(folder).rglob("*.py")):
+        name = ".".join([package, *path.relative_to(folder).with_suffix("").parts])
+        tree = ast.parse(path.read_text())
+        if name != f"{package}.__main__" and any(map(_starts_a_program, tree.body)):
+            yield _describe(name.removesuffix(".__main__"), ast.get_docstring(tree) or "")
+
+
+def list_programs(package: str) -> None:
+    """Print the programs of a package, with what each does and how to run it; takes no arguments but --help."""
+    if unknown := [argument for argument in sys.argv[1:] if argument not in ("-h", "--help")]:
+        raise InputError(
+            f"{unknown[0]!r} is no argument of `python -m {package}`, which lists programs and takes none; "
+            f"run one by its own name, such as `python -m {next(programs(package)).name} --help`"
+        )
+    print(f"Programs of {package}; each says more with --help.")
+    for found in programs(package):
+        print(f"\n{found.name}\n    {found.summary}\n    $ {found.example}")
+
+
+def _starts_a_program(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+
+
+def _describe(name: str, doc: str) -> Program:
+    lines = [line.strip() for line in re.sub(r"\s*\\\n\s*", " ", doc).splitlines()]
+    commands = (line for line in lines if line.startswith(f"python -m {name}"))
+    example = next(commands, f"python -m {name} --help").split("  ")[0]  # what follows is a comment
+    return Program(name, " ".join(doc.partition("\n\n")[0].split()), example)

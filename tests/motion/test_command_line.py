@@ -1,0 +1,87 @@
+"""What all programs share: their lists, their names in the help, and exit status 2 on bad input."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from motion.command_line import programs
+
+REPO = Path(__file__).resolve().parents[2]
+PACKAGES = ("motion", "recon", "ray_jobs")
+IN_THIS_PROCESS = [found.name for package in ("motion", "recon") for found in programs(package)]
+"""Programs that import no Ray, which costs seconds a process."""
+
+
+def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> object:
+    """Run a module as `python -m` does and return its exit status."""
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_program_is_listed_with_a_line_and_a_command(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts = 'if __name__ == "__main__":'
+    files = [path for path in (REPO / package).rglob("*.py") if f"\n{starts}" in path.read_text()]
+    assert len(list(programs(package))) == len(files) - 1, "all but the list itself"
+    assert call(monkeypatch, package) == 0
+    out = capsys.readouterr().out
+    for found in programs(package):
+        assert f"\n{found.name}\n    {found.summary}\n    $ {found.example}\n" in out
+        assert found.summary
+        assert "\\" not in found.example
+        assert not found.example.endswith("--help"), "the docstring shows how to run it"
+
+
+def test_jobs_are_listed_without_ray() -> None:
+    script = "import runpy, sys; runpy.run_module('ray_jobs', run_name='__main__'); sys.exit('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "python -m ray_jobs.train tiny --data data/deepmimic --output runs/first" in done.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_list_takes_no_arguments(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, package, "--help") == 0
+    assert call(monkeypatch, package, "train") == 2
+    assert capsys.readouterr().err.startswith(f"error: 'train' is no argument of `python -m {package}`")
+
+
+@pytest.mark.parametrize("name", IN_THIS_PROCESS)
+def test_help_names_the_program(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, name, "--help") == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m {name} [-h]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("motion.denoiser",), "nothing to do"),
+        (("motion.render", "no_such_folder", "--id", "x", "--output", "a.gif"), "no motion has the id 'x'"),
+        (("recon.pipeline",), "expected folders of sequences"),
+        (("recon.simulate", "--output", "x", "--keypoints", "y"), "keypoints is 'y'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    arguments: tuple[str, ...],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
