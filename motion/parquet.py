@@ -1,7 +1,7 @@
-"""Records to and from Parquet on any filesystem that pyarrow knows, whole or not at all.
+"""Parquet storage of records on any filesystem that pyarrow knows; a file appears whole or not at all.
 
 One record is one row; arrays are stored flat (C order) beside the lengths of their axes (`num_persons`, `num_frames`,
-`num_points`), so that any Arrow reader can reshape them. A file appears under its name only when it is complete.
+`num_points`), so that any Arrow reader can reshape them.
 """
 
 import math
@@ -42,7 +42,7 @@ class ArrayField:
 
 
 class Record:
-    """What the two records share: validation of their arrays and the way to and from a Parquet row."""
+    """Base of the two records: validation of their arrays and the way to and from a Parquet row."""
 
     ARRAYS: ClassVar[dict[str, ArrayField]]
     SCHEMA: ClassVar[pa.Schema]
@@ -51,7 +51,10 @@ class Record:
     id: str
 
     def check_arrays(self) -> dict[str, int]:
-        """Check each array against `ARRAYS` and for finiteness; return the lengths of the named axes."""
+        """Check each array against `ARRAYS` and for finiteness; return the lengths of the named axes.
+
+        Raises InputError where one does not fit.
+        """
         if not self.id:
             raise InputError(f"{type(self).__name__}: id is empty, expected a unique name")
         lengths: dict[str, int] = {}
@@ -63,6 +66,7 @@ class Record:
         return lengths
 
     def to_row(self) -> dict[str, Any]:
+        """Convert the record to a Parquet row, arrays flat."""
         row = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         for name, spec in self.ARRAYS.items():
             row.update(zip((f"num_{axis}s" for axis in spec.axes), row[name].shape, strict=False))
@@ -71,6 +75,7 @@ class Record:
 
     @classmethod
     def from_row(cls: type[R], row: dict[str, Any]) -> R:
+        """Build the record of a Parquet row; raises InputError where a column is missing or of another length."""
         missing = [name for name in cls.SCHEMA.names if name not in row]
         if missing:
             raise InputError(f"a {cls.__name__} row lacks the column(s) {', '.join(missing)}")
@@ -87,20 +92,24 @@ class Record:
 
 
 def arrow_schema(arrays: dict[str, ArrayField], scalars: dict[str, pa.DataType]) -> pa.Schema:
+    """Build the Arrow schema of a record: scalars, the lengths of the axes, flat arrays."""
     lengths = {f"num_{axis}s": pa.int32() for spec in arrays.values() for axis in spec.axes}
     lists = {name: pa.list_(pa.from_numpy_dtype(spec.dtype)) for name, spec in arrays.items()}
     return pa.schema(list((scalars | lengths | lists).items()))
 
 
 def resolve(uri: str | Path) -> tuple[pa.fs.FileSystem, str]:
-    """The filesystem and inner path of a local path or of any URI pyarrow knows (`s3://`, `gs://` …)."""
+    """Find the filesystem and inner path of a local path or of any URI pyarrow knows (`s3://`, `gs://` …)."""
     if "://" in str(uri):
         return pa.fs.FileSystem.from_uri(str(uri))
     return pa.fs.LocalFileSystem(), str(Path(uri).absolute())
 
 
 def write_parquet(records: Sequence[Record], uri: str | Path) -> None:
-    """Write records of one kind to one file, which appears under its name only when complete."""
+    """Write records of one kind to one file, which appears under its name only when complete.
+
+    Raises InputError if there are none.
+    """
     if not records:
         raise InputError(f"no records to write to {uri}")
     table = pa.Table.from_pylist([record.to_row() for record in records], schema=records[0].SCHEMA)
@@ -115,7 +124,7 @@ def write_table(table: pa.Table, uri: str | Path) -> None:
 
 @contextmanager
 def whole_file(uri: str | Path) -> Iterator[tuple[pa.fs.FileSystem, str]]:
-    """A temporary path to write to, which is moved to `uri` when that succeeds and removed when it fails."""
+    """Give a temporary path to write to, which is moved to `uri` if that succeeds and removed if it fails."""
     filesystem, path = resolve(uri)
     folder, name = path.rsplit("/", 1)
     partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
@@ -130,7 +139,7 @@ def whole_file(uri: str | Path) -> Iterator[tuple[pa.fs.FileSystem, str]]:
 
 
 def delete_partial_files(folder: str | Path) -> None:
-    """Remove what killed writers left of `whole_file`; only for when nobody writes to the folder."""
+    """Remove what killed writers left of `whole_file`; call it only while no process writes to the folder."""
     filesystem, path = resolve(folder)
     for info in filesystem.get_file_info(pa.fs.FileSelector(path, allow_not_found=True)):
         if info.base_name.startswith(".") and info.extension == "partial":
@@ -138,7 +147,7 @@ def delete_partial_files(folder: str | Path) -> None:
 
 
 def parquet_files(uri: str | Path) -> list[str]:
-    """Paths (inside the filesystem of `uri`) of the finished Parquet files at or under `uri`, sorted."""
+    """List the finished Parquet files at or under `uri`, sorted; paths are inside its filesystem."""
     filesystem, path = resolve(uri)
     if filesystem.get_file_info(path).type == pa.fs.FileType.File:
         return [path]
@@ -147,7 +156,7 @@ def parquet_files(uri: str | Path) -> list[str]:
 
 
 def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
-    """Stream the records under `uri`, file by file in sorted order."""
+    """Stream the records under `uri`, file by file in sorted order; raises InputError for an unreadable file."""
     filesystem, _ = resolve(uri)
     for path in parquet_files(uri):
         try:
@@ -162,7 +171,7 @@ def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
 
 
 def from_table(kind: type[R], table: pa.Table | pa.RecordBatch) -> Iterator[R]:
-    """The records of an Arrow table, arrays as NumPy (far faster than Arrow's own Python lists)."""
+    """Convert an Arrow table to records, arrays as NumPy (far faster than Arrow's own Python lists)."""
     for index in range(table.num_rows):
         cells = {name: table.column(name)[index] for name in table.schema.names}
         yield kind.from_row(

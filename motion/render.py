@@ -2,9 +2,9 @@
 
     python -m motion.render motions/part-0.parquet --id deepmimic/humanoid3d_walk --output walk.gif
 
-World: Z up, floor z = 0, metres; pictures are parallel projections seen from a little above. Each person has
-one colour family: left limbs light, trunk between, right limbs dark. The mesh needs no GPU and no GL: Open3D
-casts the rays (`RaycastingScene`) and NumPy shades.
+World: Z up, floor z = 0, metres; pictures are parallel projections seen from a little above. Each person has one colour
+family: left limbs light, trunk between, right limbs dark. The mesh needs no GPU and no GL: Open3D casts the rays
+(`RaycastingScene`) and NumPy shades.
 """
 
 import math
@@ -45,18 +45,18 @@ PAPER, FLOOR, GRID, SHADE, INK = (
 )
 ELEVATION, AZIMUTH = math.radians(16), math.radians(28)
 SUPERSAMPLING = 2
-MARGIN = 0.35  # metres around what is drawn
-GAP = 0.18  # metres between the poses of a strip
+MARGIN_M = 0.35  # around the drawing
+GAP_M = 0.18  # between the poses of a strip
 STRIP_WIDTH, ANIMATION_SIZE, TITLE_HEIGHT = 1600, 480, 40
 SHADING_PASSES = 32
 GAMMA = 2.2
 SUNLIGHT, SKYLIGHT, BOUNCE = 0.75, 0.32, 0.06  # open floor gets about 1 in all
-MAX_GIF_FPS = 50  # a GIF frame lasts whole hundredths of a second and viewers slow down those below 2
+MAX_GIF_FPS = 50  # a GIF frame lasts whole hundredths of a second; viewers slow down those below 2
 
 
 @dataclass(frozen=True)
 class View:
-    """A parallel projection: pixel = scale * (right, down) . point - corner."""
+    """Parallel projection: pixel = scale * (right, down) · point - corner."""
 
     axes: Float[np.ndarray, "3 3"]  # rows: right, down, forward (into the picture)
     scale: float
@@ -71,10 +71,10 @@ class View:
         width: int,
         height: int | None,
     ) -> "View":
-        """The view along `axes` of all points and their shadows; without `height`, as high as they need."""
+        """Fit the view along `axes` to all points and their shadows; `height` None makes it as high as they need."""
         above = points.reshape(-1, 3)
         flat = np.concatenate([above, above * np.array([1, 1, 0])]) @ axes[:2].T
-        low, high = flat.min(axis=0) - MARGIN, flat.max(axis=0) + MARGIN
+        low, high = flat.min(axis=0) - MARGIN_M, flat.max(axis=0) + MARGIN_M
         scale = width / (high - low)[0]
         if height is None:
             height = math.ceil(scale * (high - low)[1])
@@ -86,7 +86,7 @@ class View:
         return self.scale * points @ self.axes[:2].T - self.corner
 
     def rays(self) -> Float[np.ndarray, "pixel 6"]:
-        """Origin, 50 m before the scene, and direction of the ray through each pixel's corner, row by row."""
+        """Compute origin (50 m before the scene) and direction of the ray through each pixel's corner, row by row."""
         down, right = np.indices(self.size[::-1], dtype=np.float32).reshape(2, -1)
         pixels = (np.stack([right, down], axis=-1) + self.corner) / self.scale
         origins = pixels @ self.axes[:2] - 50 * self.axes[2]
@@ -94,7 +94,7 @@ class View:
 
 
 def _axes(sequence: MotionSequence) -> Float[np.ndarray, "3 3"]:
-    """Camera axes for which person 0 starts facing right and a little towards us."""
+    """Compute camera axes for which person 0 starts facing right and a little towards the viewer."""
     start = int(sequence.valid[0].argmax())
     x, y = heading(sequence.joints[0, start], sequence.global_orient[0, start])
     cos, sin = math.cos(AZIMUTH), math.sin(AZIMUTH)
@@ -105,7 +105,10 @@ def _axes(sequence: MotionSequence) -> Float[np.ndarray, "3 3"]:
 
 
 def strip(sequence: MotionSequence, path: Path, frames: int = 8) -> None:
-    """Write a PNG of stick figures at `frames` evenly spaced moments, from left to right."""
+    """Write a PNG of stick figures at `frames` evenly spaced moments, from left to right.
+
+    Raises InputError if no person is valid in any frame.
+    """
     chosen, axes = _moments(sequence, frames), _axes(sequence)
     poses = _side_by_side(sequence.joints[:, chosen], sequence.valid[:, chosen], axes)
     shown = sequence.valid[:, chosen]
@@ -135,7 +138,10 @@ def animate(sequence: MotionSequence, path: Path) -> None:
 
 
 def body_strip(sequence: MotionSequence, body: Body, path: Path, frames: int = 8) -> None:
-    """Write a PNG of the shaded mesh at `frames` evenly spaced moments, from left to right."""
+    """Write a PNG of the shaded mesh at `frames` evenly spaced moments, from left to right.
+
+    Raises InputError if no person is valid in any frame.
+    """
     chosen, axes = _moments(sequence, frames), _axes(sequence)
     pose = (sequence.transl, sequence.global_orient, sequence.body_pose)
     transl, global_orient, body_pose = (torch.from_numpy(array[:, chosen]) for array in pose)
@@ -151,7 +157,7 @@ def body_strip(sequence: MotionSequence, body: Body, path: Path, frames: int = 8
 
 
 def _moments(sequence: MotionSequence, frames: int) -> Int[np.ndarray, " moment"]:
-    """Evenly spaced frames, first and last among them, without those where nobody is seen."""
+    """Choose evenly spaced frames, first and last among them, from those where a person is valid."""
     if frames < 1:
         raise InputError(f"{sequence.id}: cannot draw {frames} frames, expected 1 or more")
     seen = _seen(sequence)
@@ -159,10 +165,10 @@ def _moments(sequence: MotionSequence, frames: int) -> Int[np.ndarray, " moment"
 
 
 def _seen(sequence: MotionSequence) -> Int[np.ndarray, " frame"]:
-    """Frames where somebody is valid."""
+    """Find the frames where a person is valid."""
     seen = np.flatnonzero(sequence.valid.any(axis=0))
     if not len(seen):
-        raise InputError(f"{sequence.id}: nobody is valid in any frame, so there is nothing to draw")
+        raise InputError(f"{sequence.id}: no person is valid in any frame, so there is nothing to draw")
     return seen
 
 
@@ -176,12 +182,12 @@ def _side_by_side(
     for k in range(points.shape[1]):
         across = points[shown[:, k], k] @ axes[0]
         placed[:, k] += ((edge - across.min()) * axes[0]).astype(np.float32)
-        edge += across.max() - across.min() + GAP
+        edge += across.max() - across.min() + GAP_M
     return placed
 
 
 def _floor(view: View) -> Image.Image:
-    """The floor as a grid of half metres that fills the picture."""
+    """Draw the floor as a grid of half metres that fills the picture."""
     image = Image.new("RGB", view.size, FLOOR)
     draw = ImageDraw.Draw(image)
     # Where the picture's corners lie on the floor.
@@ -198,7 +204,7 @@ def _floor(view: View) -> Image.Image:
 
 
 def _draw_paths(image: Image.Image, view: View, sequence: MotionSequence) -> Image.Image:
-    """Where each pelvis passes over the floor."""
+    """Draw each pelvis' path on the floor."""
     draw = ImageDraw.Draw(image)
     for person, (joints, valid) in enumerate(zip(sequence.joints, sequence.valid, strict=True)):
         way = view.project(joints[valid, 0] * np.array([1, 1, 0]))
@@ -213,7 +219,7 @@ def _draw_people(
     joints: Float[np.ndarray, "person 24 3"],
     shown: Bool[np.ndarray, " person"],
 ) -> Image.Image:
-    """A new picture with a soft shadow under each person, then all limbs, the far ones first."""
+    """Draw a soft shadow under each person on a copy of the picture, then all limbs, the far ones first."""
     limbs = [limb for p in np.flatnonzero(shown) for limb in _limbs(joints[p], FAMILIES[p % len(FAMILIES)])]
     shadow = Image.new("L", image.size, 0)
     draw = ImageDraw.Draw(shadow)
@@ -232,7 +238,7 @@ Limb = tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"], float, Color]
 
 
 def _limbs(joints: Float[np.ndarray, "24 3"], family: tuple[Color, Color, Color]) -> list[Limb]:
-    """Start, end, radius (m) and colour of each bone, and a ball for the head."""
+    """List start, end, radius (m) and colour of each bone, and a ball for the head."""
     trunk, left, right = family
     limbs: list[Limb] = []
     for parent, child in BONES:
@@ -255,7 +261,7 @@ def _finish(image: Image.Image, sequence: MotionSequence) -> Image.Image:
 
 
 def _titled(image: Image.Image, sequence: MotionSequence) -> Image.Image:
-    """The picture under the clip's first text, or its id."""
+    """Put the picture under the clip's first text, or its id."""
     page = Image.new("RGB", (image.width, image.height + TITLE_HEIGHT), PAPER)
     page.paste(image, (0, TITLE_HEIGHT))
     title = sequence.texts[0] if sequence.texts else sequence.id
@@ -277,10 +283,10 @@ def _shade(
     colors: Float[np.ndarray, "mesh 3"],
     view: View,
 ) -> Float[np.ndarray, "height width 3"]:
-    """Meshes on a floor in the light of a broad sun and the whole sky, as the mean of many sharp pictures.
+    """Shade meshes on a floor in the light of a broad sun and the whole sky, as the mean of many sharp pictures.
 
-    Each pass moves the rays within their pixels and takes one direction to the sun and one to the sky, so
-    that edges, shadows and the darkening of creases soften together.
+    Each pass moves the rays within their pixels and takes one direction to the sun and one to the sky, so that edges,
+    shadows and the darkening of creases soften together.
     """
     import open3d as o3d  # takes seconds to load, and stick figures do without
 
@@ -315,7 +321,7 @@ def _albedo(
     points: Float[np.ndarray, "pixel 3"],
     colors: Float[np.ndarray, "mesh 3"],
 ) -> Float[np.ndarray, "pixel 3"]:
-    """Linear colour of each mesh, or of the floor and its grid of half metres (mesh -1)."""
+    """Look up the linear colour of each mesh, or of the floor and its grid of half metres (mesh -1)."""
     table = (np.concatenate([colors, np.array([GRID, FLOOR]) / 255]) ** GAMMA).astype(np.float32)
     on_line = (np.abs(points[:, :2] - np.round(points[:, :2] * 2) / 2) < 0.004).any(axis=1)
     return table[np.where((mesh_ids < 0) & on_line, len(colors), mesh_ids)]
@@ -327,7 +333,7 @@ def _normals(
     normals: Float[np.ndarray, "mesh vertex 3"],
     faces: Int[np.ndarray, "face 3"],
 ) -> Float[np.ndarray, "pixel 3"]:
-    """The smooth normal where each ray meets a mesh, or straight up from the floor (mesh -1)."""
+    """Compute the smooth normal where each ray meets a mesh, or straight up from the floor (mesh -1)."""
     on_mesh = mesh >= 0
     u, v = hit["primitive_uvs"][on_mesh].T
     corners = normals[mesh[on_mesh][:, None], faces[hit["primitive_ids"][on_mesh]]]
@@ -353,14 +359,14 @@ def _unit(vectors: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3
 
 
 def _suns(view: View, rng: np.random.Generator) -> Float[np.ndarray, "light 3"]:
-    """Directions to a broad sun high up behind our left shoulder."""
+    """Draw directions to a broad sun high up behind the viewer's left shoulder."""
     right, _, forward = view.axes
     sun = _unit(np.array([0.0, 0.0, 1.0]) - 0.45 * right - 0.5 * forward)
     return _unit(sun + 0.07 * rng.normal(size=(SHADING_PASSES, 3))).astype(np.float32)
 
 
 def _skies() -> Float[np.ndarray, "light 3"]:
-    """Directions spread evenly over the upper half sphere (Fibonacci lattice)."""
+    """Spread directions evenly over the upper half sphere (Fibonacci lattice)."""
     k = np.arange(SHADING_PASSES) + 0.5
     height, angle = k / SHADING_PASSES, math.pi * (1 + math.sqrt(5)) * k
     level = np.sqrt(1 - height**2)
@@ -369,21 +375,21 @@ def _skies() -> Float[np.ndarray, "light 3"]:
 
 @dataclass(frozen=True)
 class Picture:
-    """Draws one motion of a Parquet file as stick figures: a GIF of it moving, or a PNG strip of its poses.
+    """Draw one motion of a Parquet file as stick figures: a GIF of it moving, or a PNG strip of its poses.
 
     For example: python -m motion.render motions/ --id deepmimic/humanoid3d_walk --output walk.gif
     """
 
     parquet: Annotated[str, tyro.conf.Positional]
-    """A file or folder of motions, local or s3:// and the like."""
+    """File or folder of motions, local or s3:// and the like."""
     id: str
-    """Which motion, for example deepmimic/humanoid3d_walk."""
+    """Id of the motion, for example deepmimic/humanoid3d_walk."""
     output: Path = Path("motion.gif")
-    """.gif for an animation, .png for a strip."""
+    """Picture to write: .gif for an animation, .png for a strip."""
 
 
 def draw(picture: Picture) -> None:
-    """Find the motion and write its picture."""
+    """Find the motion and write its picture; raises InputError for an unknown id or ending."""
     writers: dict[str, Callable[[MotionSequence, Path], None]] = {".gif": animate, ".png": strip}
     if picture.output.suffix not in writers:
         raise InputError(f"{picture.output}: expected a name that ends in .gif or .png")

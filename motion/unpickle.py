@@ -1,10 +1,10 @@
-"""Reads arrays out of pickles that someone may have downloaded, without trusting them.
+"""Restricted unpickler: reads arrays out of pickles that may have been downloaded, without trusting them.
 
-The official SMPL `.pkl` (Python 2, chumpy objects, scipy.sparse), InterHuman's motion pickles and the word index
-of HumanML3D's evaluator are the only pickles this project reads. A pickle is a program: here it may call
-nothing but plain containers and the stand-ins below, which note the bytes, shapes and dtypes of arrays. Even
-NumPy's own `__setstate__` is kept away from it, since a crafted dtype could make that read and write outside
-its memory. Anything else is an InputError.
+The official SMPL `.pkl` (Python 2, chumpy objects, scipy.sparse), InterHuman's motion pickles and the word index of
+HumanML3D's evaluator are the only pickles this project reads. A pickle is a program: here it may call nothing but plain
+containers and the stand-ins below, which note the bytes, shapes and dtypes of arrays. Even NumPy's own `__setstate__`
+is kept away from it, since a crafted dtype could make that read and write outside its memory. Anything else is an
+InputError.
 
 `torch.load(weights_only=True)` cannot do this, whatever its safe globals: it reads what `torch.save` wrote, not pickles
 of other protocols or with Python 2's strings, and it would build real arrays and dtypes.
@@ -25,7 +25,10 @@ PLAIN_DTYPE = re.compile(r"[?biufcSU]\d*")  # numbers, booleans, fixed-length st
 
 
 def load_arrays(path: str | Path) -> dict[str, Any]:
-    """The pickled dict in `path`: arrays (sparse and chumpy ones made dense), numbers, text, containers."""
+    """Read the pickled dict in `path`: arrays (sparse and chumpy ones made dense), numbers, text, containers.
+
+    Raises InputError where the file is missing, damaged, or holds anything else.
+    """
     try:
         with Path(path).open("rb") as file:
             content = _resolve(_ArrayUnpickler(file, encoding="latin1").load())
@@ -41,7 +44,7 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
 
 
 class _Dtype:
-    """Stands in for numpy.dtype: remembers kind, size and byte order."""
+    """Stand-in for numpy.dtype: remembers kind, size and byte order."""
 
     def __init__(self, spec: str, *_flags: object) -> None:
         if not PLAIN_DTYPE.fullmatch(spec):
@@ -55,7 +58,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for numpy.ndarray (and for what `_reconstruct` makes)."""
+    """Stand-in for numpy.ndarray (and for the result of `_reconstruct`)."""
 
     value: np.ndarray
 
@@ -65,7 +68,7 @@ class _Array:
 
 
 class _Sparse:
-    """Stands in for a scipy.sparse matrix; `to_dense` checks the indices before it uses them."""
+    """Stand-in for a scipy.sparse matrix; `to_dense` checks the indices before it uses them."""
 
     layout = "coo"
 
@@ -93,7 +96,7 @@ class _Csr(_Sparse):
 
 
 class _Chumpy:
-    """Stands in for chumpy's Ch (an array in `x`) and Select (entries `idxs` of the array `a`)."""
+    """Stand-in for chumpy's Ch (an array in `x`) and Select (entries `idxs` of the array `a`)."""
 
     def __setstate__(self, state: dict) -> None:
         self.state = state
@@ -111,7 +114,7 @@ def _decode(raw: Any, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C",
 
 
 def _from_buffer(raw: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None) -> _Array:
-    """numpy's `_frombuffer`, of protocol 5; order K stores the transpose by `axes`."""
+    """Decode numpy's `_frombuffer`, of protocol 5; order K stores the transpose by `axes`."""
     array = _Array()
     if order == "K" and axes is not None:
         array.value = _decode(raw, dtype, shape, "C").transpose(axes)
@@ -129,19 +132,19 @@ def _reconstruct_array(_subtype: type, _shape: tuple, _typecode: object) -> _Arr
 
 
 def _reconstruct_object(cls: Any, _base: type, _state: object) -> object:
-    """copyreg._reconstructor, for the classes admitted here: Python 2's way to make an object to fill."""
+    """Replace copyreg._reconstructor, Python 2's way to make an object to fill, for the classes admitted here."""
     return cls.__new__(cls)
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """_codecs.encode, as protocol 2 writes bytes; any other codec could decompress or import."""
+    """Replace _codecs.encode, with which protocol 2 writes bytes; any other codec could decompress or import."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it encodes text as {encoding!r}, expected 'latin1'.")
     return text.encode(encoding)
 
 
 def _resolve(value: Any) -> Any:
-    """The pickled value with every stand-in replaced by the array it stands for."""
+    """Replace every stand-in of the pickled value by its array."""
     match value:
         case _Array():
             return value.value
@@ -162,6 +165,7 @@ ADMITTED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
 }
+"""Names that a pickle may refer to, and what each becomes."""
 for _core in ("numpy.core", "numpy._core"):
     ADMITTED[_core + ".multiarray", "_reconstruct"] = _reconstruct_array
     ADMITTED[_core + ".multiarray", "scalar"] = _scalar

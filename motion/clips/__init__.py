@@ -1,1 +1,1 @@
-"""What is done to a clip before and after training: transforms, ground, duplicates, augmentation, composition."""
+"""Operations on clips before and after training: transforms, ground, duplicates, augmentation, composition."""

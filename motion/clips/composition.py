@@ -1,7 +1,7 @@
-"""Scenes of several people from clips of few: real clips placed beside each other in one room.
+"""Composition: scenes of several persons from real clips of few, placed together in one room.
 
-Motion capture with more than two people hardly exists, but who does not touch anybody moves much as when alone. So such
-scenes teach a model to keep people apart, and whose caption is whose. World: Z up, metres.
+Motion capture with more than two persons hardly exists, but a person without contact to others moves much as when
+alone. Such scenes teach a model to keep persons apart, and whose caption is whose. World: Z up, metres.
 """
 
 import math
@@ -16,19 +16,19 @@ from motion.body import Body
 from motion.clips.augment import translate, yaw
 from motion.sequence import MotionSequence
 
-NEAREST, FARTHEST = 0.8, 3.0  # metres from the first clip's start to another's, before it has to give way
-APART = 0.2  # metres that joints of different clips keep; limbs are about half as thick
-GIVE_WAY = 1.2  # by how much farther away the next place is tried
+NEAREST_M, FARTHEST_M = 0.8, 3.0  # from the first clip's start to another's, before it has to give way
+APART_M = 0.2  # that joints of different clips keep; limbs are about half as thick
+DISTANCE_GROWTH = 1.2  # from one tried distance to the next
 
 
 def compose(sequences: Sequence[MotionSequence], body: Body, rng: np.random.Generator) -> MotionSequence:
-    """All people in one clip, the first one's where they were, each other clip's turned and moved at random.
+    """Put all persons into one clip: the first clip's where they were, each other clip's turned and moved at random.
 
-    Whoever's clip is shorter than the longest is not valid afterwards. Captions are those of all, one after the other.
+    Persons of a clip shorter than the longest are not valid afterwards. Captions are those of all, one after the other.
     """
     placed = [sequences[0]]
     for sequence in sequences[1:]:
-        placed.append(_beside(placed, sequence, body, rng))
+        placed.append(_placed(placed, sequence, body, rng))
     frames = max(sequence.num_frames for sequence in placed)
     arrays: dict[str, Any] = {
         name: np.concatenate([_longer(getattr(sequence, name), frames) for sequence in placed])
@@ -46,22 +46,23 @@ def compose(sequences: Sequence[MotionSequence], body: Body, rng: np.random.Gene
     )
 
 
-def _beside(
+def _placed(
     placed: Sequence[MotionSequence], sequence: MotionSequence, body: Body, rng: np.random.Generator
 ) -> MotionSequence:
+    """Place a clip near those already placed, at a distance that no joints of them violate."""
     turned = yaw(sequence, rng.uniform(-math.pi, math.pi), body)
-    distance = rng.uniform(NEAREST, FARTHEST)
+    distance = rng.uniform(NEAREST_M, FARTHEST_M)
     while True:
         angle = rng.uniform(-math.pi, math.pi)
         offset = distance * np.array([math.cos(angle), math.sin(angle)], dtype=np.float32)
         candidate = translate(turned, offset, body)
-        if all(_closest(candidate, other) >= APART for other in placed):
+        if all(_closest(candidate, other) >= APART_M for other in placed):
             return candidate
-        distance *= GIVE_WAY
+        distance *= DISTANCE_GROWTH
 
 
 def _closest(one: MotionSequence, two: MotionSequence) -> float:
-    """Metres between the nearest joints of two clips' people at one time, seen from above."""
+    """Compute the metres between the nearest joints of two clips' persons at one time, seen from above."""
     frames = min(one.num_frames, two.num_frames)
     tracks = [sequence.joints[:, :frames, :, :2] for sequence in (one, two)]
     there = [sequence.valid[:, :frames] for sequence in (one, two)]
@@ -71,7 +72,7 @@ def _closest(one: MotionSequence, two: MotionSequence) -> float:
 
 
 def _longer(array: Shaped[np.ndarray, "person frame *rest"], frames: int) -> np.ndarray:
-    """With the last frame repeated up to so many."""
+    """Repeat the last frame up to so many frames."""
     missing = frames - array.shape[1]
     return np.pad(array, [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)], mode="edge")
 

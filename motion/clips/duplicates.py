@@ -1,4 +1,4 @@
-"""Copies of a motion, found by signatures that do not depend on place, heading or frame rate."""
+"""Duplicates: copies of a motion, found by signatures that do not depend on place, heading or frame rate."""
 
 from collections.abc import Sequence
 
@@ -14,16 +14,16 @@ from motion.skeleton import JOINT
 
 SIGNATURE_TIMES = torch.tensor([0.0, *(0.3 * 2 ** (k / 2) for k in range(13))], dtype=torch.float64)  # up to 19.2 s
 SIGNATURE_JOINTS = [JOINT[name] for name in ("head", "left_wrist", "right_wrist", "left_ankle", "right_ankle")]
-SAME = 0.015  # metres by which copies may differ; two takes of a raised hand by one actor differ by 0.027 (Bandai)
-SAME_SECONDS = 0.075
+SAME_M = 0.015  # by which copies may differ; two takes of a raised hand by one actor differ by 0.027 (Bandai)
+SAME_S = 0.075
 
 
 def signature(sequence: MotionSequence) -> Float32[np.ndarray, " number"]:
-    """Numbers (metres) that agree within `SAME` for two copies of a motion, for `find_duplicates`.
+    """Compute numbers (metres) that agree within `SAME_M` for two copies of a motion, for `find_duplicates`.
 
-    They say, at some times from the start on, where head, hands and feet are as seen from the pelvis, how the pelvis
-    leans and where it went since the time before: on the average of all persons, and nothing of place and heading.
-    Times beyond the end give zeros; the last number is the duration.
+    They tell, at some times from the start on, the places of head, hands and feet as seen from the pelvis, how the
+    pelvis leans and how far it went since the time before: on the average of all persons, and nothing of place and
+    heading. Times beyond the end give zeros; the last number is the duration.
     """
     last = sequence.num_frames - 1
     frames = SIGNATURE_TIMES * sequence.fps
@@ -34,16 +34,16 @@ def signature(sequence: MotionSequence) -> Float32[np.ndarray, " number"]:
     pelvis = joints[:, :, :1]
     steps = torch.diff(pelvis, dim=1, prepend=pelvis[:, :1])
     seen = torch.cat([steps, joints[:, :, SIGNATURE_JOINTS] - pelvis], dim=2) @ orient
-    told = torch.cat([orient[:, :, 2:], seen], dim=2).mean(dim=0)
-    told[frames > last] = 0
+    numbers = torch.cat([orient[:, :, 2:], seen], dim=2).mean(dim=0)
+    numbers[frames > last] = 0
     # A copy at another rate may lack a frame or so at the end.
-    seconds = last / sequence.fps * SAME / SAME_SECONDS
-    return np.append(told.numpy().ravel(), np.float32(seconds))
+    seconds = last / sequence.fps * SAME_M / SAME_S
+    return np.append(numbers.numpy().ravel(), np.float32(seconds))
 
 
 def find_duplicates(ids: Sequence[str], signatures: Float32[np.ndarray, "clip number"]) -> dict[str, str]:
-    """The id of each clip that repeats an earlier one, and that one's id, which is no repetition itself."""
-    pairs = cKDTree(signatures).query_pairs(SAME, p=np.inf, output_type="ndarray")
+    """Map the id of each clip that repeats an earlier one to that one's id, which is no repetition itself."""
+    pairs = cKDTree(signatures).query_pairs(SAME_M, p=np.inf, output_type="ndarray")
     first: dict[str, str] = {}
     for earlier, later in pairs[np.lexsort(pairs.T)]:
         if ids[earlier] not in first:

@@ -1,10 +1,10 @@
-"""Captions seen in a mirror: left and right, clockwise and counterclockwise change places.
+"""Mirrored captions: left and right, clockwise and counterclockwise change places.
 
 Words are exchanged in pairs, so that twice is the text again, whatever the text. To that end every spelling of
-counterclockwise has a clockwise of its own, and what is left alone is so for both sides.
+counterclockwise has a clockwise of its own, and a word that is left alone is so for both sides.
 
-Left alone are words that surely name no side: "all right", "right away" (but not "right away from"), "right now",
-"a right angle", "right-angled", "someone left", "left the room". Where both readings occur ("stops right after", "two
+Left alone are words that surely name no side: "all right", "right away" (but not "right away from"), "right now", "a
+right angle", "right-angled", "someone left", "left the room". Where both readings occur ("stops right after", "two
 steps are left") the side is taken to be meant: a false word does less harm than a false side. Words in mixed case
 ("lEFT") and "counter clock-wise", which has no partner, are left alone as well.
 """
@@ -42,5 +42,5 @@ WORDS = re.compile(
 
 
 def mirror_words(text: str) -> str:
-    """The caption of the mirrored motion; `mirror_words(mirror_words(text)) == text`."""
+    """Write the caption of the mirrored motion; `mirror_words(mirror_words(text)) == text`."""
     return WORDS.sub(lambda match: PARTNER.get(match[0], match[0]), text)

@@ -1,1 +1,1 @@
-"""One reader per source of motion, each giving `MotionSequence`s, and the steps that make sources alike."""
+"""Readers of motion data sets, one module each (`motion.datasets.clip` says what a reader is)."""

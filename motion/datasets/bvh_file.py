@@ -1,7 +1,7 @@
-"""The BVH format: a hierarchy of joints, a table of numbers, and where these put the joints.
+"""BVH format: a hierarchy of joints, a table of numbers, and the joints' places that follow from them.
 
-A BVH gives each joint an offset from its parent and channels, of which rotations (degrees) multiply in the order
-they are written and positions stand in for the offset; y is up. The unit is anybody's.
+A BVH gives each joint an offset from its parent and channels, of which rotations (degrees) multiply in the order they
+are written and positions stand in for the offset; y is up. The unit is not defined.
 """
 
 import re
@@ -20,22 +20,23 @@ from motion.errors import InputError
 
 @dataclass(frozen=True)
 class Joint:
-    """A joint of the hierarchy; the end of a limb is one too, `PARENT_end`, without channels."""
+    """Joint of the hierarchy; the end of a limb is one too, `PARENT_end`, without channels."""
 
     name: str
     parent: int
     offset: Float64[np.ndarray, "3"]
     channels: tuple[str, ...]
-    """`xposition` and the like, lower case, in the order of the columns."""
+    """Channels such as `xposition`, lower case, in the order of the columns."""
 
     @property
     def rotation_axes(self) -> str:
+        """Axes of the rotation channels in order, such as "ZXY"."""
         return "".join(channel[0].upper() for channel in self.channels if channel.endswith("rotation"))
 
 
 @dataclass(frozen=True)
 class Bvh:
-    """A file as it is, in its own unit and axes; names have no prefix such as `mixamorig:`."""
+    """Content of a file, in its own unit and axes; names have no prefix such as `mixamorig:`."""
 
     joints: tuple[Joint, ...]
     frames: Float64[np.ndarray, "frame channel"]
@@ -43,10 +44,11 @@ class Bvh:
 
     @property
     def names(self) -> list[str]:
+        """Names of the joints."""
         return [joint.name for joint in self.joints]
 
     def zero_pose(self) -> Float64[np.ndarray, "joint 3"]:
-        """Positions where all channels are left out, from the root's."""
+        """Compute the positions without any channel, from the root's."""
         positions: list[np.ndarray] = []
         for joint in self.joints:
             positions.append(joint.offset + positions[joint.parent] if joint.parent >= 0 else np.zeros(3))
@@ -54,7 +56,7 @@ class Bvh:
 
 
 def joint_transforms(bvh: Bvh) -> tuple[Float64[np.ndarray, "frame joint 3"], Float64[np.ndarray, "frame joint 3 3"]]:
-    """World positions (in the file's unit, y up) and rotations of all joints."""
+    """Compute world positions (in the file's unit, y up) and rotations of all joints."""
     positions: list[np.ndarray] = []
     rotations: list[np.ndarray] = []
     column = 0
@@ -82,7 +84,7 @@ CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation
 
 
 def read_bvh(path: Path) -> Bvh:
-    """Parse a file; InputError where it is damaged or something else."""
+    """Parse a file; raises InputError where it is damaged or something else."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -105,14 +107,14 @@ def read_bvh(path: Path) -> Bvh:
 
 
 def _rate(seconds: float) -> float:
-    """Frames per second; files write 1/30 s as 0.033333 and 1/120 s as 0.00833."""
+    """Compute frames per second; files write 1/30 s as 0.033333 and 1/120 s as 0.00833."""
     rate = 1 / seconds if seconds > 0 else float("nan")
     whole = round(rate) if rate < 1e6 else 0
     return float(whole) if abs(rate - whole) < 5e-4 * rate else rate
 
 
 def _hierarchy(path: Path, text: str) -> tuple[Joint, ...]:
-    """The joints, parents first, as their channels are ordered in the motion."""
+    """Parse the joints, parents first, as their channels are ordered in the motion."""
     tokens = iter(text.replace("{", " { ").replace("}", " } ").split())
     joints: list[dict[str, Any]] = []
     ancestors: list[int] = []

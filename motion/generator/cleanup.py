@@ -25,7 +25,7 @@ from torch.nn.functional import normalize, pad
 
 from motion.body import Body
 from motion.body.capsules import Capsules, fit_capsules, rest_skin
-from motion.body.penetration import FLOOR_LABEL, TOUCH, person_penetration, scene_penetration
+from motion.body.penetration import FLOOR_LABEL, TOUCH_M, person_penetration, scene_penetration
 from motion.clips.ground import LONGEST_LEAP, SUPPORTED, lowest_skin
 from motion.clips.transforms import check_body
 from motion.kinematics import forward_kinematics
@@ -237,7 +237,7 @@ def _rests(motion: MotionSequence, body: Body, scene: Scene | None) -> Bool[np.n
     if scene is None:
         return rests
     capsules = fit_capsules(motion.joints, motion.betas, body)
-    touches = scene_penetration(capsules, motion.valid, scene)[1] > -TOUCH
+    touches = scene_penetration(capsules, motion.valid, scene)[1] > -TOUCH_M
     return rests | binary_opening(touches, np.ones((1, min(math.ceil(RESTING_S * motion.fps), motion.num_frames))))
 
 

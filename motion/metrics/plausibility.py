@@ -17,7 +17,7 @@ from scipy.ndimage import binary_opening, uniform_filter1d
 
 from motion.body import Body
 from motion.body.capsules import fit_capsules, rest_skin
-from motion.body.penetration import TOUCH, person_penetration, scene_penetration
+from motion.body.penetration import TOUCH_M, person_penetration, scene_penetration
 from motion.clips.ground import LONGEST_LEAP, SUPPORTED
 from motion.clips.transforms import check_body
 from motion.metrics.measure import Measure
@@ -165,7 +165,7 @@ def plausibility(sequence: MotionSequence, body: Body, scene: Scene | None = Non
     capsules = fit_capsules(sequence.joints, sequence.betas, body)
     nowhere = np.full(valid.shape, -np.inf)
     in_scene = (nowhere, nowhere) if scene is None else scene_penetration(capsules, valid, scene)
-    supported = np.isin(sequence.action, SUPPORTED) | (in_scene[1] > -TOUCH)
+    supported = np.isin(sequence.action, SUPPORTED) | (in_scene[1] > -TOUCH_M)
     return {
         **_feet(joints, rest, soles, valid, fps),
         "floating": _floating(capsules.lowest(), valid & ~supported, fps),

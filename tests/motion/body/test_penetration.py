@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from motion.body import load_body
 from motion.body.capsules import Capsules, fit_capsules, rest_skin
-from motion.body.penetration import FLOOR_LABEL, TOUCH, person_penetration, scene_penetration
+from motion.body.penetration import FLOOR_LABEL, TOUCH_M, person_penetration, scene_penetration
 from motion.clips.ground import lowest_skin
 from motion.datasets import deepmimic
 from motion.sequence import Scene
@@ -169,6 +169,6 @@ def test_a_scene_is_touched_near_by_and_its_floor_does_not_count() -> None:
     assert volume[0, 0] == 0
     assert depth[0, 0] == pytest.approx(-0.02, abs=0.002)
     floor = _scene(_wall(0).points, FLOOR_LABEL)
-    for nothing in (_wall(back - TOUCH - 0.01), floor, replace(floor, points=floor.points + 9), _wall(3, step=5)):
+    for nothing in (_wall(back - TOUCH_M - 0.01), floor, replace(floor, points=floor.points + 9), _wall(3, step=5)):
         volume, depth = scene_penetration(bodies, _seen(bodies), nothing)
         assert (volume[0, 0], depth[0, 0]) == (0, -np.inf)

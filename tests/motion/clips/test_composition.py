@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from motion.body import load_body
-from motion.clips.composition import APART, compose
+from motion.clips.composition import APART_M, compose
 from motion.clips.transforms import check_body
 from motion.sequence import MotionSequence
 from tests.helpers.clips import random_clip
@@ -52,7 +52,7 @@ def test_people_of_different_clips_stay_apart(clips: list[MotionSequence], seed:
                 for b in other:
                     both = scene.valid[a] & scene.valid[b]
                     tracks = scene.joints[a, both, :, None, :2] - scene.joints[b, both, None, :, :2]
-                    assert np.linalg.norm(tracks, axis=-1).min() >= APART - 1e-4
+                    assert np.linalg.norm(tracks, axis=-1).min() >= APART_M - 1e-4
 
 
 def test_the_same_seed_gives_the_same_scene(clips: list[MotionSequence]) -> None:

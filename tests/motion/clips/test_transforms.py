@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motion.body import Body, load_body
-from motion.clips.duplicates import SAME, find_duplicates, signature
+from motion.clips.duplicates import SAME_M, find_duplicates, signature
 from motion.clips.ground import lowest_skin, settle
 from motion.clips.transforms import canonical_start, crop, cut, heading, resample, to_z_up, transform, windows
 from motion.datasets.deepmimic import list_clips, read_clip
@@ -326,5 +326,5 @@ def test_other_motions_of_a_kind_are_no_copies(body: Body, mimic: dict[str, Moti
 
 
 def test_what_is_near_a_copy_only_is_kept() -> None:
-    steps = np.array([[0.0], [0.9], [1.8], [2.7]], dtype=np.float32) * SAME
+    steps = np.array([[0.0], [0.9], [1.8], [2.7]], dtype=np.float32) * SAME_M
     assert find_duplicates(list("abcd"), steps) == {"b": "a", "d": "c"}
