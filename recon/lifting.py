@@ -17,7 +17,7 @@ from torch.nn.functional import normalize, pad
 
 from motion.body import Body, load_body
 from motion.errors import InputError
-from motion.rotations import matrix_from_6d
+from motion.rotations import about, matrix_from_6d, rotate
 from motion.skeleton import JOINT_NAMES, KEYPOINT_SETS
 from motion.weights import read_weights
 from recon.camera import unproject
@@ -53,9 +53,7 @@ class Sight:
     @property
     def axes(self) -> Float[Tensor, "person frame 3 3"]:
         """Rows: along the ray, left of it, up across it; in the frame of reference turned by the azimuth."""
-        sin, cos, zero = self.elevation.sin(), self.elevation.cos(), torch.zeros_like(self.elevation)
-        rows = [[cos, zero, sin], [zero, zero + 1, zero], [-sin, zero, cos]]
-        return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+        return about("y", self.elevation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +68,10 @@ class Lifted:
 
     def in_world(self, view: Sight) -> "Lifted":
         """In the world's directions; the origin stays on the floor below the camera."""
-        turn = about_z(view.azimuth)
+        turn = about("z", view.azimuth)
         orient = turn @ self.rotations[:, :, 0]
         rotations = torch.cat([orient[:, :, None], self.rotations[:, :, 1:]], dim=2)
-        return replace(self, pelvis=(turn @ self.pelvis[..., None])[..., 0], rotations=rotations)
+        return replace(self, pelvis=rotate(turn, self.pelvis), rotations=rotations)
 
     def first(self, frames: int) -> "Lifted":
         return Lifted(self.pelvis[:, :frames], self.rotations[:, :frames], self.betas[:, :frames])
@@ -281,14 +279,7 @@ def _across(rays: Tensor, view: Sight) -> Tensor:
 
 
 def _turned(points: Float[Tensor, "person frame keypoint 3"], angle: Float[Tensor, "person frame"]) -> Tensor:
-    return points @ about_z(angle).mT
-
-
-def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations by angles in radians, x towards y."""
-    sin, cos, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
-    rows = [[cos, -sin, zero], [sin, cos, zero], [zero, zero, zero + 1]]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    return rotate(about("z", angle)[..., None, :, :], points)
 
 
 def _filled(values: Float[Tensor, "person frame number"], known: Bool[Tensor, "person frame"]) -> Tensor:

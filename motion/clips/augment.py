@@ -15,6 +15,7 @@ from motion.body import Body
 from motion.clips.mirror_words import mirror_words
 from motion.clips.transforms import canonical_start, check_body, crop, resample, transform
 from motion.errors import InputError
+from motion.rotations import yaw_matrix
 from motion.sequence import MotionSequence
 from motion.skeleton import MIRRORED
 
@@ -56,9 +57,7 @@ def mirror(sequence: MotionSequence, body: Body) -> MotionSequence:
 def yaw(sequence: MotionSequence, angle: float, body: Body) -> MotionSequence:
     """Turned by `angle` radians about the world's Z axis, counterclockwise seen from above."""
     _check_no_scene(sequence)
-    cos, sin = math.cos(angle), math.sin(angle)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], dtype=np.float32)
-    return transform(sequence, turn, np.zeros(3, dtype=np.float32), body)
+    return transform(sequence, yaw_matrix(angle), np.zeros(3, dtype=np.float32), body)
 
 
 def translate(sequence: MotionSequence, offset: Float32[np.ndarray, "2"], body: Body) -> MotionSequence:

@@ -16,6 +16,7 @@ from motion.body import Body
 from motion.errors import InputError
 from motion.features import Pose
 from motion.kinematics import pose_from_joints
+from motion.rotations import rotate
 from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
 
 LIMBS = tuple(
@@ -105,7 +106,7 @@ def _complete(
     trunk = [name for name in (*SPINE, "neck") if known[JOINT[name]]]
     pelvis = _frame(joints, rest, "hip", trunk[0], across_first=True)
     if not known[0]:
-        joints[:, :, 0] = _middle(joints, "hip") + _turned(pelvis, rest[:, :, 0] - _middle(rest, "hip"))
+        joints[:, :, 0] = _middle(joints, "hip") + rotate(pelvis, rest[:, :, 0] - _middle(rest, "hip"))
     chest = _frame(joints, rest, "shoulder", "neck", across_first=False)
     _place_spine(joints, known, rest, pelvis, chest)
     for side in ("left", "right"):
@@ -128,7 +129,7 @@ def _place_spine(
     at = [JOINT[name] for name in ("pelvis", *SPINE, "neck")]
     bones = rest[:, :, at].diff(dim=2)
     weight = torch.linspace(0, 1, len(at) - 1)[:, None]
-    steps = torch.lerp(_turned(pelvis[:, :, None], bones), _turned(chest[:, :, None], bones), weight)
+    steps = torch.lerp(rotate(pelvis[:, :, None], bones), rotate(chest[:, :, None], bones), weight)
     # What the source's trunk is longer or shorter than the body's is spread over the steps.
     gap = joints[:, :, at[-1:]] - joints[:, :, at[:1]] - steps.sum(dim=2, keepdim=True)
     share = bones.norm(dim=-1, keepdim=True)
@@ -152,10 +153,10 @@ def _place_collar(
     collar, shoulder = JOINT[f"{side}_collar"], JOINT[f"{side}_shoulder"]
     own = rest[:, :, shoulder] - rest[:, :, JOINT["neck"]]
     seen = torch.einsum("ptji,ptj->pti", chest, joints[:, :, shoulder] - neck)
-    moved = _turned(chest, own - seen.median(dim=1, keepdim=True).values)
+    moved = rotate(chest, own - seen.median(dim=1, keepdim=True).values)
     arm = [JOINT[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist", "hand")]
     joints[:, :, arm] += moved[:, :, None]
-    joints[:, :, collar] = neck + _turned(chest, rest[:, :, collar] - rest[:, :, JOINT["neck"]])
+    joints[:, :, collar] = neck + rotate(chest, rest[:, :, collar] - rest[:, :, JOINT["neck"]])
 
 
 def _frame(
@@ -201,7 +202,3 @@ def _leg_length(joints: Float[Tensor, "person frame 24 3"]) -> Float[Tensor, " p
 
 def _middle(joints: Float[Tensor, "*batch 24 3"], name: str) -> Float[Tensor, "*batch 3"]:
     return (joints[..., JOINT[f"left_{name}"], :] + joints[..., JOINT[f"right_{name}"], :]) / 2
-
-
-def _turned(rotation: Float[Tensor, "*batch 3 3"], vector: Float[Tensor, "*other 3"]) -> Float[Tensor, "*result 3"]:
-    return (rotation @ vector.unsqueeze(-1)).squeeze(-1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from motion.diffusion import NoiseSchedule, q_sample
 from motion.evaluator.action_classifier import CLIPS_PER_BATCH, ActionClassifier, ClassifierConfig
 from motion.features import POSITIONS, VELOCITIES, Normalizer, encode_sequence
+from motion.rotations import about, rotate
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
 
@@ -106,8 +107,7 @@ def placed_anew(
     """Turn each person about the vertical and move them over the floor, at random and independently of the others."""
     angle = torch.from_numpy(rng.uniform(-math.pi, math.pi, len(features))).to(features)[:, None, None]
     offset = torch.from_numpy(rng.normal(0, OFFSET_STD_M, (len(features), 1, 1, 2))).to(features)
-    x, y, z = features[..., : VELOCITIES.stop].unflatten(-1, (-1, 3)).unbind(dim=-1)
-    turned = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y, z], dim=-1)
+    turned = rotate(about("z", angle), features[..., : VELOCITIES.stop].unflatten(-1, (-1, 3)))
     turned[:, :, : POSITIONS.stop // 3, :2] += offset
     return torch.cat([turned.flatten(-2), features[..., VELOCITIES.stop :]], dim=-1)
 

@@ -12,7 +12,6 @@ from motion.clips.transforms import to_z_up
 from motion.representations.contacts import HUMANML3D_STILL_M2, slow_feet
 from motion.representations.y_up import (
     NUM_JOINTS,
-    about_y,
     bones_of,
     from_start,
     hips,
@@ -24,6 +23,7 @@ from motion.representations.y_up import (
     yaw_of,
 )
 from motion.rotations import (
+    about,
     columns_first,
     matrix_from_6d,
     matrix_to_6d,
@@ -120,7 +120,7 @@ def joints_from_263_rotations(
     yaw, pelvis = _path(features.double())
     local = matrix_from_6d(rows_first(features[..., LOCAL_ROTATIONS].double().unflatten(-1, (NUM_JOINTS - 1, 6))))
     bones = DIRECTIONS.to(pelvis) * lengths[:, None]
-    rotations, joints = [about_y(-yaw)], [pelvis]
+    rotations, joints = [about("y", -yaw)], [pelvis]
     for child in range(1, NUM_JOINTS):
         rotations.append(rotations[BASES[child]] @ local[..., child - 1, :, :])
         joints.append(joints[PARENTS[child]] + rotations[child] @ bones[child])
@@ -146,7 +146,7 @@ def _bone_rotations(
     """
     bones = bones_of(joints)
     arcs = shortest_rotation(DIRECTIONS[1:].expand_as(bones), bones)
-    world = torch.cat([about_y(-yaw)[..., None, :, :], arcs], dim=-3)
+    world = torch.cat([about("y", -yaw)[..., None, :, :], arcs], dim=-3)
     return world[..., BASES[1:], :, :].mT @ arcs
 
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.errors import InputError
-from motion.rotations import matrix_from_axis_angle
+from motion.rotations import about, rotate
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, PARENTS
 
@@ -39,12 +39,9 @@ def on_ground(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     return points * points.new_tensor([1, 0, 1])
 
 
-def about_y(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
-    return matrix_from_axis_angle(angle[..., None] * angle.new_tensor([0, 1, 0]))
-
-
 def turned(angle: Float[Tensor, "..."], points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    return torch.einsum("...ij,...j->...i", about_y(angle), points)
+    """Rotate points about the upward axis by `angle` radians, from +Z towards +X."""
+    return rotate(about("y", angle), points)
 
 
 def hips(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from motion.body import Body
-from motion.rotations import shortest_rotation
+from motion.rotations import rotate, shortest_rotation
 from recon.camera import project, unproject
 
 SMALLEST_SCALE = 0.02  # of a body in its crop; people have about 0.9, and at 0 they would be infinitely far
@@ -58,7 +58,7 @@ def in_camera(
     pixels = squares[:, :2] + (scale * half)[:, None] * shift
     origin = unproject(pixels, focal / (scale * half), intrinsics)
     pelvis = body.rest_joints(estimates.betas)[:, 0]  # SMPL turns about it
-    return origin + _turned(turn, pelvis) - pelvis, turn @ estimates.global_orient
+    return origin + rotate(turn, pelvis) - pelvis, turn @ estimates.global_orient
 
 
 def from_camera(
@@ -70,7 +70,7 @@ def from_camera(
 ) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
     """What a perfect regressor says of known people: `cam` and `global_orient` of CropEstimates, `in_camera` undone."""
     turn, focal = _ray(squares, intrinsics)
-    origin = transl + pelvis - _turned(turn, pelvis)
+    origin = transl + pelvis - rotate(turn, pelvis)
     half = squares[:, 2] / 2
     scale = focal / (origin[:, 2] * half)
     shift = (project(origin, intrinsics) - squares[:, :2]) / (scale * half)[:, None]
@@ -86,7 +86,3 @@ def _ray(
     cosine = 1 / ray.norm(dim=-1)
     focal = (intrinsics[0, 0] * intrinsics[1, 1]).sqrt() / cosine.sqrt()
     return shortest_rotation(axis.expand_as(ray), ray), focal
-
-
-def _turned(turn: Float[Tensor, "crop 3 3"], points: Float[Tensor, "crop 3"]) -> Float[Tensor, "crop 3"]:
-    return torch.einsum("nij,nj->ni", turn, points)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from motion.rotations import yaw_matrix
 from recon.camera import Camera, intrinsics_matrix, looking_down
 from recon.simulate.rooms import Room
 
@@ -34,7 +35,7 @@ def hang(
     z = rng.uniform(HEIGHTS_M[0], min(HEIGHTS_M[1], height - 0.1))
     towards = math.atan2(length / 2 - y, width / 2 - x) + math.radians(rng.normal() * 6)
     spin = math.pi / 2 - towards
-    offset = -np.array([math.cos(spin) * x - math.sin(spin) * y, math.sin(spin) * x + math.cos(spin) * y, 0])
+    offset = -yaw_matrix(spin).astype(np.float64) @ [x, y, 0]
     tilt = rng.uniform(*TILTS_DEG) if tilt is None else tilt
     field_of_view = rng.uniform(*FIELDS_OF_VIEW_DEG) if field_of_view is None else field_of_view
     return room.moved(spin, offset), look(float(z), tilt, rng.normal() * ROLL_SPREAD_DEG, field_of_view, image_size)

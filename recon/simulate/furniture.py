@@ -7,8 +7,9 @@ import open3d as o3d
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter, maximum_filter
 
+from motion.rotations import yaw_matrix
 from recon.simulate.materials import Material, random_material
-from recon.simulate.rooms import LABEL, Part, Piece, Place, box, turn
+from recon.simulate.rooms import LABEL, Part, Piece, Place, box
 
 BLANKET_CELL_M = 0.04  # edge of the blanket mesh's cells
 
@@ -52,7 +53,7 @@ def blanket(
     It begins `top` metres from the bed's middle, towards the feet, and ends at the foot end; `skin` is in the world.
     """
     x, y = bed.half
-    points = ((skin - place.position) @ turn(place.yaw)).reshape(-1, 3)
+    points = ((skin - place.position) @ yaw_matrix(place.yaw)).reshape(-1, 3)
     columns, rows = np.arange(-x - 0.02, x + 0.03, BLANKET_CELL_M), np.arange(top, y - 0.06, BLANKET_CELL_M)
     heights = np.zeros((len(rows), len(columns)), dtype=np.float32)
     row, column = ((points[:, axis] - cells[0]) / BLANKET_CELL_M for axis, cells in ((1, rows), (0, columns)))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.clips.transforms import transform
+from motion.rotations import yaw_matrix
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, PERSON_CLASSES
 from recon.camera import Camera
@@ -23,7 +24,7 @@ from recon.simulate import performances, poses
 from recon.simulate.furniture import blanket
 from recon.simulate.performances import Actor
 from recon.simulate.render import Outline
-from recon.simulate.rooms import Piece, Place, Room, turn
+from recon.simulate.rooms import Piece, Place, Room
 
 MAX_BETA = 2.0
 INTRUDING_SHARE = 0.004  # share of a person's skin that may be inside furniture or beyond a wall
@@ -143,7 +144,7 @@ def _distance(a: MotionSequence, b: MotionSequence) -> float:
 
 def _put(performance: MotionSequence, position: np.ndarray, yaw: float, body: Body, kind: str) -> MotionSequence:
     """Move a performance to a position and yaw in the world and set its person class."""
-    moved = transform(performance, turn(yaw), np.asarray(position, dtype=np.float32), body)
+    moved = transform(performance, yaw_matrix(yaw), np.asarray(position, dtype=np.float32), body)
     return replace(moved, person_class=np.array([CLASS_INDEX[kind]], dtype=np.int8))
 
 
@@ -151,7 +152,7 @@ def _anywhere(rng: np.random.Generator, room: Room) -> Float32[np.ndarray, "3"]:
     """Draw a point on the floor, at least 0.3 m from the walls."""
     x, y = room.inside.half[:2] - 0.3
     local = np.array([rng.uniform(-x, x), rng.uniform(-y, y), 0])
-    return (turn(room.inside.yaw) @ local + room.inside.center * [1, 1, 0]).astype(np.float32)
+    return (yaw_matrix(room.inside.yaw) @ local + room.inside.center * [1, 1, 0]).astype(np.float32)
 
 
 def _resting(rng: np.random.Generator, stage: Stage, kind: str, others: Sequence[Person]) -> Place | None:
@@ -173,7 +174,7 @@ def _lying_in_bed(rng: np.random.Generator, stage: Stage, actor: Actor, others: 
         posture = str(rng.choice(["back", "left", "right", "belly"], p=[0.6, 0.15, 0.15, 0.1]))
         performance = poses.lying(rng, actor, "laying_in_bed", posture)
         along, role = rng.uniform(-0.12, 0.05), "lying_in_bed"
-    position = place.position + turn(place.yaw) @ np.array([rng.uniform(-0.08, 0.08), along, 0])
+    position = place.position + yaw_matrix(place.yaw) @ np.array([rng.uniform(-0.08, 0.08), along, 0])
     return Person(
         _put(performance, position, place.yaw + rng.normal() * 0.04, stage.body, "patient"), role, place.owner, place
     )

@@ -17,10 +17,9 @@ from motion.body import Body
 from motion.clips.ground import lowest_skin
 from motion.clips.transforms import Neighbours, heading, transform
 from motion.datasets import deepmimic
-from motion.rotations import slerp
+from motion.rotations import slerp, yaw_matrix
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT, NUM_JOINTS
-from recon.simulate.rooms import turn
 
 CARE = ("getup_facedown", "getup_faceup", "crawl", "roll")
 FIDGETS = ("walk", "dance_a", "dance_b", "punch", "kick", "crawl", "getup_faceup")
@@ -136,7 +135,7 @@ def grounded(
 def centred(performance: MotionSequence, body: Body) -> MotionSequence:
     """Move a performance so that its first frame is over the origin and faces +y."""
     x, y = heading(performance.joints[0, 0], performance.global_orient[0, 0])
-    spin = turn(math.pi / 2 - math.atan2(y, x))
+    spin = yaw_matrix(math.pi / 2 - math.atan2(y, x))
     middle = performance.joints[0, 0, 0] * np.array([1, 1, 0], dtype=np.float32)
     return transform(performance, spin, -spin @ middle, body)
 
@@ -193,8 +192,8 @@ def walking(
     weight = torch.from_numpy(np.clip(into / LOOP_BLEND_S, 0, 1)).float()
     rotations = slerp(ending, rotations, weight[:, None].expand(-1, NUM_JOINTS))
     ahead = clip.joints[0, -1, 0] - clip.joints[0, 0, 0]
-    straight = turn(math.pi / 2 - math.atan2(ahead[1], ahead[0]))
-    spins = torch.from_numpy(np.stack([turn(angle) for angle in headings]) @ straight)
+    straight = yaw_matrix(math.pi / 2 - math.atan2(ahead[1], ahead[0]))
+    spins = torch.from_numpy(np.stack([yaw_matrix(angle) for angle in headings]) @ straight)
     rotations = torch.cat([spins[:, None] @ rotations[:, :1], rotations[:, 1:]], dim=1)
     height = torch.lerp(before[:, 2:], pelvis[:, 2:], weight[:, None])
     position = torch.cat([torch.from_numpy(path).float(), height], dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from motion.body import Body
 from motion.clips.ground import lowest_skin
 from motion.clips.transforms import transform
-from motion.rotations import matrix_from_axis_angle
+from motion.rotations import about_degrees
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT
 from recon.simulate.performances import ACTION_INDEX, ARMS, Actor, centred, clips, fidget, grounded, sample
@@ -26,12 +26,6 @@ UPRIGHT = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 SUPINE = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
 """Rotation from SMPL's axes to the world for a person on their back with the head towards -y."""
-
-
-def _about(axis: str, degrees: float | Tensor) -> Tensor:
-    """Compute rotation matrices about one of SMPL's axes ("x", "y" or "z"); degrees."""
-    unit = torch.eye(3)["xyz".index(axis)]
-    return matrix_from_axis_angle(torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))[..., None] * unit)
 
 
 def _upright(actor: Actor) -> Float[Tensor, "frame 24 3 3"]:
@@ -52,8 +46,10 @@ def _bend(pose: Tensor, joint: str, *turns: Tensor) -> None:
 
 def _hands_before(pose: Tensor, side: str, sign: float, raised: float, flexed: float, inward: float) -> None:
     """Raise a hanging arm forward, bend its elbow and turn the forearm inward, in place; degrees."""
-    pose[:, JOINT[f"{side}_shoulder"]] = _about("x", -raised) @ pose[:, JOINT[f"{side}_shoulder"]] @ _about("x", inward)
-    _bend(pose, f"{side}_elbow", _about("y", -sign * flexed))
+    pose[:, JOINT[f"{side}_shoulder"]] = (
+        about_degrees("x", -raised) @ pose[:, JOINT[f"{side}_shoulder"]] @ about_degrees("x", inward)
+    )
+    _bend(pose, f"{side}_elbow", about_degrees("y", -sign * flexed))
 
 
 def standing(rng: np.random.Generator, actor: Actor, bow: float = 0.0) -> MotionSequence:
@@ -61,15 +57,17 @@ def standing(rng: np.random.Generator, actor: Actor, bow: float = 0.0) -> Motion
     pose = _upright(actor)
     swing = 0.5 - 0.5 * np.cos(2 * math.pi * (actor.times / rng.uniform(4, 10) + rng.random()))
     angle = torch.from_numpy(bow * (0.35 + 0.65 * swing)).float()
-    _bend(pose, "pelvis", UPRIGHT @ _about("x", angle * 0.6) @ UPRIGHT.T)
+    _bend(pose, "pelvis", UPRIGHT @ about_degrees("x", angle * 0.6) @ UPRIGHT.T)
     for spine in ("spine1", "spine2"):
-        _bend(pose, spine, _about("x", angle * 0.2))
+        _bend(pose, spine, about_degrees("x", angle * 0.2))
     stance = rng.uniform(2, 8)
     for side, sign in SIDES:
-        _bend(pose, f"{side}_hip", _about("z", sign * stance), _about("x", -angle * 0.6 - rng.uniform(0, 6)))
-        _bend(pose, f"{side}_knee", _about("x", rng.uniform(4, 14)))
-        _bend(pose, f"{side}_shoulder", _about("x", -angle * rng.uniform(0.5, 1.2) - (bow > 0) * 15))
-        _bend(pose, f"{side}_elbow", _about("y", -sign * rng.uniform(0, 60)))
+        _bend(
+            pose, f"{side}_hip", about_degrees("z", sign * stance), about_degrees("x", -angle * 0.6 - rng.uniform(0, 6))
+        )
+        _bend(pose, f"{side}_knee", about_degrees("x", rng.uniform(4, 14)))
+        _bend(pose, f"{side}_shoulder", about_degrees("x", -angle * rng.uniform(0.5, 1.2) - (bow > 0) * 15))
+        _bend(pose, f"{side}_elbow", about_degrees("y", -sign * rng.uniform(0, 60)))
     pose = fidget(rng, actor, pose, rng.uniform(0.2, 0.5))
     return centred(grounded(_in_place(actor, pose, "standing_on_floor"), actor.body), actor.body)
 
@@ -94,15 +92,15 @@ def sitting(rng: np.random.Generator, actor: Actor, action: str, height: float, 
 
 def _seated(rng: np.random.Generator, actor: Actor, action: str, lean: float, knee: int) -> MotionSequence:
     pose = _upright(actor)
-    _bend(pose, "pelvis", UPRIGHT @ _about("x", -lean) @ UPRIGHT.T)
+    _bend(pose, "pelvis", UPRIGHT @ about_degrees("x", -lean) @ UPRIGHT.T)
     spread, lap = rng.uniform(3, 14), rng.random() < 0.7
     for side, sign in SIDES:
-        _bend(pose, f"{side}_hip", _about("x", lean - rng.uniform(86, 92)), _about("y", sign * spread))
-        _bend(pose, f"{side}_knee", _about("x", knee + rng.uniform(0, 6)))
+        _bend(pose, f"{side}_hip", about_degrees("x", lean - rng.uniform(86, 92)), about_degrees("y", sign * spread))
+        _bend(pose, f"{side}_knee", about_degrees("x", knee + rng.uniform(0, 6)))
         if lap:
             _hands_before(pose, side, sign, rng.uniform(5, 30), rng.uniform(30, 70), rng.uniform(0, 50))
-    _bend(pose, "spine1", _about("x", rng.uniform(-5, 10)))
-    _bend(pose, "head", _about("x", rng.uniform(-10, 25)), _about("y", rng.uniform(-30, 30)))
+    _bend(pose, "spine1", about_degrees("x", rng.uniform(-5, 10)))
+    _bend(pose, "head", about_degrees("x", rng.uniform(-10, 25)), about_degrees("y", rng.uniform(-30, 30)))
     pose = fidget(rng, actor, pose, rng.uniform(0.1, 0.4))
     return _on_seat(_in_place(actor, pose, action), actor.body)
 
@@ -124,13 +122,13 @@ def lying(rng: np.random.Generator, actor: Actor, action: str, posture: str) -> 
     """
     pose = _upright(actor)
     roll = {"back": 0.0, "left": 80.0, "right": -80.0, "belly": 180.0}[posture] + rng.uniform(-6, 6)
-    pose[:, 0] = SUPINE @ _about("y", roll)
+    pose[:, 0] = SUPINE @ about_degrees("y", roll)
     for side, sign in SIDES:
         _lay_leg(rng, pose, side, sign, posture)
         _lay_arm(rng, pose, side, sign, posture)
     turned = rng.choice([-1, 1]) * rng.uniform(40, 70) if posture == "belly" else rng.uniform(-35, 35)
     for joint in ("neck", "head"):
-        _bend(pose, joint, _about("y", turned / 2))
+        _bend(pose, joint, about_degrees("y", turned / 2))
     pose = fidget(rng, actor, pose, rng.uniform(0.02, 0.1))
     return grounded(_in_place(actor, pose, action), actor.body, -SINK_M / 2)
 
@@ -142,14 +140,14 @@ def _lay_leg(rng: np.random.Generator, pose: Tensor, side: str, sign: float, pos
     else:
         flexed = rng.uniform(20, 50) if posture == "back" and rng.random() < 0.25 else 0.0
         bent, spread = 2 * flexed, rng.uniform(0, 10)
-    _bend(pose, f"{side}_hip", _about("z", sign * spread), _about("x", -flexed))
-    _bend(pose, f"{side}_knee", _about("x", bent))
-    _bend(pose, f"{side}_ankle", _about("x", rng.uniform(5, 35)))
+    _bend(pose, f"{side}_hip", about_degrees("z", sign * spread), about_degrees("x", -flexed))
+    _bend(pose, f"{side}_knee", about_degrees("x", bent))
+    _bend(pose, f"{side}_ankle", about_degrees("x", rng.uniform(5, 35)))
 
 
 def _lay_arm(rng: np.random.Generator, pose: Tensor, side: str, sign: float, posture: str) -> None:
     """Lay an arm beside the body, over the belly, or before a person who lies on a side; in place."""
-    pose[:, JOINT[f"{side}_shoulder"]] = _about("z", -sign * 75.0)
+    pose[:, JOINT[f"{side}_shoulder"]] = about_degrees("z", -sign * 75.0)
     pose[:, JOINT[f"{side}_elbow"]] = torch.eye(3)
     if posture in ("left", "right"):
         _hands_before(pose, side, sign, rng.uniform(40, 90), rng.uniform(0, 70), 0.0)
@@ -157,4 +155,4 @@ def _lay_arm(rng: np.random.Generator, pose: Tensor, side: str, sign: float, pos
         _hands_before(pose, side, sign, rng.uniform(8, 15), rng.uniform(60, 80), rng.uniform(55, 75))
     else:
         _hands_before(pose, side, sign, rng.uniform(-4, 4), rng.uniform(0, 12), 0.0)
-        _bend(pose, f"{side}_shoulder", _about("z", sign * rng.uniform(0, 40)))
+        _bend(pose, f"{side}_shoulder", about_degrees("z", sign * rng.uniform(0, 40)))

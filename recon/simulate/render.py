@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from motion.body import Body
+from motion.rotations import yaw_matrix
 from recon.camera import Camera, project
 from recon.simulate.materials import GAMMA
-from recon.simulate.rooms import Part, Room, turn
+from recon.simulate.rooms import Part, Room
 
 SOFT_SHADOWS = 5  # number of small lights whose shadows are averaged, for the lamp and for the window
 LAMP_SIZE_M, WINDOW_SIZE_M = 0.25, 0.5  # from the middle of lamp and window to their small lights, at most
@@ -160,7 +161,7 @@ def _surface(room: Room, part: np.ndarray, points: np.ndarray, normals: np.ndarr
     for number, owner in enumerate(room.parts):
         mine = np.flatnonzero(part == number)
         if len(mine):
-            local_normals = normals[mine] @ turn(owner.yaw)
+            local_normals = normals[mine] @ yaw_matrix(owner.yaw)
             albedo[mine] = owner.material.albedo(owner.local(points[mine]), local_normals)
             glow[mine] = owner.material.glow
     return albedo, glow
@@ -298,7 +299,7 @@ def _shadow_spots(points: np.ndarray, lamp: np.ndarray, inside: Part) -> np.ndar
     with np.errstate(divide="ignore"):
         times = (np.sign(way) * inside.half - start) / way
     ends = start + np.where(way == 0, np.inf, times).min(axis=1, keepdims=True) * way
-    return (ends @ turn(inside.yaw).T + inside.center).astype(np.float32)
+    return (ends @ yaw_matrix(inside.yaw).T + inside.center).astype(np.float32)
 
 
 def to_bytes(color: Float[np.ndarray, "*batch 3"]) -> UInt8[np.ndarray, "*batch 3"]:

@@ -4,12 +4,12 @@ Z up, metres. A room is built with a corner of its floor at the origin and its w
 it into the world. A `yaw` turns about z, counter-clockwise (rad); furniture faces +y at yaw 0.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32
 
+from motion.rotations import yaw_matrix
 from motion.sequence import LABELS
 from recon.simulate.materials import Material
 
@@ -42,11 +42,11 @@ class Part:
 
     def placed(self) -> Float32[np.ndarray, "vertex 3"]:
         """Compute the vertices in the world."""
-        return self.vertices @ turn(self.yaw).T + self.center
+        return self.vertices @ yaw_matrix(self.yaw).T + self.center
 
     def local(self, points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
         """Map world points into the part's own frame."""
-        return (points - self.center) @ turn(self.yaw)
+        return (points - self.center) @ yaw_matrix(self.yaw)
 
     def holds(self, points: Float[np.ndarray, "*batch 3"], tolerance: float) -> Bool[np.ndarray, "*batch"]:
         """Mark the points that lie deeper than `tolerance` metres inside the box (True = inside)."""
@@ -54,7 +54,7 @@ class Part:
 
     def moved(self, yaw: float, offset: Float[np.ndarray, "3"]) -> "Part":
         """Turn the part about the world's z axis, then shift it."""
-        center = (turn(yaw) @ self.center + offset).astype(np.float32)
+        center = (yaw_matrix(yaw) @ self.center + offset).astype(np.float32)
         return replace(self, center=center, yaw=self.yaw + yaw)
 
 
@@ -71,7 +71,7 @@ class Place:
 
     def moved(self, yaw: float, offset: Float[np.ndarray, "3"]) -> "Place":
         """Turn the place about the world's z axis, then shift it."""
-        return replace(self, position=(turn(yaw) @ self.position + offset).astype(np.float32), yaw=self.yaw + yaw)
+        return replace(self, position=(yaw_matrix(yaw) @ self.position + offset).astype(np.float32), yaw=self.yaw + yaw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class Room:
 
     def moved(self, yaw: float, offset: Float[np.ndarray, "3"]) -> "Room":
         """Turn the room about the world's z axis, then shift it."""
-        lamp, window = ((turn(yaw) @ light + offset).astype(np.float32) for light in (self.lamp, self.window))
+        lamp, window = ((yaw_matrix(yaw) @ light + offset).astype(np.float32) for light in (self.lamp, self.window))
         return Room(
             tuple(piece.moved(yaw, offset) for piece in self.pieces), lamp, window, self.inside.moved(yaw, offset)
         )
@@ -142,12 +142,6 @@ class Room:
                 if part.solid:
                     found |= part.holds(points, tolerance)
         return found
-
-
-def turn(yaw: float) -> Float32[np.ndarray, "3 3"]:
-    """Compute the rotation matrix about z by `yaw` (rad), counter-clockwise."""
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], dtype=np.float32)
 
 
 def box(label: str, material: Material, low: Corner, high: Corner, solid: bool = True) -> Part:

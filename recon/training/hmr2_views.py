@@ -18,9 +18,9 @@ from torch import Tensor
 from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
+from motion.rotations import about
 from motion.skeleton import MIRRORED
 from recon.camera import project
-from recon.lifting import about_z
 from recon.people import People, people_of
 from recon.regressors.body_regressor import from_camera
 from recon.regressors.crops import crop_square
@@ -162,7 +162,7 @@ def targets_of(
     world = (views.transl, views.global_orient, views.body_pose)
     seen = (project(forward_kinematics(rest, *world)[0], UNIT_CAMERA) - squares[:, None, :2]) * 2 / squares[:, None, 2:]
     cam, orient = from_camera(views.transl, views.global_orient, rest[:, 0], squares, UNIT_CAMERA)
-    turn = about_z(angle)
+    turn = about("z", angle)
     pelvis = cam[:, :1] * (rest[:, 0, :2] + cam[:, 1:])
     pelvis, seen = (torch.einsum("nij,n...j->n...i", turn[:, :2, :2], points) for points in (pelvis, seen))
     rotations = torch.cat([(turn @ orient)[:, None], views.body_pose], dim=1)
@@ -180,7 +180,7 @@ def _cut(
 ) -> Float[Tensor, "view 3 256 256"]:
     """What squares, turned and mirrored, show of the stored crops."""
     stored = MARGIN * views.squares[:, 2:]
-    back = about_z(-angle)[:, :2, :2].clone()  # from the new crop to the one before it was turned
+    back = about("z", -angle)[:, :2, :2].clone()  # from the new crop to the one before it was turned
     back[:, :, 0] = torch.where(flip[:, None], -back[:, :, 0], back[:, :, 0])
     linear = back * (squares[:, 2:] / stored)[..., None]
     offset = (squares[:, :2] - views.squares[:, :2]) * 2 / stored

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.kinematics import forward_kinematics
+from motion.rotations import about, rotate
 from motion.skeleton import KEYPOINT_SETS
 from recon.keypoints import ALIASES, BodyKeypoints
-from recon.lifting import NAMES, WINDOW, about_z
+from recon.lifting import NAMES, WINDOW
 from recon.training.poses import RATE, PoseClip, mirrored, to_and_fro
 
 IMAGE = (512, 384)
@@ -107,9 +108,9 @@ def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: in
     flip = torch.rand(count, generator=random) < 0.5
     rotations = torch.where(flip[:, None, None, None, None], mirrored(rotations), rotations)
     pelvis[..., 0] = torch.where(flip[:, None], -pelvis[..., 0], pelvis[..., 0])
-    turn = about_z(2 * math.pi * torch.rand(count, generator=random))[:, None]
+    turn = about("z", 2 * math.pi * torch.rand(count, generator=random))[:, None]
     rotations = torch.cat([(turn @ rotations[:, :, 0])[:, :, None], rotations[:, :, 1:]], dim=2)
-    pelvis = (turn @ pelvis[..., None])[..., 0]
+    pelvis = rotate(turn, pelvis)
     betas = torch.randn(count, 10, generator=random).clamp(-2.5, 2.5)
     rest = body.rest_joints(betas)[:, None].expand(-1, frames, -1, -1)
     joints, turns = forward_kinematics(rest, pelvis - rest[:, :, 0], rotations[:, :, 0], rotations[:, :, 1:])
@@ -169,7 +170,7 @@ def _see(joints: Tensor, turns: Tensor, rotations: Tensor, betas: Tensor, fps: T
     sin, cos, zero = tilt.sin(), tilt.cos(), torch.zeros_like(tilt)
     axes = [[zero, zero - 1, zero], [-sin, zero, -cos], [cos, zero, -sin]]
     level = torch.stack([torch.stack(row, dim=-1) for row in axes], dim=-2)
-    return Seen(joints, turns, rotations, betas, fps, height, level @ about_z(-aside), focal)
+    return Seen(joints, turns, rotations, betas, fps, height, level @ about("z", -aside), focal)
 
 
 def _known(

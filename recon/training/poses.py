@@ -23,7 +23,7 @@ from motion.body import Body
 from motion.clips.transforms import resample
 from motion.datasets import bvh, deepmimic
 from motion.kinematics import forward_kinematics
-from motion.rotations import matrix_from_axis_angle, slerp
+from motion.rotations import about_degrees, slerp
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, MIRRORED
 
@@ -189,16 +189,18 @@ def _draw(kind: str, rng: np.random.Generator) -> dict[str, float]:
 def _pose_trunk_and_legs(
     rotations: Float[Tensor, "frame 24 3 3"], angles: dict[str, Float64[np.ndarray, " frame"]]
 ) -> None:
-    rotations[:, 0] = _turn("x", angles["pitch"]) @ _turn("y", angles["roll"])
-    flexed = _turn("x", angles["spine"] / 3) @ _turn("y", angles["twist"] / 3)
+    rotations[:, 0] = about_degrees("x", angles["pitch"]) @ about_degrees("y", angles["roll"])
+    flexed = about_degrees("x", angles["spine"] / 3) @ about_degrees("y", angles["twist"] / 3)
     for name in ("spine1", "spine2", "spine3"):
         rotations[:, JOINT[name]] = flexed @ _part(rotations[:, JOINT[name]], SPINE_SHARE)
     for side, out in (("left", 1), ("right", -1)):
         hip, knee = JOINT[f"{side}_hip"], JOINT[f"{side}_knee"]
         moved = _part(rotations[:1, hip].mT @ rotations[:, hip], LEG_SHARE)
-        rotations[:, hip] = _turn("z", out * angles[f"{side}_spread"]) @ _turn("x", -angles[f"{side}_hip"]) @ moved
+        rotations[:, hip] = (
+            about_degrees("z", out * angles[f"{side}_spread"]) @ about_degrees("x", -angles[f"{side}_hip"]) @ moved
+        )
         moved = _part(rotations[:1, knee].mT @ rotations[:, knee], LEG_SHARE)
-        rotations[:, knee] = _turn("x", angles[f"{side}_knee"]) @ moved
+        rotations[:, knee] = about_degrees("x", angles[f"{side}_knee"]) @ moved
 
 
 def _pose_arms(rotations: Float[Tensor, "frame 24 3 3"], rng: np.random.Generator) -> None:
@@ -206,17 +208,11 @@ def _pose_arms(rotations: Float[Tensor, "frame 24 3 3"], rng: np.random.Generato
     for side, out in (("left", 1), ("right", -1)):
         kept = float(rng.choice([1.0, rng.uniform(0.1, 0.7)]))
         raised, swung, bent = (np.full(len(rotations), rng.uniform(*r)) for r in ARMS[str(rng.choice(list(ARMS)))])
-        shoulder = _turn("y", -out * swung) @ _turn("z", out * raised)
-        for joint, drawn in ((f"{side}_shoulder", shoulder), (f"{side}_elbow", _turn("y", -out * bent))):
+        shoulder = about_degrees("y", -out * swung) @ about_degrees("z", out * raised)
+        for joint, drawn in ((f"{side}_shoulder", shoulder), (f"{side}_elbow", about_degrees("y", -out * bent))):
             weight = torch.full((len(rotations),), kept)
             rotations[:, JOINT[joint]] = slerp(drawn, rotations[:, JOINT[joint]], weight)
 
 
 def _part(rotation: Float[Tensor, "frame 3 3"], share: float) -> Float[Tensor, "frame 3 3"]:
     return slerp(torch.eye(3).expand_as(rotation), rotation, torch.full((len(rotation),), share))
-
-
-def _turn(axis: str, degrees: Float64[np.ndarray, " frame"]) -> Float[Tensor, "frame 3 3"]:
-    vector = torch.zeros(len(degrees), 3)
-    vector[:, "xyz".index(axis)] = torch.from_numpy(np.radians(degrees)).float()
-    return matrix_from_axis_angle(vector)

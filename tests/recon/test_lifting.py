@@ -16,10 +16,11 @@ from torch import Tensor
 from motion.body import load_body
 from motion.errors import InputError
 from motion.metrics.pose_error import pa_mpjpe, world_mpjpe
+from motion.rotations import about
 from motion.skeleton import KEYPOINT_SETS
 from recon.camera import Camera, intrinsics_matrix
 from recon.keypoints import body_keypoints
-from recon.lifting import NAMES, WINDOW, Lifter, about_z
+from recon.lifting import NAMES, WINDOW, Lifter
 from recon.observations import Observations
 from recon.people import People
 from tests.helpers import fitted_motions as motions
@@ -113,7 +114,7 @@ def test_measured_depth_helps(lifter: Lifter) -> None:
 @given(angle=st.floats(-3.1, 3.1), x=st.floats(-20, 20), y=st.floats(-20, 20))
 def test_turns_and_moves_with_the_world(lifter: Lifter, angle: float, x: float, y: float) -> None:
     seen = annotated(actor("walk"))
-    turn, shift = about_z(torch.tensor(angle)), torch.tensor([x, y, 0.0])
+    turn, shift = about("z", torch.tensor(angle)), torch.tensor([x, y, 0.0])
     moved = torch.eye(4)
     moved[:3, :3], moved[:3, 3] = turn, shift
     camera = replace(CAMERA, extrinsics=CAMERA.extrinsics @ torch.linalg.inv(moved))
