@@ -1,4 +1,4 @@
-"""The bodies that `recon.fitting` moves: fast kinematics, and the points of a body that its energies look at."""
+"""The bodies that `recon.fitting` moves, and the points of a body that its energies look at."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,9 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.body.capsules import ENDS, STARTS, fit_capsules
+from motion.kinematics import forward_kinematics
 from motion.rotations import matrix_from_6d, matrix_to_6d
-from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
+from motion.skeleton import JOINT
 from recon.keypoints import BodyKeypoints, body_keypoints, known_names
 from recon.people import People
 
@@ -17,8 +18,6 @@ FROZEN = ("left_foot", "right_foot", "left_hand", "right_hand")
 FREE = [joint for name, joint in JOINT.items() if name not in FROZEN]
 SOLES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("heel", "big_toe", "small_toe"))
 ALONG = (0.25, 0.75)  # where on a bone the two balls sit that stand for it between persons
-# The joints at each depth of the tree; those of one level are turned at once.
-LEVELS = ((1, 2, 3), (4, 5, 6), (7, 8, 9), (10, 11, 12, 13, 14), (15, 16, 17), (18, 19), (20, 21), (22, 23))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,8 @@ class Bodies:
         pose: Float[Tensor, "person frame 24 3 3"],
         betas: Float[Tensor, "person 10"],
     ) -> Posed:
-        joints, rotations = kinematics(self.body.rest_joints(betas), transl, pose)
+        rest = self.body.rest_joints(betas)[:, None].expand(-1, transl.shape[1], -1, -1)
+        joints, rotations = forward_kinematics(rest, transl, pose[:, :, 0], pose[:, :, 1:])
         points = self.points.positions(joints, rotations, betas[:, None])
         return Posed(joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :], pose, betas)
 
@@ -85,27 +85,6 @@ def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"
     """Two points on every bone (for the head, the joint twice)."""
     starts, ends = joints[..., STARTS, :], joints[..., ENDS, :]
     return torch.cat([starts + at * (ends - starts) for at in ALONG], dim=-2)
-
-
-def kinematics(
-    rest: Float[Tensor, "person 24 3"],
-    transl: Float[Tensor, "person frame 3"],
-    pose: Float[Tensor, "person frame 24 3 3"],
-) -> tuple[Float[Tensor, "person frame 24 3"], Float[Tensor, "person frame 24 3 3"]]:
-    """`motion.kinematics.forward_kinematics`, a level of the tree at a time, which gradients pass sooner."""
-    offsets = rest - rest[:, [max(parent, 0) for parent in PARENTS]]
-    joints, rotations = [(rest[:, None, 0] + transl)[:, :, None]], [pose[:, :, :1]]
-    above: tuple[int, ...] = (0,)
-    for level in LEVELS:
-        parents = [above.index(PARENTS[joint]) for joint in level]
-        of_parents = rotations[-1][:, :, parents]
-        moved = of_parents @ offsets[:, None, level, :, None]
-        joints.append(joints[-1][:, :, parents] + moved.squeeze(-1))
-        rotations.append(of_parents @ pose[:, :, level])
-        above = level
-    order = [0, *(joint for level in LEVELS for joint in level)]
-    back = [order.index(joint) for joint in range(NUM_JOINTS)]
-    return torch.cat(joints, dim=2)[:, :, back], torch.cat(rotations, dim=2)[:, :, back]
 
 
 def free_6d(people: People) -> Float[Tensor, "person frame free 6"]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from motion.body import load_body
 from motion.datasets import deepmimic
 from motion.kinematics import forward_kinematics, pose_from_joints, root_orientation
-from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, slerp
-from motion.skeleton import JOINT, JOINT_NAMES
+from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, rotate, slerp
+from motion.skeleton import BONES, JOINT, JOINT_NAMES
 from tests.helpers.clips import smooth_pose
 
 BODY = load_body()
@@ -23,6 +23,15 @@ def test_rest_pose_is_the_rest_skeleton() -> None:
     joints, rotations = forward_kinematics(REST, torch.zeros(3), torch.eye(3), STILL)
     torch.testing.assert_close(joints, REST)
     torch.testing.assert_close(rotations, torch.eye(3).expand(24, 3, 3))
+
+
+def test_levels_of_the_tree_give_what_one_joint_after_the_other_gives() -> None:
+    pose, rest = roma.random_rotmat((5, 24)), BODY.rest_joints(torch.randn(5, 10))
+    joints, rotations = forward_kinematics(rest, torch.zeros(5, 3), pose[:, 0], pose[:, 1:])
+    for parent, child in BONES:
+        assert torch.equal(rotations[:, child], rotations[:, parent] @ pose[:, child])
+        step = rotate(rotations[:, parent], rest[:, child] - rest[:, parent])
+        assert torch.equal(joints[:, child], joints[:, parent] + step)
 
 
 def test_equivariance() -> None:

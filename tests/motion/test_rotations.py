@@ -33,7 +33,7 @@ AXES: tuple[Axis, ...] = ("x", "y", "z")
 @pytest.fixture
 def turns() -> Tensor:
     torch.manual_seed(0)
-    return roma.random_rotmat((5, 4)).double()
+    return roma.random_rotmat((5, 4), dtype=torch.float64)
 
 
 def test_6d_is_the_first_two_columns_row_by_row() -> None:

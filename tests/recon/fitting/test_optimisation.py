@@ -9,13 +9,12 @@ from torch import Tensor
 
 from motion.body import load_body
 from motion.errors import InputError
-from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import pa_mpjpe, world_mpjpe
 from motion.skeleton import JOINT, KEYPOINT_SETS
 from recon.fitting import fit
 from recon.fitting import optimisation as fitting
 from recon.fitting import terms as fitting_terms
-from recon.fitting.bodies import Bodies, balls, kinematics, pose_of
+from recon.fitting.bodies import Bodies, balls
 from recon.fitting.optimisation import Stage
 from recon.people import People
 from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
@@ -186,16 +185,6 @@ def test_nobody_and_a_start_of_other_people(walker: People) -> None:
     assert torch.equal(fit(seen, gone, BODY, prior).transl, gone.transl)
     with pytest.raises(InputError, match="persons and frames"):
         fit(seen, both(walker, walker), BODY, prior)
-
-
-def test_kinematics_by_levels_is_forward_kinematics(walker: People) -> None:
-    people = disturbed(walker, 9, 1.0, 1.0)
-    rest = BODY.rest_joints(torch.randn(1, 10))
-    expected = forward_kinematics(
-        rest[:, None].expand(-1, 13, -1, -1), people.transl, people.global_orient, people.body_pose
-    )
-    for found, wanted in zip(kinematics(rest, people.transl, pose_of(people)), expected, strict=True):
-        assert torch.allclose(found, wanted, atol=1e-5)
 
 
 def test_bounded_is_a_half_square_with_a_ceiling() -> None:
