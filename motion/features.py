@@ -1,4 +1,4 @@
-"""MotionSequence to the network's features and back (thesis eq. 4.7).
+"""MotionSequence to the network's features and back (eq. 4.7).
 
 A person's frame is 282 numbers: 24 x 3 global positions (m), 24 x 3 velocities (m per frame, zero on the first
 frame), 23 x 6 local rotations. The root orientation is not among them: it is recovered in closed form.

@@ -1,4 +1,4 @@
-"""Train the classifier of actions that guidance follows (thesis eq. 2.20), tracked by MLflow.
+"""Train the classifier of actions that guidance follows (eq. 2.20), tracked by MLflow.
 
     python -m ray_jobs.train_classifier --data data/rooms --output runs/classifier
 

@@ -1,6 +1,6 @@
 """One annotated room video becomes a metric scene with people: (Scene, MotionSequence).
 
-The steps are the thesis' chapters 4.1 to 4.3, its misprints mended: networks (`recon.pipeline.perception`), depth of
+The steps are thesis §4.1 to §4.3, its misprints mended: networks (`recon.pipeline.perception`), depth of
 the empty room, floor to the XY plane, bodies that belong to somebody else masked, bodies fitted over time. World: Z up,
 floor z = 0, metres, the origin on the floor below the camera.
 
@@ -189,7 +189,7 @@ def held(
 
 
 def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:
-    """The body network's poses in the world, valid where they are somebody's own (thesis 4.1)."""
+    """The body network's poses in the world, valid where they are somebody's own (thesis §4.1)."""
     persons, frames, _ = observed.confidence.shape
     shape, camera, estimates = (persons, frames), observed.camera, perception.estimates
     transl, orient = in_camera(estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)

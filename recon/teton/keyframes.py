@@ -1,4 +1,4 @@
-"""The few frames of a video from a fixed camera that differ, where depth and masks are looked at (thesis, 4.1)."""
+"""The few frames of a video from a fixed camera that differ, where depth and masks are looked at (thesis §4.1)."""
 
 from collections.abc import Iterable
 
