@@ -1,9 +1,9 @@
-"""Where 2D keypoints lie on a body: at SMPL's joints, or at a point of the skin that is fixed to one of them.
+"""2D keypoints on a body: at one of SMPL's joints, or at a point of the skin that is fixed to one of them.
 
-Skin points (nose, eyes, ears, mouth, thumbs, fingers, toes, heels) turn with one joint and keep their place against
-it, so that no mesh is needed: `keypoint = joint + R_joint (offset of the rest mesh)`, exact for rigid heads and
-feet. COCO's and OpenPose's hips and shoulders are clicked up to a few centimetres from SMPL's joints of that name;
-mid_hip stands for the pelvis, as in SMPLify-X (Pavlakos et al. 2019).
+Skin points (nose, eyes, ears, mouth, thumbs, fingers, toes, heels) turn with one joint and keep their place relative to
+it, so that no mesh is needed: `keypoint = joint + R_joint (offset of the rest mesh)`, exact for rigid heads and feet.
+COCO's and OpenPose's hips and shoulders are clicked up to a few centimetres from SMPL's joints of that name; mid_hip
+stands for the pelvis, as in SMPLify-X (Pavlakos et al. 2019).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from motion.errors import InputError
 from motion.skeleton import JOINT
 
 ALIASES = {"mid_hip": "pelvis", "left_foot_index": "left_big_toe", "right_foot_index": "right_big_toe"}
-FEWEST = 4  # known names without which nobody can be placed
+FEWEST = 4  # known keypoints without which a person cannot be placed
 # The joint each skin point turns with ("{side}" left or right), and smplx's name for the vertex.
 _ON_SKIN = {
     "nose": ("head", "nose"),
@@ -49,14 +49,15 @@ _DEFAULT = {
 
 @dataclass(frozen=True, eq=False)
 class BodyKeypoints:
-    """Some keypoints of one body, in the order of `names`."""
+    """Keypoints of one body, in the order of `names`."""
 
     names: tuple[str, ...]
     joint: Int[Tensor, " keypoint"]
-    """The joint each is, or turns with."""
+    """Index of the joint that each keypoint is, or turns with."""
     template: Float[Tensor, "keypoint 3"]
-    """Offset from that joint at rest, metres; zero for joints."""
+    """Offset from that joint at rest in metres; zero for joints."""
     shapedirs: Float[Tensor, "keypoint 3 10"]
+    """Change of that offset per unit of each beta, in metres."""
 
     def positions(
         self,
@@ -64,15 +65,17 @@ class BodyKeypoints:
         rotations: Float[Tensor, "*batch 24 3 3"],
         betas: Float[Tensor, "*shape 10"],
     ) -> Float[Tensor, "*batch keypoint 3"]:
-        """Keypoints of the joints and world rotations that `motion.kinematics.forward_kinematics` gives; `betas`
-        must broadcast against the batch."""
+        """Compute keypoint positions from joints (metres) and their world rotations.
+
+        Both are as `motion.kinematics.forward_kinematics` gives them; `betas` must broadcast against the batch.
+        """
         offsets = self.template.to(betas) + torch.einsum("...b,kib->...ki", betas, self.shapedirs.to(betas))
         turned = torch.einsum("...kij,...kj->...ki", rotations[..., self.joint, :, :], offsets)
         return joints[..., self.joint, :] + turned
 
 
 def body_keypoints(body: Body, names: Sequence[str]) -> BodyKeypoints:
-    """The keypoints of these names on `body`; InputError for one that it has not."""
+    """Look up keypoints on `body` by name; raises InputError for one that it does not have."""
     skin, known = _skin(body), known_names(body)
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -93,13 +96,13 @@ def body_keypoints(body: Body, names: Sequence[str]) -> BodyKeypoints:
 
 
 def known_names(body: Body) -> tuple[str, ...]:
-    """All keypoints that this body has, aliases among them."""
+    """List all keypoints that this body has, aliases included."""
     own = (*JOINT, *_skin(body))
     return (*own, *(alias for alias, name in ALIASES.items() if name in own))
 
 
 def _skin(body: Body) -> dict[str, tuple[str, int]]:
-    """The joint and the vertex of each skin point: those we chose on the default body, smplx's on the official ones."""
+    """Map each skin point to its joint and vertex: ours on the default body, smplx's on the official ones."""
     family = {6890: "smplh", 10475: "smplx"}.get(len(body.v_template), "")
     theirs = smplx.vertex_ids.vertex_ids.get(family, {})
     found = {}

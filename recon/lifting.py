@@ -1,9 +1,10 @@
-"""From annotated 2D keypoints to a first SMPL pose in the world: where optimisation starts.
+"""Lifting of annotated 2D keypoints to a first SMPL pose in the world, from which optimisation starts.
 
 World: Z up, floor z = 0, metres. A small temporal network, trained by `recon.training.lifter` on motion seen by random
-cameras (no images), looks at a person along the ray to the middle of their keypoints, from a frame of reference that is
-turned about Z so that this ray points along +x. So its answers turn with the world. It knows the camera's height above
-the floor, which together with where the feet are tells how far a person is, and the depth of the skin where measured.
+cameras (no images), sees a person along the ray to the middle of their keypoints, in a frame of reference that is
+turned about Z so that this ray points along +x. Its answers therefore turn with the world. It knows the camera's height
+above the floor, which together with the position of the feet tells a person's distance, and the depth of the skin where
+that was measured.
 """
 
 from dataclasses import dataclass, replace
@@ -29,21 +30,21 @@ FORMAT, MADE_BY = "carescene-lifter/1", "recon.training.lifter"
 NAMES: tuple[str, ...] = tuple(
     dict.fromkeys(ALIASES.get(name, name) for names in (JOINT_NAMES, *KEYPOINT_SETS.values()) for name in names)
 )
-"""All keypoints of all sets, aliases replaced: what the network has an input for."""
-WINDOW = 24  # frames that the network sees at once
-STEP = WINDOW // 2  # from one window to the next
-LONGEST_GAP = 0.5  # seconds without keypoints that are still filled in
-SMALLEST = 0.01  # radians; the size of whoever seems a point
-FARTHEST_POINT = 4.0  # in sizes from the middle; beyond it a keypoint is an outlier
-NOMINAL = 0.25  # metres that a person's size, as measured here, is about
-PER_KEYPOINT, PER_FRAME = 6, 6
+"""Keypoints of all sets, aliases replaced, in the order of the network's inputs."""
+WINDOW_FRAMES = 24  # that the network sees at once
+STEP_FRAMES = WINDOW_FRAMES // 2  # from one window to the next
+LONGEST_GAP_S = 0.5  # without keypoints that is still filled in
+SMALLEST_RAD = 0.01  # least size of a person in the image
+FARTHEST_SIZES = 4.0  # from the middle; beyond it a keypoint is an outlier
+NOMINAL_SIZE_M = 0.25  # typical size of a person, as measured here
+PER_KEYPOINT, PER_FRAME = 6, 6  # input features
 OUTPUTS = 24 * 6 + 2 + 1 + 10  # rotations, pelvis across and along the ray, betas
 WIDTH, LAYERS, HEADS = 256, 3, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """Where a person is seen from the camera: the ray to the middle of the keypoints, radians."""
+    """Direction and size in which the camera sees a person: the ray to the middle of the keypoints, in radians."""
 
     azimuth: Float[Tensor, "person frame"]
     elevation: Float[Tensor, "person frame"]
@@ -52,7 +53,7 @@ class Sight:
 
     @property
     def axes(self) -> Float[Tensor, "person frame 3 3"]:
-        """Rows: along the ray, left of it, up across it; in the frame of reference turned by the azimuth."""
+        """Axes of the view in the frame turned by the azimuth; rows along the ray, left of it, up across it."""
         return about("y", self.elevation)
 
 
@@ -61,24 +62,26 @@ class Lifted:
     """Bodies in each frame's own frame of reference: turned by the azimuth, origin on the floor below the camera."""
 
     pelvis: Float[Tensor, "person frame 3"]
+    """Position of the pelvis in metres."""
     rotations: Float[Tensor, "person frame 24 3 3"]
-    """Of the pelvis to that frame of reference, of the other joints against their parents."""
+    """Rotation of the pelvis to the frame of reference, of the other joints to their parents."""
     betas: Float[Tensor, "person frame 10"]
-    """Of the default body."""
+    """Shape of the default body."""
 
     def in_world(self, view: Sight) -> "Lifted":
-        """In the world's directions; the origin stays on the floor below the camera."""
+        """Turn the bodies to the world's directions; the origin stays on the floor below the camera."""
         turn = about("z", view.azimuth)
         orient = turn @ self.rotations[:, :, 0]
         rotations = torch.cat([orient[:, :, None], self.rotations[:, :, 1:]], dim=2)
         return replace(self, pelvis=rotate(turn, self.pelvis), rotations=rotations)
 
     def first(self, frames: int) -> "Lifted":
+        """Keep the first frames."""
         return Lifted(self.pelvis[:, :frames], self.rotations[:, :frames], self.betas[:, :frames])
 
 
 class LifterNetwork(nn.Module):
-    """An embedding of each frame, then attention between the frames of a window."""
+    """Network that embeds each frame, then attends between the frames of a window."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,13 +89,13 @@ class LifterNetwork(nn.Module):
         self.refine = nn.Sequential(
             nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
         )
-        self.place = nn.Parameter(torch.zeros(WINDOW, WIDTH))
+        self.place = nn.Parameter(torch.zeros(WINDOW_FRAMES, WIDTH))
         layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
         self.frames = nn.TransformerEncoder(layer, LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
         self.answer = nn.Linear(WIDTH, OUTPUTS)
 
     def forward(self, features: Float[Tensor, "person frame feature"]) -> Float[Tensor, "person frame output"]:
-        """Of `WINDOW` frames or fewer."""
+        """Predict the answers that `decode` reads, for at most `WINDOW_FRAMES` frames."""
         hidden = self.embed(features)
         hidden = hidden + self.refine(hidden) + self.place[: features.shape[1]]
         return self.answer(self.frames(hidden))
@@ -100,13 +103,13 @@ class LifterNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Lifter:
-    """The trained network, which speaks of the default body's shapes."""
+    """Trained lifting network; its shapes are the default body's."""
 
     network: LifterNetwork
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Lifter":
-        """The weights at `path`, or those shipped."""
+        """Load the weights at `path`, or those that ship when it is None."""
         if path is None:
             with as_file(files("recon") / "assets" / "lifter.safetensors") as shipped:
                 return cls.load(shipped)
@@ -117,7 +120,11 @@ class Lifter:
         return cls(network.eval().requires_grad_(False))
 
     def lift(self, observations: Observations, body: Body) -> People:
-        """Everybody in the world; valid where `FEWEST` keypoints or more are known, and in short gaps between."""
+        """Lift all persons into the world.
+
+        Valid are frames with `FEWEST` known keypoints or more, and short gaps between them. Raises InputError for a
+        camera that is not above the floor and for a keypoint that the network does not know.
+        """
         frames = observations.confidence.shape[1]
         view, inputs, height = _look(observations)
         lifted = decode(self._answers(inputs), view, height).in_world(view).first(frames)
@@ -135,12 +142,12 @@ class Lifter:
 
     @torch.no_grad()
     def _answers(self, inputs: Float[Tensor, "person frame feature"]) -> Float[Tensor, "person frame output"]:
-        """The network's, averaged where windows overlap, in which the middle counts more than the ends."""
+        """Average the network's answers where windows overlap; a window's middle counts more than its ends."""
         people, frames = inputs.shape[:2]
-        weight = torch.hann_window(WINDOW + 2, periodic=False)[1:-1, None]
+        weight = torch.hann_window(WINDOW_FRAMES + 2, periodic=False)[1:-1, None]
         total, weights = inputs.new_zeros(people, frames, OUTPUTS), inputs.new_zeros(frames, 1)
-        for start in [*range(0, frames - WINDOW, STEP), frames - WINDOW]:
-            at = slice(start, start + WINDOW)
+        for start in [*range(0, frames - WINDOW_FRAMES, STEP_FRAMES), frames - WINDOW_FRAMES]:
+            at = slice(start, start + WINDOW_FRAMES)
             total[:, at] += weight * self.network(inputs[:, at])
             weights[at] += weight
         return total / weights
@@ -149,16 +156,16 @@ class Lifter:
 def _look(
     observations: Observations,
 ) -> tuple[Sight, Float[Tensor, "person frame feature"], Float[Tensor, " person"]]:
-    """The views of all persons, the network's input and the camera's height above the floor.
+    """Compute the views of all persons, the network's input and the camera's height above the floor.
 
-    A sequence shorter than a window goes on with frames in which nobody is seen.
+    A sequence shorter than a window continues with frames in which nobody is seen.
     """
     camera = observations.camera
     if not camera.center[2] > 0:
         raise InputError(f"the camera is {float(camera.center[2]):.2f} m above the floor, expected it above (Z up)")
     order = [_input_of(name) for name in observations.names]
     people, frames = observations.confidence.shape[:2]
-    rays = torch.zeros(people, max(frames, WINDOW), len(NAMES), 3)
+    rays = torch.zeros(people, max(frames, WINDOW_FRAMES), len(NAMES), 3)
     confidence = torch.zeros(rays.shape[:3])
     ranges = torch.full_like(confidence, torch.nan)
     pixels = torch.nan_to_num(observations.keypoints.float())
@@ -172,7 +179,7 @@ def _look(
 
 
 def _input_of(name: str) -> int:
-    """The number of a keypoint in `NAMES`."""
+    """Look up a keypoint's index in `NAMES`."""
     own = ALIASES.get(name, name)
     if own not in NAMES:
         raise InputError(f"the lifter knows no keypoint {name!r}, expected some of {', '.join(NAMES)}")
@@ -180,15 +187,15 @@ def _input_of(name: str) -> int:
 
 
 def _without_gaps(known: Bool[Tensor, "person frame"], fps: float) -> Bool[Tensor, "person frame"]:
-    """True also in gaps of `LONGEST_GAP` or less, between known frames."""
+    """Fill gaps of at most `LONGEST_GAP_S` between known frames."""
     before, after = _neighbours(known)
     frame = torch.arange(known.shape[1])
     within = (before <= frame) & (frame <= after) & known.any(dim=1, keepdim=True)
-    return within & (after - before - 1 <= LONGEST_GAP * fps)
+    return within & (after - before - 1 <= LONGEST_GAP_S * fps)
 
 
 def _shape(lifted: Lifted, valid: Bool[Tensor, "person frame"], body: Body) -> Float[Tensor, "person 10"]:
-    """The mean of what was said in valid frames, as betas of `body`."""
+    """Average the betas over valid frames, as betas of `body`."""
     weight = valid.to(lifted.betas)[..., None]
     betas = (lifted.betas * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
     if body.name == "default":
@@ -197,9 +204,10 @@ def _shape(lifted: Lifted, valid: Bool[Tensor, "person frame"], body: Body) -> F
 
 
 def sight(rays: Float[Tensor, "person frame keypoint 3"], seen: Bool[Tensor, "person frame keypoint"]) -> Sight:
-    """Middle (median, so that outliers count little) and size of the keypoints seen; `rays` are world directions.
+    """Compute middle and size of the seen keypoints; medians, so that outliers count little.
 
-    Frames with fewer than `FEWEST` take them from those before and after.
+    `rays` are world directions, `seen` is True where a keypoint is known. Frames with fewer than `FEWEST` take them
+    from the frames before and after.
     """
     enough = seen.sum(dim=-1) >= FEWEST
     mean = (normalize(rays, dim=-1) * seen[..., None]).sum(dim=-2)
@@ -212,11 +220,11 @@ def sight(rays: Float[Tensor, "person frame keypoint 3"], seen: Bool[Tensor, "pe
     across = _across(_turned(rays, -view.azimuth), view)
     spread = torch.where(seen, across.norm(dim=-1), torch.nan).nanmedian(dim=-1).values
     size = _filled(torch.where(enough, torch.nan_to_num(spread), 0)[..., None], enough)[..., 0]
-    return replace(view, size=size.clamp_min(SMALLEST))
+    return replace(view, size=size.clamp_min(SMALLEST_RAD))
 
 
 def _along(direction: Float[Tensor, "person frame 3"]) -> Sight:
-    """The view along a direction, along +x where it has no length."""
+    """Compute the view along a direction; along +x where the direction has no length."""
     azimuth = torch.atan2(direction[..., 1], direction[..., 0])
     elevation = torch.atan2(direction[..., 2], direction[..., :2].norm(dim=-1))
     return Sight(azimuth, elevation, torch.ones_like(azimuth))
@@ -230,15 +238,16 @@ def features(
     fps: Float[Tensor, " person"],
     view: Sight,
 ) -> Float[Tensor, "person frame feature"]:
-    """What the network sees; keypoints in the order of `NAMES`, NaN in `ranges` (m along the ray) where unknown.
+    """Compute the network's input.
 
-    For each keypoint: where across the ray in sizes, confidence, how far it would be on the floor, how far its skin is;
-    distances as logarithms in units of what size makes of one metre.
+    Keypoints are in the order of `NAMES`; `ranges` are metres along the ray, NaN where unknown. Per keypoint: its place
+    across the ray relative to the size, its confidence, how far it would be on the floor, and how far its skin is;
+    distances are logarithms in units of the distance at which one metre has that size.
     """
     seen = confidence > 0
     turned = _turned(rays, -view.azimuth)
-    across = (_across(turned, view) / view.size[..., None, None]).clamp(-FARTHEST_POINT, FARTHEST_POINT)
-    scale = (view.size / NOMINAL)[..., None]
+    across = (_across(turned, view) / view.size[..., None, None]).clamp(-FARTHEST_SIZES, FARTHEST_SIZES)
+    scale = (view.size / NOMINAL_SIZE_M)[..., None]
     down = -normalize(turned, dim=-1)[..., 2]
     on_floor = (height[:, None, None] * scale / down.clamp_min(0.05)).log().clamp(-2, 2)
     known = ranges.isfinite() & seen
@@ -250,7 +259,7 @@ def features(
         [
             view.elevation.sin(),
             view.elevation.cos(),
-            (height[:, None] * view.size / NOMINAL).log(),
+            (height[:, None] * view.size / NOMINAL_SIZE_M).log(),
             (view.size / 0.2).log(),
             (fps / 12).log()[:, None].expand(-1, frames),
             (seen.sum(dim=-1) >= FEWEST).to(each),
@@ -261,19 +270,19 @@ def features(
 
 
 def decode(answer: Float[Tensor, "person frame output"], view: Sight, height: Float[Tensor, " person"]) -> Lifted:
-    """The bodies that the network's numbers stand for."""
+    """Decode the network's numbers to bodies; `height` is the camera's above the floor (metres)."""
     turns, across, along, betas = answer.split([24 * 6, 2, 1, 10], dim=-1)
     identity = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).to(turns)
     rotations = matrix_from_6d(turns.unflatten(-1, (24, 6)) + identity)
     direction = torch.cat([torch.ones_like(along), across * view.size[..., None]], dim=-1)
     direction = normalize((direction[..., None, :] @ view.axes)[..., 0, :], dim=-1)
-    pelvis = direction * along.clamp(-3, 3).exp() * (NOMINAL / view.size)[..., None]
+    pelvis = direction * along.clamp(-3, 3).exp() * (NOMINAL_SIZE_M / view.size)[..., None]
     camera = pad(height[:, None, None], (2, 0))
     return Lifted(pelvis + camera, rotations, betas)
 
 
 def _across(rays: Tensor, view: Sight) -> Tensor:
-    """Where rays (in the turned frame of reference) cross the plane at distance 1 across the view: left, up."""
+    """Compute where rays (in the turned frame of reference) cross the plane at distance 1 across the view: left, up."""
     seen = rays @ view.axes.mT
     return seen[..., 1:] / seen[..., :1].clamp_min(0.05 * rays.norm(dim=-1, keepdim=True).clamp_min(1e-6))
 
@@ -283,7 +292,7 @@ def _turned(points: Float[Tensor, "person frame keypoint 3"], angle: Float[Tenso
 
 
 def _filled(values: Float[Tensor, "person frame number"], known: Bool[Tensor, "person frame"]) -> Tensor:
-    """Values of frames that are not known, linearly between those that are."""
+    """Interpolate values of unknown frames linearly between known ones."""
     before, after = _neighbours(known)
     frame = torch.arange(known.shape[1])
     weight = ((frame - before) / (after - before).clamp_min(1)).to(values)[..., None]
@@ -292,8 +301,10 @@ def _filled(values: Float[Tensor, "person frame number"], known: Bool[Tensor, "p
 
 
 def _neighbours(known: Bool[Tensor, "person frame"]) -> tuple[Int[Tensor, "person frame"], Int[Tensor, "person frame"]]:
-    """The last known frame up to each, and the first from it on; the one for the other where there is none, and last
-    and first frame where none is known."""
+    """Find the last known frame up to each frame, and the first from it on.
+
+    Where one of them is missing it is the other; where no frame is known they are the last and the first frame.
+    """
     frame = torch.arange(known.shape[1])
     before = torch.where(known, frame, -1).cummax(dim=1).values
     after = torch.where(known, frame, len(frame)).flip(1).cummin(dim=1).values.flip(1)

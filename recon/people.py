@@ -1,4 +1,4 @@
-"""People as SMPL parameters in one frame of reference, on their way through a reconstruction.
+"""Persons as SMPL parameters in one frame of reference, on their way through a reconstruction.
 
 Metres and rotation matrices; the frame is the camera's (OpenCV axes) until the floor is found and the Z-up world
 afterwards. `valid` is True where a person is known; other frames may hold anything finite.
@@ -18,6 +18,8 @@ from recon.keypoints import BodyKeypoints
 
 @dataclass(frozen=True, eq=False)
 class People:
+    """Persons of one sequence as SMPL parameters; `valid` is True where a person is known."""
+
     transl: Float[Tensor, "person frame 3"]
     global_orient: Float[Tensor, "person frame 3 3"]
     body_pose: Float[Tensor, "person frame 23 3 3"]
@@ -25,14 +27,16 @@ class People:
     valid: Bool[Tensor, "person frame"]
 
     def kinematics(self, body: Body) -> tuple[Float[Tensor, "person frame 24 3"], Float[Tensor, "person frame 24 3 3"]]:
-        """Joints and their rotations, both in the frame of reference."""
+        """Compute joints (metres) and their rotations, both in the frame of reference."""
         rest = body.rest_joints(self.betas)[:, None].expand(-1, self.transl.shape[1], -1, -1)
         return forward_kinematics(rest, self.transl, self.global_orient, self.body_pose)
 
     def joints(self, body: Body) -> Float[Tensor, "person frame 24 3"]:
+        """Compute joint positions in the frame of reference (metres)."""
         return self.kinematics(body)[0]
 
     def keypoints(self, body: Body, keypoints: BodyKeypoints) -> Float[Tensor, "person frame keypoint 3"]:
+        """Compute keypoint positions in the frame of reference (metres)."""
         return keypoints.positions(*self.kinematics(body), self.betas[:, None])
 
     def moved(self, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"], body: Body) -> "People":
@@ -47,6 +51,6 @@ class People:
 
 
 def people_of(motion: MotionSequence) -> People:
-    """The people of a record, in the world."""
+    """Take the persons of a record, in the record's world."""
     fields = (motion.transl, motion.global_orient, motion.body_pose, motion.betas, motion.valid)
     return People(*(torch.from_numpy(array) for array in fields))

@@ -1,8 +1,8 @@
-"""How plausible a body pose is: energies that a fit keeps low.
+"""Pose priors: energies of body poses, lower for more plausible ones, that a fit keeps low.
 
     "default"         Gaussian mixture over 21 joints' axis-angles, learnt by `recon.training.pose_prior`, and limits of
                       knees and elbows
-    NAME.safetensors  the same, learnt anew
+    NAME.safetensors  a mixture of that kind, learnt anew
     NAME.pkl          SMPLify's Gaussian mixture (gmm_08.pkl; Bogo et al. 2016)
     NAME.ckpt/.pt     VPoser v2 (V02_05; Pavlakos et al. 2019, repository nghorbani/human_body_prior)
 
@@ -34,8 +34,8 @@ FORMAT, MADE_BY = "carescene-pose-prior/1", "recon.training.pose_prior"
 JOINTS = 21  # of body_pose; hands are left out
 # Where knees and elbows bend: the component of their axis-angle, and its sign.
 HINGES = {"left_knee": (0, 1), "right_knee": (0, 1), "left_elbow": (1, -1), "right_elbow": (1, 1)}
-OVERSTRETCH = math.radians(10)  # that knees and elbows can do
-HINGE_WEIGHT = 20.0  # energy of one radian beyond
+OVERSTRETCH_RAD = math.radians(10)  # that knees and elbows can do
+HINGE_WEIGHT = 20.0  # energy of one radian beyond that
 BATCH_NORM_EPS = 1e-5  # torch's default, which VPoser was trained with
 VPOSER_LAYERS = {  # shapes of VPoser v2's layers, whose weights have these keys
     "encoder_net.1": (63,),
@@ -52,13 +52,16 @@ VPOSER_LAYERS = {  # shapes of VPoser v2's layers, whose weights have these keys
 
 @runtime_checkable
 class PosePrior(Protocol):
-    """Energies (lower is more plausible) of SMPL body poses, differentiable."""
+    """Differentiable energy of SMPL body poses, lower for more plausible ones."""
 
     def __call__(self, body_pose: Float[Tensor, "pose 23 3 3"]) -> Float[Tensor, " pose"]: ...
 
 
 def load_prior(spec: str | Path = "default") -> PosePrior:
-    """The shipped prior, or the one in a file of another project."""
+    """Load the shipped prior ("default") or a file: .safetensors of ours, SMPLify's .pkl, VPoser's .ckpt or .pt.
+
+    Raises InputError for any other file.
+    """
     if spec == "default":
         with as_file(files("recon") / "assets" / "pose_prior.safetensors") as path:
             return read_mixture(path)
@@ -78,16 +81,17 @@ def load_prior(spec: str | Path = "default") -> PosePrior:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """`scale (-log sum_k w_k N(x; m_k, C_k) - lowest)`, x the axis-angles of 21 joints, and what hinges cannot do.
+    """Energy `scale (-log sum_k w_k N(x; m_k, C_k) - lowest)` of 21 joints' axis-angles x, plus limits of hinges.
 
-    A Gaussian is as wide on either side, so it takes a knee bent backward for a rare one (SMPLify has such a term too).
+    A Gaussian is equally wide on either side, so it alone takes a knee bent backward for a rare one (SMPLify has such a
+    term too).
     """
 
     means: Float[Tensor, "component 63"]
     factors: Float[Tensor, "component 63 63"]
-    """Cholesky factors of the precisions: C^-1 = F F^T."""
+    """Cholesky factors F of the precisions: C^-1 = F F^T."""
     log_weights: Float[Tensor, " component"]
-    """Of the components' densities at their means."""
+    """Logarithm of each component's density at its mean, but for the constant."""
     lowest: float
     scale: float
 
@@ -96,14 +100,14 @@ class Mixture:
         return self.scale * (self.negative_log_likelihood(vector) - self.lowest) + wrong_bends(vector)
 
     def negative_log_likelihood(self, vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
-        """Up to the constant 63/2 log 2 pi."""
+        """Compute the negative log likelihood up to the constant 63/2 log 2 pi."""
         distance = _squared_distance(vector, self.means, self.factors)
         return -torch.logsumexp(self.log_weights.to(vector) - distance / 2, dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class SmplifyMixture:
-    """`min_k (d_k^2 / 2 - log c_k)`, d Mahalanobis' distance and c the weights in SMPLify's own scaling."""
+    """Energy `min_k (d_k^2 / 2 - log c_k)`, d Mahalanobis' distance and c the weights in SMPLify's own scaling."""
 
     means: Float[Tensor, "component 69"]
     factors: Float[Tensor, "component 69 69"]
@@ -117,7 +121,7 @@ class SmplifyMixture:
 
 @dataclass(frozen=True, eq=False)
 class VPoser:
-    """Squared norm of the mean latent code, halved, and the squared distance of the pose to its decoding."""
+    """VPoser's energy: half the mean latent code's squared norm, plus the pose's squared distance to its decoding."""
 
     state: Mapping[str, Tensor]
 
@@ -149,7 +153,7 @@ class VPoser:
 
 
 def axis_angles(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
-    """With a finite gradient at rest and at half turns, where others give NaN."""
+    """Convert rotation matrices to axis-angles with a finite gradient also at rest and at half turns."""
     quaternion = roma.rotmat_to_unitquat(rotations)
     quaternion = torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
     vector, real = quaternion[..., :3], quaternion[..., 3:]
@@ -161,19 +165,19 @@ def axis_angles(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch
 
 
 def wrong_bends(vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
-    """Energy of knees and elbows that bend the wrong way."""
+    """Compute the energy of knees and elbows that bend the wrong way."""
     bends = [sign * vector[:, 3 * (JOINT[name] - 1) + axis] for name, (axis, sign) in HINGES.items()]
-    return HINGE_WEIGHT * (-torch.stack(bends, dim=-1) - OVERSTRETCH).clamp_min(0).square().sum(dim=-1)
+    return HINGE_WEIGHT * (-torch.stack(bends, dim=-1) - OVERSTRETCH_RAD).clamp_min(0).square().sum(dim=-1)
 
 
 def _squared_distance(vector: Tensor, means: Tensor, factors: Tensor) -> Float[Tensor, "pose component"]:
-    """Mahalanobis' distance to each component, squared."""
+    """Compute the squared Mahalanobis distance to each component."""
     apart = vector[:, None] - means.to(vector)
     return torch.einsum("nkd,kde->nke", apart, factors.to(vector)).square().sum(dim=-1)
 
 
 def read_mixture(path: Path) -> Mixture:
-    """A file of `recon.training.pose_prior`."""
+    """Read a mixture that `recon.training.pose_prior` wrote."""
     weights = read_weights(path, FORMAT, MADE_BY)
     components, size = weights.description["components"], 3 * JOINTS
     shapes = {"means": (components, size), "factors": (components, size, size), "log_weights": (components,)}
@@ -182,7 +186,10 @@ def read_mixture(path: Path) -> Mixture:
 
 
 def _read_smplify(path: Path) -> SmplifyMixture:
-    """SMPLify divides each weight by `(2 pi)^(69/2) sqrt(det C_k)`, counted from the smallest of these roots."""
+    """Read SMPLify's mixture.
+
+    SMPLify divides each weight by `(2 pi)^(69/2) sqrt(det C_k)`, relative to the smallest of these roots.
+    """
     content = load_arrays(path)
     means, covariances, weights = (_array(content, name, path) for name in ("means", "covars", "weights"))
     components = len(np.atleast_1d(weights))
@@ -211,7 +218,7 @@ def _array(content: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
 
 
 def _read_vposer(path: Path) -> VPoser:
-    """The weights of encoder and decoder in a Lightning checkpoint ("vp_model." before each key) or without."""
+    """Read encoder and decoder from a Lightning checkpoint ("vp_model." before each key) or a plain one."""
     state = read_checkpoint(path, ["state_dict"])["state_dict"]
     own = {key.removeprefix("vp_model."): value.detach().float() for key, value in state.items()}
     kept = {}

@@ -1,7 +1,6 @@
-"""The room as a labelled point cloud in the Z-up world, without its people: the `Scene` record.
+"""Scene record of a room: a labelled point cloud in the Z-up world (metres), without the persons.
 
-Metres. The camera is fixed, so each pixel has one depth, colour and label: those of the key frames in which nobody
-stands before it.
+The camera is fixed, so each pixel has one depth, colour and label: those of the key frames in which nobody covers it.
 """
 
 import numpy as np
@@ -15,16 +14,18 @@ from recon.camera import Camera, unproject_image
 from recon.depth.fusion import background, grow, median
 from recon.teton import PERSON_LABEL
 
-VOXEL = 0.03
-"""Metres; larger where a room would have more than MOST_POINTS."""
+VOXEL_M = 0.03
+"""Edge of a voxel in metres; larger where a room would have more than MOST_POINTS points."""
 MOST_POINTS = 40_000
 STRUCTURE = ("none", "floor", "wall", "door", "window")
-"""Labels of what is not furniture."""
+"""Labels that are not furniture."""
 POINTS_PER_GROUP = 64
-"""Of the denoiser's scene tokens (`motion.denoiser.scene_tokens`)."""
-_STEEPEST = 12.0  # depth per metre across; surfaces seen at less than 5 degrees are edges smeared between two others
+"""Number of points in one of the denoiser's scene tokens (`motion.denoiser.scene_tokens`)."""
+_STEEPEST_SLOPE = (  # depth per metre across; surfaces seen at less than 5 degrees are smeared edges
+    12.0  # depth per metre across; surfaces seen at less than 5 degrees are edges smeared between two others
+)
 _NEIGHBOURS = 16
-_DEVIATIONS = 3.0
+_OUTLIER_SIGMAS = 3.0
 
 
 def build_scene(
@@ -36,7 +37,11 @@ def build_scene(
     floor_inlier_ratio: float,
     depth_scale: float,
 ) -> Scene:
-    """One voxel-thinned cloud from the key frames of a fixed camera; outliers and smeared edges are left out."""
+    """Build one voxel-thinned cloud from the key frames of a fixed camera, without outliers and smeared edges.
+
+    `masks` hold the label of each pixel, PERSON_LABEL + k for person k. Raises InputError where no pixel shows the
+    empty room at a known depth.
+    """
     people = masks >= PERSON_LABEL
     room = background(depth, people)
     keep = np.isfinite(room) & ~_smeared(room, camera)
@@ -60,9 +65,9 @@ def build_scene(
 
 
 def object_points(scene: Scene, num_groups: int, seed: int) -> Float32[np.ndarray, "point 3"]:
-    """Points of the furniture for the denoiser: `num_groups` times 64, or fewer groups where there is less to see.
+    """Sample the furniture's points for the denoiser: `num_groups` times 64, or fewer groups for fewer points.
 
-    Farthest point sampling (Eldar et al. 1997) from a point that `seed` picks spreads them over all furniture alike.
+    Farthest point sampling (Eldar et al. 1997) from a point that `seed` picks spreads them evenly over all furniture.
     """
     furniture = scene.points[~np.isin(scene.labels, [LABELS.index(name) for name in STRUCTURE])]
     if len(furniture) == 0:
@@ -76,11 +81,11 @@ def object_points(scene: Scene, num_groups: int, seed: int) -> Float32[np.ndarra
 
 
 def _smeared(depth: Float32[np.ndarray, "height width"], camera: Camera) -> Bool[np.ndarray, "height width"]:
-    """Pixels whose surface would be seen nearly edge-on: depth edges, which networks and sensors smear into mid-air."""
+    """Mark pixels whose surface is seen nearly edge-on: depth edges, which networks and sensors smear into mid-air."""
     steep = np.zeros(depth.shape, dtype=bool)
     for flags, values, focal in ((steep, depth, camera.intrinsics[1, 1]), (steep.T, depth.T, camera.intrinsics[0, 0])):
         one, other = values[:-1], values[1:]
-        edge = np.abs(one - other) * float(focal) > _STEEPEST * np.minimum(one, other)
+        edge = np.abs(one - other) * float(focal) > _STEEPEST_SLOPE * np.minimum(one, other)
         flags[:-1] |= edge
         flags[1:] |= edge
     return steep
@@ -91,7 +96,7 @@ def _empty_room(
     masks: UInt8[np.ndarray, "keyframe height width"],
     hidden: Bool[np.ndarray, "keyframe height width"],
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Int8[np.ndarray, "height width"]]:
-    """Median colour and most frequent label over the key frames in which a pixel is not hidden."""
+    """Compute median colour and most frequent label over the key frames in which a pixel is not hidden."""
     colors = median(np.where(hidden[..., None], np.float32(np.nan), images.astype(np.float32)))
     votes = np.stack([((masks == label) & ~hidden).sum(axis=0) for label in range(len(LABELS))])
     return np.nan_to_num(colors).astype(np.uint8), votes.argmax(axis=0).astype(np.int8)
@@ -100,7 +105,7 @@ def _empty_room(
 def _thin(
     points: Float[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "point 3"], labels: Int8[np.ndarray, " point"]
 ) -> tuple[Float32[np.ndarray, "voxel 3"], UInt8[np.ndarray, "voxel 3"], Int8[np.ndarray, " voxel"]]:
-    """One point per voxel: mean place and colour of the points of its most frequent label."""
+    """Keep one point per voxel: mean position and colour of the points with its most frequent label."""
     voxel = _voxels(points)
     votes = np.zeros((voxel.max() + 1, len(LABELS)))
     np.add.at(votes, (voxel, labels), 1)
@@ -116,8 +121,8 @@ def _thin(
 
 
 def _voxels(points: Float[np.ndarray, "point 3"]) -> np.ndarray:
-    """Index of each point's voxel, for voxels just large enough that they are not too many."""
-    size = VOXEL
+    """Index each point's voxel; voxels are just large enough that they are not too many."""
+    size = VOXEL_M
     while True:
         cells, voxel = np.unique(np.floor(points / size).astype(np.int64), axis=0, return_inverse=True)
         if len(cells) <= MOST_POINTS:
@@ -128,7 +133,7 @@ def _voxels(points: Float[np.ndarray, "point 3"]) -> np.ndarray:
 def _without_outliers(
     points: Float32[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "point 3"], labels: Int8[np.ndarray, " point"]
 ) -> tuple[Float32[np.ndarray, "kept 3"], UInt8[np.ndarray, "kept 3"], Int8[np.ndarray, " kept"]]:
-    """Points much farther from their neighbours than is usual in the room are gone."""
+    """Drop points much farther from their neighbours than is usual in the room."""
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
-    kept = np.asarray(cloud.remove_statistical_outlier(_NEIGHBOURS, _DEVIATIONS)[1])
+    kept = np.asarray(cloud.remove_statistical_outlier(_NEIGHBOURS, _OUTLIER_SIGMAS)[1])
     return points[kept], colors[kept], labels[kept]

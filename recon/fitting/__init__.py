@@ -1,4 +1,4 @@
-"""SMPL fitted to 2D keypoints over time."""
+"""Fit of SMPL bodies to 2D keypoints over time."""
 
 from recon.fitting.optimisation import fit
 

@@ -1,4 +1,4 @@
-"""The bodies that `recon.fitting` moves, and the points of a body that its energies look at."""
+"""Bodies that `recon.fitting` moves: their kinematics, and the points of a body that the energies use."""
 
 from dataclasses import dataclass
 
@@ -17,52 +17,55 @@ from recon.people import People
 FROZEN = ("left_foot", "right_foot", "left_hand", "right_hand")
 FREE = [joint for name, joint in JOINT.items() if name not in FROZEN]
 SOLES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("heel", "big_toe", "small_toe"))
-ALONG = (0.25, 0.75)  # where on a bone the two balls sit that stand for it between persons
+ALONG_SHARES = (0.25, 0.75)  # of a bone's length, where the two balls sit that stand for it between persons
 
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """Bodies as their parameters put them into the world, metres."""
+    """Bodies posed in the world, metres."""
 
     joints: Float[Tensor, "person frame 24 3"]
     keypoints: Float[Tensor, "person frame keypoint 3"]
+    """Positions of the observed keypoints."""
     soles: Float[Tensor, "person frame sole 3"]
     """Points of the skin under heels and toes."""
     pose: Float[Tensor, "person frame 24 3 3"]
-    """Rotations against the parent, the root's against the world."""
+    """Rotations relative to the parent, the root's relative to the world."""
     betas: Float[Tensor, "person 10"]
 
 
 @dataclass(frozen=True, eq=False)
-class Bodies:
-    """What stays the same while people are fitted."""
+class FittedBodies:
+    """Constants of a fit: the body, its points, and the persons' radii."""
 
     body: Body
     points: BodyKeypoints
-    """The observed keypoints, then the soles."""
+    """Observed keypoints, then the soles."""
     num_keypoints: int
+    """Number of observed keypoints at the start of `points`."""
     skin: Float[Tensor, " 24"]
-    """Distance of each joint from the nearest skin."""
+    """Distance of each joint from the nearest skin in metres."""
     ball_radii: Float[Tensor, "person ball"]
-    """Of the balls along the bones, as `balls` gives them."""
+    """Radius in metres of the balls along the bones that `balls` returns."""
 
     @classmethod
-    def of(cls, people: People, body: Body, names: tuple[str, ...]) -> "Bodies":
+    def of(cls, people: People, body: Body, names: tuple[str, ...]) -> "FittedBodies":
+        """Prepare a fit of these persons with `body` to the keypoints `names`."""
         known = known_names(body)
         points = body_keypoints(body, (*names, *(name for name in SOLES if name in known)))
         skin = torch.cdist(body.joint_template, body.v_template).min(dim=1).values
         capsules = fit_capsules(people.joints(body)[:, :1].numpy(), people.betas.numpy(), body)
-        return cls(body, points, len(names), skin, torch.from_numpy(capsules.radii).repeat(1, len(ALONG)))
+        return cls(body, points, len(names), skin, torch.from_numpy(capsules.radii).repeat(1, len(ALONG_SHARES)))
 
     @property
     def keypoint_radius(self) -> Float[Tensor, " keypoint"]:
-        """How far each keypoint lies below the skin: zero for points of the skin."""
+        """Depth of each keypoint below the skin in metres; zero for points of the skin."""
         points = slice(self.num_keypoints)
         on_skin = self.points.template[points].norm(dim=-1) > 0
         return torch.where(on_skin, 0.0, self.skin[self.points.joint[points]])
 
     def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1 1 1"]:
-        """How large each person is against the mean shape, by the joints' distances from the pelvis."""
+        """Compute each person's size relative to the mean shape, by the joints' distances from the pelvis."""
         spread, mean = (
             (joints - joints[:, :1]).norm(dim=-1).mean(dim=-1)
             for joints in (self.body.rest_joints(betas), self.body.joint_template[None])
@@ -75,6 +78,7 @@ class Bodies:
         pose: Float[Tensor, "person frame 24 3 3"],
         betas: Float[Tensor, "person 10"],
     ) -> Posed:
+        """Pose the bodies: `transl` in metres, `pose` as in `Posed`."""
         rest = self.body.rest_joints(betas)[:, None].expand(-1, transl.shape[1], -1, -1)
         joints, rotations = forward_kinematics(rest, transl, pose[:, :, 0], pose[:, :, 1:])
         points = self.points.positions(joints, rotations, betas[:, None])
@@ -82,21 +86,23 @@ class Bodies:
 
 
 def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"]:
-    """Two points on every bone (for the head, the joint twice)."""
+    """Place two points on every bone (for the head, the joint twice)."""
     starts, ends = joints[..., STARTS, :], joints[..., ENDS, :]
-    return torch.cat([starts + at * (ends - starts) for at in ALONG], dim=-2)
+    return torch.cat([starts + at * (ends - starts) for at in ALONG_SHARES], dim=-2)
 
 
 def free_6d(people: People) -> Float[Tensor, "person frame free 6"]:
-    """The rotations that are fitted: hands and toes keep theirs."""
+    """Extract the rotations that are fitted as 6D; hands and toes keep theirs."""
     return matrix_to_6d(pose_of(people)[:, :, FREE])
 
 
 def with_free_6d(
     pose: Float[Tensor, "person frame 24 3 3"], free: Float[Tensor, "person frame free 6"]
 ) -> Float[Tensor, "person frame 24 3 3"]:
+    """Replace the fitted rotations of `pose` by `free`."""
     return pose.index_copy(2, torch.tensor(FREE), matrix_from_6d(free))
 
 
 def pose_of(people: People) -> Float[Tensor, "person frame 24 3 3"]:
+    """Stack root and body rotations of persons."""
     return torch.cat([people.global_orient[:, :, None], people.body_pose], dim=2)

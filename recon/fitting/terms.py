@@ -1,8 +1,8 @@
-"""The energies that `recon.fitting` sums, each a free function from posed bodies to a number.
+"""Energies that `recon.fitting` sums, each a free function from posed bodies to a number.
 
-World: Z up, floor z = 0, metres; pixels are turned into metres at the person's distance, so that people far away count
-alike. Every term is a sum over the valid persons and frames of something like a negative log likelihood: half a square
-over a variance, bounded (Geman & McClure 1987) where what is seen may be plainly wrong.
+World: Z up, floor z = 0, metres; pixels are converted to metres at the person's distance, so that persons far away
+count alike. Every term is a sum over the valid persons and frames of something like a negative log likelihood: half a
+square over a variance, bounded (Geman & McClure 1987) where an observation may be plainly wrong.
 """
 
 from itertools import combinations
@@ -14,22 +14,22 @@ from torch.nn.functional import pad
 
 from recon.camera import Camera, project
 
-CONTACT_SPEED = 0.4  # m/s; soles that move faster are in the air
-CONTACT_HEIGHT = 0.1  # metres above the floor below which a sole at rest is drawn onto it
-DRAWN = 0.15  # metres, standard deviation: feet of somebody who sits hang above the floor
-STILL = 1.0  # m/s²; accelerations below count by their square, those above by their size
-NEAR = 1.5  # metres between the middles of two persons within which their limbs are compared
+CONTACT_SPEED_M_S = 0.4  # soles that move faster are in the air
+CONTACT_HEIGHT_M = 0.1  # above the floor; lower soles at rest are drawn onto it
+DRAWN_M = 0.15  # standard deviation: feet of a sitting person hang above the floor
+STILL_M_S2 = 1.0  # accelerations below count by their square, those above by their size
+NEAR_M = 1.5  # between the middles of two persons, within which their limbs are compared
 
 
 def bounded(
     square: Float[Tensor, "*batch"], sigma: float | Float[Tensor, "*#batch"], bound: float | Float[Tensor, "*#batch"]
 ) -> Float[Tensor, "*batch"]:
-    """Half of `square / sigma²` where small, never above that of `bound²` (Geman & McClure 1987)."""
+    """Compute half of `square / sigma²` for small values, bounded by that of `bound²` (Geman & McClure 1987)."""
     return 0.5 * (bound / sigma) ** 2 * square / (square + bound**2)
 
 
 def hinge(depth: Float[Tensor, "*batch"], sigma: float) -> Float[Tensor, "*batch"]:
-    """Half the square of `depth / sigma` where it is positive."""
+    """Compute half the square of `depth / sigma` where it is positive, else 0."""
     return 0.5 * (depth.clamp_min(0) / sigma).square()
 
 
@@ -42,6 +42,10 @@ def reprojection(
     sigma: Float[Tensor, "person 1 1"],
     bound: Float[Tensor, "person 1 1"],
 ) -> Float[Tensor, ""]:
+    """Penalise the distance of projected keypoints to the annotated pixels, in metres at the person's distance.
+
+    `sigma` and `bound` are metres, `weight` 0 for keypoints that are not annotated.
+    """
     away = (project(in_camera, camera.intrinsics) - pixels) * metres_per_pixel[..., None]
     return (weight * bounded(away.square().sum(dim=-1), sigma, bound)).sum()
 
@@ -55,9 +59,10 @@ def skin_depth(
     relative_error: float,
     bound: float,
 ) -> Float[Tensor, ""]:
-    """Keypoints lie a limb's radius behind the skin seen at their pixel; bounded, as it may be another's.
+    """Penalise keypoints that do not lie a limb's `radius` behind the skin seen at their pixel (metres).
 
-    The noise is `relative_error` of what is seen, and not below `least` metres; up to twice the noise is believed.
+    Bounded, as the skin may be another person's. `seen` is NaN where unknown. The noise is `relative_error` of the seen
+    depth, and not below `least` metres; up to twice the noise is believed.
     """
     known = seen.isfinite()
     seen = seen.nan_to_num()
@@ -74,18 +79,21 @@ def before_background(
     sigma: float,
     bound: float,
 ) -> Float[Tensor, ""]:
-    """What is seen lies before the empty room's surface (infinite where unknown): nobody sinks into beds or walls.
-    Bounded, because a keypoint that was clicked elsewhere may lie on something nearer."""
+    """Penalise visible keypoints behind the empty room's surface: nobody sinks into beds or walls.
+
+    `background` is metres, infinite where unknown. Bounded, because a keypoint that was clicked elsewhere may lie on
+    something nearer.
+    """
     return (weight * bounded((depth + radius - background).clamp_min(0).square(), sigma, bound)).sum()
 
 
 def acceleration(
     joints: Float[Tensor, "person frame 24 3"], valid: Bool[Tensor, "person frame"], fps: float
 ) -> Float[Tensor, ""]:
-    """The smoothing term of eq. 4.1 as `recon.smoothing` reads it, in m/s²."""
+    """Penalise acceleration in m/s²: the smoothing term of eq. 4.1 as `recon.smoothing` reads it."""
     moving = valid[:, :-2] & valid[:, 1:-1] & valid[:, 2:]
     size = joints.diff(n=2, dim=1).mul(fps**2).square().sum(dim=-1).mean(dim=-1)
-    return (moving * ((size + STILL**2).sqrt() - STILL)).sum()
+    return (moving * ((size + STILL_M_S2**2).sqrt() - STILL_M_S2)).sum()
 
 
 def floor_contact(
@@ -96,15 +104,14 @@ def floor_contact(
     fps: float,
     sigma: float,
 ) -> Float[Tensor, ""]:
-    """Nobody below the floor, and soles at rest near it are on it."""
+    """Penalise joints and soles below the floor, and soles at rest near the floor that are not on it."""
     sunk = hinge(radius - joints[..., 2], sigma).sum(dim=-1) + hinge(-soles[..., 2], sigma).sum(dim=-1)
     with torch.no_grad():
         known = (valid[:, 1:] & valid[:, :-1])[..., None]
         speed = torch.where(known, soles.diff(dim=1).norm(dim=-1) * fps, torch.inf)
-        slow = (
-            torch.minimum(*(pad(speed, ends, value=torch.inf) for ends in ((0, 0, 1, 0), (0, 0, 0, 1)))) < CONTACT_SPEED
-        )
-    drawn = slow * bounded(soles[..., 2].clamp_min(0).square(), DRAWN, CONTACT_HEIGHT)
+        before, after = (pad(speed, ends, value=torch.inf) for ends in ((0, 0, 1, 0), (0, 0, 0, 1)))
+        slow = torch.minimum(before, after) < CONTACT_SPEED_M_S
+    drawn = slow * bounded(soles[..., 2].clamp_min(0).square(), DRAWN_M, CONTACT_HEIGHT_M)
     return (valid * (sunk + drawn.sum(dim=-1))).sum()
 
 
@@ -114,10 +121,10 @@ def apart(
     valid: Bool[Tensor, "person frame"],
     sigma: float,
 ) -> Float[Tensor, ""]:
-    """Persons do not reach into each other; a person is the balls on the bones."""
+    """Penalise persons who reach into each other; a person is the balls on the bones."""
     energy = balls.new_zeros(())
     for one, two in combinations(range(len(balls)), 2):
-        close = (balls[one].mean(dim=-2) - balls[two].mean(dim=-2)).norm(dim=-1) < NEAR
+        close = (balls[one].mean(dim=-2) - balls[two].mean(dim=-2)).norm(dim=-1) < NEAR_M
         frames = close & valid[one] & valid[two]
         if frames.any():
             gap = torch.cdist(balls[one, frames], balls[two, frames], compute_mode="donot_use_mm_for_euclid_dist")
@@ -132,6 +139,6 @@ def near_start(
     sigma: float,
     bound: float,
 ) -> Float[Tensor, ""]:
-    """Rotations near the start's, in radians for small ones; bounded, because some frames start plainly wrong."""
+    """Penalise rotations away from the start's (radians, if small); bounded, as some frames start plainly wrong."""
     turned = (pose - start).square().sum(dim=(-1, -2)) / 2
     return (valid[..., None] * bounded(turned, sigma, bound)).sum()

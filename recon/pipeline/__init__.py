@@ -1,4 +1,4 @@
-"""The steps from an annotated room video to a metric scene with people; `python -m recon.pipeline` runs them."""
+"""Steps from an annotated room video to a metric scene with persons; `python -m recon.pipeline` runs them."""
 
 from recon.pipeline.steps import Bodies, Mode, Reconstruction, Room, load_bodies, reconstruct
 

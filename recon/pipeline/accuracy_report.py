@@ -1,4 +1,4 @@
-"""How well rooms are reconstructed: rendered sequences, whose truth is known, through all modes, in one table.
+"""Accuracy report: rendered sequences, whose truth is known, through all modes, in one table.
 
 `python -m recon.pipeline --simulate 20 --report out` writes
 
@@ -7,7 +7,7 @@
     out/sheets/*.png           a contact sheet of each sequence
     out/report.md, report.json the table: means over sequences, with the worst in brackets
 
-"true" inputs are the rendered depth of the key frames, "shipped" ones what the stand-in depth networks make of the
+"true" inputs are the rendered depth of the key frames, "shipped" ones what the stand-in depth networks predict for the
 frames; bodies of the modes regression and hybrid are always the stand-in network's.
 """
 
@@ -52,13 +52,13 @@ SHOWN = (
     "floor_angle", "floor_height_mm", "world_mpjpe_mm", "mpjpe_mm", "pa_mpjpe_mm", "acceleration_error", "found",
     "seconds",
 )  # fmt: skip
-TILTS = (0, 10, 20, 30, 40, 50, 60)
-JITTER = 0.02  # metres (rms, along each axis) that joints are shaken by to see what smoothing does
+TILTS_DEG = (0, 10, 20, 30, 40, 50, 60)
+JITTER_M = 0.02  # rms along each axis, by which joints are shaken to measure smoothing
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Lengths in millimetres, angles in degrees; None where there was nothing to compare."""
+    """Errors of a reconstruction in millimetres and degrees; None where there was nothing to compare."""
 
     floor_angle: float | None = None
     floor_height_mm: float | None = None
@@ -66,12 +66,12 @@ class Errors:
     pa_mpjpe_mm: float | None = None
     world_mpjpe_mm: float | None = None
     acceleration_error: float | None = None
-    """m/s², of three frames in a row."""
+    """Acceleration error in m/s², over three valid frames in a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures(Errors):
-    """One sequence, one mode."""
+    """Errors of one sequence in one mode, with its inputs and its time."""
 
     sequence: str
     annotations: Annotations
@@ -79,12 +79,15 @@ class Figures(Errors):
     mode: Mode
     persons: int
     found: float
-    """Share of the annotated frames that have a pose."""
+    """Share of the annotated frames that have a pose, 0 to 1."""
     seconds: float
+    """Time of the reconstruction without the networks."""
 
 
 @dataclass(frozen=True)
 class Models:
+    """Networks and body models that a report reconstructs with."""
+
     regressor: BodyRegressor
     relative: DepthModel
     metric: DepthModel
@@ -92,7 +95,7 @@ class Models:
 
 
 def write_report(output: Path, count: int, seed: int, models: Models) -> list[Figures]:
-    """Render, reconstruct, compare; what is there already is kept."""
+    """Render `count` rooms, reconstruct and compare them; finished parts of an earlier run are kept."""
     folders = render(output, count, seed)
     rows = [row for folder in tqdm(folders, desc="reconstruct") for row in figures_of(output, folder, models)]
     tilts = floors_by_tilt(seed)
@@ -105,7 +108,10 @@ def write_report(output: Path, count: int, seed: int, models: Models) -> list[Fi
 
 
 def render(output: Path, count: int, seed: int) -> list[Path]:
-    """The rooms' folders, relative to the trees of both annotations; every second room has two people or more."""
+    """Render the rooms under both annotations; return their folders, relative to either tree.
+
+    Every second room has two persons or more.
+    """
     folders = []
     for k in tqdm(range(count), desc="render"):
         folder = Path("simulated", f"room-{seed + k:06}", "2026-01-01", "2026-01-01T00-00-00")
@@ -118,7 +124,7 @@ def render(output: Path, count: int, seed: int) -> list[Path]:
 
 
 def figures_of(output: Path, folder: Path, models: Models) -> list[Figures]:
-    """All modes on one sequence, from the file of an earlier run if it is there."""
+    """Run all modes on one sequence, or read the file of an earlier run."""
     file = output / "sequences" / f"{'_'.join(folder.parts)}.json"
     if file.exists():
         return [Figures(**row) for row in json.loads(file.read_text())]
@@ -157,13 +163,14 @@ def _compare(output: Path, folder: Path, kind: Annotations, models: Models) -> I
 
 
 def with_true_depth(perception: Perception, truth: Truth) -> Perception:
+    """Replace the depth networks' answers by the rendered depth of the key frames."""
     depth = np.stack([truth.depth[number] for number in sorted(truth.depth)])
     depth[depth == 0] = np.nan  # unknown
     return replace(perception, disparity=1 / depth, metric=depth)
 
 
 def compare(made: Reconstruction, truth: Truth) -> Errors:
-    """Errors of floor and people.
+    """Compute the errors of floor and persons.
 
     Both worlds are the floor under one camera, so they are laid on each other there: the reconstructed joints go to the
     camera by its own extrinsics and to the true world by the true ones.
@@ -185,7 +192,7 @@ def compare(made: Reconstruction, truth: Truth) -> Errors:
 
 
 def _height(extrinsics: Float64[np.ndarray, "4 4"]) -> float:
-    """Of the camera over the XY plane."""
+    """Compute the camera's height over the XY plane (metres)."""
     return float(-extrinsics[:3, 2] @ extrinsics[:3, 3])
 
 
@@ -194,7 +201,7 @@ def _matched(
 ) -> tuple[
     Float32[np.ndarray, "person frame 24 3"], Float32[np.ndarray, "person frame 24 3"], Bool[np.ndarray, "person frame"]
 ]:
-    """Reconstructed joints, true ones of the same persons, and where the former are valid."""
+    """Match reconstructed joints with the true ones of the same persons; also return where the former are valid."""
     persons = [truth.object_ids.index(row.object_id) for row in made.quality if row.frames]
     return made.motion.joints, truth.motion.joints[persons], made.motion.valid
 
@@ -204,9 +211,9 @@ def _three_in_a_row(valid: Bool[np.ndarray, "person frame"]) -> bool:
 
 
 def floors_by_tilt(seed: int) -> dict[int, tuple[float, float]]:
-    """Angle (degrees) and height (m) by which the floor is missed at each tilt of the camera, from true depth."""
+    """Compute the floor's error in angle (degrees) and height (m) at each tilt of the camera, from true depth."""
     found = {}
-    for tilt in TILTS:
+    for tilt in TILTS_DEG:
         room = simulate(seed, SimulateConfig(num_people=1, num_frames=1, tilt=float(tilt)))
         points = unproject_image(torch.from_numpy(room.background_depth), room.camera.intrinsics).numpy()
         plane = fit_floor(points[room.background_labels == LABELS.index("floor")])
@@ -216,8 +223,10 @@ def floors_by_tilt(seed: int) -> dict[int, tuple[float, float]]:
 
 
 def smoothing_gain(motion: MotionSequence, body: Body, seed: int) -> tuple[float, float]:
-    """By what share smoothing cuts the acceleration error of a motion whose joints are shaken by `JITTER`, and what it
-    adds to its MPJPE (m)."""
+    """Measure smoothing on a motion whose joints are shaken by `JITTER_M`.
+
+    Returns the share by which it cuts the acceleration error, and what it adds to the MPJPE (m).
+    """
     people = people_of(motion)
     shaken = shake(people, body, torch.Generator().manual_seed(seed))
     before, after = (made.joints(body).numpy() for made in (shaken, smooth(shaken, body, motion.fps)))
@@ -227,7 +236,7 @@ def smoothing_gain(motion: MotionSequence, body: Body, seed: int) -> tuple[float
 
 
 def shake(people: People, body: Body, generator: torch.Generator) -> People:
-    """Independent noise on every frame's translation and rotations, such that joints move by `JITTER`."""
+    """Add independent noise to every frame's translation and rotations, such that joints move by `JITTER_M`."""
     transl = torch.randn(people.transl.shape, generator=generator)
     turns = torch.randn(*people.transl.shape[:2], 24, 3, generator=generator)
 
@@ -241,12 +250,13 @@ def shake(people: People, body: Body, generator: torch.Generator) -> People:
         )
 
     moved = (shaken(0.01).joints(body) - people.joints(body)).square().mean().sqrt()
-    return shaken(0.01 * JITTER / float(moved))
+    return shaken(0.01 * JITTER_M / float(moved))
 
 
 def to_markdown(
     rows: Sequence[Figures], tilts: dict[int, tuple[float, float]], gains: Sequence[tuple[float, float]]
 ) -> str:
+    """Format the report as Markdown."""
     persons = {row.sequence: row.persons for row in rows}
     table = [
         (*key, *(cell(name, [row for row in rows if (row.annotations, row.depth, row.mode) == key]) for name in SHOWN))
@@ -270,7 +280,7 @@ def to_markdown(
                 [(f"{tilt}°", f"{angle:.2f}°", f"{1000 * height:.1f}") for tilt, (angle, height) in tilts.items()],
             ),
             "",
-            f"Smoothing alone, joints shaken by {1000 * JITTER:.0f} mm (rms, along each axis):",
+            f"Smoothing alone, joints shaken by {1000 * JITTER_M:.0f} mm (rms, along each axis):",
             f"acceleration error cut by {mean(cuts):.0%} (least {min(cuts):.0%}),",
             f"MPJPE changed by {1000 * mean(added):+.1f} mm (at most {1000 * max(added):+.1f}).",
             "",
@@ -283,7 +293,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cell(name: str, rows: Sequence[Figures]) -> str:
-    """Mean and worst of a figure, where there is one."""
+    """Format mean and worst of a figure, or a dash where there is none."""
     values = [value for row in rows if (value := getattr(row, name)) is not None]
     worst = min if name == "found" else max
     return f"{mean(values):.3g} ({worst(values):.3g})" if values else "–"

@@ -1,6 +1,6 @@
-"""A picture of a reconstruction: the bodies laid over some frames, and the room and the paths from above.
+"""Contact sheet of a reconstruction: the bodies over some frames, and the room and the paths from above.
 
-Pixels of the frames as they are; the view from above has the camera at its lower edge, one grid square a metre.
+Frames are shown with their own pixels; the view from above has the camera at its lower edge, one grid square a metre.
 """
 
 import math
@@ -18,35 +18,35 @@ from motion.sequence import MotionSequence, Scene
 from motion.skeleton import BONES
 from recon.teton import TetonSequence
 
-COLUMNS, FRAMES, TILE = 3, 6, 400  # tiles and their width in pixels
+COLUMNS, FRAMES, TILE_PX = 3, 6, 400  # tiles in a row, frames drawn, width of a tile
 OPACITY = 0.75  # of the bodies over a frame
-LINE, TITLE = 18, 30  # heights of text in pixels
-MARGIN = 0.4  # metres around what is seen from above
+LINE_PX, TITLE_PX = 18, 30  # heights of text
+MARGIN_M = 0.4  # around what is seen from above
 
 
 def contact_sheet(
     sequence: TetonSequence, scene: Scene, motion: MotionSequence, body: Body, notes: Sequence[str]
 ) -> Image.Image:
-    """`FRAMES` frames, or all if fewer, with the bodies over them, the view from above, and a line for each note."""
+    """Draw up to `FRAMES` frames with the bodies over them, the view from above, and a line for each note."""
     moments = np.unique(np.linspace(0, motion.num_frames - 1, FRAMES).round().astype(np.int64))
     tiles = [overlay(sequence, scene, motion, body, number) for number in moments.tolist()]
-    height = round(TILE * tiles[0].height / tiles[0].width)
+    height = round(TILE_PX * tiles[0].height / tiles[0].width)
     rows = math.ceil(len(tiles) / COLUMNS)
     above = from_above(scene, motion, moments, (rows * height, rows * height))
-    size = (COLUMNS * TILE + above.width, TITLE + rows * height + LINE * len(notes) + 8)
+    size = (COLUMNS * TILE_PX + above.width, TITLE_PX + rows * height + LINE_PX * len(notes) + 8)
     sheet = Image.new("RGB", size, PAPER)
     for k, tile in enumerate(tiles):
-        sheet.paste(tile.resize((TILE, height)), (k % COLUMNS * TILE, TITLE + k // COLUMNS * height))
-    sheet.paste(above, (COLUMNS * TILE, TITLE))
+        sheet.paste(tile.resize((TILE_PX, height)), (k % COLUMNS * TILE_PX, TITLE_PX + k // COLUMNS * height))
+    sheet.paste(above, (COLUMNS * TILE_PX, TITLE_PX))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    draw.text((8, TITLE / 2), f"{motion.id}: {'; '.join(motion.texts)}", fill=INK, font=font, anchor="lm")
+    draw.text((8, TITLE_PX / 2), f"{motion.id}: {'; '.join(motion.texts)}", fill=INK, font=font, anchor="lm")
     for k, note in enumerate(notes):
-        draw.text((8, TITLE + rows * height + LINE * (k + 0.6)), note, fill=INK, font=font, anchor="lm")
+        draw.text((8, TITLE_PX + rows * height + LINE_PX * (k + 0.6)), note, fill=INK, font=font, anchor="lm")
     return sheet
 
 
 def overlay(sequence: TetonSequence, scene: Scene, motion: MotionSequence, body: Body, number: int) -> Image.Image:
-    """A frame with the shaded body of everybody who is there over it."""
+    """Draw a frame with the shaded body of every valid person over it."""
     image = sequence.frame(number).astype(np.float32)
     persons = np.flatnonzero(motion.valid[:, number])
     if len(persons):
@@ -71,7 +71,7 @@ def _meshes(
 def _cast(
     meshes: Float32[np.ndarray, "shown vertex 3"], body: Body, scene: Scene
 ) -> tuple[Int64[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
-    """Which body each pixel shows, -1 for none, and how bright it is, lit from the camera."""
+    """Compute which body each pixel shows (-1 for none) and how bright it is, lit from the camera."""
     tensor, caster = o3d.core.Tensor.from_numpy, o3d.t.geometry.RaycastingScene()
     for mesh in meshes:
         caster.add_triangles(tensor(np.ascontiguousarray(mesh)), tensor(body.faces.astype(np.uint32)))
@@ -90,12 +90,12 @@ def _cast(
 def from_above(
     scene: Scene, motion: MotionSequence, moments: Int64[np.ndarray, " moment"], size: tuple[int, int]
 ) -> Image.Image:
-    """The room's points, low ones first, then each person's path and skeletons."""
+    """Draw the room's points, low ones first, then each person's path and skeletons."""
     order = np.argsort(scene.points[:, 2])
     points, colors = scene.points[order], scene.colors[order]
     camera = -scene.extrinsics[:3, :3].T @ scene.extrinsics[:3, 3]
     seen = np.concatenate([points[:, :2], motion.joints[motion.valid][:, 0, :2], camera[None, :2]])
-    low, high = np.percentile(seen, 0.5, axis=0) - MARGIN, np.percentile(seen, 99.5, axis=0) + MARGIN
+    low, high = np.percentile(seen, 0.5, axis=0) - MARGIN_M, np.percentile(seen, 99.5, axis=0) + MARGIN_M
     scale = min(size / (high - low))
     corner = (low + high) / 2 - np.array([1, -1]) * np.array(size) / 2 / scale
 

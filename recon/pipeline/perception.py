@@ -1,7 +1,7 @@
-"""What the networks say of one sequence: bodies from crops of everybody, depth of the key frames.
+"""Perception of one sequence by the networks: bodies from crops of all persons, depth of the key frames.
 
-The only part of a reconstruction that needs networks, so a cluster can run it where the GPUs are: `crop_people` and
-`read_keyframes` decode pixels (CPU), `BodyRegressor.estimate` and `DepthModel.predict` are the networks, and
+It is the only part of a reconstruction that needs networks, so a cluster can run it where the GPUs are: `crop_people`
+and `read_keyframes` decode pixels (CPU), `BodyRegressor.estimate` and `DepthModel.predict` are the networks, and
 `recon.pipeline.reconstruct` needs nothing but their answers.
 """
 
@@ -20,32 +20,36 @@ from recon.teton import TetonSequence
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """A square crop of each annotated person in each frame, frame by frame."""
+    """Square crops of each annotated person in each frame, frame by frame."""
 
     images: UInt8[np.ndarray, "crop size size 3"]
     squares: Float32[np.ndarray, "crop 3"]
     """Centre x, centre y and side in pixels of the frame."""
     person: Int64[np.ndarray, " crop"]
+    """Index of the crop's person among the tracks."""
     frame: Int64[np.ndarray, " crop"]
+    """Number of the crop's frame."""
 
 
 @dataclass(frozen=True, eq=False)
 class Perception:
-    """What a body network says of each crop, and depth networks of each key frame."""
+    """Answers of the networks: a body for each crop, depth for each key frame."""
 
     squares: Float32[np.ndarray, "crop 3"]
-    """As of `Crops`, with their person and frame."""
+    """Squares of the crops, as in `Crops`: centre x, centre y and side in pixels."""
     person: Int64[np.ndarray, " crop"]
+    """Index of the crop's person among the tracks."""
     frame: Int64[np.ndarray, " crop"]
+    """Number of the crop's frame."""
     estimates: CropEstimates
     disparity: Float32[np.ndarray, "keyframe height width"]
-    """Of the relative model, at the size of the frames."""
+    """Relative depth (larger = nearer), at the size of the frames."""
     metric: Float32[np.ndarray, "keyframe low_height low_width"]
-    """Metres, of the metric model."""
+    """Metric depth in metres, at the metric network's own size."""
 
 
 def perceive(sequence: TetonSequence, regressor: BodyRegressor, relative: DepthModel, metric: DepthModel) -> Perception:
-    """All networks on one sequence in this process."""
+    """Run all networks on one sequence in this process."""
     crops, images = crop_people(sequence, regressor.crop_size), read_keyframes(sequence)
     return Perception(
         crops.squares,
@@ -58,7 +62,7 @@ def perceive(sequence: TetonSequence, regressor: BodyRegressor, relative: DepthM
 
 
 def crop_people(sequence: TetonSequence, size: int) -> Crops:
-    """Decodes each frame in which somebody is, once."""
+    """Crop every annotated person; each frame is decoded once. `size` is the crops' side in pixels."""
     present = np.stack([track.present for track in sequence.tracks], axis=1)
     frame, person = np.nonzero(present)
     cut = []
@@ -70,13 +74,14 @@ def crop_people(sequence: TetonSequence, size: int) -> Crops:
 
 
 def read_keyframes(sequence: TetonSequence) -> UInt8[np.ndarray, "keyframe height width 3"]:
+    """Read the key frames as RGB."""
     return np.stack([sequence.frame(number) for number in sequence.keyframes])
 
 
 def estimate(
     regressor: BodyRegressor, images: UInt8[np.ndarray, "crop size size 3"], batch_size: int = 16
 ) -> CropEstimates:
-    """The regressor's answer for any number of crops, some at a time."""
+    """Run the regressor on any number of crops, `batch_size` at a time."""
     parts = [regressor.estimate(some) for some in torch.from_numpy(images).split(batch_size)]
     return CropEstimates(
         **{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropEstimates)}
@@ -86,7 +91,7 @@ def estimate(
 def by_person_and_frame(
     values: Float[Tensor, "crop *value"], perception: Perception, shape: tuple[int, int]
 ) -> Float[Tensor, "person frame *value"]:
-    """Values of crops at their person and frame; zeros elsewhere."""
+    """Arrange values of crops by person and frame; zeros elsewhere."""
     table = values.new_zeros(*shape, *values.shape[1:])
     table[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = values
     return table

@@ -1,4 +1,4 @@
-"""From people in the world to the record that everything else reads, with what can be said of its quality.
+"""Motion records of reconstructed persons, with a quality for each person.
 
 World: Z up, metres. Captions are made from the annotated classes and actions; nobody wrote them.
 """
@@ -18,7 +18,7 @@ from recon.observations import SURE_CONFIDENCE, Observations
 from recon.people import People
 from recon.teton import TetonSequence, Track
 
-DOING = {  # by action; "unknown" says nothing
+ACTION_PHRASES = {
     "laying_in_bed": "lies in bed",
     "laying_on_floor": "lies on the floor",
     "sitting_in_bed": "sits in bed",
@@ -32,26 +32,29 @@ DOING = {  # by action; "unknown" says nothing
     "kneeling": "kneels",
     "crawling": "crawls",
 }
-WHO = {"unknown": "a person", "person": "a person", "patient": "a patient", "medical_staff": "a carer"}
+"""Caption phrase of each action; "unknown" has none."""
+PERSON_PHRASES = {"unknown": "a person", "person": "a person", "patient": "a patient", "medical_staff": "a carer"}
+"""Caption phrase of each person class."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well one person was reconstructed, as far as the annotations can tell."""
+    """Quality of one person's reconstruction, as far as the annotations can tell."""
 
     object_id: str
+    """Key of the person in annotations.json."""
     frames: int
-    """Frames in which the person is there."""
+    """Number of frames in which the person is reconstructed."""
     regressed: float
-    """Share of them in which the body network's pose was the person's own."""
+    """Share of the annotated frames in which the body network's pose was the person's own."""
     reprojection_px: float | None
-    """Mean distance to the visible keypoints, if there are any."""
+    """Mean distance to the visible keypoints in pixels; None without visible keypoints."""
     below_floor_m: float
-    """Depth of the lowest joint under the floor, at most."""
+    """Greatest depth of the lowest joint under the floor in metres."""
 
 
 def assess(person: int, track: Track, people: People, regressed: People, observed: Observations, body: Body) -> Quality:
-    """Of one of the people; `regressed` are valid where the body network's pose was the person's own."""
+    """Assess one person; `regressed` is valid where the body network's pose was the person's own."""
     valid, there = people.valid[person], torch.from_numpy(track.present)
     visible = (observed.confidence[person] >= SURE_CONFIDENCE) & valid[:, None]
     seen = people.keypoints(body, body_keypoints(body, observed.names))[person]
@@ -67,7 +70,7 @@ def assess(person: int, track: Track, people: People, regressed: People, observe
 
 
 def describe_quality(quality: Sequence[Quality]) -> list[str]:
-    """A line for each person."""
+    """Describe each person's quality in one line."""
     return [
         f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
         f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}"
@@ -82,7 +85,7 @@ def _missed(error: float | None) -> str:
 def to_record(
     sequence: TetonSequence, people: People, quality: Sequence[Quality], body: Body, provenance: dict[str, str]
 ) -> MotionSequence:
-    """The people that are there in some frame; frames in which one is not hold the nearest pose known."""
+    """Build the record of the persons who are valid in some frame; other frames hold the nearest valid pose."""
     some = people.valid.any(dim=1)
     whole = hold(People(**{field.name: getattr(people, field.name)[some] for field in fields(People)}))
     tracks = [track for track, there in zip(sequence.tracks, some.tolist(), strict=True) if there]
@@ -112,7 +115,7 @@ def to_record(
 
 
 def hold(people: People) -> People:
-    """Frames in which a person is not valid get the nearest valid frame's pose, so that every number is finite."""
+    """Fill frames in which a person is not valid with the nearest valid frame's pose; all numbers are finite."""
     frames = torch.arange(people.valid.shape[1])
     gap = (frames[:, None] - frames).abs() + len(frames) * ~people.valid[:, None]
     nearest = gap.argmin(dim=-1)
@@ -126,11 +129,12 @@ def hold(people: People) -> People:
 
 
 def describe(tracks: Sequence[Track]) -> str:
-    """A caption from the labels: who does what most of the time."""
-    return " while ".join(f"{WHO[PERSON_CLASSES[track.person_class]]} {_main_action(track)}" for track in tracks)
+    """Make a caption from the labels: each person with their most frequent action."""
+    persons = (PERSON_PHRASES[PERSON_CLASSES[track.person_class]] for track in tracks)
+    return " while ".join(f"{person} {_main_action(track)}" for person, track in zip(persons, tracks, strict=True))
 
 
 def _main_action(track: Track) -> str:
     counts = np.bincount(track.action[track.present], minlength=len(ACTIONS))
     counts[0] = 0
-    return DOING[ACTIONS[counts.argmax()]] if counts.any() else "is there"
+    return ACTION_PHRASES[ACTIONS[counts.argmax()]] if counts.any() else "is there"

@@ -1,8 +1,8 @@
-"""One annotated room video becomes a metric scene with people: (Scene, MotionSequence).
+"""Steps from one annotated room video to a metric scene with persons: (Scene, MotionSequence).
 
-The steps are thesis §4.1 to §4.3, its misprints mended: networks (`recon.pipeline.perception`), depth of
-the empty room, floor to the XY plane, bodies that belong to somebody else masked, bodies fitted over time. World: Z up,
-floor z = 0, metres, the origin on the floor below the camera.
+The steps are thesis §4.1 to §4.3, misprints corrected: networks (`recon.pipeline.perception`), depth of the empty room,
+floor to the XY plane, poses of somebody else masked, bodies fitted over time. World: Z up, floor z = 0, metres, the
+origin on the floor below the camera.
 
     regression     the body network's poses, smoothed (eq. 4.1)
     optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
@@ -42,15 +42,15 @@ from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track
 
 Mode = Literal["regression", "optimisation", "hybrid"]
-STILL, STILL_KEYPOINT = 0.05, 0.15  # of a person's size, by which somebody who holds still moves in the image
-GOOD_START = 0.08  # of their size: 5 pixels of noise are some 3 % of it, `hmr2_tiny` errs by 16 % of a crop
-
-COMMON_ERROR = 3.0  # times what two depth networks disagree by: what both get wrong, for one their scale, is not in it
+STILL_SHARE, STILL_KEYPOINT_SHARE = 0.05, 0.15  # of a person's size, moved by one who holds still and by a keypoint
+GOOD_START_SHARE = 0.08  # of the size: 5 pixels of noise are some 3 % of it, `hmr2_tiny` errs by 16 % of a crop
+# Factor on the disagreement of two depth networks, in which errors that they share (such as of scale) do not show.
+COMMON_ERROR_FACTOR = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class Bodies:
-    """What people are made of: the body, and what is known of how it moves."""
+    """Body with its pose prior and its lifter."""
 
     body: Body
     prior: PosePrior
@@ -58,26 +58,29 @@ class Bodies:
 
 
 def load_bodies(body: str | Path = "default", pose_prior: str | Path = "default") -> Bodies:
-    """The default body or an SMPL file; our pose prior, or a user's file."""
+    """Load the default body or an SMPL file, the default pose prior or a file, and the lifter that ships."""
     return Bodies(load_body(body), load_prior(pose_prior), Lifter.load())
 
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """The empty room as the camera sees it."""
+    """Empty room as the camera sees it: camera, floor plane (in the camera's frame) and depth (metres)."""
 
     camera: Camera
     floor: Plane
     depth: Float32[np.ndarray, "keyframe height width"]
+    """Fused depth of each key frame, persons included; NaN where unknown."""
     background: Float32[np.ndarray, "height width"]
-    """NaN where people always stood before it."""
+    """Depth without persons; NaN where persons always covered the pixel."""
     fusion: DepthFusion
     calibration: Calibration | None
-    """Where the annotations have no intrinsics."""
+    """Estimated intrinsics; None where the annotations have their own."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
+    """Reconstructed scene and motion, with the room they came from and the persons' quality."""
+
     scene: Scene
     motion: MotionSequence
     room: Room
@@ -85,7 +88,10 @@ class Reconstruction:
 
 
 def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: Mode) -> Reconstruction:
-    """A sequence and what the networks say of it, assembled; no network of images runs here."""
+    """Reconstruct a sequence from the networks' answers; no network that sees images runs here.
+
+    Raises InputError when nobody could be reconstructed.
+    """
     masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
     room = build_room(sequence, perception, masks)
     observed = observe(sequence, room, masks, bodies.body)
@@ -101,14 +107,17 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     quality = tuple(
         assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
     )
-    provenance = {"folder": sequence.id, "mode": mode, "focal_length": whence(room.calibration)}
+    provenance = {"folder": sequence.id, "mode": mode, "focal_length": focal_source(room.calibration)}
     return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
 
 
 def build_room(
     sequence: TetonSequence, perception: Perception, masks: UInt8[np.ndarray, "keyframe height width"]
 ) -> Room:
-    """Depth of all key frames together, the room without people, and the camera over its floor."""
+    """Fuse the depth of all key frames, remove the persons, and place the camera over the floor.
+
+    Raises InputError where depth, floor or camera are implausible.
+    """
     people = masks >= PERSON_LABEL
     fusion = fuse(perception.disparity, perception.metric)
     depth = fusion.depth(perception.disparity)
@@ -122,7 +131,8 @@ def build_room(
     return Room(camera, floor, depth, empty, fusion, calibration)
 
 
-def whence(calibration: Calibration | None) -> str:
+def focal_source(calibration: Calibration | None) -> str:
+    """Describe where the focal length comes from, for the record's provenance; None means the annotations."""
     if calibration is None:
         return "annotated"
     if not calibration.samples:
@@ -133,14 +143,14 @@ def whence(calibration: Calibration | None) -> str:
 def observe(
     sequence: TetonSequence, room: Room, masks: UInt8[np.ndarray, "keyframe height width"], body: Body
 ) -> Observations:
-    """The annotated keypoints that the body has, and the depth of the skin that key frames show at them."""
+    """Collect the annotated keypoints that the body has, and the depth of the skin that key frames show at them."""
     known = [k for k, name in enumerate(sequence.keypoint_names) if name in known_names(body)]
     annotated = np.stack([track.keypoints[:, known] for track in sequence.tracks])
     depth = np.full(annotated.shape[:3], np.nan, dtype=np.float32)
     for number, mask, seen in zip(sequence.keyframes, masks, room.depth, strict=True):
         for person in range(len(sequence.tracks)):
             depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
-    depth = np.stack([held(*of_person) for of_person in zip(annotated, depth, strict=True)])
+    depth = np.stack([carried(*of_person) for of_person in zip(annotated, depth, strict=True)])
     return Observations(
         camera=room.camera,
         fps=sequence.fps,
@@ -149,7 +159,7 @@ def observe(
         confidence=torch.from_numpy(annotated[..., 2]),
         depth=torch.from_numpy(depth),
         background=torch.from_numpy(room.background),
-        depth_error=COMMON_ERROR * room.fusion.relative_error,
+        depth_error=COMMON_ERROR_FACTOR * room.fusion.relative_error,
     )
 
 
@@ -158,7 +168,7 @@ def skin_depth(
     own: Bool[np.ndarray, "height width"],
     depth: Float32[np.ndarray, "height width"],
 ) -> Float32[np.ndarray, " keypoint"]:
-    """Depth at the visible keypoints that lie on the person's own mask, else NaN."""
+    """Look up the depth at visible keypoints that lie on the person's own mask, else NaN."""
     height, width = depth.shape
     column, row = (keypoints[:, axis].round().astype(int) for axis in (0, 1))
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -167,12 +177,12 @@ def skin_depth(
     return np.where(usable, depth[at], np.float32(np.nan)).astype(np.float32)
 
 
-def held(
+def carried(
     keypoints: Float32[np.ndarray, "frame keypoint 3"], depth: Float32[np.ndarray, "frame keypoint"]
 ) -> Float32[np.ndarray, "frame keypoint"]:
-    """Depth of key frames also where somebody holds still: a person who does not move in the image keeps their depth.
+    """Carry depth from key frames to frames in which the person has not moved in the image.
 
-    Key frames show what changes, so that one who lies in bed may have a single one.
+    Key frames show changes, so a person who lies in bed may have a single one.
     """
     measured = np.flatnonzero(np.isfinite(depth).any(axis=1))
     if not len(measured):
@@ -183,13 +193,13 @@ def held(
     moved = np.linalg.norm(median(np.moveaxis(step, 2, 0)), axis=-1)  # annotators' errors mostly cancel
     nearest = np.nan_to_num(moved, nan=np.inf).argmin(axis=1)
     frames = np.arange(len(depth))
-    still = moved[frames, nearest] <= STILL
-    known = still[:, None] & (np.linalg.norm(step[frames, nearest], axis=-1) <= STILL_KEYPOINT)
+    still = moved[frames, nearest] <= STILL_SHARE
+    known = still[:, None] & (np.linalg.norm(step[frames, nearest], axis=-1) <= STILL_KEYPOINT_SHARE)
     return np.where(np.isfinite(depth), depth, np.where(known, depth[measured[nearest]], np.float32(np.nan)))
 
 
 def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:
-    """The body network's poses in the world, valid where they are somebody's own (thesis §4.1)."""
+    """Put the body network's poses into the world, valid where they are the person's own (thesis §4.1)."""
     persons, frames, _ = observed.confidence.shape
     shape, camera, estimates = (persons, frames), observed.camera, perception.estimates
     transl, orient = in_camera(estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
@@ -218,36 +228,37 @@ def regressed_people(perception: Perception, observed: Observations, body: Body)
 
 
 def are_own(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
-    """Whether each body lies where its own keypoints are annotated, and not where another's are."""
+    """Mark bodies that lie where their own keypoints are annotated, and not where another's are (True = own)."""
     projected, keypoints = _seen(people, observed, body)
     return mask_duplicates(projected, keypoints) & mask_unlike(projected, keypoints)
 
 
 def good_starts(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
-    """Where a network's poses lie on the keypoints as nearly as a good network's do, in most frames of a person."""
-    near = mask_unlike(*_seen(people, observed, body), GOOD_START) & people.valid
+    """Mark poses that lie as near the keypoints as a good network's do, in most frames of a person (True = good)."""
+    near = mask_unlike(*_seen(people, observed, body), GOOD_START_SHARE) & people.valid
     return near & (near.sum(dim=1, keepdim=True) >= people.valid.sum(dim=1, keepdim=True) / 2)
 
 
 def _seen(
     people: People, observed: Observations, body: Body
 ) -> tuple[Float[Tensor, "person frame keypoint 2"], Float[Tensor, "person frame keypoint 3"]]:
-    """The people's keypoints in the image, and those annotated with their scores."""
+    """Project the persons' keypoints, and pair them with the annotated ones (x, y, score)."""
     projected = observed.camera.project(people.keypoints(body, body_keypoints(body, observed.names)))
     return projected, torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
 
 
 def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> People:
+    """Place persons in the world by the chosen mode."""
     if mode == "regression":
         return smooth(regressed, bodies.body, observed.fps)
     start = bodies.lifter.lift(observed, bodies.body)
     if mode == "hybrid":
-        start = either(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)
+        start = union(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)
     return fit(observed, start, bodies.body, bodies.prior)
 
 
-def either(first: People, second: People) -> People:
-    """`first` where it is valid, else `second`; each person keeps one shape, the one known from more frames."""
+def union(first: People, second: People) -> People:
+    """Take `first` where it is valid, else `second`; each person keeps one shape, the one known from more frames."""
 
     def pick(one: Tensor, other: Tensor) -> Tensor:
         return torch.where(first.valid.view(*first.valid.shape, *[1] * (one.ndim - 2)), one, other)
@@ -263,4 +274,5 @@ def either(first: People, second: People) -> People:
 
 
 def present(tracks: Sequence[Track]) -> Bool[Tensor, "person frame"]:
+    """Stack the tracks' presence masks (True = annotated in this frame)."""
     return torch.from_numpy(np.stack([track.present for track in tracks]))

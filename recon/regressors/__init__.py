@@ -1,4 +1,4 @@
-"""Body networks: crops of people to SMPL parameters."""
+"""Body networks, which turn crops of persons into SMPL parameters."""
 
 from recon.regressors.body_regressor import BodyRegressor, CropEstimates
 from recon.regressors.hmr2 import HMR2, HMR2Config, HMR2Regressor, load_regressor

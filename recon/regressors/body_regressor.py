@@ -1,7 +1,7 @@
-"""The door for networks that see a body in a crop: HMR2.0 is one, ProHMR or a newer one is a file beside it.
+"""Protocol of networks that see a body in a crop: HMR2.0 is one, ProHMR or a newer one is a file beside it.
 
-A regressor speaks of one person as its crop's own camera sees it: a weak-perspective camera that looks along the
-ray to the crop's centre. It knows no room and no focal length; `in_camera` puts its estimates into the room's camera.
+A regressor describes one person as its crop's own camera sees them: a weak-perspective camera that looks along the ray
+to the crop's centre. It knows no room and no focal length; `in_camera` puts its estimates into the room's camera.
 """
 
 from dataclasses import dataclass
@@ -15,25 +15,31 @@ from motion.body import Body
 from motion.rotations import rotate, shortest_rotation
 from recon.camera import project, unproject
 
-SMALLEST_SCALE = 0.02  # of a body in its crop; people have about 0.9, and at 0 they would be infinitely far
+SMALLEST_SCALE = 0.02  # of a body in its crop; persons have about 0.9, and at 0 they would be infinitely far
 
 
 @dataclass(frozen=True, eq=False)
 class CropEstimates:
-    """What a regressor says of each crop; bodies are `BodyRegressor.body`'s."""
+    """Regressor's estimates, one row for each crop; bodies are `BodyRegressor.body`'s."""
 
     global_orient: Float[Tensor, "crop 3 3"]
-    """Body to the camera that looks along the crop's ray (OpenCV axes)."""
+    """Rotation from the body to the camera that looks along the crop's ray (OpenCV axes)."""
     body_pose: Float[Tensor, "crop 23 3 3"]
     betas: Float[Tensor, "crop 10"]
     cam: Float[Tensor, "crop 3"]
-    """(s, tx, ty): a point (x, y) of the body, metres from its own origin (where `transl` is added), lies at
-    `s (x + tx, y + ty)` on the square, whose sides are at -1 and 1."""
+    """Weak-perspective camera (s, tx, ty) of each crop.
+
+    A point (x, y) of the body, metres from its own origin (where `transl` is added), lies at `s (x + tx, y + ty)` on
+    the square, whose sides are at -1 and 1.
+    """
 
 
 @runtime_checkable
 class BodyRegressor(Protocol):
-    """Makes CropEstimates of square RGB crops, which `recon.regressors.crops.crop_square` cuts at `crop_size`."""
+    """Network that estimates SMPL parameters of square 8-bit RGB crops.
+
+    `recon.regressors.crops.crop_square` cuts them at `crop_size` pixels a side.
+    """
 
     body: Body
     crop_size: int
@@ -44,13 +50,13 @@ class BodyRegressor(Protocol):
 def in_camera(
     estimates: CropEstimates, squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"], body: Body
 ) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
-    """`transl` (m) and `global_orient` in the camera that took the whole image.
+    """Compute `transl` (metres) and `global_orient` in the camera that took the whole image.
 
-    `squares` are centre x, centre y and side of each crop in pixels. Depth follows from the side and the scale,
-    `z = 2 f / (s side)` (Kanazawa et al. 2018; HMR2.0 takes 5000 px where the focal length is unknown), and the body's
-    origin lies on the ray of its own pixel. The crop saw the person along its own ray, so the body is turned with that
-    ray, which weak-perspective pipelines leave out; off the axis a pinhole camera also shows things larger than at
-    its centre, by cos^-1/2 (the geometric mean of across, 1, and along the radius, 1 / cos).
+    `squares` are centre x, centre y and side of each crop in pixels. Depth follows from the side and the scale, `z = 2
+    f / (s side)` (Kanazawa et al. 2018; HMR2.0 takes 5000 px where the focal length is unknown), and the body's origin
+    lies on the ray of its own pixel. The crop saw the person along its own ray, so the body is turned with that ray,
+    which weak-perspective pipelines leave out; off the axis a pinhole camera also shows things larger than at its
+    centre, by cos^-1/2 (the geometric mean of across, 1, and along the radius, 1 / cos).
     """
     turn, focal = _ray(squares, intrinsics)
     scale, shift = estimates.cam[:, 0].clamp_min(SMALLEST_SCALE), estimates.cam[:, 1:]
@@ -68,7 +74,7 @@ def from_camera(
     squares: Float[Tensor, "crop 3"],
     intrinsics: Float[Tensor, "3 3"],
 ) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
-    """What a perfect regressor says of known people: `cam` and `global_orient` of CropEstimates, `in_camera` undone."""
+    """Compute a perfect regressor's `cam` and `global_orient` for known persons: the inverse of `in_camera`."""
     turn, focal = _ray(squares, intrinsics)
     origin = transl + pelvis - rotate(turn, pelvis)
     half = squares[:, 2] / 2
@@ -80,7 +86,7 @@ def from_camera(
 def _ray(
     squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"]
 ) -> tuple[Float[Tensor, "crop 3 3"], Float[Tensor, " crop"]]:
-    """The turn from the optical axis to the ray of each square's centre, and the focal length that holds there."""
+    """Compute the rotation from the optical axis to each square's central ray, and the focal length along it."""
     ray = unproject(squares[:, :2], torch.ones_like(squares[:, 2]), intrinsics)
     axis = torch.tensor([0.0, 0.0, 1.0]).to(ray)
     cosine = 1 / ray.norm(dim=-1)

@@ -1,8 +1,8 @@
-"""Square crops of people, cut as the authors of HMR2.0 cut them (4D-Humans' ViTDetDataset; Goel et al. 2023).
+"""Square crops of persons, cut as the authors of HMR2.0 cut them (4D-Humans' ViTDetDataset; Goel et al. 2023).
 
-A box is widened to 192 : 256, so that it fits into the columns the network looks at; the square has the longer side. It
-is resampled bilinearly with black outside the image. Of squares more than 2.2 times the crop's size the image is
-blurred first, by a Gaussian of standard deviation (f / 2 - 1) / 2 pixels for a factor f; that is how they do it.
+A box is widened to 192 : 256, so that it fits into the columns the network sees; the square has the longer side. It is
+resampled bilinearly with black outside the image. For squares more than 2.2 times the crop's size the image is blurred
+first, by a Gaussian of standard deviation (f / 2 - 1) / 2 pixels for a factor f, as the authors do.
 """
 
 import numpy as np
@@ -13,15 +13,16 @@ from motion.errors import InputError
 
 ASPECT = 192 / 256
 BLURRED_FROM = 1.1
-TRUNCATE = 4.0  # standard deviations at which the Gaussian ends
+TRUNCATE_SIGMAS = 4.0  # where the Gaussian ends
 
 
 def crop_square(
     image: UInt8[np.ndarray, "height width 3"], box: Float[np.ndarray, "4"], size: int = 256
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Float32[np.ndarray, "3"]]:
-    """The crop of a box (x0, y0, x1, y1 in pixels), and the square it shows: centre x, centre y and side in pixels.
+    """Cut the crop of a box (x0, y0, x1, y1 in pixels); also return its square: centre x, centre y and side in pixels.
 
-    The crop's pixel u shows the image's x = centre + (u - size / 2) side / size; likewise y.
+    The crop's pixel u shows the image's x = centre + (u - size / 2) side / size; likewise y. Raises InputError for an
+    empty box.
     """
     square = square_of(box)
     center, side = square[:2].astype(np.float64), float(square[2])
@@ -34,7 +35,7 @@ def crop_square(
 
 
 def square_of(box: Float[np.ndarray, "4"]) -> Float32[np.ndarray, "3"]:
-    """Centre x, centre y and side of the square of a box."""
+    """Compute centre x, centre y and side (pixels) of a box's square; raises InputError for an empty box."""
     x0, y0, x1, y1 = box.astype(np.float64)
     if not (np.isfinite(box).all() and x1 > x0 and y1 > y0):
         raise InputError(f"a box is {box.tolist()}, expected x0 < x1 and y0 < y1 in pixels")
@@ -43,7 +44,7 @@ def square_of(box: Float[np.ndarray, "4"]) -> Float32[np.ndarray, "3"]:
 
 
 def _resampling(center: float, side: float, size: int, length: int) -> tuple[scipy.sparse.csr_array, int]:
-    """Weights of an image's rows (or columns) in those of the crop, and the first row that has any."""
+    """Compute the weights of an image's rows (or columns) in those of the crop, and the first row that has any."""
     kernel = _gaussian(side / size / 2)
     radius = len(kernel) // 2
     at = center + (np.arange(size) - size / 2) * side / size
@@ -63,10 +64,10 @@ def _resampling(center: float, side: float, size: int, length: int) -> tuple[sci
 
 
 def _gaussian(factor: float) -> Float[np.ndarray, " tap"]:
-    """The kernel of the blur before shrinking by twice `factor`; a single 1 where there is none."""
+    """Compute the kernel of the blur before shrinking by twice `factor`; a single 1 where there is no blur."""
     if factor <= BLURRED_FROM:
         return np.ones(1)
     sigma = (factor - 1) / 2
-    radius = int(TRUNCATE * sigma + 0.5)
+    radius = int(TRUNCATE_SIGMAS * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return kernel / kernel.sum()

@@ -1,7 +1,7 @@
-"""HMR2.0 (Goel et al. 2023, Humans in 4D): a vision transformer sees a crop, a decoder says SMPL parameters.
+"""HMR2.0 (Goel et al. 2023, Humans in 4D): a vision transformer sees a crop, a decoder predicts SMPL parameters.
 
 Modules and parameters have the names of the authors' release (4D-Humans), so that their checkpoint fills them strictly.
-Input: 256 × 256 RGB crops of `recon.regressors.crops.crop_square`; the network looks at the 192 columns in the middle.
+Input: 256 × 256 RGB crops of `recon.regressors.crops.crop_square`; the network sees the 192 columns in the middle.
 
 B batch, N tokens (16 × 16 pixels each), D width, H heads.
 """
@@ -33,7 +33,7 @@ ROWS, COLUMNS = CROP_SIZE // PATCH, (CROP_SIZE - 2 * SIDE_CUT) // PATCH
 
 @dataclass(frozen=True)
 class HMR2Config:
-    """Sizes; those of the official release unless said otherwise."""
+    """Sizes of the network; the defaults are the official release's."""
 
     width: int = 1280
     depth: int = 32
@@ -50,6 +50,8 @@ TINY = HMR2Config(width=128, depth=4, heads=4, head_width=128, head_depth=2, hea
 
 
 class HMR2(nn.Module):
+    """Backbone and SMPL head of HMR2.0."""
+
     def __init__(self, config: HMR2Config) -> None:
         super().__init__()
         self.config = config
@@ -57,12 +59,15 @@ class HMR2(nn.Module):
         self.smpl_head = SMPLHead(config)
 
     def forward(self, images: Float[Tensor, "batch 3 256 256"]) -> CropEstimates:
-        """Estimates for crops whose colours are normalised by `normalize`."""
+        """Estimate SMPL parameters for crops whose colours went through `normalize`."""
         return self.smpl_head(self.backbone(images[..., SIDE_CUT:-SIDE_CUT]))
 
 
 class Backbone(nn.Module):
-    """ViT (Dosovitskiy et al. 2021) as ViTPose has it (Xu et al. 2022): the class token's position is added to all."""
+    """Vision transformer (Dosovitskiy et al. 2021) as in ViTPose (Xu et al. 2022).
+
+    The position of the class token, which is absent itself, is added to every token.
+    """
 
     def __init__(self, config: HMR2Config) -> None:
         super().__init__()
@@ -80,6 +85,8 @@ class Backbone(nn.Module):
 
 
 class Block(nn.Module):
+    """Pre-norm transformer block."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
@@ -95,6 +102,8 @@ class Block(nn.Module):
 
 
 class SelfAttention(nn.Module):
+    """Multi-head self-attention with one projection for queries, keys and values."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -106,7 +115,7 @@ class SelfAttention(nn.Module):
 
 
 class SMPLHead(nn.Module):
-    """One zero token asks the image's tokens; what it finds is added to SMPL's mean parameters."""
+    """Decoder in which one zero token attends to the image's tokens; its answer is added to SMPL's mean parameters."""
 
     init_body_pose: Tensor
     init_betas: Tensor
@@ -136,6 +145,8 @@ class SMPLHead(nn.Module):
 
 
 class Decoder(nn.Module):
+    """Transformer decoder with a single query token."""
+
     def __init__(self, config: HMR2Config) -> None:
         super().__init__()
         self.to_token_embedding = nn.Linear(1, config.head_width)
@@ -148,6 +159,8 @@ class Decoder(nn.Module):
 
 
 class DecoderLayers(nn.Module):
+    """Stack of decoder layers."""
+
     def __init__(self, config: HMR2Config) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.head_depth))
@@ -161,6 +174,8 @@ class DecoderLayers(nn.Module):
 
 
 class DecoderLayer(nn.ModuleList):
+    """Self-attention, cross-attention and feed-forward, each pre-normed and residual."""
+
     def __init__(self, config: HMR2Config) -> None:
         width, inner = config.head_width, config.head_heads * config.head_dim
         own = OwnAttention(width, inner, config.head_heads)
@@ -178,6 +193,8 @@ class DecoderLayer(nn.ModuleList):
 
 
 class PreNorm(nn.Module):
+    """Layer norm before a module."""
+
     def __init__(self, width: int, module: nn.Module) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -188,6 +205,8 @@ class PreNorm(nn.Module):
 
 
 class OwnAttention(nn.Module):
+    """Self-attention of the query tokens."""
+
     def __init__(self, width: int, inner: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -199,6 +218,8 @@ class OwnAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
+    """Attention of the query tokens to the image's tokens."""
+
     def __init__(self, width: int, context_width: int, inner: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -213,6 +234,8 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Two-layer perceptron of a decoder layer."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         # The release has dropouts of probability 0 between, which its names count.
@@ -233,15 +256,18 @@ def _attend(
 
 
 class HMR2Regressor:
-    """A `recon.regressors.body_regressor.BodyRegressor`; `body` is the one its weights were trained with."""
+    """HMR2.0 as a `recon.regressors.body_regressor.BodyRegressor`; `body` is the one its weights were trained with."""
 
     crop_size = CROP_SIZE
 
     def __init__(
         self, network: HMR2, body: Body, device: str = "cpu", bf16: bool = False, compiled: bool = False
     ) -> None:
-        """`bf16` rounds the backbone's matrices, in `network` itself, and what they multiply; sums along the residual
-        stream, norms and the whole head stay in fp32."""
+        """Move the network to `device` for inference.
+
+        `bf16` rounds the backbone's matrices, in `network` itself, and what they multiply; sums along the residual
+        stream, norms and the whole head stay in fp32. `compiled` runs torch.compile.
+        """
         self.body, self.device, self.bf16 = body, torch.device(device), bf16
         self.network = network.to(self.device).eval().requires_grad_(False)
         if bf16:
@@ -253,6 +279,7 @@ class HMR2Regressor:
 
     @torch.no_grad()
     def estimate(self, crops: UInt8[Tensor, "crop 256 256 3"]) -> CropEstimates:
+        """Estimate SMPL parameters of 8-bit RGB crops, on the CPU; raises InputError when the network answers NaN."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = self.network(normalize(crops.to(self.device)))
         estimates = {field.name: getattr(found, field.name).cpu() for field in fields(found)}
@@ -262,7 +289,7 @@ class HMR2Regressor:
 
 
 def normalize(crops: UInt8[Tensor, "crop 256 256 3"]) -> Float[Tensor, "crop 3 256 256"]:
-    """Colours as the network wants them: ImageNet's mean and standard deviation taken out."""
+    """Scale 8-bit colours to 0..1 and take out ImageNet's mean and standard deviation."""
     mean, std = (torch.tensor(values, device=crops.device)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
     return (crops.permute(0, 3, 1, 2) / 255 - mean) / std
 
@@ -275,10 +302,10 @@ def load_regressor(
     compiled: bool = False,
     sha256: str | None = None,
 ) -> HMR2Regressor:
-    """The stand-in that ships with us ("hmr2_tiny"), the authors' `.ckpt`, or a `.safetensors` made of either.
+    """Load the stand-in that ships ("hmr2_tiny"), the authors' `.ckpt`, or a `.safetensors` made of either.
 
-    The authors' weights speak of SMPL's body, whose file `smpl` names; ours of the default body. `sha256` is what the
-    `.ckpt` must have.
+    The authors' weights need SMPL's body, whose file `smpl` names; ours the default body. `sha256` is the checksum that
+    the `.ckpt` must have; None skips the check. Raises InputError for a body that does not fit the weights.
     """
     if sha256 is not None and Path(spec).suffix != ".ckpt":
         raise InputError(f"a sha256 is given for {spec}, expected one for the authors' .ckpt alone")
@@ -294,7 +321,7 @@ def load_regressor(
 
 
 def read_network(path: Path) -> tuple[HMR2, str]:
-    """A network in our format and the name of the body it speaks of."""
+    """Read a network in our format and the name of its body; raises InputError for a file without its sizes."""
     weights = read_weights(path, FORMAT, MADE_BY)
     try:
         with torch.device("meta"):
@@ -307,7 +334,7 @@ def read_network(path: Path) -> tuple[HMR2, str]:
 
 
 def read_official(path: Path, sha256: str | None = None) -> HMR2:
-    """The network in the authors' `.ckpt`, or in the `.safetensors` made of it the first time."""
+    """Read the network from the authors' `.ckpt`, or from the `.safetensors` made of it the first time."""
     with torch.device("meta"):
         network = HMR2(OFFICIAL)
     decoder = {

@@ -36,7 +36,7 @@ from recon.teton.checked_json import short
 FORMAT = "carescene-hmr2/1"
 RELEASE = "expected the authors' release (hmr2_data.tar.gz of 4D-Humans, which README there says how to get)"
 UNUSED = ("discriminator.", "smpl.", "initialized")  # training's, and arrays of SMPL's own file
-MOST_PICKLE = 64 << 20  # bytes; the release's has well under one MB
+MOST_PICKLE_BYTES = 64 << 20  # the release's pickle has well under one MB
 DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -55,9 +55,10 @@ def fill_official(
     decoder: Mapping[str, int],
     sha256: str | None = None,
 ) -> None:
-    """Fill a network made on the meta device from the authors' `.ckpt`, or from what was made of it before.
+    """Fill a network made on the meta device from the authors' `.ckpt`, or from the file that was made of it before.
 
-    `description` is kept in the safetensors file; `decoder` is what their configuration must say of the head.
+    `description` is kept in the safetensors file; `decoder` is what their configuration must say of the head. Raises
+    InputError for a missing or damaged checkpoint, another checksum, and another configuration.
     """
     converted = path.with_suffix(".safetensors")
     if converted.is_file() and (not path.is_file() or converted.stat().st_mtime >= path.stat().st_mtime):
@@ -90,7 +91,7 @@ def _check_sum(path: Path, found: str, sha256: str | None) -> None:
 
 
 def _config_path(path: Path) -> Path:
-    """Beside the checkpoint, or beside its folder, as in the release."""
+    """Find model_config.yaml beside the checkpoint, or beside its folder, as in the release."""
     for folder in (path.parent, path.parent.parent):
         if (folder / "model_config.yaml").is_file():
             return folder / "model_config.yaml"
@@ -98,7 +99,7 @@ def _config_path(path: Path) -> Path:
 
 
 def check_config(path: Path, decoder: Mapping[str, int]) -> None:
-    """InputError unless a `model_config.yaml` describes the network that we build."""
+    """Raise InputError unless a `model_config.yaml` describes the network that we build."""
     try:
         config = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -130,7 +131,7 @@ def _look_up(config: object, keys: tuple[str, ...], default: object) -> object:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights of backbone and head, by the authors' names."""
+    """Read the weights of backbone and head by the authors' names; raises InputError for a damaged file."""
     try:
         with zipfile.ZipFile(path) as archive:
             folder = _folder(archive, path)
@@ -161,7 +162,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Record:
-    """Where a tensor's numbers lie."""
+    """Place of a tensor's numbers in the file."""
 
     storage: _Storage
     offset: int
@@ -170,7 +171,7 @@ class _Record:
 
 
 class _Inert:
-    """Stands for any object the pickle would make: whatever is done with it does nothing."""
+    """Placeholder for any object that the pickle would make; whatever is done with it has no effect."""
 
     def __new__(cls, *_args: object, **_kwargs: object) -> "_Inert":
         return object.__new__(cls)
@@ -184,7 +185,7 @@ class _Inert:
 
 
 def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_rest: object) -> object:
-    """torch._utils._rebuild_tensor_v2, which only notes where the tensor lies."""
+    """Stand in for torch._utils._rebuild_tensor_v2: note where the tensor lies."""
     if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
         return _Inert()
     if not all(type(number) is int and number >= 0 for number in (offset, *shape, *strides)):
@@ -217,15 +218,15 @@ class _CheckpointUnpickler(pickle.Unpickler):
 
 
 def _folder(archive: zipfile.ZipFile, path: Path) -> str:
-    """The folder of the archive that all of a checkpoint lies in, named after the file when it was written."""
+    """Find the archive's folder that holds the whole checkpoint, named after the file when it was written."""
     names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(names) != 1 or archive.getinfo(names[0]).file_size > MOST_PICKLE:
+    if len(names) != 1 or archive.getinfo(names[0]).file_size > MOST_PICKLE_BYTES:
         raise InputError(f"{path} is a zip file but no PyTorch checkpoint, {RELEASE}")
     return names[0].removesuffix("/data.pkl")
 
 
 def _unpickle(archive: zipfile.ZipFile, folder: str, path: Path) -> Mapping[Any, Any]:
-    """The state_dict."""
+    """Read the state_dict."""
     order = f"{folder}/byteorder"
     if order in archive.namelist():
         with archive.open(order) as file:
@@ -243,7 +244,7 @@ def _unpickle(archive: zipfile.ZipFile, folder: str, path: Path) -> Mapping[Any,
 
 
 def _tensor(archive: zipfile.ZipFile, folder: str, record: _Record, path: Path, name: str) -> Tensor:
-    """The tensor itself, once it is sure that all of it lies within its bytes."""
+    """Read a tensor after checking that all of it lies within its bytes."""
     storage, shape, strides = record.storage, record.shape, record.strides
     entry = f"{folder}/data/{storage.key}"
     if entry not in archive.namelist():

@@ -7,7 +7,7 @@ import torch
 
 from motion.rotations import yaw_matrix
 from recon.camera import Camera, intrinsics_matrix, looking_down
-from recon.simulate.rooms import Room
+from recon.simulate.rooms import SimulatedRoom
 
 HEIGHTS_M = (2.0, 2.8)  # above the floor
 TILTS_DEG = (20.0, 50.0)  # below the horizon
@@ -17,12 +17,12 @@ ROLL_SPREAD_DEG = 1.5  # standard deviation
 
 def hang(
     rng: np.random.Generator,
-    room: Room,
+    room: SimulatedRoom,
     corner: int,
     image_size: tuple[int, int],
     tilt: float | None,
     field_of_view: float | None,
-) -> tuple[Room, Camera]:
+) -> tuple[SimulatedRoom, Camera]:
     """Hang a camera in a corner of `room`; return the room in the camera's world, and the camera.
 
     That world's origin is on the floor below the camera, its y axis where the camera looks. `tilt` is in degrees below

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from recon.simulate import furniture
 from recon.simulate.materials import Material, random_material
-from recon.simulate.rooms import Part, Piece, Room, box
+from recon.simulate.rooms import Part, Piece, SimulatedRoom, box
 
 Rect = tuple[float, float, float, float]  # x0, y0, x1, y1
 ALONG_WALLS: tuple[tuple[Callable[[np.random.Generator], Piece], float], ...] = (
@@ -25,7 +25,7 @@ CAMERA_SPACE_M = 1.0  # around the camera's corner, kept free of tall furniture
 TRIES = 30
 
 
-def build_room(rng: np.random.Generator, corner: int) -> Room:
+def build_room(rng: np.random.Generator, corner: int) -> SimulatedRoom:
     """Draw a room with sides of 3 to 6 m.
 
     The camera will hang in `corner` (0 to 3, counter-clockwise from the origin), which is kept free of tall furniture.
@@ -39,7 +39,7 @@ def build_room(rng: np.random.Generator, corner: int) -> Room:
     camera_rect = (at[0] - CAMERA_SPACE_M, at[1] - CAMERA_SPACE_M, at[0] + CAMERA_SPACE_M, at[1] + CAMERA_SPACE_M)
     pieces = _furnish(rng, (width, length), door_rect, camera_rect)
     owned = tuple(piece.owned(number) for number, piece in enumerate((Piece(tuple(parts)), *pieces)))
-    return Room(owned, lamp, daylight, inside)
+    return SimulatedRoom(owned, lamp, daylight, inside)
 
 
 def _shell(

@@ -24,7 +24,7 @@ from recon.simulate import performances, poses
 from recon.simulate.furniture import blanket
 from recon.simulate.performances import Actor
 from recon.simulate.render import Outline
-from recon.simulate.rooms import Piece, Place, Room
+from recon.simulate.rooms import Piece, Place, SimulatedRoom
 
 MAX_BETA = 2.0
 INTRUDING_SHARE = 0.004  # share of a person's skin that may be inside furniture or beyond a wall
@@ -45,7 +45,7 @@ BLANKET_SHARE = 0.5  # of the persons in bed who have a blanket
 class Stage:
     """Everything that decides whether a person can be placed: room, camera, body, time and clips."""
 
-    room: Room
+    room: SimulatedRoom
     camera: Camera
     body: Body
     fps: float
@@ -126,7 +126,7 @@ def skin(body: Body, motion: MotionSequence) -> Float32[np.ndarray, "frame point
     return body.vertices(transl, global_orient, body_pose, torch.from_numpy(motion.betas))[0, :, ::10].numpy()
 
 
-def tuck_in(rng: np.random.Generator, stage: Stage, people: Sequence[Person]) -> Room:
+def tuck_in(rng: np.random.Generator, stage: Stage, people: Sequence[Person]) -> SimulatedRoom:
     """Add blankets over some of the persons in bed, up to hips, belly or chest; return the room with them."""
     blankets = []
     for person in people:
@@ -148,7 +148,7 @@ def _put(performance: MotionSequence, position: np.ndarray, yaw: float, body: Bo
     return replace(moved, person_class=np.array([CLASS_INDEX[kind]], dtype=np.int8))
 
 
-def _anywhere(rng: np.random.Generator, room: Room) -> Float32[np.ndarray, "3"]:
+def _anywhere(rng: np.random.Generator, room: SimulatedRoom) -> Float32[np.ndarray, "3"]:
     """Draw a point on the floor, at least 0.3 m from the walls."""
     x, y = room.inside.half[:2] - 0.3
     local = np.array([rng.uniform(-x, x), rng.uniform(-y, y), 0])

@@ -106,7 +106,7 @@ def _seated(rng: np.random.Generator, actor: Actor, action: str, lean: float, kn
 
 
 def _on_seat(performance: MotionSequence, body: Body) -> MotionSequence:
-    """Shift the performance so that buttocks and thighs press `SINK_M` metres into z = 0 in the first frame."""
+    """Shift the performance so that buttocks and thighs press `SINK` metres into z = 0 in the first frame."""
     pose = (performance.transl, performance.global_orient, performance.body_pose)
     transl, global_orient, body_pose = (torch.from_numpy(array[:, :1]) for array in pose)
     skin = body.vertices(transl, global_orient, body_pose, torch.from_numpy(performance.betas))[0, 0]

@@ -18,7 +18,7 @@ from motion.body import Body
 from motion.rotations import yaw_matrix
 from recon.camera import Camera, project
 from recon.simulate.materials import GAMMA
-from recon.simulate.rooms import Part, Room
+from recon.simulate.rooms import Part, SimulatedRoom
 
 SOFT_SHADOWS = 5  # number of small lights whose shadows are averaged, for the lamp and for the window
 LAMP_SIZE_M, WINDOW_SIZE_M = 0.25, 0.5  # from the middle of lamp and window to their small lights, at most
@@ -90,7 +90,7 @@ class Outline:
     labels: Int[np.ndarray, "rows columns"]
 
     @classmethod
-    def of(cls, room: Room, camera: Camera, step: int = 8) -> "Outline":
+    def of(cls, room: SimulatedRoom, camera: Camera, step: int = 8) -> "Outline":
         """Cast the room's outline from a camera."""
         scene, part_of = room_scene(room)
         hits = cast(scene, rays_of(camera)[step // 2 :: step, step // 2 :: step])
@@ -114,7 +114,7 @@ def scene_of(
     return scene
 
 
-def room_scene(room: Room) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarray, " face"]]:
+def room_scene(room: SimulatedRoom) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarray, " face"]]:
     """Merge all parts of a room into one ray-casting scene; also return the part of each face."""
     parts = room.parts
     counts = np.array([len(part.faces) for part in parts])
@@ -124,7 +124,7 @@ def room_scene(room: Room) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarr
     return scene_of(vertices, faces), np.repeat(np.arange(len(parts)), counts)
 
 
-def random_light(rng: np.random.Generator, room: Room) -> Light:
+def random_light(rng: np.random.Generator, room: SimulatedRoom) -> Light:
     """Draw the light of a room: a warm or cold lamp, and daylight between night and a bright day."""
     warmth = rng.uniform(-0.15, 0.25)
     tint = np.array([1 + warmth, 1, 1 - warmth])
@@ -134,7 +134,7 @@ def random_light(rng: np.random.Generator, room: Room) -> Light:
     return Light(ambient_color, room.lamp, lamp_color, room.window, window_color)
 
 
-def draw_room(rng: np.random.Generator, room: Room, camera: Camera, light: Light) -> tuple[Background, Light]:
+def draw_room(rng: np.random.Generator, room: SimulatedRoom, camera: Camera, light: Light) -> tuple[Background, Light]:
     """Cast and light the empty room; return it and the light, exposed so that the picture is neither dark nor burnt."""
     image = rays_of(camera)
     rays = image.reshape(-1, 6)
@@ -155,7 +155,9 @@ def draw_room(rng: np.random.Generator, room: Room, camera: Camera, light: Light
     return background, replace(light, **exposed)
 
 
-def _surface(room: Room, part: np.ndarray, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _surface(
+    room: SimulatedRoom, part: np.ndarray, points: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute colour and glow of each point by the material of its part."""
     albedo, glow = np.zeros_like(points), np.zeros(len(points), dtype=np.float32)
     for number, owner in enumerate(room.parts):
@@ -277,7 +279,7 @@ def shade(
     points: Float32[np.ndarray, "height width 3"],
     figure: DrawnPerson,
     light: Light,
-    room: Room,
+    room: SimulatedRoom,
     camera: Camera,
 ) -> None:
     """Darken, in place, what lies in a person's shadow: `color`, and `lamp`, the lamp's part of it."""

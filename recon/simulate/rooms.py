@@ -1,7 +1,8 @@
 """Care room made of boxes: floor, walls, door, window, furniture along the walls, and places to rest.
 
-Z up, metres. A room is built with a corner of its floor at the origin and its walls along x and y; `Room.moved` carries
-it into the world. A `yaw` turns about z, counter-clockwise (rad); furniture faces +y at yaw 0.
+Z up, metres. A room is built with a corner of its floor at the origin and its walls along x and y;
+`SimulatedRoom.moved` carries it into the world. A `yaw` turns about z, counter-clockwise (rad); furniture faces +y at
+yaw 0.
 """
 
 from dataclasses import dataclass, replace
@@ -99,7 +100,7 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
+class SimulatedRoom:
     """Room with its furniture; piece 0 is the shell: floor, walls, ceiling and whatever hangs on them.
 
     `lamp` is the ceiling lamp's position (metres).
@@ -112,10 +113,10 @@ class Room:
     inside: Part
     """Box of air within the walls, which persons must not leave."""
 
-    def moved(self, yaw: float, offset: Float[np.ndarray, "3"]) -> "Room":
+    def moved(self, yaw: float, offset: Float[np.ndarray, "3"]) -> "SimulatedRoom":
         """Turn the room about the world's z axis, then shift it."""
         lamp, window = ((yaw_matrix(yaw) @ light + offset).astype(np.float32) for light in (self.lamp, self.window))
-        return Room(
+        return SimulatedRoom(
             tuple(piece.moved(yaw, offset) for piece in self.pieces), lamp, window, self.inside.moved(yaw, offset)
         )
 

@@ -1,4 +1,4 @@
-"""The Teton tree: annotated room videos on disk, read, checked and written."""
+"""Teton tree: annotated room videos on disk, read, checked and written."""
 
 from recon.teton.tree import (
     FEWEST_FRAMES,

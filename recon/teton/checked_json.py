@@ -1,4 +1,4 @@
-"""JSON from outside, checked key by key: an InputError names the file, the key and what was found there."""
+"""JSON files from outside, checked key by key: an InputError names the file, the key and what was found there."""
 
 import json
 import reprlib
@@ -11,19 +11,22 @@ from jaxtyping import Float64
 from motion.errors import InputError
 from motion.parquet import whole_file
 
-LARGEST = 1e6  # pixels; beyond it a number is damage
+LARGEST_PX = 1e6  # a larger number is damage
 
 
 def require(condition: bool, sentence: str) -> None:
+    """Raise InputError with this sentence unless the condition holds."""
     if not condition:
         raise InputError(sentence)
 
 
 def short(value: object) -> str:
+    """Abbreviate a value for an error message."""
     return reprlib.repr(value)
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file; raises InputError when it cannot be read or parsed."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -33,6 +36,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: object) -> None:
+    """Write a JSON file that appears only when complete; raises InputError when the folder cannot be written."""
     try:
         with whole_file(path) as (_, partial):
             Path(partial).write_text(json.dumps(content))
@@ -41,7 +45,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def get(owner: dict[str, Any], key: str, kind: type, where: str) -> Any:
-    """The value of a key that must be there and be of this type."""
+    """Look up a value that must be present and of this type; raises InputError otherwise."""
     expected = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}[kind]
     require(key in owner, f"{where}: has no {key}, expected {expected}")
     require(isinstance(owner[key], kind), f"{where}: {key} is {short(owner[key])}, expected {expected}")
@@ -49,13 +53,14 @@ def get(owner: dict[str, Any], key: str, kind: type, where: str) -> Any:
 
 
 def is_number(value: object) -> bool:
+    """Tell whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def numbers(
     owner: dict[str, Any], key: str, shape: tuple[int, ...], what: str, where: str
 ) -> Float64[np.ndarray, "..."]:
-    """A list of finite numbers of this shape, which `what` puts in words."""
+    """Read a list of finite numbers of this shape, which `what` describes in the InputError otherwise raised."""
     value = get(owner, key, list, where)
     try:
         array = np.array(value)
@@ -63,6 +68,6 @@ def numbers(
         array = np.array(None)
     require(array.dtype.kind in "iuf" and array.shape == shape, f"{where}: {key} is {short(value)}, expected {what}")
     array = array.astype(np.float64)
-    damaged = array[~(np.abs(array) < LARGEST)]
-    require(not damaged.size, f"{where}: {key} holds {damaged[:1]}, expected numbers below {LARGEST:g}")
+    damaged = array[~(np.abs(array) < LARGEST_PX)]
+    require(not damaged.size, f"{where}: {key} holds {damaged[:1]}, expected numbers below {LARGEST_PX:g}")
     return array

@@ -1,4 +1,4 @@
-"""The few frames of a video from a fixed camera that differ, where depth and masks are looked at (thesis §4.1)."""
+"""Choice of key frames: the few frames of a fixed camera's video that differ, for depth and masks (thesis §4.1)."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,16 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
-KEYFRAME_THRESHOLD = 0.02  # of the image: one person far away who has left his place
+KEYFRAME_THRESHOLD = 0.02  # share of the image: one person far away who has moved
 MOST_KEYFRAMES = 12
 THUMBNAIL = (32, 24)  # cells of 16 pixels in a frame of 512 x 384: noise averages out, a person does not
-CHANGED = 12  # grey levels of 255 by which a cell has changed
+CHANGED_LEVELS = 12  # of 255, by which a cell has changed
 
 
 def choose_keyframes(
     frames: Iterable[UInt8[np.ndarray, "height width 3"]], threshold: float = KEYFRAME_THRESHOLD
 ) -> tuple[int, ...]:
-    """The first frame and others that differ from it and from each other, at most MOST_KEYFRAMES, sorted.
+    """Choose the first frame and others that differ from it and from each other, at most MOST_KEYFRAMES, sorted.
 
     Two frames differ by the share of a grey thumbnail's cells that have changed, apart from the light of the whole
     room. The frame that differs most from all those chosen is taken next, while it does by more than `threshold`.
@@ -38,4 +38,4 @@ def _changed_share(
 ) -> Float64[np.ndarray, " frame"]:
     difference = thumbnails - other
     difference -= np.median(difference, axis=(1, 2), keepdims=True)
-    return (np.abs(difference) > CHANGED).mean(axis=(1, 2))
+    return (np.abs(difference) > CHANGED_LEVELS).mean(axis=(1, 2))

@@ -80,36 +80,37 @@ FOCAL_RANGE = (0.2, 20.0)  # of the image's width: fields of view of 136 to 3 de
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One annotated person over all frames of a sequence; pixels."""
+    """Annotated person over all frames of a sequence; positions in pixels."""
 
     object_id: str
+    """Key of the person in annotations.json."""
     person_class: int
     """Index into `motion.skeleton.PERSON_CLASSES`."""
     present: Bool[np.ndarray, " frame"]
     """True where the person is annotated."""
     boxes: Float32[np.ndarray, "frame 4"]
-    """x0, y0, x1, y1; zeros where absent."""
+    """Box x0, y0, x1, y1 in pixels; zeros where absent."""
     keypoints: Float32[np.ndarray, "frame keypoint 3"]
-    """x, y, score (0 to 1); zeros where absent or not annotated."""
+    """Keypoints x, y in pixels and score (0 to 1); zeros where absent or not annotated."""
     action: Int8[np.ndarray, " frame"]
     """Index into `motion.skeleton.ACTIONS` (0 unknown), which is 1 + the file's."""
     occluded: Bool[np.ndarray, " frame"]
-    """True where something hides part of the person."""
+    """True where the annotators say that the person is partly hidden."""
 
 
 @dataclass(frozen=True, eq=False)
 class TetonSequence:
-    """One sequence without its pixels, which `frame` and `mask` read when asked."""
+    """One sequence without its pixels, which `frame` and `mask` read on demand."""
 
     folder: Path
     id: str
-    """DEPARTMENT/DEVICE/DATE/DATETIME."""
+    """Name of the sequence, DEPARTMENT/DEVICE/DATE/DATETIME."""
     image_size: tuple[int, int]
-    """Width, height in pixels."""
+    """Width and height of every frame in pixels."""
     fps: float
     """Frames per second."""
     intrinsics: Float64[np.ndarray, "3 3"] | None
-    """Camera matrix in pixels, or None when the file does not say."""
+    """Pinhole matrix in pixels; None where the annotations do not know it."""
     keypoint_names: tuple[str, ...]
     """Names of the axis `keypoint` of each track."""
     num_frames: int
@@ -119,11 +120,11 @@ class TetonSequence:
     """Frame numbers that have a mask, sorted."""
 
     def frame(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
-        """RGB."""
+        """Read one frame as RGB; raises InputError for a damaged image."""
         return read_frame(frame_path(self.folder, number), self.image_size)
 
     def mask(self, keyframe: int) -> UInt8[np.ndarray, "height width"]:
-        """Labels, each of them known."""
+        """Read the label image of a key frame; raises InputError for a label that is not known."""
         path = mask_path(self.folder, keyframe)
         mask = open_mask(path, self.image_size)
         labels = pixels(mask, mask.mode, path)
@@ -138,7 +139,7 @@ class TetonSequence:
 
 
 def list_sequences(root: Path) -> list[Path]:
-    """The folders ROOT/DEPARTMENT/DEVICE/DATE/DATETIME that hold a sequence or what is left of one, sorted."""
+    """List the folders ROOT/DEPARTMENT/DEVICE/DATE/DATETIME that hold a sequence or parts of one, sorted."""
     return sorted(
         folder
         for folder in root.glob("*/*/*/*")
@@ -147,14 +148,14 @@ def list_sequences(root: Path) -> list[Path]:
 
 
 def sequence_id(folder: Path) -> str:
-    """DEPARTMENT/DEVICE/DATE/DATETIME."""
+    """Derive a sequence's id DEPARTMENT/DEVICE/DATE/DATETIME from its folder."""
     return "/".join(folder.absolute().parts[-4:])
 
 
 def read_sequence(folder: Path) -> TetonSequence:
-    """A sequence, checked in all but its pixels; InputError names the file and the key that is wrong.
+    """Read a sequence, checked in all but its pixels; raises InputError that names the file and the wrong key.
 
-    Of frames and masks only the headers are read, unless keyframes.json is missing.
+    Only the headers of frames and masks are read, unless keyframes.json is missing.
     """
     path = folder / "annotations.json"
     content = read_json(path)
@@ -193,7 +194,7 @@ def write_sequence(
 ) -> None:
     """Write one sequence in place of any that was there; annotations.json comes last: with it the sequence is whole.
 
-    `quality` is JPEG's. `read_sequence` gives the same tracks back, if they are such as it accepts.
+    `quality` is JPEG's. `read_sequence` returns the same tracks, provided they are valid for it.
     """
     annotations = folder / "annotations.json"
     annotations.unlink(missing_ok=True)
@@ -256,7 +257,7 @@ def _read_keypoint_names(meta: dict[str, Any], where: str) -> tuple[str, ...]:
 def _read_intrinsics(
     meta: dict[str, Any], image_size: tuple[int, int], where: str
 ) -> Float64[np.ndarray, "3 3"] | None:
-    """None where the file does not know them."""
+    """Read the pinhole matrix; None where the file does not have it."""
     if meta.get("intrinsics") is None:
         return None
     fx, fy, cx, cy = numbers(meta, "intrinsics", (4,), "[fx, fy, cx, cy] or null", where).tolist()
@@ -275,7 +276,7 @@ def _read_intrinsics(
 
 
 def _count_frames(folder: Path, image_size: tuple[int, int]) -> int:
-    """The number of frames, which must be numbered without a gap and have headers of this size."""
+    """Count the frames, which must be numbered without a gap and have headers of this size."""
     frames = sorted((folder / "frames").glob("*.jpg"))
     require(
         len(frames) >= FEWEST_FRAMES,
@@ -358,7 +359,7 @@ def _read_box(annotation: dict[str, Any], image_size: tuple[int, int], where: st
 
 
 def _read_keypoints(annotation: dict[str, Any], count: int, where: str) -> Float64[np.ndarray, "keypoint 3"]:
-    """Zeros where the score is 0."""
+    """Read keypoints, with zeros where the score is 0."""
     found = len(get(annotation, "keypoints", list, where))
     require(found == count, f"{where}: keypoints has {found} entries, expected {count} as keypoint_names in meta has")
     keypoints = numbers(annotation, "keypoints", (count, 3), "[x, y, score] of each", where)
@@ -369,7 +370,7 @@ def _read_keypoints(annotation: dict[str, Any], count: int, where: str) -> Float
 
 
 def _read_action(annotation: dict[str, Any], where: str) -> int:
-    """Index into ACTIONS."""
+    """Read an action as index into ACTIONS."""
     action = annotation.get("action")
     if action is None:
         return 0
@@ -381,7 +382,7 @@ def _read_action(annotation: dict[str, Any], where: str) -> int:
 
 
 def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:
-    """Those of keyframes.json; where it is missing, a choice among the frames that have a mask, or among all."""
+    """Read keyframes.json; where it is missing, choose among the frames that have a mask, or among all."""
     path = folder / "keyframes.json"
     if not path.exists():
         masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]

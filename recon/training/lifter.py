@@ -23,7 +23,7 @@ from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
 from motion.weights import weights_bytes
 from recon.keypoints import BodyKeypoints, body_keypoints
-from recon.lifting import FORMAT, NAMES, WINDOW, Lifted, LifterNetwork, Sight, decode, features, sight
+from recon.lifting import FORMAT, NAMES, WINDOW_FRAMES, Lifted, LifterNetwork, Sight, decode, features, sight
 from recon.training.lifter_views import CLEAN, Annotated, Noise, Pool, Seen, annotate, draw
 from recon.training.poses import HELD_OUT, PoseClip, read_poses
 
@@ -62,7 +62,7 @@ def train(options: Options) -> None:
         began = time.process_time()
         done = spent / (60 * options.minutes)
         _set_rate(optimizer, step, done)
-        frames = SHORT if done < 0.5 else WINDOW
+        frames = SHORT if done < 0.5 else WINDOW_FRAMES
         loss = _loss(network, draw(learnt, FRAMES // frames, body, random, frames), points, body, random)
         optimizer.zero_grad()
         torch.stack(list(loss.values())).sum().backward()

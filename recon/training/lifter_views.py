@@ -17,7 +17,7 @@ from motion.kinematics import forward_kinematics
 from motion.rotations import about, rotate
 from motion.skeleton import KEYPOINT_SETS
 from recon.keypoints import ALIASES, BodyKeypoints
-from recon.lifting import NAMES, WINDOW
+from recon.lifting import NAMES, WINDOW_FRAMES
 from recon.training.poses import RATE, PoseClip, mirrored, to_and_fro
 
 IMAGE = (512, 384)
@@ -97,7 +97,7 @@ class Noise:
 CLEAN = Noise(0.0, 0.0, 0.0, 0.0, always=True)
 
 
-def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: int = WINDOW) -> Seen:
+def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: int = WINDOW_FRAMES) -> Seen:
     """People of random shape at random places before random cameras; half of them mirrored."""
     clip = torch.multinomial(pool.weight, count, replacement=True, generator=random)
     stride = torch.randint(3, 8, (count,), generator=random)

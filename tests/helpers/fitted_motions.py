@@ -12,7 +12,7 @@ from motion.body import load_body
 from motion.clips import transforms as unify
 from motion.datasets import deepmimic
 from recon.camera import Camera, intrinsics_matrix
-from recon.fitting.bodies import Bodies, pose_of
+from recon.fitting.bodies import FittedBodies, pose_of
 from recon.observations import Observations
 from recon.people import People
 
@@ -78,7 +78,7 @@ def both(*people: People) -> People:
 def observed(people: People, names: tuple[str, ...], key_frames: int = 6, noise: float = 0.0) -> Observations:
     """What the camera of a bare room sees of them; depth is known in every `key_frames`th frame."""
     body, camera = load_body(), room_camera()
-    bodies = Bodies.of(people, body, names)
+    bodies = FittedBodies.of(people, body, names)
     points = bodies.posed(people.transl, pose_of(people), people.betas).keypoints
     skin = camera.to_camera(points)[..., 2] - bodies.keypoint_radius
     depth = torch.full_like(skin, torch.nan)

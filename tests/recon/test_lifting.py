@@ -20,7 +20,7 @@ from motion.rotations import about
 from motion.skeleton import KEYPOINT_SETS
 from recon.camera import Camera, intrinsics_matrix
 from recon.keypoints import body_keypoints
-from recon.lifting import NAMES, WINDOW, Lifter
+from recon.lifting import NAMES, WINDOW_FRAMES, Lifter
 from recon.observations import Observations
 from recon.people import People
 from tests.helpers import fitted_motions as motions
@@ -131,7 +131,7 @@ def test_the_same_again_and_whoever_else_is_there(lifter: Lifter) -> None:
     assert torch.allclose(alone.joints(BODY)[0], together.joints(BODY)[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 100])
+@pytest.mark.parametrize("frames", [1, 2, WINDOW_FRAMES - 1, WINDOW_FRAMES, WINDOW_FRAMES + 1, 100])
 def test_any_number_of_frames(frames: int, lifter: Lifter) -> None:
     seen = annotated(actor("getup_facedown"))
     seen = taken(seen, slice(None), torch.arange(frames) % seen.keypoints.shape[1])

@@ -14,8 +14,8 @@ from motion.skeleton import JOINT, KEYPOINT_SETS
 from recon.fitting import fit
 from recon.fitting import optimisation as fitting
 from recon.fitting import terms as fitting_terms
-from recon.fitting.bodies import Bodies, balls
-from recon.fitting.optimisation import Stage
+from recon.fitting.bodies import FittedBodies, balls
+from recon.fitting.optimisation import Phase
 from recon.people import People
 from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
 
@@ -31,7 +31,7 @@ def prior(body_pose: Tensor) -> Tensor:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sixth of the steps, for what does not need the last millimetre."""
-    monkeypatch.setattr(fitting, "STAGES", (Stage(15, 0.3, 1.0), Stage(20, 1.0, 0.5), Stage(20, 0.5, 0.2)))
+    monkeypatch.setattr(fitting, "STAGES", (Phase(15, 0.3, 1.0), Phase(20, 1.0, 0.5), Phase(20, 0.5, 0.2)))
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_persons_do_not_reach_into_each_other(walker: People) -> None:
     seen.depth[:] = torch.nan
 
     def deepest(people: People) -> float:
-        points, radii = balls(people.joints(BODY)), Bodies.of(people, BODY, COCO).ball_radii
+        points, radii = balls(people.joints(BODY)), FittedBodies.of(people, BODY, COCO).ball_radii
         return float((radii[0, :, None] + radii[1] - torch.cdist(points[0], points[1])).max())
 
     assert deepest(start) > 0.1

@@ -23,7 +23,7 @@ from recon.people import people_of
 from recon.pipeline import Bodies, Reconstruction, Room, load_bodies, reconstruct
 from recon.pipeline import accuracy_report as report
 from recon.pipeline.accuracy_report import (
-    JITTER,
+    JITTER_M,
     Errors,
     Figures,
     Models,
@@ -175,7 +175,7 @@ def test_a_shaken_motion_is_off_by_the_jitter_and_smoothing_takes_most_of_the_ac
     people = people_of(motion)
     shaken = shake(people, BODY, torch.Generator().manual_seed(0))
     moved = (shaken.joints(BODY) - people.joints(BODY)).square().mean().sqrt()
-    assert moved.item() == pytest.approx(JITTER, rel=0.05)
+    assert moved.item() == pytest.approx(JITTER_M, rel=0.05)
     cut, added = smoothing_gain(motion, BODY, 0)
     assert 0.7 < cut < 1
     assert added < 0.005

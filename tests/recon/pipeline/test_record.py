@@ -13,7 +13,16 @@ from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
 from recon.keypoints import body_keypoints
 from recon.observations import Observations
 from recon.people import People
-from recon.pipeline.record import DOING, WHO, Quality, assess, describe, describe_quality, hold, to_record
+from recon.pipeline.record import (
+    ACTION_PHRASES,
+    PERSON_PHRASES,
+    Quality,
+    assess,
+    describe,
+    describe_quality,
+    hold,
+    to_record,
+)
 from recon.teton import TetonSequence, Track
 from tests.helpers.fitted_motions import room_camera
 
@@ -59,8 +68,8 @@ def seen(people: People, shift: tuple[float, float]) -> Observations:
 
 
 def test_every_label_has_its_words() -> None:
-    assert set(DOING) == set(ACTIONS) - {"unknown"}
-    assert set(WHO) == set(PERSON_CLASSES)
+    assert set(ACTION_PHRASES) == set(ACTIONS) - {"unknown"}
+    assert set(PERSON_PHRASES) == set(PERSON_CLASSES)
 
 
 def test_captions_say_who_does_what_most_of_the_time() -> None:

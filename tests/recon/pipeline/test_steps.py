@@ -18,7 +18,7 @@ from recon.pipeline.__main__ import PipelineConfig
 from recon.pipeline.accuracy_report import compare
 from recon.pipeline.contact_sheet import contact_sheet, overlay
 from recon.pipeline.record import describe_quality
-from recon.pipeline.steps import build_room, either, good_starts, held, observe, skin_depth
+from recon.pipeline.steps import build_room, carried, good_starts, observe, skin_depth, union
 from recon.simulate import SimulateConfig
 from tests.helpers.rooms import Rendered, perfect, render
 
@@ -129,7 +129,7 @@ def test_who_holds_still_keeps_the_depth_of_a_key_frame() -> None:
     depth = np.full((6, 9), np.nan, dtype=np.float32)
     depth[1] = np.arange(2, 11)
     depth[1, 8] = np.nan
-    found = held(keypoints, depth)
+    found = carried(keypoints, depth)
     np.testing.assert_array_equal(found[1], depth[1])
     np.testing.assert_array_equal(found[0], depth[1])
     assert np.isnan(found[2, [0, 8]]).all()
@@ -137,7 +137,7 @@ def test_who_holds_still_keeps_the_depth_of_a_key_frame() -> None:
     assert np.isnan(found[3, [1, 8]]).all()
     assert np.isnan(found[4:]).all()
     nothing = np.full_like(depth, np.nan)
-    np.testing.assert_array_equal(held(keypoints, nothing), nothing)
+    np.testing.assert_array_equal(carried(keypoints, nothing), nothing)
 
 
 def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodies: Bodies) -> None:
@@ -159,7 +159,7 @@ def test_either_takes_the_first_where_it_is_valid(room: Rendered) -> None:
     other = replace(one, transl=one.transl + 1, betas=one.betas + 1)
     valid = one.valid.clone()
     valid[0, 2:] = False
-    mixed = either(replace(one, valid=valid), other)
+    mixed = union(replace(one, valid=valid), other)
     torch.testing.assert_close(mixed.transl[0, :2], one.transl[0, :2])
     torch.testing.assert_close(mixed.transl[0, 2:], other.transl[0, 2:])
     assert mixed.valid.all()
