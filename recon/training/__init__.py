@@ -1,1 +1,1 @@
-"""How the stand-in networks that ship with the repo are made anew; nothing else needs these modules."""
+"""Training of the stand-in networks that ship with the repo; nothing else needs these modules."""

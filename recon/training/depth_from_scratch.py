@@ -1,4 +1,4 @@
-"""What small transformers need that learn pictures from nothing: places that can be told apart, and a gentle start."""
+"""Helpers to train small vision transformers from scratch: position embeddings and a gentle start."""
 
 import math
 
@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-POSITIONS_SIZE = 0.5  # of the position embedding at first, beside colours of about one
+POSITIONS_SIZE = 0.5  # initial size of the position embedding, beside colours of about one
 
 
 def waves(rows: int, columns: int, width: int) -> Float[Tensor, "token width"]:
-    """Sines and cosines of a patch's row and column, from which a network that has seen little learns places sooner."""
+    """Compute sines and cosines of each patch's row and column, from which a small network learns positions sooner."""
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
     angles = (grid[:, :, None] * math.pi * torch.logspace(-5, -1, width // 4, base=2)).flatten(1)
     return POSITIONS_SIZE * torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def schedule(progress: float, warm_up: float) -> float:
-    """Share of the learning rate: linear over `warm_up` of the way, then cosine to zero."""
+    """Compute the share of the learning rate: linear over the share `warm_up` of the training, then cosine to zero."""
     return min(progress / warm_up, 1.0) * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-3

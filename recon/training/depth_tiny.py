@@ -1,10 +1,10 @@
-"""Trains the two stand-ins of Depth Anything that ship with the repo, on rendered rooms.
+"""Training of the two stand-ins of Depth Anything that ship with the repo, on rendered rooms.
 
     python -m recon.training.depth_tiny --rooms 1500 --minutes 60 --cache FOLDER
 
 Same architecture (DINOv2 backbone, DPT neck and head), a hundredth of the size, from scratch: good for rooms such as
-`recon.simulate` renders and no more. First the relative network, then, starting from it as Depth Anything V2 does,
-the metric one. Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again.
+`recon.simulate` renders and no more. First the relative network, then, starting from it as Depth Anything V2 does, the
+metric one. Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again.
 """
 
 import time
@@ -28,38 +28,44 @@ from recon.training.depth_from_scratch import schedule, waves
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PATCH, ROWS, COLUMNS = 14, 9, 12
-SIZE = (PATCH * ROWS, PATCH * COLUMNS)  # height, width
-MAX_DEPTH = 15
+SIZE_PX = (PATCH * ROWS, PATCH * COLUMNS)  # height, width
+MAX_DEPTH_M = 15
 BATCH = 16
 LEARNING_RATE = 7e-4
-WARM_UP = 0.05  # share of the time
-CHECKPOINT_SECONDS, REPORT_SECONDS = 120, 20
+WARM_UP_SHARE = 0.05  # of the time
+CHECKPOINT_S, REPORT_S = 120, 20
 HELD_OUT = 10  # every tenth room
 FRAMES_PER_ROOM = 2  # other rooms teach more than other frames
 FRAMES_PER_SECOND = 0.5
-IMAGE_SIZE = (320, 240)
+IMAGE_SIZE_PX = (320, 240)
 
 
 @dataclass(frozen=True)
-class Arguments:
+class DepthArguments:
+    """Command that trains both depth stand-ins."""
+
     cache: Path
-    """Folder for rendered rooms and checkpoints."""
+    """Folder for rendered rooms and checkpoints; a run that was stopped goes on from there."""
     rooms: int = 1500
+    """Number of rendered rooms, two frames each; every tenth is held out."""
     minutes: float = 60.0
-    """Of training, without rendering; half of it for each network."""
+    """Training time in minutes, without rendering; half of it for each network."""
     output: Path = ASSETS
+    """Folder that receives depth_tiny_relative/ and depth_tiny_metric/; by default the assets that ship."""
     seed: int = 0
+    """Seed of batches and augmentation."""
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class DepthViews:
     """Images of rooms with their true depth in metres, as the networks see them."""
 
     images: UInt8[np.ndarray, "view height width 3"]
     depth: Float16[np.ndarray, "view height width"]
 
 
-def main(arguments: Arguments) -> None:
+def main(arguments: DepthArguments) -> None:
+    """Render rooms, train both networks, save them and print their errors on held-out rooms."""
     train_views, test_views = render_rooms(arguments.cache, arguments.rooms)
     relative = new_network(metric=False)
     train(relative, train_views, False, 30 * arguments.minutes, arguments.cache, arguments.seed)
@@ -72,12 +78,13 @@ def main(arguments: Arguments) -> None:
 
 
 def new_network(metric: bool) -> DepthAnythingForDepthEstimation:
+    """Build a freshly initialised network that predicts metres (`metric`) or disparity."""
     backbone = Dinov2Config(  # type: ignore[call-arg]
         hidden_size=192,
         num_hidden_layers=6,
         num_attention_heads=3,
         mlp_ratio=4,
-        image_size=SIZE[1],  # of a square, whose positions are interpolated
+        image_size=SIZE_PX[1],  # of a square, whose positions are interpolated
         patch_size=PATCH,
         out_indices=[2, 4, 5, 6],
         reshape_hidden_states=False,
@@ -90,7 +97,7 @@ def new_network(metric: bool) -> DepthAnythingForDepthEstimation:
         fusion_hidden_size=48,
         head_hidden_size=24,
         depth_estimation_type="metric" if metric else "relative",
-        max_depth=MAX_DEPTH if metric else 1,
+        max_depth=MAX_DEPTH_M if metric else 1,
     )
     network = DepthAnythingForDepthEstimation(config)
     # The last activation is a ReLU, which a start at zero would leave dead in half the image; a room is about 4 m deep.
@@ -101,13 +108,13 @@ def new_network(metric: bool) -> DepthAnythingForDepthEstimation:
 
 
 def start_from(network: DepthAnythingForDepthEstimation, other: DepthAnythingForDepthEstimation) -> None:
-    """All but the last convolution, which gives another quantity."""
+    """Copy all weights but the last convolution's, which predicts another quantity."""
     state = {key: value for key, value in other.state_dict().items() if not key.startswith("head.conv3")}
     network.load_state_dict(state, strict=False)
 
 
-def render_rooms(cache: Path, rooms: int) -> tuple[Views, Views]:
-    """Training and held-out views; rooms that are not in the cache yet are rendered."""
+def render_rooms(cache: Path, rooms: int) -> tuple[DepthViews, DepthViews]:
+    """Return training and held-out views; rooms that are not in the cache yet are rendered."""
     cache.mkdir(parents=True, exist_ok=True)
     files = [cache / f"room_{seed:06d}.npz" for seed in range(rooms)]
     for seed, file in enumerate(files):
@@ -119,26 +126,27 @@ def render_rooms(cache: Path, rooms: int) -> tuple[Views, Views]:
 
 
 def render_room(seed: int, file: Path) -> None:
-    config = SimulateConfig(num_frames=FRAMES_PER_ROOM, fps=FRAMES_PER_SECOND, image_size=IMAGE_SIZE, all_clips=True)
+    """Render one room's frames and depth into the cache."""
+    config = SimulateConfig(num_frames=FRAMES_PER_ROOM, fps=FRAMES_PER_SECOND, image_size=IMAGE_SIZE_PX, all_clips=True)
     room = simulate(seed, config)
     pixels = torch.from_numpy(room.frames).permute(0, 3, 1, 2).float()
-    small = F.interpolate(pixels, SIZE, mode="bicubic", antialias=True).clamp(0, 255).round()
-    depth = F.interpolate(torch.from_numpy(room.depth)[:, None], SIZE, mode="nearest-exact")[:, 0]
+    small = F.interpolate(pixels, SIZE_PX, mode="bicubic", antialias=True).clamp(0, 255).round()
+    depth = F.interpolate(torch.from_numpy(room.depth)[:, None], SIZE_PX, mode="nearest-exact")[:, 0]
     partial = file.with_suffix(".partial.npz")
     np.savez_compressed(partial, images=small.byte().permute(0, 2, 3, 1).numpy(), depth=depth.half().numpy())
     partial.replace(file)
 
 
-def load_views(files: list[Path]) -> Views:
-    """Of all the rooms, one after the other."""
+def load_views(files: list[Path]) -> DepthViews:
+    """Load the views of rooms, one room after the other."""
     rooms = [np.load(file) for file in files]
-    return Views(*(np.concatenate([room[name] for room in rooms]) for name in ("images", "depth")))
+    return DepthViews(*(np.concatenate([room[name] for room in rooms]) for name in ("images", "depth")))
 
 
 def train(
-    network: DepthAnythingForDepthEstimation, views: Views, metric: bool, seconds: float, cache: Path, seed: int
+    network: DepthAnythingForDepthEstimation, views: DepthViews, metric: bool, seconds: float, cache: Path, seed: int
 ) -> None:
-    """For so many seconds in all, from the checkpoint in the cache if there is one."""
+    """Train for `seconds` in all, from the checkpoint in the cache if there is one."""
     checkpoint = cache / f"checkpoint_{'metric' if metric else 'relative'}.pt"
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     spent, step = resume(checkpoint, network, optimizer)
@@ -149,16 +157,16 @@ def train(
     for images, depth in batches(views, np.random.default_rng(seed + step)):
         if spent >= seconds:
             break
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP_SHARE)
         losses.append(train_step(network, optimizer, images, depth, metric))
         now = time.monotonic()
         spent, last, step = spent + now - last, now, step + 1
-        if spent - reported > REPORT_SECONDS:
+        if spent - reported > REPORT_S:
             speed = len(losses) * BATCH / (spent - reported)
             told = f"{spent:.0f} s step {step} loss {np.mean(losses):.4f}, {speed:.0f} images/s"
             print(f"{checkpoint.stem} {told}", flush=True)
             reported, losses = spent, []
-        if spent - saved > CHECKPOINT_SECONDS:
+        if spent - saved > CHECKPOINT_S:
             keep(checkpoint, network, optimizer, spent, step)
             saved = spent
     keep(checkpoint, network, optimizer, spent, step)
@@ -166,7 +174,7 @@ def train(
 
 
 def resume(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[float, int]:
-    """Seconds and steps that the checkpoint has behind it."""
+    """Load the checkpoint, if there is one; return its seconds and steps."""
     if not checkpoint.exists():
         return 0.0, 0
     state = torch.load(checkpoint, weights_only=True)
@@ -176,6 +184,7 @@ def resume(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Op
 
 
 def keep(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, spent: float, step: int) -> None:
+    """Write the checkpoint whole."""
     state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}
     partial = checkpoint.with_suffix(".partial")
     torch.save(state, partial)
@@ -183,9 +192,9 @@ def keep(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Opti
 
 
 def batches(
-    views: Views, rng: np.random.Generator
+    views: DepthViews, rng: np.random.Generator
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch height width"]]]:
-    """Endless shuffled batches of augmented images (0 to 1) and depth."""
+    """Yield shuffled batches of augmented images (0 to 1) and depth without end."""
     size = min(BATCH, len(views.images))
     while True:
         order = rng.permutation(len(views.images))
@@ -198,7 +207,7 @@ def batches(
 def augment(
     images: Float[Tensor, "batch 3 height width"], depth: Float[Tensor, "batch height width"]
 ) -> tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch height width"]]:
-    """Mirrored, of other exposure, contrast, saturation, tint and noise."""
+    """Mirror images at random, and change exposure, contrast, saturation, tint and noise."""
     mirrored = torch.rand(len(images), 1, 1) < 0.5
     depth = torch.where(mirrored, depth.flip(-1), depth)
     images = torch.where(mirrored[..., None], images.flip(-1), images)
@@ -220,12 +229,12 @@ def train_step(
     depth: Float[Tensor, "batch height width"],
     metric: bool,
 ) -> float:
-    """One step down the loss, which is returned."""
+    """Take one step of the optimiser; return the loss."""
     mean, std = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         predicted = network(pixels).predicted_depth
-    valid = (depth > 0) & (depth < MAX_DEPTH)  # False where infinite, too
+    valid = (depth > 0) & (depth < MAX_DEPTH_M)  # False where infinite, too
     truth = torch.where(valid, depth, 1.0)
     predicted = predicted.float()
     loss = metric_loss(predicted, truth, valid) if metric else relative_loss(predicted, 1 / truth, valid)
@@ -241,7 +250,10 @@ def relative_loss(
     disparity: Float[Tensor, "batch height width"],
     valid: Bool[Tensor, "batch height width"],
 ) -> Float[Tensor, ""]:
-    """Scale- and shift-invariant, with gradients matched at four scales (MiDaS, Ranftl et al. 2020)."""
+    """Compute the scale- and shift-invariant loss, with gradients matched at four scales (MiDaS, Ranftl et al. 2020).
+
+    `valid` is True where the depth is known.
+    """
     difference = standardise(predicted, valid) - standardise(disparity, valid)
     return masked_mean(difference.abs(), valid) + 0.5 * gradient_loss(difference, valid)
 
@@ -249,7 +261,7 @@ def relative_loss(
 def standardise(
     values: Float[Tensor, "batch height width"], valid: Bool[Tensor, "batch height width"]
 ) -> Float[Tensor, "batch height width"]:
-    """Median 0 and mean absolute deviation 1 over the valid pixels of each image."""
+    """Shift and scale each image to median 0 and mean absolute deviation 1 over its valid pixels."""
     shift = values.masked_fill(~valid, torch.nan).flatten(1).nanmedian(dim=1).values[:, None, None]
     scale = ((values - shift).abs() * valid).sum(dim=(1, 2)) / valid.sum(dim=(1, 2)).clamp_min(1)
     return (values - shift) / scale.clamp_min(1e-3)[:, None, None]
@@ -258,6 +270,7 @@ def standardise(
 def gradient_loss(
     difference: Float[Tensor, "batch height width"], valid: Bool[Tensor, "batch height width"]
 ) -> Float[Tensor, ""]:
+    """Compute the mean absolute gradient of a difference of images at four scales."""
     terms = []
     for step in (1, 2, 4, 8):
         d, v = difference[:, ::step, ::step], valid[:, ::step, ::step]
@@ -271,7 +284,7 @@ def metric_loss(
     depth: Float[Tensor, "batch height width"],
     valid: Bool[Tensor, "batch height width"],
 ) -> Float[Tensor, ""]:
-    """L1 of log depth, its scale-invariant part once more (Eigen et al. 2014), and gradients."""
+    """Compute L1 of log depth, its scale-invariant part once more (Eigen et al. 2014), and gradients."""
     difference = predicted.clamp_min(1e-2).log() - depth.log()
     mean = masked_mean(difference, valid)
     variance = masked_mean(difference.square(), valid) - mean.square()
@@ -280,15 +293,16 @@ def metric_loss(
 
 
 def masked_mean(values: Float[Tensor, "*shape"], valid: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Average over valid values; 0 where none is."""
     return (values * valid).sum() / valid.sum().clamp_min(1)
 
 
 def save(network: DepthAnythingForDepthEstimation, folder: Path) -> None:
-    """As `transformers` reads it, in half precision."""
+    """Save a network in half precision, as `transformers` reads it."""
     network.half().save_pretrained(folder)
     network.float()
     DPTImageProcessor(
-        size={"height": SIZE[0], "width": SIZE[1]},
+        size={"height": SIZE_PX[0], "width": SIZE_PX[1]},
         keep_aspect_ratio=True,
         ensure_multiple_of=14,
         image_mean=list(IMAGENET_MEAN),
@@ -296,15 +310,17 @@ def save(network: DepthAnythingForDepthEstimation, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def evaluate(folder: Path, views: Views) -> str:
-    """A sentence about the shipped files on views that they never saw: relative after the best scale and shift of each
-    image, metric as it is, and both fused over the views of each room as in a reconstruction.
+def evaluate(folder: Path, views: DepthViews) -> str:
+    """Describe the saved networks' errors on views that they never saw.
+
+    Relative depth is taken at the best scale and shift of each image, metric as it is, and both fused over the views of
+    each room as in a reconstruction.
     """
     disparity, metres = (
         load_depth_model(folder / f"depth_tiny_{kind}", metric=kind == "metric").predict(views.images)
         for kind in ("relative", "metric")
     )
-    truth = np.where((views.depth > 0) & (views.depth < MAX_DEPTH), views.depth, np.nan).astype(np.float32)
+    truth = np.where((views.depth > 0) & (views.depth < MAX_DEPTH_M), views.depth, np.nan).astype(np.float32)
     alone = [aligned(d, t) for d, t in zip(disparity, truth, strict=True)]
     rooms = [slice(i, i + FRAMES_PER_ROOM) for i in range(0, len(truth), FRAMES_PER_ROOM)]
     fused = [fuse(disparity[room], metres[room]).depth(disparity[room]) for room in rooms]
@@ -317,14 +333,14 @@ def evaluate(folder: Path, views: Views) -> str:
 def aligned(
     disparity: Float[np.ndarray, "height width"], truth: Float[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height width"]:
-    """Depth of the scale and shift that suit this image best (least squares of inverse depth)."""
+    """Convert disparity to depth by the scale and shift that fit this image best (least squares of inverse depth)."""
     known = np.isfinite(truth)
     alpha, beta = np.polyfit(disparity[known], 1 / truth[known], 1)
     return DepthFusion(alpha, beta, 1.0, 0.0).depth(disparity)
 
 
 def depth_errors(depth: Float[np.ndarray, "*view"], truth: Float[np.ndarray, "*view"]) -> tuple[float, float]:
-    """AbsRel, and delta1: the share of pixels within a factor of 1.25; a pixel without an answer is wholly wrong."""
+    """Compute AbsRel and delta1, the share of pixels within a factor of 1.25; pixels without an answer count as 0 m."""
     known = np.isfinite(truth)
     depth, truth = np.where(np.isfinite(depth), depth, 0.0)[known], truth[known]
     ratio = np.maximum(depth / truth, truth / np.maximum(depth, 1e-6))
@@ -332,4 +348,4 @@ def depth_errors(depth: Float[np.ndarray, "*view"], truth: Float[np.ndarray, "*v
 
 
 if __name__ == "__main__":
-    run(main, Arguments, __doc__)
+    run(main, DepthArguments, __doc__)

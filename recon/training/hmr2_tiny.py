@@ -1,10 +1,10 @@
-"""Trains the stand-in of HMR2.0 that ships with the repo, on rendered rooms.
+"""Training of the stand-in of HMR2.0 that ships with the repo, on rendered rooms.
 
     python -m recon.training.hmr2_tiny --cache FOLDER --rooms 400 --minutes 60
 
-Same architecture, a hundredth of the size, from scratch: good for people such as `recon.simulate` renders and no more.
+Same architecture, a hundredth of the size, from scratch: good for persons such as `recon.simulate` renders and no more.
 Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again. Every tenth room is
-never learnt from; errors on those are printed and kept in the file.
+held out; errors on those are printed and kept in the file.
 """
 
 import copy
@@ -32,9 +32,9 @@ from recon.training.hmr2_views import Targets, Views, augmented, load_views, pla
 ASSETS = Path(__file__).parent.parent / "assets"
 MOTION = "DeepMimic's clips (MIT) and poses composed from them, on the default body (see motion/assets/NOTICE)"
 BATCH = 32
-LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 2e-4, 0.05, 0.1  # the last as a share of the time
-AVERAGED = 0.995  # decay of the average of the weights, which is what is kept
-CHECKPOINT_SECONDS, REPORT_SECONDS, VALIDATE_SECONDS = 120.0, 20.0, 300.0
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP_SHARE = 2e-4, 0.05, 0.1  # the last as a share of the time
+AVERAGE_DECAY = 0.995  # of the average of the weights, which is what is saved
+CHECKPOINT_S, REPORT_S, VALIDATE_S = 120.0, 20.0, 300.0
 HELD_OUT = 10
 WEIGHTS = {
     "joints": 5.0,
@@ -45,21 +45,27 @@ WEIGHTS = {
     "cam": 0.5,
     "patch": 0.5,
 }
-OUTSIDE = -1  # in place of the patch of a joint beyond the crop
+OUTSIDE = -1  # stands for the patch of a joint beyond the crop
 
 
 @dataclass(frozen=True)
-class Arguments:
+class HMR2Arguments:
+    """Command that trains the HMR2.0 stand-in."""
+
     cache: Path
-    """Folder for rendered rooms and checkpoints."""
+    """Folder for rendered rooms and checkpoints; a run that was stopped goes on from there."""
     rooms: int = 400
+    """Number of rendered rooms, 12 frames each; every tenth is held out."""
     minutes: float = 60.0
-    """Of training, without rendering."""
+    """Training time in minutes, without rendering."""
     output: Path = ASSETS / f"{STAND_IN}.safetensors"
+    """File that receives the network; by default the asset that ships."""
     seed: int = 0
+    """Seed of weights, batches and augmentation."""
 
 
-def main(arguments: Arguments) -> None:
+def main(arguments: HMR2Arguments) -> None:
+    """Render rooms, train, print the errors on held-out rooms, and save."""
     paths = render_views(arguments.cache, arguments.rooms)
     held_out = paths[::HELD_OUT]
     views, test = load_views([path for path in paths if path not in held_out]), load_views(held_out)
@@ -70,7 +76,7 @@ def main(arguments: Arguments) -> None:
 
 
 def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int, config: HMR2Config = TINY) -> HMR2:
-    """The average of the weights after so many seconds in all, from the checkpoint if there is one."""
+    """Train for `seconds` in all, from the checkpoint if there is one; return the average of the weights."""
     body, network, pointer = load_body(), new_network(config, views, seed), nn.Linear(config.width, 24)
     average = copy.deepcopy(network).requires_grad_(False)
     parameters = [*network.parameters(), *pointer.parameters()]
@@ -83,20 +89,20 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
     for some in batches(views, seed + step):
         if spent >= seconds:
             break
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP_SHARE)
         losses.append(train_step(network, pointer, optimizer, *augmented(some, body), body))
         step += 1
         follow(average, network, step)
         now = time.monotonic()
         spent, last = spent + now - last, now
-        if spent - reported > REPORT_SECONDS:
+        if spent - reported > REPORT_S:
             speed = len(losses) * BATCH / (spent - reported)
             print(f"{spent:.0f} s step {step} loss {sum(losses) / len(losses):.3f}, {speed:.0f} images/s", flush=True)
             reported, losses = spent, []
-        if spent - saved > CHECKPOINT_SECONDS:
+        if spent - saved > CHECKPOINT_S:
             run.keep(spent, step)
             saved = spent
-        if spent - validated > VALIDATE_SECONDS:
+        if spent - validated > VALIDATE_S:
             print(sentence(validate(average, test, body), test), flush=True)
             validated, last = spent, time.monotonic()
     run.keep(spent, step)
@@ -105,7 +111,7 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What a checkpoint holds."""
+    """Parts of a training that its checkpoint holds."""
 
     network: HMR2
     average: HMR2
@@ -114,7 +120,7 @@ class _Run:
     path: Path
 
     def resume(self) -> tuple[float, int]:
-        """Seconds and steps that the checkpoint has behind it."""
+        """Load the checkpoint, if there is one; return its seconds and steps."""
         if not self.path.exists():
             return 0.0, 0
         state = torch.load(self.path, weights_only=True)
@@ -125,6 +131,7 @@ class _Run:
         return state["spent"], state["step"]
 
     def keep(self, spent: float, step: int) -> None:
+        """Write the checkpoint whole."""
         states = {name: getattr(self, name).state_dict() for name in ("network", "average", "pointer", "optimizer")}
         partial = self.path.with_suffix(".partial")
         torch.save({**states, "spent": spent, "step": step}, partial)
@@ -132,7 +139,7 @@ class _Run:
 
 
 def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
-    """Starts at the mean of what it shall learn, as HMR2.0 starts at SMPL's mean parameters."""
+    """Build a network that starts at the mean of its targets, as HMR2.0 starts at SMPL's mean parameters."""
     torch.manual_seed(seed)
     network = HMR2(config)
     network.backbone.pos_embed.data[0, 1:] = waves(ROWS, COLUMNS, config.width)
@@ -148,7 +155,7 @@ def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
 
 
 def batches(views: Views, seed: int) -> Iterator[Views]:
-    """Endless shuffled batches."""
+    """Yield shuffled batches without end."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(len(views), generator=generator)
@@ -165,6 +172,7 @@ def train_step(
     targets: Targets,
     body: Body,
 ) -> float:
+    """Take one step of the optimiser; return the loss."""
     network.train()
     with torch.autocast("cpu", torch.bfloat16):
         tokens = network.backbone(normalized(images)[..., SIDE_CUT:-SIDE_CUT])
@@ -179,12 +187,13 @@ def train_step(
 
 
 def normalized(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
+    """Take ImageNet's mean and standard deviation out of images from 0 to 1."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
     return (images - mean) / std
 
 
 def patch_loss(points: Float[Tensor, "view token 24"], targets: Targets) -> Float[Tensor, ""]:
-    """Each joint asks in which patch it lies: what ViTPose taught HMR2.0's backbone before, here learnt beside."""
+    """Compute the cross-entropy of each joint's patch, a task that ViTPose taught HMR2.0's backbone beforehand."""
     pixels = (targets.pixels + 1) * CROP_SIZE / 2 - torch.tensor([SIDE_CUT, 0.0])
     column, row = pixels.div(PATCH).floor().long().unbind(dim=-1)
     inside = (column >= 0) & (column < COLUMNS) & (row >= 0) & (row < ROWS)
@@ -193,7 +202,7 @@ def patch_loss(points: Float[Tensor, "view token 24"], targets: Targets) -> Floa
 
 
 def losses_of(found: CropEstimates, targets: Targets, body: Body) -> dict[str, Float[Tensor, ""]]:
-    """The terms of HMR2.0 but its adversary: joints from the pelvis and in the crop (L1), parameters (L2)."""
+    """Compute the terms of HMR2.0 but its adversary: joints from the pelvis and in the crop (L1), parameters (L2)."""
     joints, pixels = seen_joints(found, body)
     return {
         "joints": (joints - targets.joints).abs().sum(dim=-1).mean(),
@@ -206,7 +215,7 @@ def losses_of(found: CropEstimates, targets: Targets, body: Body) -> dict[str, F
 
 
 def seen_joints(estimates: CropEstimates, body: Body) -> tuple[Float[Tensor, "view 24 3"], Float[Tensor, "view 24 2"]]:
-    """Joints from the pelvis, and where they lie on the square by the weak-perspective camera."""
+    """Compute joints relative to the pelvis (metres), and their projection onto the square (-1 to 1)."""
     rest = body.rest_joints(estimates.betas)
     joints, _ = forward_kinematics(rest, torch.zeros_like(rest[:, 0]), estimates.global_orient, estimates.body_pose)
     scale, shift = estimates.cam[:, None, :1], estimates.cam[:, None, 1:]
@@ -214,14 +223,15 @@ def seen_joints(estimates: CropEstimates, body: Body) -> tuple[Float[Tensor, "vi
 
 
 def follow(average: HMR2, network: HMR2, step: int) -> None:
-    decay = min(AVERAGED, (1 + step) / (10 + step))
+    """Move the average of the weights towards the network's, in place."""
+    decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value.detach(), 1 - decay)
 
 
 @torch.no_grad()
 def validate(network: HMR2, views: Views, body: Body) -> dict[str, float]:
-    """Errors on crops that were not learnt from: mm of joints, and 1/256 of the crop's side of their pixels."""
+    """Compute errors on held-out crops: joints in mm, and their pixels in 1/256 of the crop's side."""
     network.eval()
     found, truth, pixels = [], [], []
     for some in torch.arange(len(views)).split(BATCH):
@@ -239,12 +249,13 @@ def validate(network: HMR2, views: Views, body: Body) -> dict[str, float]:
 
 
 def sentence(errors: dict[str, float], views: Views) -> str:
+    """Describe errors in one line."""
     numbers = ", ".join(f"{name} {value}" for name, value in errors.items())
     return f"{len(views)} held-out views: {numbers}"
 
 
 def save(network: HMR2, path: Path, described: dict[str, object]) -> None:
-    """In half precision, with what it was made of and how well it does."""
+    """Save a network in half precision, with its origin and its errors."""
     state = {name: value.half() for name, value in network.state_dict().items()}
     description = {"config": asdict(network.config), "body": "default", **described}
     partial = path.with_suffix(".partial")
@@ -253,4 +264,4 @@ def save(network: HMR2, path: Path, described: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, Arguments, __doc__)
+    run(main, HMR2Arguments, __doc__)

@@ -1,7 +1,7 @@
-"""Crops of people in rendered rooms with the SMPL parameters that a perfect regressor would give for them.
+"""Crops of persons in rendered rooms, with the SMPL parameters that a perfect regressor would predict.
 
-Squares and pixels are in units of the focal length, the principal point at zero: so crops of different cameras go into
-one batch. Stored crops show `MARGIN` times what the network will see, and each time one is drawn it is cut anew:
+Squares and pixels are in units of the focal length, the principal point at zero, so that crops of different cameras fit
+into one batch. Stored crops show `MARGIN` times what the network will see, and each time one is drawn it is cut anew:
 shifted, zoomed, turned, mirrored; the targets follow exactly.
 """
 
@@ -30,20 +30,24 @@ from recon.training.poses import mirrored
 
 FRAMES_PER_ROOM, FRAMES_PER_SECOND = 12, 0.8
 MARGIN = 1.4
-SEEN = 0.35  # share of a person, at least
-SMALLEST_BOX = 24.0  # pixels of a box's longer side
-NEAREST = 0.4  # metres from the camera to each joint
-SHIFT, ZOOM, TURN = 0.07, (0.9, 1.22), math.radians(20)  # of the square's side; of the side; half of the crops
+SEEN_SHARE = 0.35  # of a person's pixels, at least
+SMALLEST_BOX_PX = 24.0  # of a box's longer side
+NEAREST_M = 0.4  # from the camera to each joint
+SHIFT_SHARE, ZOOM_RANGE = 0.07, (0.9, 1.22)  # of the square's side
+TURN_RAD = math.radians(20)  # at most, of half of the crops
 UNIT_CAMERA = torch.eye(3)
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
+    """Crops with their squares, and the persons' SMPL parameters in the camera's frame (metres)."""
+
     images: UInt8[Tensor, "view 256 256 3"]
+    """RGB crops, `MARGIN` times as large as `squares`."""
     squares: Float[Tensor, "view 3"]
-    """What the network shall see; the images show MARGIN times as much."""
+    """Square that the network shall see: centre x, centre y and side, in focal lengths."""
     transl: Float[Tensor, "view 3"]
-    """In the camera's frame, as global_orient."""
+    """Translation in the camera's frame (metres), as `global_orient`."""
     global_orient: Float[Tensor, "view 3 3"]
     body_pose: Float[Tensor, "view 23 3 3"]
     betas: Float[Tensor, "view 10"]
@@ -52,25 +56,26 @@ class Views:
         return len(self.images)
 
     def pick(self, some: Int64[Tensor, " some"]) -> "Views":
+        """Take some of the views."""
         return Views(**{field.name: getattr(self, field.name)[some] for field in fields(self)})
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """In the frame of the camera that looks along the crop's ray."""
+    """SMPL parameters, camera and joints in the frame of the camera that looks along the crop's ray."""
 
     global_orient: Float[Tensor, "view 3 3"]
     body_pose: Float[Tensor, "view 23 3 3"]
     betas: Float[Tensor, "view 10"]
     cam: Float[Tensor, "view 3"]
     joints: Float[Tensor, "view 24 3"]
-    """Metres from the pelvis."""
+    """Positions relative to the pelvis in metres."""
     pixels: Float[Tensor, "view 24 2"]
-    """Of the joints in the whole picture, on the square whose sides are at -1 and 1."""
+    """Positions of the joints on the square whose sides are at -1 and 1; they may lie outside."""
 
 
 def render_views(cache: Path, rooms: int) -> list[Path]:
-    """One file a room, by seed; those that are not in the cache yet are rendered, and seeds of no room left out."""
+    """Render one file a room into the cache, if not there yet; return the files of the seeds that have a room."""
     cache.mkdir(parents=True, exist_ok=True)
     paths = [cache / f"room_{seed:06d}.npz" for seed in range(rooms)]
     for seed, path in enumerate(paths):
@@ -80,6 +85,7 @@ def render_views(cache: Path, rooms: int) -> list[Path]:
 
 
 def render_room(seed: int, path: Path) -> None:
+    """Render one room's views into the cache; a seed that has no room is reported and left out."""
     try:
         room = simulate(seed, SimulateConfig(num_frames=FRAMES_PER_ROOM, fps=FRAMES_PER_SECOND, all_clips=True))
     except InputError as error:
@@ -93,16 +99,17 @@ def render_room(seed: int, path: Path) -> None:
 
 
 def load_views(paths: list[Path]) -> Views:
+    """Load the views of rooms, one room after the other."""
     rooms = [np.load(path) for path in paths]
     return Views(**{f.name: torch.from_numpy(np.concatenate([room[f.name] for room in rooms])) for f in fields(Views)})
 
 
 def views_of(room: Simulated) -> Views:
-    """Everybody who is seen well enough in any frame."""
+    """Cut the views of every person who is seen well enough, in any frame."""
     people, joints = in_camera_frame(room)
     sizes = (room.boxes[..., 2:] - room.boxes[..., :2]).max(axis=-1)
-    near = joints[..., 2].amin(dim=-1).numpy() < NEAREST
-    person, frame = np.nonzero((room.seen >= SEEN) & (sizes >= SMALLEST_BOX) & ~near)
+    near = joints[..., 2].amin(dim=-1).numpy() < NEAREST_M
+    person, frame = np.nonzero((room.seen >= SEEN_SHARE) & (sizes >= SMALLEST_BOX_PX) & ~near)
     cut = [crop_square(room.frames[f], _enlarged(room.boxes[p, f])) for p, f in zip(person, frame, strict=True)]
     images = np.array([image for image, _ in cut], dtype=np.uint8).reshape(-1, CROP_SIZE, CROP_SIZE, 3)
     squares = torch.from_numpy(np.array([square for _, square in cut], dtype=np.float32).reshape(-1, 3))
@@ -120,7 +127,7 @@ def views_of(room: Simulated) -> Views:
 
 
 def in_camera_frame(room: Simulated) -> tuple[People, Float[Tensor, "person frame 24 3"]]:
-    """The people and their joints."""
+    """Move the persons into the camera's frame; also return their joints."""
     body, extrinsics = load_body(room.motion.body), room.camera.extrinsics
     moved = people_of(room.motion).moved(extrinsics[:3, :3], extrinsics[:3, 3], body)
     return moved, moved.joints(body)
@@ -132,19 +139,19 @@ def _enlarged(box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
 
 
 def plain(views: Views, body: Body) -> tuple[Float[Tensor, "view 3 256 256"], Targets]:
-    """Images (0 to 1) and targets as they are at inference."""
+    """Cut images (0 to 1) and targets as at inference."""
     still = torch.zeros(len(views))
     return _cut(views, views.squares, still, still > 0), targets_of(views, views.squares, still, still > 0, body)
 
 
 def augmented(views: Views, body: Body) -> tuple[Float[Tensor, "view 3 256 256"], Targets]:
-    """The same, cut, turned, mirrored and coloured at random (torch's global generator)."""
+    """Cut images (0 to 1) and targets with random shift, zoom, turn, mirror and colours (torch's global generator)."""
     count = len(views)
-    shift = SHIFT * (2 * torch.rand(count, 2) - 1)
-    zoom = ZOOM[0] + (ZOOM[1] - ZOOM[0]) * torch.rand(count, 1)
+    shift = SHIFT_SHARE * (2 * torch.rand(count, 2) - 1)
+    zoom = ZOOM_RANGE[0] + (ZOOM_RANGE[1] - ZOOM_RANGE[0]) * torch.rand(count, 1)
     side = views.squares[:, 2:]
     squares = torch.cat([views.squares[:, :2] + shift * side, zoom * side], dim=1)
-    angle = TURN * (2 * torch.rand(count) - 1) * (torch.rand(count) < 0.5)
+    angle = TURN_RAD * (2 * torch.rand(count) - 1) * (torch.rand(count) < 0.5)
     flip = torch.rand(count) < 0.5
     images = recolored(_cut(views, squares, angle, flip))
     return occluded(images), targets_of(views, squares, angle, flip, body)
@@ -157,7 +164,7 @@ def targets_of(
     flip: Bool[Tensor, " view"],
     body: Body,
 ) -> Targets:
-    """Of a crop that is first turned about its centre (x towards y), then mirrored."""
+    """Compute the targets of a crop that is first turned about its centre (x towards y), then mirrored."""
     rest = body.rest_joints(views.betas)
     world = (views.transl, views.global_orient, views.body_pose)
     seen = (project(forward_kinematics(rest, *world)[0], UNIT_CAMERA) - squares[:, None, :2]) * 2 / squares[:, None, 2:]
@@ -178,7 +185,7 @@ def targets_of(
 def _cut(
     views: Views, squares: Float[Tensor, "view 3"], angle: Float[Tensor, " view"], flip: Bool[Tensor, " view"]
 ) -> Float[Tensor, "view 3 256 256"]:
-    """What squares, turned and mirrored, show of the stored crops."""
+    """Cut turned and mirrored squares out of the stored crops."""
     stored = MARGIN * views.squares[:, 2:]
     back = about("z", -angle)[:, :2, :2].clone()  # from the new crop to the one before it was turned
     back[:, :, 0] = torch.where(flip[:, None], -back[:, :, 0], back[:, :, 0])
@@ -192,7 +199,7 @@ def _cut(
 
 
 def recolored(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
-    """Of other exposure, contrast, saturation, tint, sharpness and noise."""
+    """Change exposure, contrast, saturation, tint, sharpness and noise at random; `images` is written to."""
 
     def factor(spread: float, channels: int = 1) -> Float[Tensor, "view channel 1 1"]:
         return torch.exp(spread * torch.randn(len(images), channels, 1, 1))
@@ -207,7 +214,7 @@ def recolored(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 
 
 
 def occluded(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
-    """A rectangle of one colour before a third of the people, as furniture would stand there."""
+    """Cover a third of the persons partly by a rectangle of one colour, as furniture would."""
     steps = torch.linspace(-1, 1, CROP_SIZE)
     center, half = 1.4 * torch.rand(len(images), 2) - 0.7, 0.08 + 0.3 * torch.rand(len(images), 2)
     columns, rows = ((steps - center[:, i : i + 1]).abs() < half[:, i : i + 1] for i in (0, 1))

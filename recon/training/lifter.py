@@ -1,9 +1,9 @@
-"""Makes `recon/assets/lifter.safetensors` anew: 40 minutes of one CPU core, more helps.
+"""Training of `recon/assets/lifter.safetensors`: 40 minutes of one CPU core, more helps.
 
     python -m recon.training.lifter --cmu FOLDER --minutes 40 --checkpoint lifter.pt
 
 FOLDER holds CMU's captures as BVH files. The checkpoint is written every few minutes, and a run that finds one goes on
-from there until it has had `minutes` altogether. The last lines are errors on clips never learnt from.
+from there until it has had `minutes` altogether. The last lines are errors on held-out clips.
 """
 
 import json
@@ -28,26 +28,31 @@ from recon.training.lifter_views import CLEAN, Annotated, Noise, Pool, Seen, ann
 from recon.training.poses import HELD_OUT, PoseClip, read_poses
 
 ASSET = Path(__file__).parent.parent / "assets" / "lifter.safetensors"
-FRAMES = 960  # in a batch
-SHORT = 6  # frames of a window in the first half, when variety teaches more than time does
-PEAK_RATE, WARM_UP = 1e-3, 200  # of learning; steps
-SAVE_EVERY = 180.0  # seconds
+BATCH_FRAMES = 960  # in a batch
+SHORT_FRAMES = 6  # of a window in the first half, when variety teaches more than time does
+PEAK_RATE, WARM_UP_STEPS = 1e-3, 200  # of learning
+SAVE_EVERY_S = 180.0
 NOISY = Noise(pixels=5.0, outliers=0.1, dropped=0.0, swapped=0.0, always=True)
 
 
 @dataclass(frozen=True)
-class Options:
+class LifterOptions:
+    """Command that trains the lifter."""
+
     cmu: Path | None = None
-    """Folder of CMU's BVH files; without it only DeepMimic's clips teach."""
+    """Folder of CMU's BVH files; without it only DeepMimic's clips are learnt from."""
     minutes: float = 40.0
-    """Of the processor."""
+    """Processor time in minutes, over all runs with this checkpoint."""
     checkpoint: Path = Path("lifter.pt")
+    """File that holds the state of the training; a run that was stopped goes on from there."""
     asset: Path = ASSET
+    """File that receives the network; by default the asset that ships."""
     composed: int = 600
-    """How many clips are composed of postures of a care room."""
+    """Number of clips composed of postures of a care room."""
 
 
-def train(options: Options) -> None:
+def train(options: LifterOptions) -> None:
+    """Train until the time is used up, save, and print errors on held-out clips."""
     body = load_body()
     clips = read_poses(options.cmu, options.composed, body)
     learnt = Pool.of([clip for clip in clips if not clip.held_out])
@@ -62,8 +67,8 @@ def train(options: Options) -> None:
         began = time.process_time()
         done = spent / (60 * options.minutes)
         _set_rate(optimizer, step, done)
-        frames = SHORT if done < 0.5 else WINDOW_FRAMES
-        loss = _loss(network, draw(learnt, FRAMES // frames, body, random, frames), points, body, random)
+        frames = SHORT_FRAMES if done < 0.5 else WINDOW_FRAMES
+        loss = _loss(network, draw(learnt, BATCH_FRAMES // frames, body, random, frames), points, body, random)
         optimizer.zero_grad()
         torch.stack(list(loss.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -74,14 +79,14 @@ def train(options: Options) -> None:
         if now - told > 30:
             told = now
             print(step, round(spent), json.dumps({k: round(v.item(), 4) for k, v in loss.items()}), flush=True)
-        if now - saved > SAVE_EVERY or spent >= 60 * options.minutes:
+        if now - saved > SAVE_EVERY_S or spent >= 60 * options.minutes:
             saved = now
             _save(options, network, mean, optimizer, step, spent)
     report(mean.module, [clip for clip in clips if clip.held_out], points, body)
 
 
 def report(network: nn.Module, held_out: list[PoseClip], points: BodyKeypoints, body: Body) -> None:
-    """Prints the errors on clips never learnt from: captured, composed, and each of `HELD_OUT` by itself."""
+    """Print errors on held-out clips: captured, composed, and each of `HELD_OUT` by itself."""
     for name, chosen in {
         "captured": [clip for clip in held_out if not clip.composed],
         "composed": [clip for clip in held_out if clip.composed],
@@ -94,7 +99,7 @@ def report(network: nn.Module, held_out: list[PoseClip], points: BodyKeypoints, 
 
 @torch.no_grad()
 def evaluate(network: nn.Module, pool: Pool, noise: Noise, points: BodyKeypoints, body: Body) -> dict[str, float]:
-    """Errors in millimetres from COCO-17 without depth, on 128 windows drawn of `pool`."""
+    """Compute errors in millimetres from COCO-17 without depth, on 128 windows drawn of `pool`."""
     random = torch.Generator().manual_seed(0)
     seen = draw(pool, 128, body, random)
     annotated = annotate(seen, points, noise, random, names="coco17")
@@ -106,7 +111,7 @@ def evaluate(network: nn.Module, pool: Pool, noise: Noise, points: BodyKeypoints
 
 
 def _lift(network: nn.Module, annotated: Annotated, seen: Seen, depth: bool = True) -> tuple[Lifted, Sight]:
-    """In the frame of reference of `seen`, where the middle of the keypoints is not at azimuth 0."""
+    """Lift annotations into the frame of reference of `seen`, where the middle of the keypoints is not at azimuth 0."""
     ranges = annotated.ranges if depth else torch.full_like(annotated.ranges, torch.nan)
     view = sight(annotated.rays, annotated.confidence > 0)
     inputs = features(annotated.rays, annotated.confidence, ranges, seen.height, seen.fps, view)
@@ -118,7 +123,7 @@ def _lift(network: nn.Module, annotated: Annotated, seen: Seen, depth: bool = Tr
 def _loss(
     network: LifterNetwork, seen: Seen, points: BodyKeypoints, body: Body, random: torch.Generator
 ) -> dict[str, Tensor]:
-    """Weighted terms; errors in the world count by the person's distance, those in the image by the size there."""
+    """Compute the weighted terms; errors in the world are divided by the distance, those in the image by the size."""
     lifted, view = _lift(network, annotate(seen, points, Noise(), random), seen)
     joints, turns = _joints(lifted, body)
     near = 1 / seen.joints[:, :, :1].norm(dim=-1).clamp_min(1.0)
@@ -149,7 +154,8 @@ def _joints(lifted: Lifted, body: Body) -> tuple[Tensor, Tensor]:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, step: int, done: float) -> None:
-    rate = PEAK_RATE * min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+    falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    rate = PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * falling
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -157,7 +163,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, step: int, done: float) -> None:
 def _resume(
     path: Path, network: LifterNetwork, mean: AveragedModel, optimizer: torch.optim.Optimizer
 ) -> tuple[int, float]:
-    """Steps and seconds so far."""
+    """Load the checkpoint, if there is one; return its steps and seconds."""
     if not path.is_file():
         return 0, 0.0
     state = torch.load(path, weights_only=True)
@@ -168,14 +174,14 @@ def _resume(
 
 
 def _save(
-    options: Options,
+    options: LifterOptions,
     network: LifterNetwork,
     mean: AveragedModel,
     optimizer: torch.optim.Optimizer,
     step: int,
     spent: float,
 ) -> None:
-    """The checkpoint, and the running mean of the weights in half precision as the asset."""
+    """Write the checkpoint, and the running mean of the weights in half precision as the asset."""
     state = {"network": network.state_dict(), "mean": mean.state_dict(), "optimizer": optimizer.state_dict()}
     partial = options.checkpoint.with_suffix(".partial")
     torch.save(state | {"step": step, "spent": spent}, partial)
@@ -188,4 +194,4 @@ def _save(
 
 
 if __name__ == "__main__":
-    run(train, Options, __doc__)
+    run(train, LifterOptions, __doc__)

@@ -1,7 +1,7 @@
-"""Motion as random room cameras see it and annotators click it: what the lifter learns from.
+"""Motion as random room cameras see it and annotators click it, from which the lifter learns.
 
 All is in the lifter's own frame of reference (origin on the floor below the camera, Z up, metres), but for the azimuth:
-people walk about +x. Nothing is rendered. Tensors of a batch: person frame …
+persons move about +x. Nothing is rendered.
 """
 
 import math
@@ -18,22 +18,22 @@ from motion.rotations import about, rotate
 from motion.skeleton import KEYPOINT_SETS
 from recon.keypoints import ALIASES, BodyKeypoints
 from recon.lifting import NAMES, WINDOW_FRAMES
-from recon.training.poses import RATE, PoseClip, mirrored, to_and_fro
+from recon.training.poses import RATE_FPS, PoseClip, mirrored, to_and_fro
 
-IMAGE = (512, 384)
+IMAGE_SIZE_PX = (512, 384)
 LEGS = tuple(
     number for number, name in enumerate(NAMES) if name.endswith(("knee", "ankle", "foot", "toe", "heel", "hip"))
 )
 ACROSS = tuple(
     NAMES.index(name.replace("left", "\0").replace("right", "left").replace("\0", "right")) for name in NAMES
 )
-"""The keypoint on the other side of the body."""
-SKIN = 0.07  # metres that skin lies before a joint
+"""Index of the keypoint on the other side of the body, for each of `NAMES`."""
+SKIN_M = 0.07  # between a joint and the skin in front of it
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """All frames of some clips in a row, on which windows are drawn."""
+    """Frames of some clips in a row, on which windows are drawn."""
 
     rotations: Float[Tensor, "frame 24 3 3"]
     pelvis: Float[Tensor, "frame 3"]
@@ -45,7 +45,7 @@ class Pool:
 
     @classmethod
     def of(cls, clips: Sequence[PoseClip]) -> "Pool":
-        """Captured and composed clips are drawn as often, long ones more often."""
+        """Join clips; captured and composed ones are drawn equally often, long ones more often."""
         length = torch.tensor([len(clip.lift) for clip in clips])
         composed = torch.tensor([clip.composed for clip in clips])
         weight = length.float().sqrt()
@@ -59,13 +59,13 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A batch: the truth, and the camera that sees it."""
+    """Batch of true motions, with the camera that sees each (metres, pixels)."""
 
     joints: Float[Tensor, "person frame 24 3"]
     turns: Float[Tensor, "person frame 24 3 3"]
     """Joint rotations in the world."""
     rotations: Float[Tensor, "person frame 24 3 3"]
-    """Of the pelvis to the world, of the others against their parents."""
+    """Rotation of the pelvis to the world, of the other joints to their parents."""
     betas: Float[Tensor, "person 10"]
     fps: Float[Tensor, " person"]
     height: Float[Tensor, " person"]
@@ -75,7 +75,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
-    """What `recon.lifting.features` takes."""
+    """Annotated keypoints in the form that `recon.lifting.features` takes."""
 
     rays: Float[Tensor, "person frame keypoint 3"]
     confidence: Float[Tensor, "person frame keypoint"]
@@ -84,21 +84,21 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Noise:
-    """How annotators err: pixels, shares."""
+    """Errors of annotators: a standard deviation in pixels, and shares of the keypoints."""
 
     pixels: float = 8.0
     outliers: float = 0.1
     dropped: float = 0.3
     swapped: float = 0.05
     always: bool = False
-    """Every batch has all of it; else each person has some share of it."""
+    """True gives every batch all of the noise; False gives each person a random share of it."""
 
 
 CLEAN = Noise(0.0, 0.0, 0.0, 0.0, always=True)
 
 
 def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: int = WINDOW_FRAMES) -> Seen:
-    """People of random shape at random places before random cameras; half of them mirrored."""
+    """Draw persons of random shape at random places before random cameras; half of them mirrored."""
     clip = torch.multinomial(pool.weight, count, replacement=True, generator=random)
     stride = torch.randint(3, 8, (count,), generator=random)
     begin = (torch.rand(count, generator=random) * pool.length[clip]).long()
@@ -116,14 +116,16 @@ def draw(pool: Pool, count: int, body: Body, random: torch.Generator, frames: in
     joints, turns = forward_kinematics(rest, pelvis - rest[:, :, 0], rotations[:, :, 0], rotations[:, :, 1:])
     bed = torch.where(_chance(0.5, count, random), _between(0.3, 0.75, count, random), 0.0)
     joints = joints + _placed(joints, pool.lowest[at], pool.lift[at] * bed[:, None], random)[:, :, None]
-    return _see(joints, turns, rotations, betas, RATE / stride, random)
+    return _see(joints, turns, rotations, betas, RATE_FPS / stride, random)
 
 
 def annotate(
     seen: Seen, keypoints: BodyKeypoints, noise: Noise, random: torch.Generator, names: str | None = None
 ) -> Annotated:
-    """Clicks of one of the keypoint sets (`names`, or a random one for each person), and some depths; `keypoints` are
-    those of `NAMES`."""
+    """Annotate the keypoints of one set, and some depths.
+
+    `names` is the set, None draws one for each person; `keypoints` are those of `NAMES`.
+    """
     points = keypoints.positions(seen.joints, seen.turns, seen.betas[:, None])
     count, frames = points.shape[:2]
     share = torch.ones(count) if noise.always else torch.rand(count, generator=random) * _chance(0.7, count, random)
@@ -147,7 +149,7 @@ def annotate(
 
 
 def _placed(joints: Tensor, lowest: Tensor, lift: Tensor, random: torch.Generator) -> Float[Tensor, "person frame 3"]:
-    """The way to 1.5 to 7 m before the camera, and to the height of what carries the lowest joint, floor or bed."""
+    """Compute the shift to 1.5 to 7 m before the camera, with the lowest joint on floor or bed."""
     count, frames = lowest.shape
     middle = joints[:, frames // 2, 0, :2]
     distance = _between(1.5, 7.0, count, random)
@@ -157,14 +159,14 @@ def _placed(joints: Tensor, lowest: Tensor, lift: Tensor, random: torch.Generato
 
 
 def _see(joints: Tensor, turns: Tensor, rotations: Tensor, betas: Tensor, fps: Tensor, random: torch.Generator) -> Seen:
-    """A camera at 1.8 to 3 m, tilted so (0 to 60 degrees down) that it sees the middle of the way."""
+    """Draw a camera 1.8 to 3 m high, tilted 0 to 60 degrees down such that it sees the middle of the way."""
     count, frames = joints.shape[:2]
     height = _between(1.8, 3.0, count, random)
     angle = torch.deg2rad(_between(50.0, 105.0, count, random)) / 2
-    focal = IMAGE[0] / 2 / angle.tan()
+    focal = IMAGE_SIZE_PX[0] / 2 / angle.tan()
     middle = joints[:, frames // 2, 0]
     below = torch.atan2(height - middle[:, 2], middle[:, 0])
-    upright = torch.atan(IMAGE[1] / 2 / focal)
+    upright = torch.atan(IMAGE_SIZE_PX[1] / 2 / focal)
     tilt = (below + 0.8 * upright * _between(-1.0, 1.0, count, random)).clamp(0, math.radians(60))
     aside = 0.85 * angle * _between(-1.0, 1.0, count, random)
     sin, cos, zero = tilt.sin(), tilt.cos(), torch.zeros_like(tilt)
@@ -176,7 +178,7 @@ def _see(joints: Tensor, turns: Tensor, rotations: Tensor, betas: Tensor, fps: T
 def _known(
     pixels: Tensor, share: Tensor, noise: Noise, random: torch.Generator, names: str | None
 ) -> Bool[Tensor, "..."]:
-    """Which keypoints are annotated: those of a set, inside the image; some, legs or whole frames left out."""
+    """Draw which keypoints are annotated: those of a set, inside the image; some, legs or whole frames left out."""
     count, frames, points = pixels.shape[:3]
     sets = torch.zeros(len(KEYPOINT_SETS), points, dtype=torch.bool)
     for row, own in zip(sets, KEYPOINT_SETS.values(), strict=True):
@@ -184,7 +186,7 @@ def _known(
     chosen = torch.randint(len(sets), (count,), generator=random)
     if names is not None:
         chosen[:] = list(KEYPOINT_SETS).index(names)
-    known = sets[chosen][:, None] & (pixels.abs() < torch.tensor(IMAGE) / 2).all(dim=-1)
+    known = sets[chosen][:, None] & (pixels.abs() < torch.tensor(IMAGE_SIZE_PX) / 2).all(dim=-1)
     if noise.dropped == 0:
         return known
     known &= torch.rand(known.shape, generator=random) > noise.dropped * share
@@ -199,7 +201,7 @@ def _known(
 
 
 def _measured(depth: Tensor, random: torch.Generator) -> Bool[Tensor, "..."]:
-    """Where the skin's depth is known: for most people in a few frames, for some in many."""
+    """Draw where the skin's depth is known: for most persons in a few frames, for some in many."""
     count, frames = depth.shape[:2]
     share = torch.rand(count, 1, generator=random) ** 4 * _chance(0.6, count, random)[:, None]
     measured = (torch.rand(count, frames, generator=random) < share)[..., None]
@@ -207,8 +209,8 @@ def _measured(depth: Tensor, random: torch.Generator) -> Bool[Tensor, "..."]:
 
 
 def _skin_depth(depth: Tensor, keypoints: BodyKeypoints, random: torch.Generator) -> Tensor:
-    """Of joints under the skin and of keypoints on it, with the errors of a depth network: of all and of each."""
-    inside = SKIN * (keypoints.template.norm(dim=-1) == 0)
+    """Compute the depth of the skin at joints under it and keypoints on it, with errors as of a depth network."""
+    inside = SKIN_M * (keypoints.template.norm(dim=-1) == 0)
     count = len(depth)
     scale = 1 + 0.02 * torch.randn(count, 1, 1, generator=random) + 0.01 * torch.randn(depth.shape, generator=random)
     return (depth - inside) * scale

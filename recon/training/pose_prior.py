@@ -1,9 +1,9 @@
-"""Makes `recon/assets/pose_prior.safetensors` anew, in a few minutes:
+"""Training of `recon/assets/pose_prior.safetensors`, in a few minutes.
 
     python -m recon.training.pose_prior --cmu FOLDER
 
 FOLDER holds CMU's captures as BVH files. A Gaussian mixture is fitted by EM to the axis-angles of 21 joints; poses of
-captured and composed clips count alike. Prints how well energies tell held-out poses from the same ones spoilt.
+captured and composed clips count alike. Prints how well energies separate held-out poses from the same ones spoilt.
 """
 
 from dataclasses import dataclass
@@ -25,24 +25,29 @@ from recon.pose_prior import FORMAT, JOINTS, Mixture, PosePrior, axis_angles, lo
 from recon.training.poses import PoseClip, mirrored, read_poses
 
 ASSET = Path(__file__).parent.parent / "assets" / "pose_prior.safetensors"
-MOST = 50  # poses of a clip, so that minutes of walking do not outvote the rest
+MOST_POSES = 50  # of a clip, so that minutes of walking do not outvote the rest
 COMPONENTS = 12
 SHRINKAGE = 0.1  # of the covariances towards their diagonals
-SPREAD = 0.12  # radians added to all, for people move in more ways than were captured
-UNSEEN = {"wrist": 0.4, "foot": 0.2, "collar": 0.15, "head": 0.2}  # radians, of joints whose captures lack movement
-REAL = 10.0  # energy below which 95 of 100 poses lie
+SPREAD_RAD = 0.12  # added to all joints, for persons move in more ways than were captured
+# Radians added to joints whose captures lack movement.
+UNSEEN_SPREAD_RAD = {"wrist": 0.4, "foot": 0.2, "collar": 0.15, "head": 0.2}
+REAL_ENERGY = 10.0  # energy below which 95 of 100 poses lie
 
 
 @dataclass(frozen=True)
-class Options:
+class PosePriorOptions:
+    """Command that fits the pose prior."""
+
     cmu: Path | None = None
-    """Folder of CMU's BVH files; without it only DeepMimic's clips teach."""
+    """Folder of CMU's BVH files; without it only DeepMimic's clips are learnt from."""
     asset: Path = ASSET
+    """File that receives the mixture; by default the asset that ships."""
     composed: int = 600
-    """How many clips are composed of postures of a care room."""
+    """Number of clips composed of postures of a care room."""
 
 
-def train(options: Options) -> None:
+def train(options: PosePriorOptions) -> None:
+    """Fit the mixture, save it, and print energies of held-out poses."""
     clips = read_poses(options.cmu, options.composed, load_body())
     learnt = [clip for clip in clips if not clip.held_out]
     captured, composed = (_vectors([clip for clip in learnt if clip.composed == kind]) for kind in (False, True))
@@ -58,7 +63,7 @@ def train(options: Options) -> None:
 
 
 def report(prior: PosePrior, poses: Float[Tensor, "pose 23 3 3"], name: str) -> None:
-    """Energies of real poses, and the area under the ROC curve against each way to spoil them."""
+    """Print energies of real poses, and the area under the ROC curve against each way to spoil them."""
     real = prior(poses)
     quantiles = ", ".join(f"{float(value):.1f}" for value in real.quantile(torch.tensor([0.05, 0.5, 0.95])))
     print(f"{name}: {len(poses)} poses, energies at 5, 50 and 95 %: {quantiles}")
@@ -72,7 +77,7 @@ def report(prior: PosePrior, poses: Float[Tensor, "pose 23 3 3"], name: str) -> 
 def spoilt_poses(
     poses: Float[Tensor, "pose 23 3 3"], random: torch.Generator
 ) -> dict[str, Float[Tensor, "pose 23 3 3"]]:
-    """Each pose made implausible: joints bent the wrong way, a spine twisted, noise on all joints."""
+    """Make each pose implausible: joints bent the wrong way, a spine twisted, noise on all joints."""
     noise = np.radians(40) * torch.nn.functional.normalize(torch.randn(*poses.shape[:2], 3, generator=random), dim=-1)
     return {
         "knee 50 degrees backward": _bent(poses, "left_knee", (-50.0, 0.0, 0.0)),
@@ -95,8 +100,8 @@ def _turned(poses: Tensor, joint: str, degrees: tuple[float, float, float]) -> T
 
 
 def _poses(clip: PoseClip) -> Float[Tensor, "pose 23 3 3"]:
-    """Some poses, evenly over the clip, and their mirror images."""
-    some = clip.rotations[:: -(-len(clip.rotations) // MOST)]
+    """Take some poses, evenly over the clip, and their mirror images."""
+    some = clip.rotations[:: -(-len(clip.rotations) // MOST_POSES)]
     return torch.cat([some, mirrored(some)])[:, 1:]
 
 
@@ -106,9 +111,9 @@ def _vectors(clips: list[PoseClip]) -> Float[np.ndarray, "pose 63"]:
 
 
 def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], with_cmu: bool) -> bytes:
-    """The file: covariances shrunk and widened, the energy scaled so that real poses lie below `REAL`."""
-    unseen = [UNSEEN.get(name.split("_")[-1], 0.0) for name in JOINT_NAMES[1 : JOINTS + 1]]
-    least = np.repeat(SPREAD**2 + np.square(unseen), 3)
+    """Build the file: covariances shrunk and widened, the energy scaled so that real poses lie below `REAL_ENERGY`."""
+    unseen = [UNSEEN_SPREAD_RAD.get(name.split("_")[-1], 0.0) for name in JOINT_NAMES[1 : JOINTS + 1]]
+    least = np.repeat(SPREAD_RAD**2 + np.square(unseen), 3)
     diagonals = np.stack([np.diag(np.diag(c)) for c in mixture.covariances_])
     covariances = (1 - SHRINKAGE) * mixture.covariances_ + SHRINKAGE * diagonals + np.diag(least)
     factors = np.linalg.cholesky(np.linalg.inv(covariances))
@@ -118,10 +123,10 @@ def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], wi
     unscaled = Mixture(**stored, lowest=0.0, scale=1.0)
     lowest = float(unscaled.negative_log_likelihood(stored["means"]).min())
     typical = unscaled.negative_log_likelihood(torch.from_numpy(vectors).float()).quantile(0.95)
-    scale = REAL / (float(typical) - lowest)
+    scale = REAL_ENERGY / (float(typical) - lowest)
     description = {"components": len(log_weights), "lowest": lowest, "scale": scale}
     return weights_bytes(stored, FORMAT, description | {"poses": len(vectors), "cmu": with_cmu})
 
 
 if __name__ == "__main__":
-    run(train, Options, __doc__)
+    run(train, PosePriorOptions, __doc__)

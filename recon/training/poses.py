@@ -1,10 +1,10 @@
-"""Motion that the pose prior and the lifter learn from, whose licences let weights made of it be passed on.
+"""Motion from which the pose prior and the lifter learn; its licences allow to pass on weights made of it.
 
 Captured: DeepMimic's clips (MIT, with `pybullet_data`) and, where a folder of BVH files is given, CMU's (free use,
-credit mocap.cs.cmu.edu). Do not pass Bandai-Namco's (CC BY-NC) or ASE's here. Neither shows what people in a care room
+credit mocap.cs.cmu.edu). Do not pass Bandai-Namco's (CC BY-NC) or ASE's here. Neither shows what persons in a care room
 mostly do, so there are clips that we **composed**: lying on back, side and belly, sitting up in bed, sitting on its
 edge or on a chair, kneeling, on all fours, crouching, bending over. Pelvis and legs follow angles drawn by `KINDS`,
-from one drawing to another within a clip; what trunk, arms and legs do on top comes from a captured clip.
+from one drawing to another within a clip; the movement of trunk, arms and legs on top comes from a captured clip.
 
 Rotations are SMPL's (joint 0: pelvis to the Z-up world), metres, 60 frames a second, on the default body.
 """
@@ -27,10 +27,10 @@ from motion.rotations import about_degrees, slerp
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, MIRRORED
 
-RATE = 60.0
+RATE_FPS = 60.0
 HELD_OUT = ("deepmimic/humanoid3d_walk", "deepmimic/humanoid3d_getup_facedown")
-"""Never learnt from, beside every tenth of the others."""
-COMPOSED_SECONDS = 4.0
+"""Clips that are never learnt from, beside every tenth of the others."""
+COMPOSED_S = 4.0
 CARRYING = [joint for name, joint in JOINT.items() if not name.endswith(("elbow", "wrist", "hand"))]
 FLIP = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
 LEG_SHARE, SPINE_SHARE = 0.35, 0.7  # of captured movement in a composed clip
@@ -82,37 +82,38 @@ ANGLES = (
 
 @dataclass(frozen=True, eq=False)
 class PoseClip:
-    """One person's motion; `lift` tells how much of a bed's height comes below (0 to 1)."""
+    """One person's motion at 60 fps; `lift` is the share of a bed's height that lies below (0 to 1)."""
 
     name: str
     held_out: bool
     rotations: Float[Tensor, "frame 24 3 3"]
     pelvis: Float[Tensor, "frame 3"]
     lowest: Float[Tensor, " frame"]
-    """Height of the lowest joint above what carries the person."""
+    """Height in metres of the lowest joint above the surface that carries the person."""
     lift: Float[Tensor, " frame"]
 
     @property
     def composed(self) -> bool:
+        """True for a composed clip."""
         return self.name.startswith("composed/")
 
 
 def read_poses(cmu: Path | None, composed: int, body: Body) -> list[PoseClip]:
-    """All captured clips, and as many composed ones that borrow from them."""
+    """Read all captured clips, and compose `composed` ones that borrow from them."""
     clips = [clip for sequence in _sequences(cmu, body) for clip in _people(sequence, body)]
     rng = np.random.default_rng(0)
-    frames = round(COMPOSED_SECONDS * RATE)
+    frames = round(COMPOSED_S * RATE_FPS)
     return clips + [_compose(clips[rng.integers(len(clips))], frames, body, rng) for _ in range(composed)]
 
 
 def mirrored(rotations: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch 24 3 3"]:
-    """What a mirror in the plane x = 0 shows: S R S, left and right exchanged."""
+    """Mirror rotations in the plane x = 0: S R S, left and right exchanged."""
     flip = FLIP.to(rotations)
     return flip @ rotations[..., list(MIRRORED), :, :] @ flip
 
 
 def to_and_fro(number: Int64[Tensor, "*batch"], length: Int64[Tensor, "*clip"]) -> Int64[Tensor, "*batch"]:
-    """Frames beyond the end of a clip turn back there."""
+    """Fold frame numbers beyond the end of a clip back into it."""
     period = (2 * (length - 1)).clamp_min(1)
     folded = number % period
     return torch.minimum(folded, period - folded)
@@ -124,7 +125,7 @@ def _sequences(cmu: Path | None, body: Body) -> list[MotionSequence]:
 
 
 def _people(sequence: MotionSequence, body: Body) -> list[PoseClip]:
-    sequence = resample(sequence, RATE, body)
+    sequence = resample(sequence, RATE_FPS, body)
     poses = np.concatenate([sequence.global_orient[:, :, None], sequence.body_pose], axis=2)
     return [
         PoseClip(
@@ -144,7 +145,7 @@ def _held_out(name: str) -> bool:
 
 
 def _compose(source: PoseClip, frames: int, body: Body, rng: np.random.Generator) -> PoseClip:
-    """A clip of two drawn postures and the way from one to the other, moved by what the source does."""
+    """Compose a clip of two drawn postures and the way from one to the other, moved as the source moves."""
     first = str(rng.choice(list(KINDS)))
     second = str(rng.choice(NEXT[first]))
     ease = _ease(frames, rng)
@@ -164,14 +165,14 @@ def _compose(source: PoseClip, frames: int, body: Body, rng: np.random.Generator
 
 
 def _ease(frames: int, rng: np.random.Generator) -> Float64[np.ndarray, " frame"]:
-    """0 before a time, 1 from some time after it, smooth between."""
+    """Compute a smooth rise from 0 to 1 at a random time."""
     start, length = rng.uniform(0.0, 0.6), rng.uniform(0.25, 0.6)
     t = np.clip((np.linspace(0, 1, frames) - start) / length, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _draw(kind: str, rng: np.random.Generator) -> dict[str, float]:
-    """Angles of one posture in degrees; both legs alike up to some degrees."""
+    """Draw the angles of one posture in degrees; both legs alike up to some degrees."""
     spec = KINDS[kind]
     value = {name: rng.uniform(*spec.get(name, (-5, 20))) for name in ("pitch", "roll", "spine", "hip", "knee")}
     if "roll" not in spec:
@@ -204,7 +205,7 @@ def _pose_trunk_and_legs(
 
 
 def _pose_arms(rotations: Float[Tensor, "frame 24 3 3"], rng: np.random.Generator) -> None:
-    """Each arm as captured, or drawn to some degree towards one of `ARMS`."""
+    """Pose each arm as captured, or drawn to some degree towards one of `ARMS`."""
     for side, out in (("left", 1), ("right", -1)):
         kept = float(rng.choice([1.0, rng.uniform(0.1, 0.7)]))
         raised, swung, bent = (np.full(len(rotations), rng.uniform(*r)) for r in ARMS[str(rng.choice(list(ARMS)))])

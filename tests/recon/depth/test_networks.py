@@ -21,7 +21,7 @@ from motion.errors import InputError
 from recon.depth import load_depth_model
 from recon.depth.networks import TINY
 from recon.training.depth_from_scratch import schedule
-from recon.training.depth_tiny import WARM_UP, keep, metric_loss, relative_loss, resume
+from recon.training.depth_tiny import WARM_UP_SHARE, keep, metric_loss, relative_loss, resume
 
 
 def save_depth_anything(folder: Path, kind: str) -> Path:
@@ -123,7 +123,7 @@ def test_losses_of_the_stand_ins_are_zero_for_the_truth_alone() -> None:
 def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     def training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         network = torch.nn.Linear(2, 1)
-        return network, torch.optim.AdamW(network.parameters(), lr=schedule(0.01, WARM_UP))
+        return network, torch.optim.AdamW(network.parameters(), lr=schedule(0.01, WARM_UP_SHARE))
 
     network, optimizer = training()
     network(torch.ones(2)).backward()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from recon.training.depth_tiny import BATCH, Views, aligned, augment, batches, depth_errors
+from recon.training.depth_tiny import BATCH, DepthViews, aligned, augment, batches, depth_errors
 
 
-def some_views(count: int, rng: np.random.Generator) -> Views:
+def some_views(count: int, rng: np.random.Generator) -> DepthViews:
     """Brighter where nearer."""
     depth = rng.uniform(1, 8, (count, 6, 8))
     images = np.repeat((255 / depth).astype(np.uint8)[..., None], 3, axis=-1)
-    return Views(images, depth.astype(np.float16))
+    return DepthViews(images, depth.astype(np.float16))
 
 
 def test_a_mirrored_picture_has_mirrored_depth(rng: np.random.Generator) -> None:

@@ -12,8 +12,8 @@ from motion.skeleton import JOINT
 from recon.keypoints import body_keypoints
 from recon.lifting import NAMES, Lifter
 from recon.training import lifter
-from recon.training.lifter import Options, train
-from recon.training.lifter_views import CLEAN, IMAGE, Noise, Pool, Seen, annotate, draw
+from recon.training.lifter import LifterOptions, train
+from recon.training.lifter_views import CLEAN, IMAGE_SIZE_PX, Noise, Pool, Seen, annotate, draw
 from recon.training.poses import HELD_OUT, KINDS, PoseClip, mirrored, read_poses
 
 BODY = load_body()
@@ -53,7 +53,7 @@ def test_depths_are_ranges_to_the_skin(seen: Seen) -> None:
 
 def test_cameras_are_those_of_a_room(seen: Seen) -> None:
     assert ((seen.height >= 1.8) & (seen.height <= 3.0)).all()
-    fov = 2 * torch.rad2deg(torch.atan(IMAGE[0] / 2 / seen.focal))
+    fov = 2 * torch.rad2deg(torch.atan(IMAGE_SIZE_PX[0] / 2 / seen.focal))
     assert ((fov >= 50) & (fov <= 105)).all()
     tilt = torch.rad2deg(torch.asin(-seen.world_to_camera[:, 2, 2]))
     assert ((tilt >= -1e-3) & (tilt <= 60.001)).all()
@@ -110,7 +110,7 @@ def test_training_goes_on_where_it_stopped(
     monkeypatch.setattr(lifter, "read_poses", lambda *_: clips)
     steps, minutes = [], 0.01
     for _ in range(2):
-        train(Options(None, minutes, tmp_path / "lifter.pt", tmp_path / "lifter.safetensors"))
+        train(LifterOptions(None, minutes, tmp_path / "lifter.pt", tmp_path / "lifter.safetensors"))
         state = torch.load(tmp_path / "lifter.pt", weights_only=True)
         steps.append(state["step"])
         minutes = state["spent"] / 60 + 0.01  # however long one step took on a busy machine
