@@ -45,7 +45,7 @@ class Program:
     """One program of a package."""
 
     name: str
-    """What follows `python -m`."""
+    """Module name that follows `python -m`."""
     summary: str
     """First paragraph of the docstring, in one line."""
     example: str

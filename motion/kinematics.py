@@ -22,17 +22,20 @@ from motion.rotations import rotate, shortest_rotation
 from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
 
 CHILD: dict[int, int] = {parent: child for child, parent in enumerate(PARENTS) if PARENTS.count(parent) == 1}
+"""Only child of each joint that has one."""
 # Bend at which the plane of a limb counts half for its twist; knees overstretch, which turns their plane around.
-KNEE_BEND, ELBOW_BEND = math.radians(20), math.radians(12)
+KNEE_BEND_RAD, ELBOW_BEND_RAD = math.radians(20), math.radians(12)
 REST_TRUST = 0.3  # how much the untwisted limb counts where straight, against 1 for the plane of a bent one
 FOOT_TRUST = 0.5  # how much the foot's direction counts for a straight leg
 SHIN_SHARE = 0.5  # of the foot's turn against the thigh; the ankle has the rest
-TWIST_SMOOTHING = 4.0  # standard deviation in frames of what straight limbs learn from bent ones before and after
+TWIST_SMOOTHING_FRAMES = 4.0  # standard deviation; straight limbs learn from bent ones before and after
 
 
 def _levels() -> list[tuple[slice, tuple[int, ...]]]:
-    """List, for each depth of the tree below the pelvis, its joints' rows in `body_pose` and where in the depth above
-    their parents stand; SMPL numbers its joints depth by depth."""
+    """List, for each depth of the tree below the pelvis, the joints' rows in `body_pose` and their parents' places.
+
+    The places count within the depth above; SMPL numbers its joints depth by depth.
+    """
     depths: list[tuple[int, ...]] = [(0,)]
     while children := tuple(child for child, parent in enumerate(PARENTS) if parent in depths[-1]):
         depths.append(children)
@@ -68,10 +71,10 @@ def forward_kinematics(
 def root_orientation(
     joints: Float[Tensor, "*batch 24 3"], rest_joints: Float[Tensor, "*batch 24 3"]
 ) -> Float[Tensor, "*batch 3 3"]:
-    """The pelvis rotation that best carries the rest hips and spine onto the given ones.
+    """Compute the pelvis rotation that best carries the rest hips and spine onto the given ones (eq. 4.7).
 
-    Hips and first spine joint hang rigidly on the pelvis, so this orthogonal Procrustes fit is exact for
-    consistent joints. It replaces the thesis' 1000 Adam steps after eq. 4.7.
+    Hips and first spine joint hang rigidly on the pelvis, so this orthogonal Procrustes fit is exact for consistent
+    joints. It replaces the thesis' 1000 Adam steps after eq. 4.7.
     """
     return _procrustes(joints, rest_joints, "pelvis", ["left_hip", "right_hip", "spine1"])
 
@@ -79,10 +82,10 @@ def root_orientation(
 def pose_from_joints(
     joints: Float[Tensor, "*batch frame 24 3"], rest_joints: Float[Tensor, "*batch 24 3"]
 ) -> tuple[Float[Tensor, "*batch frame 3"], Float[Tensor, "*batch frame 3 3"], Float[Tensor, "*batch frame 23 3 3"]]:
-    """`transl`, `global_orient` and `body_pose` that carry the body with these `rest_joints` to the joints seen.
+    """Compute `transl`, `global_orient` and `body_pose` that carry the body with these `rest_joints` to the joints.
 
-    The joints come back exactly where the bones have the body's lengths; else the bones' directions do. A bone
-    of no length says nothing: its joint keeps still against its parent.
+    The joints come back exactly where the bones have the body's lengths; else the bones' directions do. A bone of no
+    length has no direction: its joint keeps still against its parent.
     """
     rest = rest_joints.unsqueeze(-3)
     chain = _Chain(_bones(joints), _bones(rest), {})
@@ -121,12 +124,12 @@ class _Chain:
         self.world[joint] = self.world[joint] @ turn
 
     def local(self, joint: int, bone: Tensor) -> Tensor:
-        """A world direction in a joint's frame."""
+        """Express a world direction in a joint's frame."""
         return rotate(self.world[joint].mT, bone)
 
 
 def _turn_trunk(chain: _Chain, chest: Tensor) -> None:
-    """Spine and neck; the chest's twist against the pelvis is spread evenly over the three spine joints."""
+    """Turn spine and neck; the chest's twist against the pelvis is spread evenly over the three spine joints."""
     spine = [JOINT["spine1"], JOINT["spine2"]]
     for joint in spine:
         chain.swing(joint)
@@ -139,27 +142,27 @@ def _turn_trunk(chain: _Chain, chest: Tensor) -> None:
 
 
 def _turn_leg(chain: _Chain, hip: int, knee: int, ankle: int) -> None:
-    """The knee flexes backward about the body's lateral axis; the foot says how a straight leg is turned."""
+    """Turn a leg: the knee flexes backward about the body's lateral axis; the foot gives a straight leg's twist."""
     chain.swing(hip)
     plane = _Plane.across(chain.rest[..., knee, :], axis=(1.0, 0.0, 0.0), toward=(0.0, 0.0, -1.0))
     foot = plane.turn(chain.local(hip, chain.seen[..., CHILD[ankle], :]), chain.rest[..., CHILD[ankle], :])
-    chain.twist(hip, _hinge_twist(plane, chain, hip, knee, KNEE_BEND, FOOT_TRUST * foot + REST_TRUST))
+    chain.twist(hip, _hinge_twist(plane, chain, hip, knee, KNEE_BEND_RAD, FOOT_TRUST * foot + REST_TRUST))
     chain.swing(knee)
     chain.twist(knee, _shin_twist(chain, knee, ankle))
     chain.swing(ankle)
 
 
 def _turn_arm(chain: _Chain, shoulder: int, elbow: int) -> None:
-    """The elbow flexes forward about the vertical axis of the T-pose."""
+    """Turn an arm: the elbow flexes forward about the vertical axis of the T-pose."""
     chain.swing(shoulder)
     plane = _Plane.across(chain.rest[..., elbow, :], axis=(0.0, 1.0, 0.0), toward=(0.0, 0.0, 1.0))
-    chain.twist(shoulder, _hinge_twist(plane, chain, shoulder, elbow, ELBOW_BEND, torch.tensor(REST_TRUST)))
+    chain.twist(shoulder, _hinge_twist(plane, chain, shoulder, elbow, ELBOW_BEND_RAD, torch.tensor(REST_TRUST)))
     chain.swing(elbow)
 
 
 @dataclass(frozen=True)
 class _Plane:
-    """The plane across a rest bone as complex numbers: real along a hinge's axis, imaginary where it flexes to."""
+    """Plane across a rest bone as complex numbers: real along a hinge's axis, imaginary where it flexes to."""
 
     bone: Tensor
     axis: Tensor
@@ -180,15 +183,15 @@ class _Plane:
         return torch.complex((direction * self.real).sum(dim=-1), (direction * self.imag).sum(dim=-1))
 
     def turn(self, seen: Tensor, rest: Tensor) -> Tensor:
-        """The turn about the bone from one direction to another, as long as both lie in the plane."""
+        """Compute the turn about the bone from one direction to another, as long as both lie in the plane."""
         return self.project(seen) * self.project(rest).conj()
 
     def hinge_turn(self, seen: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """The unit turn about the bone after which a hinge alone carries the next bone from `rest` to `seen`,
-        and the sine of the bend that tells it.
+        """Compute the unit turn about the bone after which a hinge alone carries the next bone from `rest` to `seen`.
 
-        A hinge keeps the next bone's component along its axis. That fixes the real part of the direction
-        before the turn; its length fixes the imaginary part, whose sign is where the joint can flex to.
+        The second value is the sine of the bend, which weighs it. A hinge keeps the next bone's component along its
+        axis. That fixes the real part of the direction before the turn; its length fixes the imaginary part, whose sign
+        is where the joint can flex to.
         """
         kept = rest @ self.axis - (seen * self.bone).sum(dim=-1) * (self.bone @ self.axis)
         kept = kept / (self.real @ self.axis)
@@ -199,8 +202,9 @@ class _Plane:
 
 
 def _hinge_twist(plane: _Plane, chain: _Chain, start: int, hinge: int, trusted: float, straight: Tensor) -> Tensor:
-    """The angle a limb turns by about its upper bone: what its plane says where it is bent; where it is
-    straight, the bent limb's before and after and `straight`.
+    """Compute the angle by which a limb turns about its upper bone.
+
+    Bent limbs give it by their plane; straight ones take it from the bent limb's before and after, and from `straight`.
     """
     end = CHILD[hinge]
     turn, bend = plane.hinge_turn(chain.local(start, chain.seen[..., end, :]), chain.rest[..., end, :])
@@ -210,7 +214,7 @@ def _hinge_twist(plane: _Plane, chain: _Chain, start: int, hinge: int, trusted: 
 
 
 def _shin_twist(chain: _Chain, knee: int, ankle: int) -> Tensor:
-    """The shin's share of the foot's turn against the thigh, none where the foot is stretched or unknown."""
+    """Compute the shin's share of the foot's turn against the thigh, none where the foot is stretched or unknown."""
     plane = _Plane.across(chain.rest[..., ankle, :], axis=(1.0, 0.0, 0.0), toward=(0.0, 0.0, -1.0))
     foot = CHILD[ankle]
     turn = _smooth(plane.turn(chain.local(knee, chain.seen[..., foot, :]), chain.rest[..., foot, :])) + REST_TRUST
@@ -220,9 +224,9 @@ def _shin_twist(chain: _Chain, knee: int, ankle: int) -> Tensor:
 
 
 def _smooth(turns: Tensor) -> Tensor:
-    """Gaussian mean over the frames, the last axis, of complex numbers."""
-    radius = math.ceil(3 * TWIST_SMOOTHING)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(turns.real) / TWIST_SMOOTHING).square())
+    """Compute the Gaussian mean over the frames, the last axis, of complex numbers."""
+    radius = math.ceil(3 * TWIST_SMOOTHING_FRAMES)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(turns.real) / TWIST_SMOOTHING_FRAMES).square())
     rows = torch.view_as_real(turns).movedim(-1, -2).reshape(-1, 1, turns.shape[-1])
     padded = torch.nn.functional.pad(rows, (radius, radius), mode="replicate")
     smooth = torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])
@@ -236,7 +240,7 @@ def _each(values: Tensor, numbers: Sequence[int], dim: int) -> Tensor:
 
 
 def _bones(joints: Tensor) -> Tensor:
-    """Unit vectors from each joint's parent to it; zeros for the root and where the two coincide."""
+    """Compute unit vectors from each joint's parent to it; zeros for the root and where the two coincide."""
     return _unit(joints - joints[..., [0, *PARENTS[1:]], :])
 
 
@@ -245,7 +249,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _procrustes(joints: Tensor, rest: Tensor, center: str, around: list[str]) -> Tensor:
-    """The rotation that best carries some joints, as they lie about `center` at rest, to where they are seen."""
+    """Compute the rotation that best carries joints, as they lie about `center` at rest, to where they are seen."""
     at, attached = JOINT[center], [JOINT[name] for name in around]
     seen = joints[..., attached, :] - joints[..., at : at + 1, :]
     own = rest[..., attached, :] - rest[..., at : at + 1, :]
@@ -253,7 +257,7 @@ def _procrustes(joints: Tensor, rest: Tensor, center: str, around: list[str]) ->
 
 
 def _twist_about(axis: Tensor, rotation: Tensor) -> Tensor:
-    """The angle of the part of a rotation that turns about `axis` (swing-twist decomposition)."""
+    """Compute the angle of the part of a rotation that turns about `axis` (swing-twist decomposition)."""
     x, y, z = rotation[..., 2, 1], rotation[..., 0, 2], rotation[..., 1, 0]
     vector = torch.stack([x - rotation[..., 1, 2], y - rotation[..., 2, 0], z - rotation[..., 0, 1]], dim=-1)
     trace = rotation.diagonal(dim1=-2, dim2=-1).sum(dim=-1)

@@ -53,8 +53,10 @@ FEET: tuple[int, ...] = tuple(JOINT[name] for name in ("left_ankle", "left_foot"
 """Joints that touch the floor: ankle and foot of the left side, then of the right."""
 
 PERSON_CLASSES: tuple[str, ...] = ("unknown", "person", "patient", "medical_staff")
-"""Who a person is. `MotionSequence.person_class` holds the index from 0; 0 means that it is not known.
-Files of the Teton tree and requests hold the name."""
+"""Classes of persons; `MotionSequence.person_class` holds the index from 0, which means unknown.
+
+Files of the Teton tree and requests hold the name.
+"""
 ACTIONS: tuple[str, ...] = (
     "unknown",
     "laying_in_bed",
@@ -70,10 +72,11 @@ ACTIONS: tuple[str, ...] = (
     "kneeling",
     "crawling",
 )
-"""What a person does in a frame: unknown, then the twelve actions of the Teton annotations in their order.
+"""Actions of a person in a frame: unknown, then the twelve actions of the Teton annotations in their order.
 
 `MotionSequence.action` holds the index from 0 (unknown), so laying_in_bed is 1. `action` in a Teton tree's
-annotations.json counts from laying_in_bed = 0, one less. Requests hold the name."""
+annotations.json counts from laying_in_bed = 0, one less. Requests hold the name.
+"""
 
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")

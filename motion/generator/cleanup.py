@@ -312,7 +312,7 @@ def _fill(values: Float[np.ndarray, "frame"], known: Bool[np.ndarray, "frame"]) 
 def _hysteresis(
     start: Bool[np.ndarray, "person time *more"], on: Bool[np.ndarray, "person time *more"]
 ) -> Bool[np.ndarray, "person time *more"]:
-    """Find where `on` holds without a break since or until `start` held too."""
+    """Find where `on` is True without a break since or until `start` was True too."""
     return binary_propagation(start & on, np.ones((1, 3, *(1,) * (on.ndim - 2))), mask=on)
 
 

@@ -1,14 +1,14 @@
-"""Editing: motions in between, after, or together with a given one, along a path, with joints held in place.
+"""Editing: motions in between, after, or together with a given one, along a path, with joints kept in place.
 
 There are two ways to say what is wanted. Frames of a constraint (`Given`) are kept bit-identical, and the network
-generates the rest around them. Terms of guidance (`trajectory`, `held`) pull at all that is generated, and are met to
-centimetres.
+generates the rest around them. Terms of guidance (`trajectory`, with targets of `held`) pull at all that is generated,
+and are met to centimetres.
 
     start, end = crop(clip, 0, 20), crop(clip, 60, 80)
     generator.generate([MotionRequest("a person walks", 80)], [in_between(start, end, 80)])
 
 World: Z up, metres, in the frame of the constraint's motion; without one, the first person starts above the origin and
-faces +Y. Masks `kept` and `frames`: True = is kept, is held.
+faces +Y. Masks: `kept` True = the frame is kept, `frames` True = the joints hold still.
 """
 
 from collections.abc import Sequence

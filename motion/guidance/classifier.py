@@ -39,7 +39,7 @@ class ClassifierGuidance:
     labels: Int[Tensor, "batch person"]
     """Class per person; -1 leaves the person unguided."""
     scale: Float[Tensor, " batch"]
-    """Scale s of each sample; 0 guides nobody."""
+    """Scale s of each sample; 0 guides none of its persons."""
     start: Float[Tensor, " batch"]
     stop: Float[Tensor, " batch"]
 

@@ -32,7 +32,7 @@ def skeleton_strip(joints: Float32[np.ndarray, "person frame 24 3"], valid: Bool
 
 
 def top_view(points: Float32[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "point 3"]) -> str:
-    """A room from above, world x to the right and y up the page, higher points over lower ones."""
+    """Draw a room from above, world x to the right and y up the page, higher points over lower ones."""
     if not len(points):
         return ""
     some = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).astype(int)
@@ -47,7 +47,7 @@ def top_view(points: Float32[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "
 
 
 def _span(across: Float[np.ndarray, "person 24"]) -> tuple[float, float]:
-    """The least and the greatest coordinate; a point where nobody is there."""
+    """Find the least and the greatest coordinate; a point where no person is."""
     return (float(across.min()), float(across.max())) if across.size else (0.0, 0.0)
 
 

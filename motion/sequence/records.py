@@ -19,7 +19,7 @@ from motion.sequence.picture import skeleton_strip, top_view
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 
 SOURCES = ("humanml3d", "interhuman", "teton", "amass", "bvh", "deepmimic", "simulated", "generated")
-"""Where a motion can come from: the readers of `motion.datasets`, the rooms of `recon.simulate`, and the model."""
+"""Origins that a motion can have: the readers of `motion.datasets`, the rooms of `recon.simulate`, and the model."""
 SPLITS = ("train", "val", "test")
 """Parts of the data: only motions of `train` are learnt from."""
 LABELS = ("none", "floor", "wall", "bed", "sofa", "chair", "wardrobe", "table", "door", "window")
@@ -73,8 +73,10 @@ class MotionSequence(Record):
     fps: float
     """Frames per second, above 0; frame t is t / fps seconds after the first."""
     transl: Float32[np.ndarray, "person frame 3"]
-    """SMPL's translation in the world, metres: the pelvis minus the rest pelvis of that body shape, so not the pelvis
-    itself (that is `joints[:, :, 0]`)."""
+    """Translation of SMPL in the world, metres.
+
+    It is the pelvis minus the rest pelvis of that body shape, so not the pelvis itself (that is `joints[:, :, 0]`).
+    """
     global_orient: Float32[np.ndarray, "person frame 3 3"]
     """Rotation matrix from the pelvis' frame to the world; SMPL turns about the rest pelvis."""
     body_pose: Float32[np.ndarray, "person frame 23 3 3"]
@@ -82,13 +84,17 @@ class MotionSequence(Record):
     betas: Float32[np.ndarray, "person 10"]
     """Shape coefficients of the body named in `body`, in standard deviations; another body reads them otherwise."""
     joints: Float32[np.ndarray, "person frame 24 3"]
-    """World positions of the 24 SMPL joints (`motion.skeleton.JOINT_NAMES`), metres; they follow from the four fields
-    above to less than 1 mm for the body named in `body`."""
+    """World positions of the 24 SMPL joints (`motion.skeleton.JOINT_NAMES`), metres.
+
+    They follow from the four fields above to less than 1 mm for the body named in `body`.
+    """
     body: str
     """Name of the body model that gave `joints`: `default` for the built-in one, else such as `smpl-neutral`."""
     valid: Bool[np.ndarray, "person frame"]
-    """True = the person is there and the frame's pose can be trusted; False = absent, hidden or not reconstructed, and
-    the frame holds some finite pose that nothing may learn from or be measured on."""
+    """True = the person is there and the frame's pose can be trusted; False = absent, hidden or not reconstructed.
+
+    A frame that is False holds some finite pose that nothing may learn from or be measured on.
+    """
     person_class: Int8[np.ndarray, " person"]
     """Index into `motion.skeleton.PERSON_CLASSES`, from 0 (unknown)."""
     action: Int8[np.ndarray, "person frame"]
@@ -98,8 +104,7 @@ class MotionSequence(Record):
     scene_id: str | None = None
     """`id` of the `Scene` in whose coordinates the motion lies, or None when there is none."""
     provenance: dict[str, str] = field(default_factory=dict)
-    """How the motion came to be: source file and frames, or prompt, seed, guidance and model version. Keys vary by
-    source."""
+    """Origin of the motion: source file and frames, or prompt, seed, guidance and model version (by source)."""
 
     def __post_init__(self) -> None:
         lengths = self.check_arrays()

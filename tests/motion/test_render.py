@@ -121,7 +121,7 @@ def test_body_strip_draws_each_person_in_their_colour_with_a_shadow(
 def test_nothing_to_draw_is_said(pair: MotionSequence, tmp_path: Path) -> None:
     unseen = replace(pair, valid=np.zeros_like(pair.valid))
     for write in (strip, animate):
-        with pytest.raises(InputError, match="nobody is valid"):
+        with pytest.raises(InputError, match="no person is valid"):
             write(unseen, tmp_path / "x")
     with pytest.raises(InputError, match="cannot draw 0 frames"):
         strip(pair, tmp_path / "x.png", frames=0)
