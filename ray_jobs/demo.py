@@ -1,10 +1,10 @@
-"""The whole way once, on this machine: rooms, reconstruct, prepare, train, serve, generate, report.
+"""Demo of the whole way on this machine: rooms, reconstruct, prepare, train, serve, generate, report.
 
     python -m ray_jobs.demo
 
-Renders some care rooms as annotated video and reconstructs them; trains a small model on those people and on the motion
-capture of `pybullet_data` until it knows the clips by heart, serves it, asks it for every clip's caption and lays the
-results beside the real clips in demo/report.html. Run again it does only what is missing.
+Renders some care rooms as annotated video and reconstructs them; trains a small model on those persons and on the
+motion capture of `pybullet_data` until it knows the clips by heart, serves it, asks it for every clip's caption and
+shows the results beside the real clips in demo/report.html. Run again it does only what is missing.
 """
 
 import json
@@ -43,14 +43,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DemoConfig:
+    """Settings of the demo."""
+
     output: Path = Path("demo")
+    """Folder of everything that the demo makes; delete it to start afresh."""
     steps: int = tiny().optim.steps
     """Training steps; a few show that everything runs, the default learns the clips."""
     rooms: int = 4
-    """Rendered sequences of one person, 10 s each."""
+    """Number of rendered sequences of one person, 10 s each."""
     samples_per_prompt: int = 8
+    """Motions that are generated for each caption, with rising seeds."""
     port: int = 8000
-    """Of the HTTP server, on loopback."""
+    """Port of the HTTP server, on loopback."""
 
 
 class Stages:
@@ -62,6 +66,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Time one stage, added to what earlier runs of it took."""
         logger.info("== %s", name)
         start_time = time.monotonic()
         yield
@@ -70,6 +75,7 @@ class Stages:
 
 
 def demo(config: DemoConfig) -> None:
+    """Run all stages; each does only what is missing."""
     output = config.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
     rooms, data, run, generated = (output / name for name in ("reconstructed", "data", "run", "generated"))
@@ -106,6 +112,7 @@ def demo(config: DemoConfig) -> None:
 
 
 def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
+    """Configure the demo's training: the recipe "tiny" with the demo's number of steps."""
     recipe = tiny()
     recipe = replace(recipe, optim=replace(recipe.optim, steps=config.steps))
     # thousands of clips an epoch: starting one takes seconds, a step takes half of one
@@ -113,7 +120,7 @@ def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
 
 
 def ask_over_http(port: int) -> None:
-    """One request as any client would send it."""
+    """Send one request as any client would."""
     body = {"prompt": WALK, "num_frames": 26, "seed": 7}
     response = httpx.post(f"http://127.0.0.1:{port}/v1/motions", json=body, timeout=120)
     response.raise_for_status()
@@ -121,12 +128,13 @@ def ask_over_http(port: int) -> None:
 
 
 def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
+    """Write one request for each clip."""
     path.write_text("".join(json.dumps(like(clip)) + "\n" for clip in clips))
     return path
 
 
 def render(folder: Path, count: int) -> None:
-    """Rooms with one person each, as that is what the recipe learns."""
+    """Render rooms with one person each, as the recipe learns clips of one person."""
     config = SimulateConfig(num_people=1)
     for seed in trange(count, desc="render"):
         place = folder / "simulated" / f"room-{seed:02}" / "2026-01-01" / f"{seed:06}"
@@ -135,7 +143,7 @@ def render(folder: Path, count: int) -> None:
 
 
 def picture(rooms: Path, motion: MotionSequence) -> bytes:
-    """The contact sheet as JPEG."""
+    """Read the contact sheet of a reconstructed motion as JPEG."""
     content = BytesIO()
     Image.open(sheet_uri(str(rooms), motion.id.removeprefix("teton/"))).convert("RGB").save(content, "JPEG", quality=85)
     return content.getvalue()
@@ -144,7 +152,7 @@ def picture(rooms: Path, motion: MotionSequence) -> bytes:
 def gather(
     output: Path, model: Path, comparisons: list[Comparison], stages: dict[str, float], rooms: dict[str, bytes]
 ) -> Report:
-    """What the page shows, from what the stages left."""
+    """Collect the report's content from what the stages left."""
     loaded, run = load_model(model), output / "run"
     store = tracking.local_store(run)
     run_id = tracking.find_run(store, TrainConfig.experiment, str(run))

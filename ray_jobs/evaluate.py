@@ -1,4 +1,4 @@
-"""How good generated motions are, beside real clips that were held out.
+r"""Evaluate generated motions beside real clips that were held out.
 
     python -m ray_jobs.evaluate --real data/all --generated early:generated/early late:generated/late \\
         --evaluator runs/evaluator/evaluator.safetensors --output evaluations/first
@@ -37,15 +37,15 @@ from motion.metrics.embedding_metrics import EmbeddedSet, field_metrics
 from motion.metrics.measure import FIELD, MEMORISATION
 from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
 from ray_jobs.common import cli, storage, tracking
-from ray_jobs.common.measure_motions import MEASURED, Means, Source, measured
+from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, measured
 from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
 PAGE = "evaluation.html"
 REAL = "real"
-WORST = 10
+WORST_COUNT = 10
 OVERRIDES = ("pool_size", "diversity_pairs", "multimodality_pairs", "repeats")
-"""What the configuration may change of the evaluator's protocol."""
+"""Settings of the evaluator's protocol that the configuration may change."""
 MEASURES = FIELD | PLAUSIBILITY | {"memorisation": MEMORISATION}
 
 logger = logging.getLogger(__name__)
@@ -53,41 +53,55 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluateConfig:
+    """Settings of an evaluation."""
+
     real: str
-    """Output folder or URI of `ray_jobs.prepare`: clips of `split` are compared with, those of train are searched for
-    copies."""
+    """Output folder or URI of `ray_jobs.prepare`.
+
+    Its clips of `split` are compared with, those of train are searched for copies.
+    """
     evaluator: str
-    """evaluator.safetensors of `ray_jobs.train_evaluator`; or one of the field's: interclip:interclip.ckpt,
-    humanml3d:FOLDER (what they take is said in motion/evaluator/interclip.py and motion/evaluator/humanml3d.py)."""
+    """Evaluator: evaluator.safetensors of `ray_jobs.train_evaluator`, or one of the field's.
+
+    The field's are interclip:interclip.ckpt and humanml3d:FOLDER; what they take is said in
+    motion/evaluator/interclip.py and motion/evaluator/humanml3d.py.
+    """
     output: Path
     """Folder to write to."""
     generated: tuple[str, ...] = ()
-    """NAME:FOLDER of each set of motions to judge, such as an output of `ray_jobs.generate`."""
+    """Sets of motions to judge, each NAME:FOLDER, such as late:generated/late of `ray_jobs.generate`."""
     split: Literal["train", "val", "test"] = "test"
-    """Of the real clips."""
+    """Split of the real clips to compare with."""
     scenes: str | None = None
-    """Folder of the rooms that the motions' scene_id names."""
+    """Folder or URI of the scenes (Parquet) that the motions' scene_id names; without it rooms are not looked at."""
     memorisation: bool = True
-    """Search the real clips' train split for what each motion is most like."""
+    """Search the real clips' train split for the clip that each motion is most like."""
     pool_size: int | None = None
-    """Captions and motions in a pool of R-precision. This and the next three are the evaluator's own where they are not
-    given; others make numbers that compare with none published."""
+    """Captions and motions in a pool of R-precision.
+
+    This and the next three are the evaluator's own where they are not given; other values make numbers that compare
+    with none published.
+    """
     diversity_pairs: int | None = None
-    """Pairs of motions that Diversity takes."""
+    """Pairs of motions that Diversity takes; the evaluator's own number if not given."""
     multimodality_pairs: int | None = None
-    """Pairs of motions of each caption that MultiModality takes."""
+    """Pairs of motions of each caption that MultiModality takes; the evaluator's own number if not given."""
     repeats: int | None = None
-    """How often the random draws are repeated for the intervals."""
+    """Repeats of the random draws for the intervals; the evaluator's own number if not given."""
     num_actors: int = 1
-    """That measure at the same time, each with `num_cpus` and `num_gpus`."""
+    """Actors that measure at the same time, each with `num_cpus` and `num_gpus`."""
     num_cpus: float = 1
+    """CPUs of each actor."""
     num_gpus: float = 0
+    """GPUs of each actor; 0 keeps the evaluator on the CPU."""
     seed: int = 0
+    """Seed of the random draws."""
     max_rejected_fraction: float = 0.05
-    """The job fails at its end, good output kept, when more than this share of the motions could not be measured."""
+    """Share of motions that could not be measured above which the job fails at its end; good output is kept."""
     tracking_uri: str | None = None
-    """MLflow store; by default a sqlite file in the output folder."""
+    """MLflow store, such as http://host:5000; by default a sqlite file in the output folder."""
     experiment: str = "carescene-evaluation"
+    """MLflow experiment that the run is logged to."""
 
     def __post_init__(self) -> None:
         names = [name for name, _ in map(split_name, self.generated)]
@@ -96,7 +110,7 @@ class EvaluateConfig:
 
 
 def split_name(generated: str) -> tuple[str, str]:
-    """Name and folder of NAME:FOLDER."""
+    """Split NAME:FOLDER into name and folder; raises InputError for any other form."""
     name, _, folder = generated.partition(":")
     if not re.fullmatch(r"[\w.-]+", name) or not folder or folder.startswith("//"):
         raise InputError(f"{generated!r} names no set, expected NAME:FOLDER, for example late:generated/late")
@@ -104,13 +118,13 @@ def split_name(generated: str) -> tuple[str, str]:
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Measure all sets, write the results and return what evaluation.json holds."""
+    """Measure all sets, write the results and return the content of evaluation.json."""
     start = time.monotonic()
     evaluator = load_evaluator(config.evaluator)
     protocol = declared_protocol(evaluator.protocol, config)
-    sources = [Source(REAL, config.real, config.split)]
-    sources += [Source(name, folder, None) for name, folder in map(split_name, config.generated)]
-    rows = measured(sources, means(evaluator, config), config.output)
+    sources = [MotionSet(REAL, config.real, config.split)]
+    sources += [MotionSet(name, folder, None) for name, folder in map(split_name, config.generated)]
+    rows = measured(sources, instruments(evaluator, config), config.output)
     reasons = write_rejected(rows.values(), config)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
     texts = embed_captions(evaluator, good.values())
@@ -143,14 +157,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def declared_protocol(own: Protocol, config: EvaluateConfig) -> Protocol:
-    """The evaluator's protocol, renamed where the configuration changes it."""
+    """Return the evaluator's protocol, renamed where the configuration changes it."""
     asked = {name: getattr(config, name) for name in OVERRIDES}
     changed = {name: value for name, value in asked.items() if value is not None and value != getattr(own, name)}
     return replace(own, name=f"{own.name}, changed", **changed) if changed else own
 
 
-def means(evaluator: TextMotionEvaluator, config: EvaluateConfig) -> Means:
-    return Means(
+def instruments(evaluator: TextMotionEvaluator, config: EvaluateConfig) -> Instruments:
+    """Collect what motions are measured with."""
+    return Instruments(
         evaluator=config.evaluator,
         version=evaluator.version,
         train=config.real if config.memorisation else None,
@@ -162,7 +177,7 @@ def means(evaluator: TextMotionEvaluator, config: EvaluateConfig) -> Means:
 
 
 def write_rejected(sets: Iterable[pa.Table], config: EvaluateConfig) -> list[tuple[str, str]]:
-    """(id, reason) of what could not be measured, also written to rejected/."""
+    """Write (id, reason) of motions that could not be measured to rejected/, and return them."""
     folder = storage.join(config.output, "rejected")
     storage.delete_folder(folder)
     bad = [samples.filter(pc.is_valid(samples["reason"])) for samples in sets]
@@ -174,6 +189,7 @@ def write_rejected(sets: Iterable[pa.Table], config: EvaluateConfig) -> list[tup
 
 
 def drop_rejected(name: str, samples: pa.Table) -> pa.Table:
+    """Keep the measured motions; raises InputError when there are none."""
     good = samples.filter(pc.is_null(samples["reason"]))
     if not good.num_rows:
         raise InputError(
@@ -183,12 +199,13 @@ def drop_rejected(name: str, samples: pa.Table) -> pa.Table:
 
 
 def embed_captions(evaluator: TextMotionEvaluator, sets: Iterable[pa.Table]) -> dict[str, np.ndarray]:
+    """Embed all captions of all sets."""
     captions = sorted({text for samples in sets for texts in samples["captions"].to_pylist() for text in texts})
     return dict(zip(captions, evaluator.embed_texts(captions).numpy(), strict=True)) if captions else {}
 
 
 def each_value(samples: pa.Table, texts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every motion's own values by measure; NaN where one does not apply."""
+    """Collect every motion's own values by measure; NaN where one does not apply."""
     values = {name: samples[name].to_numpy().astype(float) for name in MEASURED}
     distances = [
         np.linalg.norm(texts[captions[0]] - embedding) if captions else np.nan
@@ -198,11 +215,12 @@ def each_value(samples: pa.Table, texts: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def embeddings(samples: pa.Table) -> np.ndarray:
+    """Stack the motions' embeddings."""
     return np.stack(samples["embedding"].to_numpy(zero_copy_only=False))
 
 
 def embedded_set(name: str, samples: pa.Table, texts: Mapping[str, np.ndarray]) -> EmbeddedSet:
-    """The motions that have a caption."""
+    """Collect the motions that have a caption; raises InputError when there are none."""
     captioned = samples.filter(pc.greater(pc.list_value_length(samples["captions"]), 0))
     if not captioned.num_rows:
         raise InputError(
@@ -213,9 +231,9 @@ def embedded_set(name: str, samples: pa.Table, texts: Mapping[str, np.ndarray]) 
 
 
 def describe(
-    source: Source, samples: pa.Table, values: Mapping[str, np.ndarray], repeats: Mapping[str, Sequence[float]]
+    source: MotionSet, samples: pa.Table, values: Mapping[str, np.ndarray], repeats: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:
-    """A set's row: field metrics as means over the repeats, the others over the motions that have a value."""
+    """Describe a set: field metrics as means over the repeats, the others over the motions that have a value."""
     metrics: dict[str, Any] = {}
     for name in MEASURES:
         numbers = np.asarray(repeats[name] if name in repeats else values.get(name, ()))
@@ -235,7 +253,7 @@ def describe(
 
 
 def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The motions furthest beyond a limit: the real clips' 99th percentile, or the threshold where that is more."""
+    """List the motions furthest beyond a limit: the real clips' 99th percentile or the threshold, if that is more."""
     found = []
     for name, measure in PLAUSIBILITY.items():
         if measure.better == "lower":
@@ -244,7 +262,7 @@ def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str
             found += [(value / limit, name, row) for row, value in enumerate(values[name]) if value > limit > 0]
     chosen: dict[int, tuple[float, str]] = {}
     for times, name, row in sorted(found, reverse=True):
-        if len(chosen) < WORST:
+        if len(chosen) < WORST_COUNT:
             chosen.setdefault(row, (times, name))
     return [
         {
@@ -259,7 +277,7 @@ def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str
 
 
 def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str, pa.Table]) -> list[str]:
-    """What a reader of the numbers has to know."""
+    """List what a reader of the numbers has to know."""
     said = [
         "FID of the real clips is that of two random halves of them. It grows as sets get smaller, so that as many "
         "other real clips would come to about half of it."
@@ -285,7 +303,7 @@ def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str,
 
 
 def command(config: EvaluateConfig) -> str:
-    """What makes these results again."""
+    """Compose the command that repeats this evaluation."""
     words = ["python", "-m", "ray_jobs.evaluate"]
     for each in fields(config):
         value = getattr(config, each.name)
@@ -300,7 +318,7 @@ def command(config: EvaluateConfig) -> str:
 
 
 def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarray]], config: EvaluateConfig) -> None:
-    """The results' files, and an MLflow run with the same numbers."""
+    """Write the results' files, and an MLflow run with the same numbers."""
     shown = {
         name: storage.motions_by_id(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
         for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config.generated), strict=True)

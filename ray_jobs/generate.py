@@ -5,8 +5,7 @@
 One prompt a line; a line that starts with { is a JSON object with any fields of a request (num_frames, num_persons,
 person_prompts, person_class, action, guidance_scale). Instead of a list, the output folder of `ray_jobs.prepare` asks
 for the first caption of each clip of its test split, at the clip's length, so that the two can be compared by
-`ray_jobs.evaluate`.
-Writes motions/*.parquet and rejected/*.parquet; run again it makes only what is missing.
+`ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet; run again it makes only what is missing.
 """
 
 import asyncio
@@ -31,22 +30,26 @@ from ray_jobs.common.sampler import APPLICATION, SamplerConfig, sample, start_sa
 
 @dataclass(frozen=True)
 class GenerateConfig:
+    """Settings of bulk generation."""
+
     model: Path
+    """File model.safetensors of a training run; ignored when `ray_jobs.serve` runs on this cluster."""
     prompts: str
-    """A list of prompts, or prepared data whose test clips are asked for."""
+    """Text file with one prompt (or JSON request) a line, or the output folder of `ray_jobs.prepare`."""
     output: str
     """Folder or URI (s3://…) to write to."""
     samples_per_prompt: int = 4
+    """Motions for each prompt, each with a seed of its own."""
     num_frames: int = 60
-    """Length of prompts that do not say their own."""
+    """Length in frames of prompts that do not say their own; 60 frames are 3 s at 20 fps."""
     seed: int = 0
-    """The first sample's; each next sample takes the next."""
+    """Seed of the first sample; each next sample takes the next."""
     shard_size: int = 64
     """Motions per Parquet file; as many are lost at most when the job is stopped."""
     in_flight: int = 32
     """Requests given to the sampler at a time."""
     max_rejected_fraction: float = 0.05
-    """The job fails at its end, good output kept, when more than this share of the requests is rejected."""
+    """Share of rejected requests above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
         if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
@@ -54,19 +57,20 @@ class GenerateConfig:
 
 
 def generate(config: GenerateConfig) -> None:
+    """Generate every requested motion that the output lacks."""
     requests = read_requests(config)
     asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
 
 
 def sampler_handle(model: Path) -> DeploymentHandle:
-    """The running application's sampler, or one started for this job."""
+    """Return the running application's sampler, or start one for this job."""
     if APPLICATION in serve.status().applications:
         return serve.get_deployment_handle("Sampler", APPLICATION)
     return start_sampler(SamplerConfig(model))
 
 
 def read_requests(config: GenerateConfig) -> list[MotionRequest]:
-    """Every sample of every prompt; a malformed line is refused with its number."""
+    """Read every sample of every prompt; raises InputError that names a malformed line."""
     motions = storage.join(config.prompts, "motions")
     asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config.prompts))
     samples = ((values, k) for values in asked for k in range(config.samples_per_prompt))
@@ -77,6 +81,7 @@ def read_requests(config: GenerateConfig) -> list[MotionRequest]:
 
 
 def read_captions(motions: str) -> list[dict[str, Any]]:
+    """Read requests like the captioned clips of the test split; raises InputError when there is none."""
     clips = (clip for clip in iter_parquet(MotionSequence, motions) if clip.split == "test" and clip.texts)
     asked = [like(clip) for clip in clips]
     if not asked:
@@ -87,7 +92,7 @@ def read_captions(motions: str) -> list[dict[str, Any]]:
 
 
 def like(clip: MotionSequence) -> dict[str, Any]:
-    """What to ask for to get a motion such as this one: its first caption, its length, its persons' first actions."""
+    """Make the request for a motion like this clip: first caption, length, number of persons, their first actions."""
     values: dict[str, Any] = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
     if clip.num_persons > 1:
         values["num_persons"] = clip.num_persons
@@ -97,6 +102,7 @@ def like(clip: MotionSequence) -> dict[str, Any]:
 
 
 def read_prompts(path: Path) -> list[dict[str, Any]]:
+    """Read a list of prompts; raises InputError for a missing or empty file and for a malformed line."""
     if not path.is_file():
         raise InputError(f"no prompt list at {path}, expected a text file with one prompt a line, or prepared data")
     lines = path.read_text().splitlines()
@@ -107,6 +113,7 @@ def read_prompts(path: Path) -> list[dict[str, Any]]:
 
 
 def parse_line(line: str, where: str) -> dict[str, Any]:
+    """Parse a prompt or a JSON request; `where` names the line in the InputError that is raised for a malformed one."""
     if not line.lstrip().startswith("{"):
         return {"prompt": line.strip()}
     try:
@@ -146,7 +153,7 @@ async def sample_shard(
     bad: list[tuple[str, str]],
     bar: tqdm,
 ) -> list[MotionSequence]:
-    """The motions of the good requests; the bad ones go to `bad` with their reason."""
+    """Sample requests; return the good motions, and append (id, reason) of bad requests to `bad`."""
     places = asyncio.Semaphore(in_flight)
 
     async def one(request: MotionRequest) -> MotionSequence | None:
@@ -164,6 +171,7 @@ async def sample_shard(
 
 
 def chunks(requests: list[MotionRequest], size: int) -> Iterator[list[MotionRequest]]:
+    """Split requests into parts of `size`."""
     for start_index in range(0, len(requests), size):
         yield requests[start_index : start_index + size]
 

@@ -1,4 +1,4 @@
-"""Motion data of any mix of sources to MotionSequences in Parquet, ready to train on.
+"""Convert motion data of any mix of sources to MotionSequences in Parquet, ready to train on.
 
     python -m ray_jobs.prepare --output data/deepmimic
     python -m ray_jobs.prepare --output data/all --sources deepmimic humanml3d:HumanML3D interhuman:InterHuman
@@ -12,8 +12,8 @@ Writes to the output folder
     duplicates.parquet       motions that are there twice: the id left out, and the one it repeats
     config.yaml, clips.parquet, checkpoint/   what was asked for, the clips that were found, which of them are done
 
-A job that was interrupted, or whose sources have grown, is started again with the same arguments and reads only what
-is missing; what was rejected is tried anew.
+A job that was interrupted, or whose sources have grown, is started again with the same arguments and reads only what is
+missing; what was rejected is tried anew.
 """
 
 import hashlib
@@ -46,17 +46,17 @@ from ray_jobs.common.prepared_data import NORMALIZER_FILE
 from ray_jobs.pages import dataset_card
 
 CLIPS_PER_FILE = 32
-FIXED = ("fps", "max_seconds", "held_out")
+FIXED_SETTINGS = ("fps", "max_seconds", "held_out")
 """Settings that all clips of one output share."""
 WITH_LISTS = ("humanml3d", "interhuman")
-"""Sources whose own lists say what is tested on."""
+"""Sources with test lists of their own."""
 MOMENTS = pa.schema({"count": pa.int64(), "mean": pa.list_(pa.float64()), "squares": pa.list_(pa.float64())})
 
 logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """A module of `motion.datasets`; see `motion.datasets.clip`."""
+    """Module of `motion.datasets` that reads one source; see `motion.datasets.clip`."""
 
     LICENCE: str
 
@@ -77,20 +77,29 @@ READERS: dict[str, Reader] = {
 
 @dataclass(frozen=True)
 class PrepareConfig:
+    """Settings of data preparation."""
+
     output: str
     """Folder or URI (s3://…) to write to."""
     sources: tuple[str, ...] = ("deepmimic",)
-    """Any mix of NAME:FOLDER, where NAME is amass, bvh, deepmimic, humanml3d, interhuman or teton; the first lines of
-    motion/datasets/NAME.py say what the folder holds. deepmimic alone takes those of the installed pybullet_data.
-    On a cluster every node must see the folders."""
+    """Sources to read, any mix of NAME:FOLDER such as bvh:captures.
+
+    NAME is amass, bvh, deepmimic, humanml3d, interhuman or teton; the first lines of motion/datasets/NAME.py say what
+    the folder holds. deepmimic alone takes the clips of the installed pybullet_data. On a cluster every node must see
+    the folders.
+    """
     fps: float = 20.0
+    """Frame rate in frames per second that all clips are resampled to."""
     max_seconds: float = 20.0
-    """Longer clips are cut into equal pieces."""
+    """Longest clip in seconds; longer ones are cut into equal pieces."""
     held_out: float = 0.0
-    """Share of the files of all but humanml3d and interhuman, which have split lists of their own, that become the test
-    split. It hangs on a file's name alone: the files that join later move none, and all clips of a file go together."""
+    """Share of the files that become the test split, such as 0.1.
+
+    humanml3d and interhuman have split lists of their own. The choice depends on a file's name alone: files that join
+    later move none, and all clips of a file go together.
+    """
     max_rejected_fraction: float = 0.05
-    """The job fails at its end, good output kept, when more than this share of the clips could not be read."""
+    """Share of unreadable clips above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
         if min(self.fps, self.max_seconds) <= 0 or not 0 <= self.max_rejected_fraction <= 1:
@@ -104,8 +113,9 @@ class PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> None:
+    """Convert the clips that the output lacks, leave out duplicates, and write normalizer and data card."""
     clips = list_clips(config.sources, config.held_out)
-    cli.claim(config.output, config, FIXED)
+    cli.claim(config.output, config, FIXED_SETTINGS)
     manifest, motions, rejected, duplicates = (
         storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
     )
@@ -128,7 +138,7 @@ def prepare(config: PrepareConfig) -> None:
 
 
 def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
-    """The clips of all sources in their order; an id that is there twice is refused."""
+    """List the clips of all sources in their order; raises InputError for an id that is there twice."""
     clips: dict[str, Clip] = {}
     for source in sources:
         name, _, folder = source.partition(":")
@@ -142,7 +152,7 @@ def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
 
 
 def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
-    """Whether the hash of the clip's file, named from `root` on, is in the first `share` of all hashes.
+    """Tell whether the hash of the clip's file, named from `root` on, is in the first `share` of all hashes.
 
     All clips of a file share its name, and so its fate; that of a pair is person 1's.
     """
@@ -166,7 +176,7 @@ def convert(manifest: str, config: PrepareConfig) -> None:
 
 
 def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
-    """The motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
+    """Read the motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
     body = load_body()
     rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
@@ -182,7 +192,7 @@ def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
 
 
 def read_pieces(clip: Clip, config: PrepareConfig, body: Body) -> list[MotionSequence]:
-    """The clip at the one frame rate, from the origin on, in pieces of at most `max_seconds`."""
+    """Read a clip at the one frame rate, moved to start at the origin, in pieces of at most `max_seconds`."""
     read = READERS[clip.source].read_clip(clip, body)
     whole = resample(read, config.fps, body)
     provenance = whole.provenance | {"source_fps": f"{read.fps:g}"}
@@ -197,7 +207,10 @@ def read_pieces(clip: Clip, config: PrepareConfig, body: Body) -> list[MotionSeq
 def drop_duplicates(
     survey: list[dict[str, Any]], motions: str, duplicates: str, order: list[str]
 ) -> list[dict[str, Any]]:
-    """Take motions out that are there twice, and note them in `duplicates`; the one of the clip listed first stays."""
+    """Remove motions that are there twice, and note them in `duplicates`; the one of the clip listed first stays.
+
+    Returns the survey of the remaining motions; `order` are the ids of the listed clips.
+    """
     rank = {clip: place for place, clip in enumerate(order)}
     survey = sorted(survey, key=lambda row: (rank.get(row["clip"], len(rank)), row["id"]))
     same = find_duplicates([row["id"] for row in survey], np.array([row["signature"] for row in survey], np.float32))
@@ -209,7 +222,7 @@ def drop_duplicates(
 
 
 def write_normalizer(output: str) -> None:
-    """Mean and standard deviation of the training features of everything under `output`."""
+    """Write mean and standard deviation of the training features of everything under `output`."""
     blocks = ray.data.read_parquet(storage.join(output, "motions"), file_extensions=["parquet"]).map_batches(
         block_moments, batch_size=None, batch_format="pyarrow"
     )
@@ -223,7 +236,7 @@ def write_normalizer(output: str) -> None:
 
 
 def block_moments(table: pa.Table) -> pa.Table:
-    """One row, or none where no clip is to be trained on."""
+    """Compute the moments of a block's training features: one row, or none without training clips."""
     frames = [
         encode_sequence(sequence)[torch.from_numpy(sequence.valid)]
         for sequence in from_table(MotionSequence, table)

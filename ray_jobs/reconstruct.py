@@ -1,11 +1,11 @@
-"""Annotated room videos to metric scenes with people, in Parquet.
+"""Reconstruct annotated room videos as metric scenes with persons, in Parquet.
 
     python -m recon.simulate --output rooms --count 8                # or your own Teton tree (recon/teton/tree.py)
     python -m ray_jobs.reconstruct --rooms rooms --output data/rooms
 
 Writes to the output folder
 
-    motions/*.parquet    one row a sequence: people in the room's world (Z up, floor z = 0, metres)
+    motions/*.parquet    one row a sequence: persons in the room's world (Z up, floor z = 0, metres)
     scenes/*.parquet     one row a sequence: the room as labelled points, and its camera
     sheets/ID.png        bodies over frames, and the room from above
     rejected/*.parquet   id and reason of each sequence that could not be reconstructed
@@ -42,7 +42,7 @@ from recon.regressors import CropEstimates, load_regressor
 from recon.regressors.hmr2 import CROP_SIZE
 from recon.teton import list_sequences, read_sequence, sequence_id
 
-FIXED = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
+FIXED_SETTINGS = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
 """Settings that all sequences of one output share."""
 ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that feed the actors
 
@@ -52,30 +52,36 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ReconstructConfig:
+    """Settings of bulk reconstruction."""
+
     rooms: Path
-    """A Teton tree, ROOT/DEPARTMENT/DEVICE/DATE/DATETIME; on a cluster every node must see it."""
+    """Teton tree, ROOT/DEPARTMENT/DEVICE/DATE/DATETIME; on a cluster every node must see it."""
     output: str
     """Folder or URI (s3://…) to write to."""
     mode: Mode = "hybrid"
+    """Method: regression (smoothed network poses), optimisation (fit to keypoints), hybrid (fit from network poses)."""
     regressor: str = "hmr2_tiny"
-    """The stand-in that ships, or the path of HMR2.0's official checkpoint, which needs `smpl`."""
+    """Body network: "hmr2_tiny" (the stand-in), or the path of HMR2.0's official checkpoint, which needs `smpl`."""
     smpl: str | None = None
-    """The SMPL file (.npz or .pkl) that the official checkpoint speaks of."""
+    """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
     relative_depth: str = "tiny"
-    """The stand-in, or a folder or hub id of a relative Depth Anything."""
+    """Relative depth network: "tiny" (the stand-in), or a folder or hub id of a relative Depth Anything."""
     metric_depth: str = "tiny"
-    """The stand-in, or a folder or hub id of a metric Depth Anything or ZoeDepth."""
+    """Metric depth network: "tiny" (the stand-in), or a folder or hub id of a metric Depth Anything or ZoeDepth."""
     pose_prior: str = "default"
-    """Ours, or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
+    """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     body_actors: int = 1
+    """Actors that run the body network."""
     depth_actors: int = 1
+    """Actors that run the depth networks."""
     num_gpus: float = 0.0
-    """Of each actor; 0 keeps the networks on the CPU."""
+    """GPUs of each actor, such as 0.5; 0 keeps the networks on the CPU."""
     batch_size: int = 16
     """Crops that the body network sees at a time."""
     bf16: bool = False
+    """Run the networks in bfloat16."""
     max_rejected_fraction: float = 0.05
-    """The job fails at its end, good output kept, when more than this share of the sequences was rejected."""
+    """Share of rejected sequences above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
         if min(self.body_actors, self.depth_actors, self.batch_size) < 1 or self.num_gpus < 0:
@@ -83,11 +89,13 @@ class ReconstructConfig:
 
     @property
     def device(self) -> str:
+        """Torch device of the networks."""
         return "cuda" if self.num_gpus else "cpu"
 
 
 def reconstruct(config: ReconstructConfig) -> None:
-    cli.claim(config.output, config, FIXED)
+    """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
+    cli.claim(config.output, config, FIXED_SETTINGS)
     ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))
     folders = list_sequences(config.rooms)
@@ -110,7 +118,7 @@ def check_models(config: ReconstructConfig) -> None:
 
 
 def reconstruct_all(folders: list[Path], config: ReconstructConfig) -> Iterable[Row]:
-    """One row as each sequence is written or rejected."""
+    """Yield one row as each sequence is written or rejected."""
     if not folders:
         return []
 
@@ -134,7 +142,7 @@ def reconstruct_all(folders: list[Path], config: ReconstructConfig) -> Iterable[
 
 
 def decode(row: Row) -> Row:
-    """Crops of everybody and the key frames; a sequence that cannot be read gets its reason instead."""
+    """Decode crops of all persons and the key frames; a sequence that cannot be read gets its reason instead."""
     folder = Path(row["folder"])
     try:
         sequence = read_sequence(folder)
@@ -158,7 +166,7 @@ def _nothing() -> Crops:
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """In one line; a mistake of ours in one sequence must not cost the others of a long job."""
+    """Put an error into one line; a mistake of ours in one sequence must not cost the others of a long job."""
     if isinstance(error, InputError):
         return " ".join(str(error).split())
     logger.exception("%s", folder)
@@ -166,7 +174,7 @@ def _reason(error: Exception, folder: Path) -> str:
 
 
 class BodyActor:
-    """Holds the body network; turns a sequence's crops into its estimates."""
+    """Actor with the body network, which turns a sequence's crops into estimates."""
 
     def __init__(self, config: ReconstructConfig) -> None:
         self.regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
@@ -183,7 +191,7 @@ def _no_estimates() -> CropEstimates:
 
 
 class DepthActor:
-    """Holds both depth networks; turns a sequence's key frames into disparity and metres."""
+    """Actor with both depth networks, which turns a sequence's key frames into disparity and metres."""
 
     def __init__(self, config: ReconstructConfig) -> None:
         self.relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
@@ -197,7 +205,7 @@ class DepthActor:
 
 
 def assemble(row: Row, config: ReconstructConfig) -> Row:
-    """Write a sequence's scene and then its motion, whose presence says that both are there; or why there are none."""
+    """Write a sequence's scene, then its motion, whose presence says that both are there; or why it is rejected."""
     folder = Path(row["folder"])
     name, reason = sequence_id(folder), row["reason"]
     if not reason:
@@ -224,10 +232,12 @@ def _write(folder: Path, row: Row, config: ReconstructConfig) -> None:
 
 
 def sheet_uri(output: str, name: str) -> str:
+    """Name the contact sheet of a sequence."""
     return storage.join(output, "sheets", f"{name.replace('/', '_')}.png")
 
 
 def make_bodies(config: ReconstructConfig) -> Bodies:
+    """Load body, pose prior and lifter."""
     return pipeline.load_bodies(config.smpl or "default", config.pose_prior)
 
 

@@ -1,4 +1,4 @@
-"""Serve a model over HTTP with Ray Serve.
+r"""Serve a model over HTTP with Ray Serve.
 
     python -m ray_jobs.serve --model runs/first/model.safetensors
     curl -s localhost:8000/v1/motions -H 'content-type: application/json' \\
@@ -40,10 +40,14 @@ MAX_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class ServeConfig(SamplerConfig):
+    """Settings of the HTTP server."""
+
     host: str = "127.0.0.1"
+    """Address to listen on; one beyond loopback, such as 0.0.0.0, needs a token in CARESCENE_TOKEN."""
     port: int = 8000
+    """Port to listen on."""
     max_in_flight: int = 64
-    """More requests than this at a time are answered 503."""
+    """Largest number of requests at a time; more are answered 503."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,11 +72,12 @@ class MotionBody(BaseModel):
 
 
 def to_json(sequence: MotionSequence) -> dict[str, Any]:
-    """The record's fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
+    """Convert a record to its fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(sequence).items()}
 
 
 def failure(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Build an error response with a JSON body."""
     return JSONResponse({"detail": detail}, status, headers)
 
 
@@ -82,7 +87,7 @@ api = FastAPI(title="carescene", description="Text to human motion.")
 
 @api.middleware("http")
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """401 without the token, 411 and 413 for bodies of unknown or great length."""
+    """Answer 401 without the token, 411 and 413 for bodies of unknown or great length."""
     if not authorised(request.headers.get("authorization", "")):
         return failure(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
     if request.method == "POST":
@@ -95,7 +100,7 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
 
 
 def authorised(header: str) -> bool:
-    """Whether the header carries the token whose sha256 the replica was given; without one all may come in."""
+    """Tell whether the header carries the token whose sha256 the replica was given; without one all may come in."""
     expected = os.environ.get(DIGEST_VARIABLE)
     if not expected:
         return True
@@ -106,7 +111,7 @@ def authorised(header: str) -> bool:
 
 @serve.ingress(api)
 class Api:
-    """The HTTP door: authorisation, size and load limits, errors as JSON."""
+    """HTTP interface: authorisation, size and load limits, errors as JSON."""
 
     def __init__(self, sampler: DeploymentHandle, max_in_flight: int) -> None:
         self.sampler = sampler
@@ -137,7 +142,10 @@ class Api:
 
 
 def build(settings: dict[str, Any]) -> serve.Application:
-    """The Serve application; `settings` are ServeConfig's fields (also the `args` of a Serve config file)."""
+    """Build the Serve application; `settings` are ServeConfig's fields (also the `args` of a Serve config file).
+
+    Raises InputError for a host beyond loopback without a token.
+    """
     config = ServeConfig(**settings | {"model": Path(settings["model"])})
     token = os.environ.get(TOKEN_VARIABLE, "")
     digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
@@ -152,6 +160,7 @@ def build(settings: dict[str, Any]) -> serve.Application:
 
 
 def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach the host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

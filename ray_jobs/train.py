@@ -50,41 +50,56 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainConfig:
+    """Settings of a training run."""
+
     recipe: Recipe
+    """Named configuration of model, diffusion, loss and optimiser; each field can be overridden."""
     data: str
     """Output folder or URI of `ray_jobs.prepare`."""
     output: Path
     """Folder for checkpoints and the model; shared by all nodes."""
     num_workers: int = 2
+    """Data-parallel workers, among which the recipe's batch is divided."""
     use_gpu: bool = False
+    """Give each worker a GPU."""
     cpus_per_worker: float = 1.0
+    """CPUs of each worker."""
     repeats: int = 1
-    """How often an epoch shows each clip; raise it for a handful of clips, so that epochs are not too short."""
+    """Times that an epoch shows each clip; raise it for a handful of clips, so that epochs are not too short."""
     deepspeed: Path = Path("cluster/deepspeed/zero1.json")
     """DeepSpeed configuration; batch size, clipping and precision come from the recipe."""
     log_every: int = 20
+    """Steps between two logged losses, each the mean since the last."""
     checkpoint_every: int = 200
+    """Steps between two checkpoints."""
     keep_checkpoints: int = 2
-    """How many of the last ones stay; each holds the model file of its step, to be compared with others."""
+    """Number of last checkpoints that stay; each holds the model file of its step, to be compared with others."""
     seed: int = 0
+    """Seed of weights, noise and batches."""
     max_failures: int = 2
-    """How often lost workers are replaced; training goes on from the last checkpoint."""
+    """Number of times that lost workers are replaced; training goes on from the last checkpoint."""
     tracking_uri: str | None = None
-    """MLflow store; by default a sqlite file in the output folder."""
+    """MLflow store, such as http://host:5000; by default a sqlite file in the output folder."""
     experiment: str = "carescene"
+    """MLflow experiment that the run is logged to."""
     sample_prompts: tuple[str, ...] = ("a person walks forward",)
-    """A picture of each is logged at the end."""
+    """Prompts of which a picture each is logged at the end."""
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a run reads, checked before anything is written."""
+class TrainInputs:
+    """Inputs of a run, checked before anything is written."""
 
     normalizer: Normalizer
     deepspeed: dict[str, Any]
 
 
-def read_inputs(config: TrainConfig) -> Inputs:
+def read_inputs(config: TrainConfig) -> TrainInputs:
+    """Read and check a run's inputs.
+
+    Raises InputError for a batch that does not divide among the workers, missing or too few clips, too many persons,
+    and a text encoder of another width.
+    """
     recipe, optim = config.recipe, config.recipe.optim
     if optim.batch_size % config.num_workers:
         raise InputError(f"optim.batch_size {optim.batch_size} does not divide among {config.num_workers} workers")
@@ -111,11 +126,14 @@ def read_inputs(config: TrainConfig) -> Inputs:
         raise InputError(
             f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
         )
-    return Inputs(read_normalizer(config.data), json.loads(config.deepspeed.read_text()))
+    return TrainInputs(read_normalizer(config.data), json.loads(config.deepspeed.read_text()))
 
 
 def train(config: TrainConfig) -> Path:
-    """Train to the recipe's last step and return the path of the model file."""
+    """Train to the recipe's last step and return the path of the model file.
+
+    Raises InputError for inputs that do not fit and for another run's output.
+    """
     inputs = read_inputs(config)
     output = config.output.absolute()
     model = output / MODEL_FILE
@@ -138,7 +156,8 @@ def train(config: TrainConfig) -> Path:
     return model
 
 
-def make_trainer(config: TrainConfig, inputs: Inputs, store: str, run_id: str) -> TorchTrainer:
+def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: str) -> TorchTrainer:
+    """Build Ray's trainer: workers, the train split `repeats` times an epoch, checkpoints in the output folder."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
@@ -178,11 +197,12 @@ def make_trainer(config: TrainConfig, inputs: Inputs, store: str, run_id: str) -
 
 
 def repeat_rows(table: pa.Table, times: int) -> pa.Table:
+    """Repeat a block's rows, all in turn."""
     return pa.concat_tables([table] * times)
 
 
 def train_loop(loop: dict[str, Any]) -> None:
-    """What each worker runs; every rank takes the same steps and reports as often."""
+    """Train on one worker; every rank takes the same steps and reports as often."""
     recipe = from_dict(loop["recipe"])
     rank = ray.train.get_context().get_world_rank()
     torch.manual_seed(loop["seed"])  # the same initial weights on every rank
@@ -225,7 +245,7 @@ def train_loop(loop: dict[str, Any]) -> None:
 
 
 def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
-    """A DeepSpeed engine around a new network."""
+    """Build a DeepSpeed engine around a new network."""
     import deepspeed  # only in workers: it takes seconds and settles on an accelerator when imported
 
     network = Denoiser(recipe.denoiser)
@@ -243,7 +263,7 @@ def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
 
 
 def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
-    """The full-precision weights; in bf16 they are the optimiser's master copy, gathered from all ranks."""
+    """Return the full-precision weights; in bf16 they are the optimiser's master copy, gathered from all ranks."""
     from deepspeed.utils import safe_get_full_fp32_param
 
     parameters = list(engine.module.parameters())
@@ -255,7 +275,7 @@ def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
 def batches(
     recipe: Recipe, normalizer: Normalizer, device: torch.device, seed: int, shuffle: bool
 ) -> Iterator[DiffusionBatch]:
-    """Endless batches of this worker's share of the data."""
+    """Yield batches of this worker's share of the data without end."""
     context = ray.train.get_context()
     shard = ray.train.get_dataset_shard("train")
     encode_text, body = load_text_encoder(recipe.text_encoder), load_body()
@@ -289,7 +309,7 @@ def resume(engine: Any, ema: Ema) -> int:
 
 
 def report_checkpoint(engine: Any, ema: Ema, recipe: Recipe, normalizer: Normalizer, step: int) -> None:
-    """DeepSpeed's sharded state for resuming, and beside it the model file for using."""
+    """Report a checkpoint: DeepSpeed's sharded state for resuming, and beside it the model file for using."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="deepspeed", client_state={"step": step})
         if ray.train.get_context().get_world_rank() == 0:
@@ -303,7 +323,7 @@ def report_checkpoint(engine: Any, ema: Ema, recipe: Recipe, normalizer: Normali
 
 
 def log_samples(client: MlflowClient, run_id: str, generator: Generator, prompts: tuple[str, ...]) -> None:
-    """A picture strip of one sample per prompt, into the run's artifacts."""
+    """Log a picture strip of one sample per prompt to the run's artifacts."""
     requests = [MotionRequest(prompt, num_frames=generator.recipe.max_frames) for prompt in prompts]
     with tempfile.TemporaryDirectory() as folder:
         for sequence in generator.generate(requests):
@@ -313,6 +333,7 @@ def log_samples(client: MlflowClient, run_id: str, generator: Generator, prompts
 
 
 def main() -> None:
+    """Train from the command line; the first argument names the recipe."""
     presets = {
         name: (recipe.__doc__ or "", TrainConfig(recipe(), data=tyro.MISSING, output=tyro.MISSING))
         for name, recipe in RECIPES.items()

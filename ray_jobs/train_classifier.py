@@ -2,10 +2,10 @@
 
     python -m ray_jobs.train_classifier --data data/rooms --output runs/classifier
 
-`--data` is the folder that the model to be guided learns from, as both must see the same normalised features. Learns
-the actions that the train split holds from noisy features at all steps of the schedule, then says what share of the
-test split's persons it tells right at several noise levels, beside the share of the commonest action. Run again with
-the same arguments it goes on from its last checkpoint, or does nothing when it has finished. Leaves
+`--data` is the folder that the model to be guided learns from, as both must see the same normalized features. Learns
+the actions that the train split holds from noisy features at all steps of the schedule, then logs the share of the test
+split's persons that it classifies correctly at several noise levels, beside the share of the commonest action. Run
+again with the same arguments it goes on from its last checkpoint, or does nothing when it has finished. Leaves
 classifier.safetensors and config.yaml in the output folder.
 """
 
@@ -62,16 +62,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainClassifierConfig(single_worker_training.SingleWorkerConfig):
+    """Settings of the classifier's training."""
+
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
-    """Those of its classes that the train split lacks are left out."""
+    """Sizes and classes of the network; classes that the train split lacks are left out."""
     schedule: ScheduleName = "cosine"
-    """This and the next are the model's."""
+    """Noise schedule of the model to be guided."""
     num_steps: int = 1000
+    """Number of noise steps of the model to be guided."""
     max_frames: int = 100
-    """Of a longer clip a random stretch is shown."""
+    """Longest stretch in frames that is shown; of a longer clip it is drawn at random."""
     batch_size: int = 32
+    """Clips in each step."""
     learning_rate: float = 1e-3
+    """Highest learning rate, reached after a tenth of the steps; it falls to nearly zero."""
     experiment: str = "carescene-classifier"
+    """MLflow experiment that the run is logged to."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,8 +87,8 @@ class TrainClassifierConfig(single_worker_training.SingleWorkerConfig):
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a run reads, checked before anything is written."""
+class ClassifierInputs:
+    """Inputs of a run, checked before anything is written."""
 
     normalizer: Normalizer
     network: ClassifierConfig
@@ -93,7 +99,8 @@ def train_classifier(config: TrainClassifierConfig) -> Path:
     return single_worker_training.train(ClassifierTask(config, read_inputs(config)))
 
 
-def read_inputs(config: TrainClassifierConfig) -> Inputs:
+def read_inputs(config: TrainClassifierConfig) -> ClassifierInputs:
+    """Read and check a run's inputs; raises InputError for unknown actions and too few actions or labelled clips."""
     asked = config.network.names
     if unknown := sorted(set(asked) - set(ACTIONS[1:])):
         raise InputError(f"network.names has {unknown[0]!r}, expected some of {', '.join(ACTIONS[1:])}")
@@ -111,13 +118,15 @@ def read_inputs(config: TrainClassifierConfig) -> Inputs:
             f"{config.data} holds {labelled} clips of the train split with these actions, less than one batch of "
             f"{config.batch_size}; lower --batch-size"
         )
-    return Inputs(read_normalizer(config.data), replace(config.network, names=names))
+    return ClassifierInputs(read_normalizer(config.data), replace(config.network, names=names))
 
 
 @dataclass(frozen=True)
 class ClassifierTask(single_worker_training.Task[ActionClassifier]):
+    """Classifier's part of the training on one worker."""
+
     config: TrainClassifierConfig
-    inputs: Inputs
+    inputs: ClassifierInputs
     file_name = CLASSIFIER_FILE
 
     def dataset(self) -> ray.data.Dataset:
@@ -141,13 +150,14 @@ class ClassifierTask(single_worker_training.Task[ActionClassifier]):
 
 
 def encoded(data: str, split: str, names: tuple[str, ...]) -> ray.data.Dataset:
+    """Encode the labelled clips of a split."""
     motions = ray.data.read_parquet(storage.join(data, "motions"), file_extensions=["parquet"])
     encode = partial(encode_labelled, split=split, names=names)
     return motions.map_batches(encode, batch_format="pyarrow", batch_size=None)
 
 
 def encode_labelled(table: pa.Table, split: str, names: tuple[str, ...]) -> pa.Table:
-    """Features and frames' labels of the clips of a split in which somebody has a label."""
+    """Encode features and frames' labels of a split's clips in which somebody has a label."""
     rows = []
     for motion in from_table(MotionSequence, storage.of_split(table, split)):
         example = Example.of(motion, action_labels(motion, names))
@@ -158,7 +168,7 @@ def encode_labelled(table: pa.Table, split: str, names: tuple[str, ...]) -> pa.T
 
 
 def decode_rows(table: pa.Table) -> list[Example]:
-    """Back from `encode_labelled`."""
+    """Decode rows of `encode_labelled`."""
     examples = []
     columns = (table[name] for name in ENCODED.names)
     for persons, *values in zip(*columns, strict=True):
@@ -169,7 +179,10 @@ def decode_rows(table: pa.Table) -> list[Example]:
 
 
 def tested(classifier: Classifier, config: TrainClassifierConfig) -> dict[str, float]:
-    """Shares of the test split's labelled persons: told right at each noise level, and of the commonest action."""
+    """Compute the share of the test split's labelled persons classified correctly, by noise level.
+
+    Also the share of the commonest action; nothing when the test split has no label.
+    """
     schedule, generator = make_schedule(classifier.schedule, classifier.num_steps), torch.Generator()
     generator.manual_seed(config.seed)
     levels = {"test_accuracy": None} | {

@@ -1,10 +1,10 @@
-"""Train the text–motion evaluator that generated motions are judged with, tracked by MLflow.
+"""Train the text–motion evaluator that judges generated motions, tracked by MLflow.
 
     python -m ray_jobs.train_evaluator --data data/all --output runs/evaluator
 
-Learns from the captioned clips of the train split; `ray_jobs.evaluate` says how well it finds those of the test split
-by their captions. Run again with the same arguments it goes on from its last checkpoint, or does nothing when it has
-finished. Leaves evaluator.safetensors and config.yaml in the output folder. Numbers of two evaluators cannot be
+Learns from the captioned clips of the train split; `ray_jobs.evaluate` measures how well it finds those of the test
+split by their captions. Run again with the same arguments it goes on from its last checkpoint, or does nothing when it
+has finished. Leaves evaluator.safetensors and config.yaml in the output folder. Numbers of two evaluators cannot be
 compared: each evaluation names the version (the start of the file's sha256) of the one it used.
 """
 
@@ -40,11 +40,16 @@ ENCODED = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEvaluatorConfig(single_worker_training.SingleWorkerConfig):
+    """Settings of the evaluator's training."""
+
     network: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    """Sizes of the network, frame rate and text encoder."""
     batch_size: int = 64
-    """Each caption is compared with so many motions; one worker trains, because they have to be in one place."""
+    """Motions that each caption is compared with; one worker trains, because they have to be in one place."""
     learning_rate: float = 5e-4
+    """Highest learning rate, reached after a tenth of the steps; it falls to nearly zero."""
     experiment: str = "carescene-evaluator"
+    """MLflow experiment that the run is logged to."""
 
 
 def train_evaluator(config: TrainEvaluatorConfig) -> Path:
@@ -54,6 +59,7 @@ def train_evaluator(config: TrainEvaluatorConfig) -> Path:
 
 
 def check_inputs(config: TrainEvaluatorConfig) -> None:
+    """Raise InputError for too few captioned clips, another frame rate, or a text encoder of another width."""
     rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "texts", "fps"))
     rates = {fps for split, texts, fps in rows if split == "train" and texts}
     captioned = sum(split == "train" and bool(texts) for split, texts, _ in rows)
@@ -74,6 +80,8 @@ def check_inputs(config: TrainEvaluatorConfig) -> None:
 
 @dataclass(frozen=True)
 class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
+    """Evaluator's part of the training on one worker."""
+
     config: TrainEvaluatorConfig
     file_name = EVALUATOR_FILE
 
@@ -101,7 +109,7 @@ class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
 
 
 def encode_captioned(table: pa.Table) -> pa.Table:
-    """What the network sees of the captioned clips of the train split."""
+    """Encode the captioned clips of the train split for the network."""
     clips = storage.of_split(table, "train")
     clips = clips.filter(pc.greater(pc.list_value_length(clips["texts"]), 0))
     rows = []
@@ -119,7 +127,7 @@ def encode_captioned(table: pa.Table) -> pa.Table:
 
 
 def decode_rows(table: pa.Table) -> tuple[list[Encoded], list[list[str]]]:
-    """Motions and their captions, back from `encode_captioned`."""
+    """Decode rows of `encode_captioned` to motions and their captions."""
     motions = []
     for persons, *columns in zip(*(table[name] for name in ("num_persons", "valid", "features")), strict=True):
         valid, features = (np.array(column.values.to_numpy(zero_copy_only=False)) for column in columns)

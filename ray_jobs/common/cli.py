@@ -1,4 +1,4 @@
-"""Typed job configurations from the command line, and the one way a job ends."""
+"""Typed job configurations from the command line, and the exit status of jobs."""
 
 import json
 import logging
@@ -29,7 +29,10 @@ def run(job: Callable[[C], object], config: type[C], description: str) -> None:
 
 
 def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], description: str) -> None:
-    """Run a job that starts from a named configuration, each field of which can be overridden on the command line."""
+    """Run a job that starts from a named configuration, each field of which the command line can override.
+
+    Bad input ends in one sentence, exit status 2.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parse = partial(tyro.extras.overridable_config_cli, presets, prog=command_line.program(), description=description)
     command_line.exit_on_bad_input(lambda: _connected(job, parse()))
@@ -38,8 +41,8 @@ def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], de
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names (`ray job submit` sets it), else start one on this machine.
 
-    Workers of Ray Train and read tasks of Ray Data each want a CPU at the same time, so a small machine is given
-    four logical ones.
+    Workers of Ray Train and read tasks of Ray Data each want a CPU at the same time, so a small machine is given four
+    logical ones.
     """
     if "RAY_ADDRESS" in os.environ:
         ray.init()
@@ -55,7 +58,10 @@ def _connected(job: Callable[[C], object], config: C) -> None:
 def check_rejected(
     rejected: Sequence[tuple[str, str]], asked: int, what: str, max_fraction: float, folder: str
 ) -> None:
-    """Name what was rejected, as (id, reason), and fail when that is more than `max_fraction` of all."""
+    """Log the rejected records, (id, reason) pairs, and raise InputError when they are more than `max_fraction` of all.
+
+    `asked` is the number of all records, `what` names them, `folder` is where the reasons are.
+    """
     for _, reason in rejected:
         logger.warning("rejected: %s", reason)
     if len(rejected) > max_fraction * asked:
@@ -66,7 +72,7 @@ def check_rejected(
 
 
 def refuse_other_run(path: Path, config: Any) -> None:
-    """An output folder belongs to one configuration: another would silently mix two runs."""
+    """Raise InputError when an output folder belongs to another configuration, which would silently mix two runs."""
     resolved = to_yaml(config)
     if path.exists() and path.read_text() != resolved:
         changed = sorted(set(resolved.splitlines()) ^ set(path.read_text().splitlines()))
@@ -77,7 +83,10 @@ def refuse_other_run(path: Path, config: Any) -> None:
 
 
 def claim(output: str, config: Any, fixed: Sequence[str]) -> None:
-    """Write the configuration to an output that a job adds to; one made with other `fixed` settings is refused."""
+    """Write the configuration to an output that a job adds to.
+
+    Raises InputError when the output was made with other values of the `fixed` settings.
+    """
     uri = storage.join(output, "config.yaml")
     if storage.exists(uri):
         there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(to_yaml(config))
@@ -88,7 +97,7 @@ def claim(output: str, config: Any, fixed: Sequence[str]) -> None:
 
 
 def to_yaml(config: Any) -> str:
-    """The resolved configuration, as written beside every output."""
+    """Format the resolved configuration as YAML, as it is written beside every output."""
     return yaml.safe_dump(json.loads(json.dumps(asdict(config), default=_plain)), sort_keys=False)
 
 

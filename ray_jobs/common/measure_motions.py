@@ -1,6 +1,6 @@
-"""Each motion of a set measured by a pool of Ray Data actors: embedding, plausibility, nearest training clip.
+"""Measurement of each motion of a set by a pool of Ray Data actors: embedding, plausibility, nearest training clip.
 
-A motion that cannot be measured becomes a row with a reason. What was measured before, with the same evaluator and
+A motion that cannot be measured becomes a row with a reason. What an earlier call measured, with the same evaluator and
 the same files, is read instead.
 """
 
@@ -30,7 +30,7 @@ from ray_jobs.common import storage
 
 MOTIONS_PER_BLOCK = 64
 MEASURED = (*MEASURES, "memorisation")
-"""What each motion has a value of."""
+"""Names of the measures that each motion has a value of."""
 SAMPLES = pa.schema(
     {
         "id": pa.string(),
@@ -43,51 +43,62 @@ SAMPLES = pa.schema(
         **{name: pa.float64() for name in MEASURED},
     }
 )
-"""`reason` says why a motion could not be measured, `version` which model made it, `neighbour` is its nearest training
-clip."""
+"""Schema of the measured motions, one row a motion.
+
+`reason` says why a motion could not be measured, `version` which model made it, `neighbour` is its nearest training
+clip.
+"""
 
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
-    """One set of motions: where they lie, and which of them are meant."""
+class MotionSet:
+    """Set of motions to measure: the folder they are in, and the split that counts."""
 
     name: str
+    """Name of the set in tables and files."""
     uri: str
-    """Folder that holds motions/."""
+    """Folder or URI that holds motions/."""
     split: str | None
-    """None takes all."""
+    """Split whose motions are measured; None takes all."""
 
 
 @dataclass(frozen=True)
-class Means:
-    """What motions are measured with, and on how many actors."""
+class Instruments:
+    """Evaluator, training clips and rooms that motions are measured with, and the actors that measure."""
 
     evaluator: str
-    """As `load_evaluator` takes it."""
+    """Evaluator in the form that `load_evaluator` takes."""
     version: str
-    """Of the evaluator."""
+    """Version of the evaluator."""
     train: str | None
-    """Folder whose training clips are searched for copies."""
+    """Folder whose training clips are searched for copies; None leaves the search out."""
     scenes: str | None
+    """Folder of the rooms that the motions' scene_id names; None measures without rooms."""
     num_actors: int
+    """Number of actors that measure at the same time."""
     num_cpus: float
+    """CPUs of each actor."""
     num_gpus: float
+    """GPUs of each actor; 0 keeps the evaluator on the CPU."""
 
 
-def measured(sources: Sequence[Source], means: Means, output: Path) -> dict[str, pa.Table]:
-    """By set, one row a motion, sorted by id; kept under `output` for the next time."""
+def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Path) -> dict[str, pa.Table]:
+    """Measure all sets: by name of the set one row a motion, sorted by id; results are kept under `output`.
+
+    Raises InputError for a set without motions.
+    """
     for source in sources:
         if not parquet_files(storage.join(source.uri, "motions")):
             raise InputError(f"there are no motions of the set {source.name} in {source.uri}/motions")
     folder = output.absolute() / "samples"
-    files = {source: folder / f"{source.name}-{stamp(source, means)}.parquet" for source in sources}
+    files = {source: folder / f"{source.name}-{stamp(source, instruments)}.parquet" for source in sources}
     missing = [source for source, file in files.items() if not file.exists()]
-    index = ray.put(training_windows(means.train)) if missing else None
+    index = ray.put(training_windows(instruments.train)) if missing else None
     for source in missing:
-        rows = measure(source, means, index)
+        rows = measure(source, instruments, index)
         if not rows.num_rows:
             raise InputError(f"{source.uri}/motions holds no motions of the split {source.split}")
         write_table(rows.sort_by("id"), files[source])
@@ -96,34 +107,35 @@ def measured(sources: Sequence[Source], means: Means, output: Path) -> dict[str,
     return {source.name: pq.read_table(file) for source, file in files.items()}
 
 
-def stamp(source: Source, means: Means) -> str:
-    """The same for the same evaluator and the same files: what was measured so need not be again."""
-    folders = [storage.join(source.uri, "motions"), means.scenes, means.train and storage.join(means.train, "motions")]
+def stamp(source: MotionSet, instruments: Instruments) -> str:
+    """Hash evaluator and files of a set: while the stamp stays the same, nothing need be measured again."""
+    train = instruments.train and storage.join(instruments.train, "motions")
+    folders = [storage.join(source.uri, "motions"), instruments.scenes, train]
     files = [file_stamps(folder) if folder else None for folder in folders]
-    content = json.dumps([SAMPLES.to_string(), means.version, source.split, files])
+    content = json.dumps([SAMPLES.to_string(), instruments.version, source.split, files])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def file_stamps(folder: str) -> list[tuple[str, int, str]]:
-    """Name, size and time of each Parquet file in a folder."""
+    """List name, size and time of each Parquet file in a folder."""
     filesystem, _ = resolve(folder)
     found = filesystem.get_file_info(parquet_files(folder))
     return [(info.base_name, info.size, str(info.mtime)) for info in found]
 
 
-def measure(source: Source, means: Means, index: Any) -> pa.Table:
-    """Embed and measure each motion of a set; `index` is a reference to the training windows."""
+def measure(source: MotionSet, instruments: Instruments, index: Any) -> pa.Table:
+    """Embed and measure each motion of a set; `index` is a Ray reference to the training windows."""
     rows = (
         ray.data.read_parquet(storage.join(source.uri, "motions"), file_extensions=["parquet"])
         .map_batches(partial(storage.of_split, split=source.split), batch_format="pyarrow", batch_size=None)
         .map_batches(
             Measurer,
-            fn_constructor_args=(means, [index]),
+            fn_constructor_args=(instruments, [index]),
             batch_size=MOTIONS_PER_BLOCK,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=means.num_actors),
-            num_cpus=means.num_cpus,
-            num_gpus=means.num_gpus,
+            compute=ray.data.ActorPoolStrategy(size=instruments.num_actors),
+            num_cpus=instruments.num_cpus,
+            num_gpus=instruments.num_gpus,
         )
     )
     blocks = ray.get(rows.to_arrow_refs())  # those without a row have no columns either
@@ -131,6 +143,7 @@ def measure(source: Source, means: Means, index: Any) -> pa.Table:
 
 
 def training_windows(folder: str | None) -> WindowIndex | None:
+    """Index the training clips' windows for the search of copies; None without a folder."""
     if folder is None:
         return None
     motions = iter_parquet(MotionSequence, storage.join(folder, "motions"))
@@ -138,12 +151,13 @@ def training_windows(folder: str | None) -> WindowIndex | None:
 
 
 class Measurer:
-    """An actor that holds the evaluator, the body, the rooms and the training windows."""
+    """Actor that holds the evaluator, the body, the rooms and the training windows."""
 
-    def __init__(self, means: Means, index: list[Any]) -> None:
-        self.evaluator = load_evaluator(means.evaluator, "cuda" if means.num_gpus else "cpu")
+    def __init__(self, instruments: Instruments, index: list[Any]) -> None:
+        self.evaluator = load_evaluator(instruments.evaluator, "cuda" if instruments.num_gpus else "cpu")
         self.body = load_body()
-        self.scenes = {scene.id: scene for scene in iter_parquet(Scene, means.scenes)} if means.scenes else {}
+        scenes = iter_parquet(Scene, instruments.scenes) if instruments.scenes else ()
+        self.scenes = {scene.id: scene for scene in scenes}
         (self.index,) = ray.get(index)  # in a list, which keeps Ray from copying it into the actor's arguments
 
     def __call__(self, motions: pa.Table) -> pa.Table:
@@ -156,6 +170,7 @@ class Measurer:
         return pa.Table.from_pylist(rows, schema=SAMPLES)
 
     def measure(self, motion: MotionSequence, embedding: np.ndarray | None) -> dict[str, Any]:
+        """Measure one motion; `embedding` is None where its batch could not be embedded together."""
         try:
             if embedding is None:
                 embedding = self.evaluator.embed_motions([motion]).numpy()[0]
@@ -175,6 +190,7 @@ class Measurer:
         }
 
     def scene_of(self, motion: MotionSequence) -> Scene | None:
+        """Look up the motion's room; None when it has none or no rooms are given."""
         if motion.scene_id is None or not self.scenes:
             return None
         if motion.scene_id not in self.scenes:

@@ -1,7 +1,7 @@
-"""The Parquet files of `ray_jobs.prepare`: written exactly once by Ray Data, whole or not at all.
+"""Parquet files of `ray_jobs.prepare`: written exactly once by Ray Data, whole or not at all.
 
-Ray Data's checkpoint notes which clips are done in two phases around each file (`ray.data.checkpoint`): a pending
-note, the file, the committed note, all three of one name. Here the file itself appears only when complete.
+Ray Data's checkpoint notes which clips are done in two phases around each file (`ray.data.checkpoint`): a pending note,
+the file, the committed note, all three of one name. Here the file itself appears only when complete.
 """
 
 import re
@@ -22,7 +22,7 @@ from motion.sequence import MotionSequence
 from ray_jobs.common import storage
 
 CLIP = "clip"
-"""The column that tells which listed clip a row came from; it is what is checkpointed, and not written."""
+"""Column with the id of the listed clip that a row came from; it is what is checkpointed, and not written."""
 SCHEMA = pa.schema([(CLIP, pa.string()), *MotionSequence.SCHEMA])
 
 
@@ -30,7 +30,7 @@ OUR_NAME = re.compile(r"\d{4}-\d{6}")
 
 
 class RunNames(FilenameProvider):
-    """Names that sort and repeat, unlike Ray's random ones: the number of the run, then that of the write task."""
+    """File names that sort and repeat, unlike Ray's random ones: the number of the run, then that of the write task."""
 
     def __init__(self, run: int) -> None:
         super().__init__(file_format="parquet")
@@ -41,7 +41,7 @@ class RunNames(FilenameProvider):
 
 
 class MotionSink(BlockBasedFileDatasink):
-    """One file of MotionSequence rows for each write task, zstd, in row groups, atomic."""
+    """Sink that writes one file of MotionSequence rows for each write task: zstd, in row groups, atomic."""
 
     def __init__(self, output: str) -> None:
         self.uri = storage.join(output, "motions")
@@ -56,10 +56,10 @@ class MotionSink(BlockBasedFileDatasink):
 
 
 def checkpoint(output: str) -> CheckpointConfig:
-    """Ray's notes of which clips are done, kept so that a later run reads only new ones.
+    """Open Ray's notes of which clips are done, kept so that a later run reads only new ones.
 
     A note whose file is gone is removed, so that its clips are made anew; a file of ours without a note (of a worker
-    that outlived its killed job) likewise. Files of other makers are refused.
+    that outlived its killed job) likewise. Raises InputError for files of other makers.
     """
     filesystem, path = resolve(storage.join(output, "checkpoint"))
     files, notes = (

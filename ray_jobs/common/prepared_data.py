@@ -1,4 +1,4 @@
-"""What `ray_jobs.prepare` leaves for training beside the motions: the features' normaliser."""
+"""Files of `ray_jobs.prepare` beside the motions that training reads: the features' normalizer."""
 
 from safetensors.torch import load
 
@@ -10,6 +10,7 @@ NORMALIZER_FILE = "normalizer.safetensors"
 
 
 def read_normalizer(data: str) -> Normalizer:
+    """Read the features' normalizer of prepared data; raises InputError where there is none."""
     uri = storage.join(data, NORMALIZER_FILE)
     if not storage.exists(uri):
         raise InputError(f"no {NORMALIZER_FILE} in {data}; make it with `python -m ray_jobs.prepare --output {data}`")

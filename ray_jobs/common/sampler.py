@@ -1,4 +1,4 @@
-"""The Serve deployment that samples: replicas that hold a model each, used over HTTP and by bulk generation."""
+"""Serve deployment that samples: replicas that hold a model each, used over HTTP and by bulk generation."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,17 +20,20 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """What the replicas load and take."""
+    """Model, resources and batching of the sampler replicas."""
 
     model: Path
-    """model.safetensors of a training run; every node must see it there."""
+    """File model.safetensors of a training run; every node must see it there."""
     num_replicas: int = 1
+    """Number of replicas, each with a model of its own."""
     num_gpus: float = 0
-    """Per sampler replica."""
+    """GPUs of each sampler replica; 0 samples on the CPU."""
     num_cpus: float = 1
+    """CPUs of each sampler replica."""
     max_batch_size: int = 16
+    """Largest number of requests that are sampled together."""
     batch_wait_s: float = 0.02
-    """How long the first request of a batch waits for others."""
+    """Seconds that the first request of a batch waits for others."""
 
     def __post_init__(self) -> None:
         if min(self.num_replicas, self.max_batch_size) < 1 or self.batch_wait_s < 0:
@@ -38,7 +41,7 @@ class SamplerConfig:
 
 
 class Sampler:
-    """One model; requests that arrive together are sampled together."""
+    """Replica with one model; requests that arrive together are sampled together."""
 
     def __init__(self, model: str, use_gpu: bool, max_batch_size: int, batch_wait_s: float) -> None:
         self.generator = Generator.load(model, "cuda" if use_gpu else "cpu")
@@ -46,7 +49,7 @@ class Sampler:
         self._sample.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
     async def generate(self, request: MotionRequest) -> MotionSequence:
-        """Raises InputError before batching, so a bad request never spoils its neighbours."""
+        """Sample a motion; raises InputError before batching, so a bad request never spoils its neighbours."""
         self.generator.check(request)
         return await self._sample(request)
 
@@ -56,11 +59,12 @@ class Sampler:
         return await asyncio.to_thread(self.generator.generate, requests)
 
     def describe(self) -> dict[str, Any]:
+        """Describe the model: its version and its recipe."""
         return {"version": self.generator.version, "recipe": to_dict(self.generator.recipe)}
 
 
 async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSequence:
-    """Ask a replica; if it dies meanwhile ask another. A seeded request gives the same motion again."""
+    """Ask a replica for a motion; if it dies meanwhile ask another. A seeded request gives the same motion again."""
     for attempt in range(ATTEMPTS):
         try:
             return await sampler.generate.remote(request)
@@ -71,7 +75,7 @@ async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSeq
 
 
 def bind_sampler(config: SamplerConfig) -> serve.Application:
-    """The deployment of the replicas; a bad model file is refused here in one sentence rather than in a replica."""
+    """Bind the deployment of the replicas; raises InputError for a bad model file here rather than in a replica."""
     load_model(config.model)
     return serve.deployment(
         num_replicas=config.num_replicas,

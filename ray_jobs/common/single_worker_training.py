@@ -1,4 +1,4 @@
-"""What training the evaluator and the classifier have in common: a small network on one Ray worker, tracked by MLflow.
+"""Training of a small network on one Ray worker, tracked by MLflow: shared by the evaluator and the classifier.
 
 Run again with the same arguments a job goes on from its last checkpoint, or does nothing when it has finished.
 """
@@ -35,26 +35,36 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SingleWorkerConfig:
+    """Settings that the jobs with one training worker share."""
+
     data: str
     """Output folder or URI of `ray_jobs.prepare`."""
     output: Path
     """Folder for checkpoints and the trained network; shared by all nodes."""
     steps: int = 2000
+    """Number of optimiser steps."""
     batch_size: int
+    """Clips in each step, 2 or more."""
     learning_rate: float
-    """At its highest, after a tenth of the steps; it falls to nearly zero."""
+    """Highest learning rate, reached after a tenth of the steps; it falls to nearly zero."""
     weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
     use_gpu: bool = False
+    """Train on one GPU instead of CPUs."""
     num_cpus: float = 2
-    """Of the training worker, which takes as many threads."""
+    """CPUs of the training worker, which takes as many threads."""
     log_every: int = 20
+    """Steps between two logged losses, each the mean since the last."""
     checkpoint_every: int = 500
+    """Steps between two checkpoints."""
     seed: int = 0
+    """Seed of weights, batches and dropout."""
     max_failures: int = 2
-    """How often a lost worker is replaced; training goes on from the last checkpoint."""
+    """Number of times that a lost worker is replaced; training goes on from the last checkpoint."""
     tracking_uri: str | None = None
-    """MLflow store; by default a sqlite file in the output folder."""
+    """MLflow store, such as http://host:5000; by default a sqlite file in the output folder."""
     experiment: str
+    """MLflow experiment that the run is logged to."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every"):
@@ -65,34 +75,34 @@ class SingleWorkerConfig:
 
 
 class Task(ABC, Generic[Network]):
-    """One job's own part; it travels to the worker."""
+    """Part of a training that is one job's own; it travels to the worker."""
 
     config: SingleWorkerConfig
     file_name: str
 
     @abstractmethod
     def dataset(self) -> ray.data.Dataset:
-        """What an epoch reads."""
+        """Build the data set that an epoch reads."""
 
     @abstractmethod
     def network(self) -> Network:
-        """A new one."""
+        """Build a freshly initialised network."""
 
     @abstractmethod
     def losses(self, network: Network, device: torch.device, seed: int) -> Iterator[Tensor]:
-        """Endless, one for each step; from `tables`."""
+        """Yield losses without end, one for each step, from batches of `tables`."""
 
     @abstractmethod
     def file(self, network: Network) -> bytes:
-        """What is left of it."""
+        """Serialise the trained network."""
 
     def tested(self, file: Path) -> dict[str, float]:
-        """Metrics of the trained network, to be tracked."""
+        """Compute metrics of the trained network, which are logged; none by default."""
         return {}
 
 
 def train(task: Task[Any]) -> Path:
-    """Train to the last step and return the path of the trained network."""
+    """Train to the last step and return the path of the trained network; raises InputError for another run's output."""
     config = task.config
     output = config.output.absolute()
     file = output / task.file_name
@@ -117,6 +127,7 @@ def train(task: Task[Any]) -> Path:
 
 
 def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
+    """Build Ray's trainer: one worker, the task's data set, checkpoints in the output folder."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
@@ -140,6 +151,7 @@ def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
 
 
 def train_loop(loop: dict[str, Any]) -> None:
+    """Train on the worker, from the last checkpoint on; report a checkpoint and log the loss at their intervals."""
     task: Task[Any] = loop["task"]
     config = task.config
     torch.manual_seed(config.seed)
@@ -184,7 +196,7 @@ def train_loop(loop: dict[str, Any]) -> None:
 
 
 def tables(batch_size: int, seed: int) -> Iterator[pa.Table]:
-    """Endless batches of rows, in another order in each epoch."""
+    """Yield batches of rows without end, in another order in each epoch."""
     shard = ray.train.get_dataset_shard("train")
     for epoch in count():
         yield from shard.iter_batches(
@@ -209,7 +221,7 @@ def resume(parts: dict[str, Any]) -> int:
 
 
 def report_checkpoint(parts: dict[str, Any], step: int, task: Task[Any]) -> None:
-    """The state for resuming, and beside it the network's file for using."""
+    """Report a checkpoint: the state for resuming, and beside it the network's file for using."""
     with tempfile.TemporaryDirectory() as folder:
         state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
         torch.save(state, Path(folder) / STATE_FILE)

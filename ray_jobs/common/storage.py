@@ -18,11 +18,12 @@ REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
 
 
 def join(folder: str | Path, *names: str) -> str:
+    """Join names to a folder or URI with slashes."""
     return "/".join([str(folder).rstrip("/"), *names])
 
 
 def read_column(folder: str, name: str) -> list[Any]:
-    """One column of all the Parquet files under `folder`."""
+    """Read one column of all the Parquet files under `folder`."""
     filesystem, _ = resolve(folder)
     return [
         value
@@ -32,12 +33,12 @@ def read_column(folder: str, name: str) -> list[Any]:
 
 
 def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
+    """Read some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
     return list(zip(*(read_column(uri, name) for name in columns), strict=True))
 
 
 def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
-    """The motions of these ids, in this order."""
+    """Read the motions with these ids, in this order."""
     filesystem, _ = resolve(folder)
     files = pyarrow.dataset.dataset(parquet_files(folder), filesystem=filesystem, format="parquet")
     rows = files.to_table(columns=MotionSequence.SCHEMA.names, filter=pc.field("id").isin(ids))
@@ -46,12 +47,12 @@ def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
 
 
 def of_split(motions: pa.Table, split: str | None) -> pa.Table:
-    """The rows of one split, or all for None; for `map_batches`."""
+    """Filter the rows of one split, or take all for None; for `map_batches`."""
     return motions if split is None else motions.filter(pc.equal(motions["split"], split))
 
 
 def shard_name(ids: Sequence[str]) -> str:
-    """The same name for the same records, so that a task run twice leaves one file."""
+    """Name a shard by its records' ids, so that a task that runs twice leaves one file."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] + ".parquet"
 
 
@@ -62,7 +63,7 @@ def write_shard(folder: str, sequences: Sequence[MotionSequence]) -> None:
 
 
 def write_rejected(folder: str, rejected: Sequence[tuple[str, str]]) -> None:
-    """Write (id, reason) rows likewise."""
+    """Write (id, reason) rows to a file named after the ids; nothing for no rows."""
     if rejected:
         rows = [{"id": record_id, "reason": reason} for record_id, reason in rejected]
         name = shard_name([record_id for record_id, _ in rejected])
@@ -76,17 +77,20 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def read_bytes(uri: str) -> bytes:
+    """Read a whole file."""
     filesystem, path = resolve(uri)
     with filesystem.open_input_stream(path) as stream:
         return stream.read()
 
 
 def exists(uri: str) -> bool:
+    """Tell whether there is a file or folder."""
     filesystem, path = resolve(uri)
     return bool(filesystem.get_file_info(path).type != pa.fs.FileType.NotFound)
 
 
 def delete_folder(uri: str) -> None:
+    """Delete a folder with its content, if there is one."""
     filesystem, path = resolve(uri)
     if filesystem.get_file_info(path).type == pa.fs.FileType.Directory:
         filesystem.delete_dir(path)

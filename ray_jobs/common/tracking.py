@@ -16,13 +16,13 @@ OUTPUT_TAG = "carescene.output"
 
 
 def local_store(folder: Path) -> str:
-    """URI of the sqlite store in `folder`."""
+    """Return the URI of the sqlite store in `folder`, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
 
 
 def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
-    """Id of the run that wrote to `output`."""
+    """Find the id of the run that wrote to `output`; None without one."""
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
@@ -33,7 +33,7 @@ def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
 
 
 def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, Any]) -> str:
-    """Id of the run that wrote to `output` before, set to RUNNING, or of a new one with these settings."""
+    """Reopen the run that wrote to `output` before, or create one with these settings; return its id."""
     client = MlflowClient(tracking_uri)
     if run_id := find_run(tracking_uri, experiment, output):
         client.update_run(run_id, status="RUNNING")
@@ -51,7 +51,7 @@ def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, p
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as MLflow's flat parameters: `recipe.denoiser.width`."""
+    """Flatten nested settings to MLflow's parameters: `recipe.denoiser.width`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -71,6 +71,7 @@ def closing(tracking_uri: str, run_id: str) -> Iterator[MlflowClient]:
 
 
 def log_metrics(tracking_uri: str, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+    """Log metrics of one step."""
     client = MlflowClient(tracking_uri)
     now = mlflow.utils.time.get_current_time_millis()
     entities = [mlflow.entities.Metric(name, value, now, step) for name, value in metrics.items()]
@@ -78,6 +79,6 @@ def log_metrics(tracking_uri: str, run_id: str, step: int, metrics: Mapping[str,
 
 
 def loss_curve(tracking_uri: str, run_id: str, name: str = "loss") -> list[tuple[int, float]]:
-    """(step, value) pairs in order."""
+    """Read a metric as (step, value) pairs in order."""
     history = MlflowClient(tracking_uri).get_metric_history(run_id, name)
     return sorted({metric.step: metric.value for metric in history}.items())
