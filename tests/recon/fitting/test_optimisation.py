@@ -31,7 +31,7 @@ def prior(body_pose: Tensor) -> Tensor:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sixth of the steps, for what does not need the last millimetre."""
-    monkeypatch.setattr(fitting, "STAGES", (Phase(15, 0.3, 1.0), Phase(20, 1.0, 0.5), Phase(20, 0.5, 0.2)))
+    monkeypatch.setattr(fitting, "PHASES", (Phase(15, 0.3, 1.0), Phase(20, 1.0, 0.5), Phase(20, 0.5, 0.2)))
 
 
 @pytest.fixture

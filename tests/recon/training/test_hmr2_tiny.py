@@ -114,7 +114,7 @@ def test_joints_learn_to_point_at_their_patches() -> None:
 def test_training_falls_goes_on_and_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hmr2_tiny, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(hmr2_tiny, "REPORT_S", 0.0)
     before = hmr2_tiny.validate(hmr2_tiny.new_network(SMALL, VIEWS, 0), VIEWS, BODY)
     hmr2_tiny.train(VIEWS, VIEWS, 2.0, tmp_path / "checkpoint.pt", 0, SMALL)
     steps = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
