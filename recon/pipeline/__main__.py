@@ -31,30 +31,40 @@ from recon.teton import list_sequences, read_sequence
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """Reconstructs sequences in this process: contact sheets, and Parquet of motions and scenes."""
+    """Command that reconstructs sequences in this process: contact sheets, and Parquet of motions and scenes."""
 
     sequences: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Folders of sequences, or roots of Teton trees."""
     output: Path = Path("reconstruction")
+    """Folder that receives scenes/, motions/ and sheets/, one file a sequence."""
     simulate: int = 0
-    """Instead of `sequences`, render so many rooms and compare what is made of them with the truth."""
+    """Number of rooms to render, instead of `sequences`, and to compare with the truth; 0 renders none."""
     report: Path = Path("report")
-    """Where that comparison goes; started again it goes on where it was."""
+    """Folder of that comparison; an interrupted one goes on where it was."""
     seed: int = 10_000
-    """Of the first rendered room; the networks that ship were trained on smaller ones."""
+    """Seed of the first rendered room; the networks that ship were trained on smaller seeds."""
     mode: Mode = "hybrid"
+    """Method: regression, optimisation or hybrid, as described above."""
     regressor: str = "hmr2_tiny"
     """The stand-in that ships, or HMR2.0's official checkpoint, which needs `smpl`."""
     smpl: Path | None = None
+    """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
     relative_depth: str = "tiny"
     """The stand-in, or a folder or hub id of a relative Depth Anything."""
     metric_depth: str = "tiny"
     pose_prior: str = "default"
+    """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     device: str = "cpu"
+    """Torch device of the networks, such as cpu or cuda."""
     bf16: bool = False
+    """Run the networks in bfloat16."""
 
 
 def run(config: PipelineConfig) -> None:
+    """Reconstruct the sequences, or measure the reconstruction on rendered rooms.
+
+    Raises InputError when both or neither are asked for, and at the end when a sequence could not be reconstructed.
+    """
     if bool(config.simulate) == bool(config.sequences):
         raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
     regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
@@ -87,6 +97,7 @@ def run(config: PipelineConfig) -> None:
 
 
 def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> None:
+    """Write a reconstruction's scene, motion and contact sheet."""
     name = made.motion.id.replace("/", "_")
     write_parquet([made.scene], config.output / "scenes" / f"{name}.parquet")
     write_parquet([made.motion], config.output / "motions" / f"{name}.parquet")

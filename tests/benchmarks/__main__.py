@@ -1,4 +1,4 @@
-"""Run benchmarks, each of which writes its table in tests/benchmarks/results:
+"""Run benchmarks, each of which writes its table in tests/benchmarks/results.
 
 python -m tests.benchmarks joints prepare     # these, one after the other
 python -m tests.benchmarks                    # all but `recipes`, which takes hours and has options of its own

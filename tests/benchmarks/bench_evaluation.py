@@ -1,4 +1,4 @@
-"""The evaluation tried on real motion: `python -m tests.benchmarks evaluation` writes results/evaluation.md.
+"""Measure the evaluation on real motion: `python -m tests.benchmarks evaluation` writes results/evaluation.md.
 
 An evaluator is trained on the labelled clips beside the repo (`labelled.py`) and judges clips that were held out: as
 they are, with noise on their joints, and with their captions shuffled. Then it compares two checkpoints of one run of
@@ -37,7 +37,7 @@ STEPS, EARLY = 2400, 300
 
 @dataclass
 class Jobs:
-    """Runs jobs in one folder and notes what each took."""
+    """Runner of jobs in one folder, which notes the time each took."""
 
     folder: Path
     seconds: list[tuple[str, float]]
@@ -82,7 +82,7 @@ def append(title: str, text: str) -> None:
 
 
 def evaluation(jobs: Jobs, name: str, sets: Sequence[str], *others: str) -> dict[str, Any]:
-    """The evaluation of these sets, NAME for a folder of that name, against the held-out clips."""
+    """Evaluate these sets, NAME for a folder of that name, against the held-out clips."""
     output = jobs.folder / name
     evaluator = jobs.folder / "evaluator" / "evaluator.safetensors"
     folders = [f"{each}:{jobs.folder / each}" for each in sets]
@@ -101,7 +101,7 @@ def noisy(clip: MotionSequence, metres: float, rng: np.random.Generator) -> Moti
 
 
 def metric(evaluation: dict[str, Any], name: str) -> list[float]:
-    """The means of all sets but the real clips."""
+    """Take the means of all sets but the real clips."""
     return [each["metrics"][name]["mean"] for each in evaluation["sets"][1:]]
 
 

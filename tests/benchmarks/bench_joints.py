@@ -1,8 +1,8 @@
-"""How faithfully joints become a posed body: `python -m tests.benchmarks joints` writes results/joints.md.
+"""Measure how faithfully joints become a posed body: `python -m tests.benchmarks joints` writes results/joints.md.
 
-All clips of the sources beside the repo, each with the joints that mean the same in SMPL. Directions are those of the
-bones between them and of the lines across hips and shoulders; joint errors are taken with the middles of the hips
-laid on each other; jitter is the mean acceleration of these joints over the source's. Turns of the limbs about
+All clips of the sources beside the repo are taken, each with the joints that mean the same in SMPL. Directions are
+those of the bones between them and of the lines across hips and shoulders; joint errors are taken with the middles of
+the hips laid on each other; jitter is the mean acceleration of these joints over the source's. Turns of the limbs about
 themselves are compared with DeepMimic's own rotations.
 """
 
@@ -28,7 +28,7 @@ LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow")
 
 
 def measure(name: str, root: Path) -> str:
-    """One row of the table."""
+    """Measure one source: one row of the table."""
     found = []
     for positions, names in replace(SOURCES[name], every=1).clips(root):
         posed = pick(fit_joints(positions, names, BODY)[0].joints, names)
@@ -46,7 +46,7 @@ def measure(name: str, root: Path) -> str:
 
 
 def limb_errors() -> list[str]:
-    """Mean angle between the rotations of pybullet_data's clips and those found from their joints."""
+    """Compute the mean angle between the rotations of pybullet_data's clips and those found from their joints."""
     rest = BODY.rest_joints(torch.zeros(10))
     apart = []
     for clip in deepmimic.list_clips():

@@ -1,8 +1,7 @@
-"""Speed of joints to rotations on this machine: `python -m tests.benchmarks kinematics` writes results/kinematics.md.
+"""Time joints to rotations on this machine: `python -m tests.benchmarks kinematics` writes results/kinematics.md.
 
-`pose_from_joints` alone, and `fit_joints` with shape fitting and forward kinematics around it, on
-random smooth motion: a short clip, many at once, and a long one. Every figure is the median of `REPEATS` runs with the
-spread beside it.
+`pose_from_joints` alone, and `fit_joints` with shape fitting and forward kinematics around it, on random smooth motion:
+a short clip, many at once, and a long one. Every figure is the median of `REPEATS` runs with the spread beside it.
 """
 
 import os
@@ -29,7 +28,7 @@ WANTED = 20_000  # frames a second
 
 
 def rates(frames: int, run: Callable[[], object]) -> list[float]:
-    """Frames per second of `REPEATS` runs after one to warm up."""
+    """Measure frames per second in `REPEATS` runs after one to warm up."""
     taken = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""`make bench-model`: what a step of the denoiser costs, how fast it samples and trains, on this machine.
+"""Time the denoiser's step, its sampling and its training on this machine: `make bench-model`.
 
-Writes the section Speed of results/model.md. The last line is JSON: `step_cost_ratio` (a guided step of `thesis` over
-a plain fp32 encoder that is called twice), `default_over_thesis_motions_per_s`, `train_step_speedup` (samples/s over
+Writes the section Speed of results/model.md. The last line is JSON: `step_cost_ratio` (a guided step of `thesis` over a
+plain fp32 encoder that is called twice), `default_over_thesis_motions_per_s`, `train_step_speedup` (samples/s over
 those of the plain encoder) and `packed_speedup` (samples/s in batches of like lengths over batches as they come):
 medians of rounds in which both are timed one after the other. bf16 is run where it multiplies matrices faster than
 fp32; `bf16_gain` says by how much.

@@ -1,6 +1,6 @@
-"""Motions a second of the recipe `default` with its own sampler, beside `thesis` with DDIM-50, at one small size.
+"""Motions per second of the recipe `default` with its own sampler, beside `thesis` with DDIM-50, at one small size.
 
-Weights are random and cost what trained ones cost; what the motions are worth is measured by `bench_recipes`.
+Weights are random and cost what trained ones cost; the quality of the motions is measured by `bench_recipes`.
 """
 
 import torch
@@ -18,7 +18,7 @@ BATCH, FRAMES, ROUNDS = 8, 100, 3
 
 
 def default_over_thesis() -> Comparison:
-    """From the request to the finished motion, feet not locked."""
+    """Time from the request to the finished motion, feet not locked."""
     requests = [
         MotionRequest("a person walks forward and sits down", FRAMES, seed=seed, clean_up=False)
         for seed in range(BATCH)
@@ -41,7 +41,7 @@ def default_over_thesis() -> Comparison:
 
 
 def random_model(recipe: Recipe) -> Model:
-    """Random weights; a network that says nothing means somebody who stands still."""
+    """Build a model with random weights, whose network predicts a person who stands still."""
     still = simulated(
         *(load_body(), torch.zeros(1, 2, 3), UPRIGHT.expand(1, 2, 3, 3)),
         *(torch.eye(3).expand(1, 2, 23, 3, 3), torch.zeros(1, 10)),

@@ -1,4 +1,4 @@
-"""What a guided step of sampling costs, beside a plain encoder of the same sizes that is called twice.
+"""Cost of a guided step of sampling, beside a plain encoder of the same sizes that is called twice.
 
 The plain one is what one would write first: `torch.nn.TransformerEncoder` in fp32, post-norm, GELU, biases as they
 come, in inference mode with PyTorch's fast path on, a linear layer before and after it, and one call for each branch of
@@ -19,7 +19,7 @@ PERSONS, FRAMES, ROUNDS = 2, 100, 7
 
 
 class PlainEncoder(nn.Module):
-    """A transformer encoder of a denoiser's sizes without any of its conditions."""
+    """Transformer encoder of a denoiser's sizes without any of its conditions."""
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class PlainEncoder(nn.Module):
 
 
 def step_cost(precisions: dict[str, torch.dtype]) -> Comparison:
-    """Ours in each precision, both branches in one batch, its conditions prepared."""
+    """Time our step in each precision, both branches in one batch, its conditions prepared."""
     recipe = thesis()
     steps = {name: make_step(recipe, PERSONS, FRAMES, 1, 2, dtype) for name, dtype in precisions.items()}
     tokens = sum(steps["fp32"].tokens())

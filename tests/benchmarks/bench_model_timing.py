@@ -1,4 +1,4 @@
-"""What the `bench_model_*` share: things timed in turn in one process, and their table."""
+"""Timing that the `bench_model_*` share: alternatives timed in turn in one process, and their table."""
 
 import statistics
 import time
@@ -13,17 +13,17 @@ Timings = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Things that do the same work, and how many times one of them beats (or costs) another."""
+    """Alternatives that do the same work, and how many times one of them beats (or costs) another."""
 
     key: str
     title: str
     unit: str
     figures: Timings
-    """By name, one for each round."""
+    """Figures by name of the alternative, one for each round."""
     ratio: str
-    """What is divided by what."""
+    """Names of the alternative that is divided and of the one it is divided by."""
     ratios: list[float]
-    """One for each round, of figures taken one after the other."""
+    """Ratios, one for each round, of figures taken one after the other."""
     notes: tuple[str, ...] = ()
 
     def table(self) -> str:
@@ -34,7 +34,7 @@ class Comparison:
 
 
 def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Timings:
-    """Seconds of each run, one of each a round, after one round to warm up."""
+    """Time each run, one of each a round, after one round to warm up (seconds)."""
     taken: Timings = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
@@ -54,12 +54,12 @@ def quickest(timings: Timings) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and the least and the greatest."""
+    """Return the median, and the least and the greatest value."""
     return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def bf16_gain() -> float:
-    """How many times as fast a layer is in bf16: less than 1 where the processor has no instruction for it."""
+    """Measure how many times as fast a layer is in bf16; below 1 where the processor has no instruction for it."""
     x, weight = torch.randn(404, 1024), torch.randn(2048, 1024)
     x_bf16, weight_bf16 = x.bfloat16(), weight.bfloat16()
     taken = in_turn({"fp32": lambda: F.linear(x, weight), "bf16": lambda: F.linear(x_bf16, weight_bf16)}, rounds=5)

@@ -1,4 +1,4 @@
-"""Training: our step beside a plain encoder's in eager fp32, and batches of like lengths beside batches as they come.
+"""Training speed: our step beside a plain encoder's in eager fp32, and batches of like lengths beside mixed batches.
 
 A step is forward, L_simple, backward and AdamW. Ours is the DeepSpeed engine that `ray_jobs.train` makes, on one
 worker: in bf16 the weights are bf16 and the optimiser keeps them in fp32. The losses on joints and the average of the
@@ -34,7 +34,7 @@ CLIPS, CLIPS_A_BATCH, SHORTEST, LONGEST, EPOCHS = 256, 16, 30, 196, 3
 
 
 def train_step_speedup(precisions: Sequence[Literal["fp32", "bf16"]]) -> Comparison:
-    """Samples a second of our step in each precision and of the plain encoder's."""
+    """Measure samples per second of our step in each precision and of the plain encoder's."""
     recipe = replace(thesis(), diffusion=replace(thesis().diffusion, t_bar=-1))
     recipe = replace(recipe, denoiser=replace(recipe.denoiser, layers=LAYERS))
     batch = padded(recipe, [FRAMES] * BATCH, PERSONS)
@@ -59,7 +59,7 @@ def train_step_speedup(precisions: Sequence[Literal["fp32", "bf16"]]) -> Compari
 
 
 def packed_speedup() -> Comparison:
-    """An epoch of clips of mixed lengths, each batch padded to its longest clip."""
+    """Time an epoch of clips of mixed lengths, each batch padded to its longest clip."""
     recipe = replace(tiny(), denoiser=replace(tiny().denoiser, dropout=thesis().denoiser.dropout))
     rng = np.random.default_rng(0)
     lengths = rng.integers(SHORTEST, LONGEST + 1, size=CLIPS).tolist()
@@ -82,7 +82,7 @@ def packed_speedup() -> Comparison:
 
 
 def padded(recipe: Recipe, lengths: Sequence[int], persons: int = 1) -> DiffusionBatch:
-    """Noise instead of motion, padded to the longest."""
+    """Make noise instead of motion, padded to the longest."""
     conditions = empty_conditions(len(lengths), persons, max(lengths), recipe)
     valid = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])[:, None].expand(-1, persons, -1)
     identity = torch.arange(persons).expand(len(lengths), persons)
@@ -91,7 +91,7 @@ def padded(recipe: Recipe, lengths: Sequence[int], persons: int = 1) -> Diffusio
 
 
 def plain_step(recipe: Recipe) -> Callable[[], None]:
-    """As many tokens as ours: the plain encoder gets two vectors more for our step and caption."""
+    """Take the plain encoder's step on as many tokens as ours: two vectors more stand for our step and caption."""
     network = PlainEncoder(recipe.denoiser).train()
     optimizer = adamw(network, recipe.optim)
     x, wanted = torch.randn(2, BATCH, 2 + PERSONS * FRAMES, NUM_FEATURES)
@@ -105,7 +105,7 @@ def plain_step(recipe: Recipe) -> Callable[[], None]:
 
 
 def eager_step(recipe: Recipe, batches: Sequence[DiffusionBatch], autocast: bool = False) -> Callable[[], None]:
-    """A step on each of the batches, by the optimiser itself."""
+    """Take a step on each of the batches, by the optimiser itself."""
     network = Denoiser(recipe.denoiser).train()
     optimizer = adamw(network, recipe.optim)
     loss_of = loss_function(recipe)
@@ -122,7 +122,7 @@ def eager_step(recipe: Recipe, batches: Sequence[DiffusionBatch], autocast: bool
 
 
 def engine_step(recipe: Recipe, batch: DiffusionBatch) -> Callable[[], None]:
-    """A step as `ray_jobs.train` takes it, which asks Ray only for the number of workers."""
+    """Take a step as `ray_jobs.train` takes it, which asks Ray only for the number of workers."""
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)

@@ -1,7 +1,7 @@
-"""Time to prepare 804 BVH files, 73 minutes of motion: `python -m tests.benchmarks prepare` writes results/prepare.md.
+"""Time the preparation of 804 BVH files, 73 minutes of motion: `python -m tests.benchmarks prepare`.
 
-The files are made from Bandai-Namco's positions and rotations beside the repo; the time is that of the whole job as a
-user starts it, from an empty folder, Ray's start included.
+Writes results/prepare.md. The files are made from Bandai-Namco's positions and rotations beside the repo; the time is
+that of the whole job as a user starts it, from an empty folder, Ray's start included.
 """
 
 import os

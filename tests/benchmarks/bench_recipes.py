@@ -1,10 +1,10 @@
-"""`thesis` against `default`, and `default` without each of its choices, on real clips at equal processor time.
+"""Compare `thesis` with `default`, and `default` without each of its choices, on real clips at equal processor time.
 
     python -m tests.benchmarks.bench_recipes --output build/recipes --minutes 45
 
 Takes the labelled clips of `labelled.py`, trains an evaluator, both recipes at one small size (`recipes_training.py`)
 and, for a shorter time, `default` with one field changed at a time; samples and measures (`recipes_measuring.py`), and
-writes its sections of results/model.md. What lies in the output folder already is not made again.
+writes its sections of results/model.md. Results that lie in the output folder already are not made again.
 """
 
 import json
@@ -76,9 +76,9 @@ ABLATED = (
 class BenchConfig:
     output: Path = Path("build/recipes")
     minutes: float = 45
-    """Of one processor core for each recipe."""
+    """Training time of each recipe in minutes of one processor core."""
     ablation_minutes: float = 8
-    """Of one processor core for each change; 0 leaves them out."""
+    """Training time of each changed recipe in minutes of one processor core; 0 leaves them out."""
 
 
 def main(config: BenchConfig) -> None:
@@ -111,7 +111,7 @@ def main(config: BenchConfig) -> None:
 
 
 def control(output: Path, task: Task) -> str:
-    """What control over `default` reaches, as a table."""
+    """Measure control over `default`, as a table."""
     generator = Generator.load(output / "default.safetensors")
     clips = task.alone[:: len(task.alone) // CONTROLLED][:CONTROLLED]
     lines = ["| | |", "|---|---:|"]
@@ -151,7 +151,7 @@ def run_sampling(name: str, output: Path, task: Task) -> dict[str, Any]:
 
 
 def how_it_samples(generator: Generator, output: Path, task: Task) -> dict[str, Any]:
-    """What its motions are worth, whether several people stay apart, and do what their own captions say."""
+    """Measure the quality of `default`'s motions: whether several persons stay apart and follow their own captions."""
     found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
     found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
     return found | {"own_captions": own_captions(generator, task, CROWDS[0], CROWD_PROMPTS)}
@@ -188,7 +188,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """The columns that all rows have."""
+    """Format the columns that all rows have."""
     columns = {key: column for key, column in COLUMNS.items() if all(key in row for row in rows.values())}
     lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", f"|---|{'---:|' * len(columns)}"]
     for name, row in rows.items():

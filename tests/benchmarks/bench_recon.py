@@ -1,4 +1,4 @@
-"""`make bench-recon`: how fast HMR2.0 runs in bf16 and how fast people are fitted, on this machine.
+"""Time HMR2.0 in bf16 and the fit of persons on this machine: `make bench-recon`.
 
 The last line is JSON: `hmr2_bf16_speedup` (images/s in bf16 over those in fp32, ViT-H, alternating in one run) and
 `fit_person_frames_per_s` (persons times frames a second in optimisation mode, 2 persons, 100 frames), with what they

@@ -1,4 +1,4 @@
-"""How fast people are fitted to their keypoints in optimisation mode: 2 persons, 100 frames, the shipped pose prior."""
+"""Speed of fitting persons to their keypoints in optimisation mode: 2 persons, 100 frames, the shipped pose prior."""
 
 import math
 import time
@@ -18,7 +18,7 @@ PLACES = {"walk": (-0.5, 3.5), "getup_faceup": (0.5, 4.0)}
 
 
 def fit_person_frames_per_s() -> float:
-    """Persons times frames a second, from a start 25 degrees and 25 cm off."""
+    """Measure persons times frames a second, from a start 25 degrees and 25 cm off."""
     body, prior = load_body(), load_prior()
     pair = both(*(standing_at(_to_and_fro(clip(name, 10.0)), *at) for name, at in PLACES.items()))
     start = disturbed(pair, 0, math.radians(15), 0.15)
@@ -29,7 +29,7 @@ def fit_person_frames_per_s() -> float:
 
 
 def _to_and_fro(people: People) -> People:
-    """The clip forwards and backwards until `FRAMES` are full."""
+    """Play the clip forwards and backwards until `FRAMES` are full."""
     last = people.valid.shape[1] - 1
     frames = last - (torch.arange(FRAMES) % (2 * last) - last).abs()
     moving = [field for field in FIELDS if field != "betas"]

@@ -1,8 +1,8 @@
-"""How much faster the ViT-H of HMR2.0 is in bf16 than in fp32 on this machine, and how far that moves joints.
+"""Speed of HMR2.0's ViT-H in bf16 relative to fp32 on this machine, and how far that moves joints.
 
 Weights: 0.02 times normal numbers (biases 0.01, gains about 1), by which activations keep their size through all 32
 blocks; the read-out of poses is scaled so that its 6D numbers lie 0.3 from the identity, some 25° a joint, as real
-poses do. On random weights this says what rounding does to the sums, not what it does to accuracy on real pictures.
+poses do. On random weights this shows the effect of rounding on the sums, not on accuracy on real pictures.
 """
 
 import time
@@ -21,7 +21,7 @@ POSE_SPREAD = 0.3
 
 
 def hmr2_bf16_speedup() -> dict[str, float]:
-    """Keys: speedup, fp32_images_per_s, bf16_images_per_s (best of alternating rounds), mean_joint_change_mm."""
+    """Measure speedup, fp32_images_per_s, bf16_images_per_s (best of alternating rounds) and mean_joint_change_mm."""
     random = torch.Generator().manual_seed(0)
     crops = torch.randint(0, 256, (BATCH, 256, 256, 3), generator=random, dtype=torch.uint8)
     state = random_state(random)
@@ -56,7 +56,7 @@ def random_state(random: torch.Generator) -> dict[str, Tensor]:
 
 
 def filled(state: dict[str, Tensor]) -> HMR2:
-    """A network that shares the tensors."""
+    """Build a network that shares the tensors."""
     with torch.device("meta"):
         network = HMR2(OFFICIAL)
     network.load_state_dict(state, assign=True)

@@ -1,7 +1,7 @@
-"""How fast the `tiny` recipe samples on this machine: `python -m tests.benchmarks sampling` writes results/sampling.md.
+"""Time sampling of the `tiny` recipe on this machine: `python -m tests.benchmarks sampling` writes results/sampling.md.
 
-Weights are random, which costs as much as trained ones. Every figure is the median of `REPEATS` runs with the
-spread beside it; what is compared runs alternately in one process.
+Weights are random, which costs as much as trained ones. Every figure is the median of `REPEATS` runs with the spread
+beside it; alternatives run alternately in one process.
 """
 
 import os
@@ -27,7 +27,7 @@ FRAMES = 60
 
 
 def seconds(*runs: Callable[[], object]) -> list[list[float]]:
-    """`REPEATS` timings of each run, taken in turn, after one to warm up."""
+    """Time each run `REPEATS` times, in turn, after one to warm up."""
     timings: list[list[float]] = [[] for _ in runs]
     for repeat in range(REPEATS + 1):
         for run, taken in zip(runs, timings, strict=True):
@@ -48,7 +48,7 @@ def batch_seconds(generator: Generator, batch: int) -> list[float]:
 
 
 def guidance_ratio(network: Denoiser) -> list[float]:
-    """Two separate forwards ÷ both branches in one, per guided step at batch 8."""
+    """Measure two separate forwards ÷ both branches in one, per guided step at batch 8."""
     recipe = tiny()
     conditions = empty_conditions(8, 1, FRAMES, recipe.denoiser)
     conditions.valid.fill_(True)

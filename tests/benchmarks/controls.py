@@ -1,8 +1,8 @@
-"""What control over a model's motions reaches: numbers for each kind, over a few real clips.
+"""Control over a model's motions: numbers for each kind, over a few real clips.
 
 `clips` are at the model's frame rate, with the default body and, best, captions. Each function samples them in one
 batch or two, with clean-up off. A jump is a joint's change of velocity from one frame to the next (m per frame), and is
-set against the 99th percentile of the real clip's own.
+compared with the 99th percentile of the real clip's own.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,11 @@ BOX_POINTS = 6000
 
 
 def keypoint_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
-    """Pixels from the 2D joints of each clip's first person, seen by a fixed camera; and how it goes on to the end.
+    """Measure the distance in pixels to 2D joints of each clip's first person, seen by a fixed camera.
 
-    The first frame is given, and with it the person's shape, as of somebody who was reconstructed: bones of another
-    length could not meet the keypoints. `rise` is the largest change of the mean over clips by a step of the last
-    quarter of sampling (below 0: it falls to the end), `falls` the share of clips of which no such step rises by more
-    than 1 %.
+    The first frame is given, and with it the person's shape, as of a reconstructed person: bones of another length
+    could not meet the keypoints. `rise` is the largest change of the mean over clips by a step of the last quarter of
+    sampling (below 0: it falls to the end), `falls` the share of clips of which no such step rises by more than 1 %.
     """
     requests, clips = _alone(generator, clips)
     wanted = _padded([project(torch.from_numpy(clip.joints)) for clip in clips])
@@ -84,7 +83,7 @@ def keypoint_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> 
 
 
 def trajectory_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
-    """Metres over the floor from the path of each clip's first person to the pelvis, in the mean over its frames."""
+    """Measure the mean distance (m, over the floor) of the pelvis to the path of each clip's first person."""
     requests, clips = _alone(generator, clips)
     targets = [np.where(np.array([True, True, False]), clip.joints[:, :, :1], np.float32(np.nan)) for clip in clips]
     unguided, guided = generator.generate(requests), generator.generate(requests, terms=[trajectory(targets)])
@@ -105,9 +104,10 @@ def trajectory_guidance(generator: Generator, clips: Sequence[MotionSequence]) -
 
 
 def penetration_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
-    """Share of frames with more than 2 cm of one body in another, or of a box in a body, without and with guidance.
+    """Measure the share of frames with more than 2 cm of one body in another, or of a box in a body.
 
-    Two people are asked to be in one place in the middle of the clip; the box stands where somebody walked before.
+    Without and with guidance. Two persons are asked to be in one place in the middle of the clip; the box stands where
+    a person walked before.
     """
     requests, clips = _alone(generator, clips)
     result: dict[str, float] = {}
@@ -128,9 +128,10 @@ def penetration_guidance(generator: Generator, clips: Sequence[MotionSequence]) 
 
 
 def seams(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
-    """Largest jump at a seam ÷ 99th percentile of the jumps of the real clip, and (`_own`) of the motion made.
+    """Measure the largest jump at a seam, relative to the 99th percentile of the real clip's jumps.
 
-    Of in-betweens of the middle half of a clip, and of clips extended by as much as a model makes at a time.
+    Keys that end in `_own` are relative to the jumps of the motion made. Seams are those of in-betweens of the middle
+    half of a clip, and of clips extended by as much as a model makes at a time.
     """
     requests, clips = _alone(generator, clips)
     quarters = [max(1, clip.num_frames // 4) for clip in clips]
@@ -155,7 +156,7 @@ def seams(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, fl
 
 
 def reactions(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str, float]:
-    """Each clip's first person given, one more generated: whether the given one stayed, and how far apart they are."""
+    """Generate a second person for each clip's first: whether the given one stayed, and how far apart they are."""
     requests, clips = _alone(generator, clips)
     given = [reaction(clip, [0]) for clip in clips]
     made = generator.generate([replace(request, num_persons=2) for request in requests], given)
@@ -175,33 +176,33 @@ def reactions(generator: Generator, clips: Sequence[MotionSequence]) -> dict[str
 
 
 def jumps(joints: Float[np.ndarray, "person frame joint 3"]) -> Float[np.ndarray, "person step joint"]:
-    """Changes of velocity about each but the first and the last frame."""
+    """Compute changes of velocity about each but the first and the last frame."""
     return np.linalg.norm(np.diff(joints.astype(np.float64), n=2, axis=1), axis=-1)
 
 
 def seam_ratio(made: MotionSequence, parts: Int[np.ndarray, "person frame"], like: MotionSequence) -> float:
-    """The largest jump that involves frames of several parts, ÷ the 99th percentile of the jumps of `like`."""
+    """Divide the largest jump that involves frames of several parts by the 99th percentile of the jumps of `like`."""
     steps = np.stack([parts[:, :-2], parts[:, 1:-1], parts[:, 2:]])
     across = steps.min(axis=0) < steps.max(axis=0)
     return float(jumps(made.joints)[across].max() / np.quantile(jumps(like.joints), 0.99))
 
 
 def camera() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]]:
-    """Intrinsics, and extrinsics from the world to OpenCV's axes."""
+    """Return intrinsics, and extrinsics from the world to OpenCV's axes."""
     intrinsics = torch.tensor([[FOCAL, 0, CENTRE[0]], [0, FOCAL, CENTRE[1]], [0, 0, 1]])
     extrinsics = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, CAMERA_HEIGHT], [0, 1, 0, CAMERA_AWAY], [0, 0, 0, 1]])
     return intrinsics, extrinsics
 
 
 def project(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
-    """Pixels; whoever comes nearer to the camera than half a metre is seen as from there."""
+    """Project to pixels; points nearer to the camera than half a metre are seen as from there."""
     intrinsics, extrinsics = camera()
     seen = points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
     return seen[..., :2] / seen[..., 2:].clamp_min(0.5) * FOCAL + intrinsics[:2, 2]
 
 
 def _alone(generator: Generator, clips: Sequence[MotionSequence]) -> tuple[list[MotionRequest], list[MotionSequence]]:
-    """The first person of each clip, from the origin on, no longer than the model's clips, and requests alike."""
+    """Take the first person of each clip, from the origin on, no longer than the model's clips, and requests alike."""
     longest = generator.recipe.max_frames
     alone = [reaction(crop(clip, 0, min(clip.num_frames, longest)), [0]).motion for clip in clips]
     alone = [canonical_start(clip, generator.body) for clip in alone]
@@ -213,12 +214,12 @@ def _alone(generator: Generator, clips: Sequence[MotionSequence]) -> tuple[list[
 
 
 def _always(batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight, start and stop of a term."""
+    """Wrap a term with a weight that acts from start to stop of sampling."""
     return torch.ones(batch), torch.zeros(batch), torch.ones(batch)
 
 
 def _padded(arrays: Sequence[Tensor]) -> Tensor:
-    """(person, frame, ...) of several clips of one person, with zeros."""
+    """Stack (person, frame, ...) of several clips of one person, padded with zeros."""
     frames = max(array.shape[1] for array in arrays)
     padded = torch.zeros(len(arrays), arrays[0].shape[0], frames, *arrays[0].shape[2:])
     for row, array in zip(padded, arrays, strict=True):
@@ -227,14 +228,14 @@ def _padded(arrays: Sequence[Tensor]) -> Tensor:
 
 
 def _meeting(frames: int) -> Float[np.ndarray, "person frame joint 3"]:
-    """One waypoint for two pelvises: a metre ahead of the start in the middle of the clip."""
+    """Ask two pelvises to meet in one waypoint: a metre ahead of the start in the middle of the clip."""
     targets = np.full((2, frames, 1, 3), np.nan, dtype=np.float32)
     targets[:, frames // 2, :, :2] = 0.0, 1.0
     return targets
 
 
 def _box(centre: Float[np.ndarray, "3"]) -> Scene:
-    """Points on the surface of a box that stands on the floor below `centre`."""
+    """Sample points on the surface of a box that stands on the floor below `centre`."""
     points = np.random.default_rng(0).uniform(-1, 1, (BOX_POINTS, 3))
     rows, face = np.arange(BOX_POINTS), np.abs(points).argmax(axis=1)
     points[rows, face] = np.sign(points[rows, face])

@@ -85,7 +85,7 @@ ACTIONS = {
 
 
 def write_labelled(shared_data: Path, folder: Path) -> tuple[str, ...]:
-    """Write all labelled motion as BVH files with captions; the `--sources` to prepare it with."""
+    """Write all labelled motion as BVH files with captions; return the `--sources` to prepare it with."""
     bandai, actions, salsa = (folder / name for name in ("bandai_namco", "cmu_8actions", "cmu_salsa_pairs"))
     write_bandai_namco(shared_data / bandai.name / "bandai_namco_30fps.npz", bandai, None)
     for row in _rows(shared_data / bandai.name):
@@ -106,7 +106,7 @@ def write_labelled(shared_data: Path, folder: Path) -> tuple[str, ...]:
 
 
 def captions(content: str, style: str) -> tuple[str, str, str]:
-    """Bandai-Namco's labels in three wordings that name both."""
+    """Word Bandai-Namco's labels in three ways that name both."""
     does, is_doing = CONTENTS[content]
     who, how = STYLES[style]
     return f"{who} {does}", f"a person {does} {how}", f"{who} {is_doing}"
@@ -122,11 +122,11 @@ def _describe(motion: Path, texts: tuple[str, ...]) -> None:
 
 
 Joints = dict[str, Float[np.ndarray, "frame 3"]]
-"""SMPL's names and positions, metres, Y up."""
+"""Joints with SMPL's names and their positions: metres, Y up."""
 
 
 def _joints(source: str, shared_data: Path) -> Iterator[tuple[str, Joints]]:
-    """Name and joints of each clip of `SOURCES[source]`, of which only positions are known."""
+    """Read name and joints of each clip of `SOURCES[source]`, of which only positions are known."""
     archive, wanted = np.load(shared_data / SOURCES[source].file), SOURCES[source].names
     numbers = {wanted[name]: number for number, name in enumerate(archive["joint_names"]) if name in wanted}
     for key in archive.files:
@@ -136,12 +136,12 @@ def _joints(source: str, shared_data: Path) -> Iterator[tuple[str, Joints]]:
 
 
 def _fastest(joints: Joints) -> float:
-    """Metres a second."""
+    """Compute the greatest speed in m/s."""
     return max(float(np.linalg.norm(np.diff(track, axis=0), axis=-1).max()) for track in joints.values()) * FPS
 
 
 def write_positions(path: Path, joints: Joints) -> None:
-    """A BVH file in which each joint hangs on the root and has position channels.
+    """Write a BVH file in which each joint hangs on the root and has position channels.
 
     In its zero pose all joints lie along x, where no one stands, so that the reader takes head and feet from the
     positions: there are no rotations to turn them by.

@@ -1,6 +1,6 @@
-"""What samples of a recipe are worth: do they show what was asked, are they like real clips, do people stay apart?
+"""Quality of a recipe's samples: whether they show the caption, resemble real clips, and keep persons apart.
 
-Asked for are the captions of held-out clips, at the clips' lengths, one clip for each caption. The judge is a
+The prompts are the captions of held-out clips, at the clips' lengths, one clip for each caption. The judge is a
 classifier of actions that has seen real training clips alone.
 """
 
@@ -33,14 +33,14 @@ JUDGE_STEPS = 800
 
 
 def labels_of_captions() -> dict[str, str]:
-    """The label behind each first caption."""
+    """Map each first caption to the label behind it."""
     contents = {captions(content, style)[0]: content for content in CONTENTS for style in STYLES}
     return contents | {texts[0]: action for action, texts in ACTIONS.items()} | {SALSA[0]: "salsa"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """Real clips, what is asked for, and who judges."""
+    """Real clips, requests like them, and the judge."""
 
     real: list[MotionSequence]
     asked: list[MotionSequence]
@@ -50,14 +50,14 @@ class Task:
 
     @property
     def alone(self) -> list[MotionSequence]:
-        """What is asked of one person."""
+        """Requests for one person."""
         return [clip for clip in self.asked if clip.num_persons == 1]
 
     def label(self, clip: MotionSequence) -> np.ndarray:
         return np.full(clip.num_persons, self.names.index(labels_of_captions()[clip.texts[0]]))
 
     def accuracy(self, motions: Sequence[MotionSequence]) -> float:
-        """Share of people whom the judge gives the label of the motion's first caption."""
+        """Compute the share of persons to whom the judge gives the label of the motion's first caption."""
         schedule, labels = make_schedule("cosine", 1000), [self.label(motion) for motion in motions]
         return accuracy(self.judge, schedule, motions, labels, self.normalizer)
 
@@ -76,7 +76,7 @@ def make_task(data: Path) -> Task:
 
 
 def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[list[MotionSequence], float]:
-    """A motion for each request, those of one length together, and the seconds it took."""
+    """Sample a motion for each request, those of one length together; also return the seconds it took."""
     order = sorted(range(len(requests)), key=lambda index: (requests[index].num_persons, requests[index].num_frames))
     motions, start = {}, time.perf_counter()
     for first in range(0, len(order), BATCH):
@@ -86,7 +86,7 @@ def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[li
 
 
 def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> dict[str, list[float]]:
-    """For each seed: adherence, Fréchet distance, motions a second; of what the model makes, not cleaned up."""
+    """Measure for each seed adherence, Fréchet distance and motions per second, without clean-up."""
     judged = load_evaluator(str(evaluator))
     real = judged.embed_motions(task.real).numpy()
     found: dict[str, list[float]] = {"adherence": [], "frechet": [], "motions_per_s": []}
@@ -102,9 +102,10 @@ def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> di
 
 
 def heard(generator: Generator, task: Task) -> float:
-    """Share of the error of x_0 from pure noise that is gone when the network reads the clip's caption, not another's.
+    """Compute the share of the error of x_0 from pure noise that is gone when the network reads the clip's own caption.
 
-    What a motion shows is decided at the noisiest steps: where this is near 0, no guidance makes captions heard.
+    Compared with another clip's caption. What a motion shows is decided at the noisiest steps: where this is near 0, no
+    guidance makes captions heard.
     """
     recipe = replace(generator.recipe, variation=VariationConfig())
     alone = task.alone
@@ -128,9 +129,9 @@ def heard(generator: Generator, task: Task) -> float:
 
 
 def own_captions(generator: Generator, task: Task, persons: int, scenes: int) -> float:
-    """Share of people, each asked for by a caption of their own, whom the judge gives that caption's label.
+    """Compute the share of persons to whom the judge gives the label of their own caption.
 
-    Each is judged alone, from the origin on, as the judge knows people.
+    Each is judged alone, from the origin on, as the judge knows persons.
     """
     groups = [task.alone[i::scenes][:persons] for i in range(scenes)]
     requests = [
@@ -155,7 +156,7 @@ def own_captions(generator: Generator, task: Task, persons: int, scenes: int) ->
 
 
 def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -> float:
-    """Share of frames in which two of the people asked for have their pelvises in one place; without clean-up."""
+    """Compute the share of frames in which two persons have their pelvises in one place; without clean-up."""
     alone = task.alone[:: max(len(task.asked) // prompts, 1)][:prompts]
     requests = [
         MotionRequest(clip.texts[0], clip.num_frames, persons, seed=i, clean_up=False) for i, clip in enumerate(alone)

@@ -25,9 +25,10 @@ SIZE = {"width": 256, "layers": 10, "heads": 4, "feedforward": 512, "text_dim": 
 
 
 def small(name: str, **changes: Any) -> Recipe:
-    """A recipe's own choices at the common size; `changes` are DOTTED__FIELD=value.
+    """Reduce a recipe to the common size, keeping its own choices; `changes` are DOTTED__FIELD=value.
 
-    The best rate of Adam's goes with 1 / width (Yang et al. 2022), so that each recipe's own is that much higher here.
+    The best learning rate of Adam goes with 1 / width (Yang et al. 2022), so each recipe's own is that much higher
+    here.
     """
     recipe = RECIPES[name]()
     rate = recipe.optim.learning_rate * recipe.denoiser.width / SIZE["width"]
@@ -53,11 +54,11 @@ class Trained:
     steps: int
     cpu_seconds: float
     loss: float
-    """Mean of the last tenth of the steps."""
+    """Mean loss of the last tenth of the steps."""
 
 
 def train(recipe: Recipe, data: Path, cpu_seconds: float, seed: int = 0) -> Trained:
-    """One thread's steps of `motion.training`, as many as fit into the processor time; in bf16 where that is faster."""
+    """Train on one thread for as many steps as fit into the processor time; in bf16 where that is faster."""
     torch.set_num_threads(1)
     faster = bf16_gain() > 1
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The sections of results/model.md, each written by its own benchmark."""
+"""Sections of results/model.md, each written by its own benchmark."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The focal length of made-up rooms, from people of the DeepMimic clips who walk through them."""
+"""Focal length of made-up rooms, estimated from persons of the DeepMimic clips who walk through them."""
 
 import statistics
 from dataclasses import replace
@@ -25,7 +25,7 @@ ROOMS = 10
 
 
 def test_focal_length_from_walking_people() -> None:
-    """Tilts of 10 to 60 degrees, fields of view of 50 to 90, one to three people, 4 px of keypoint noise."""
+    """Tilts are 10 to 60 degrees, fields of view 50 to 90, one to three persons, 4 px of keypoint noise."""
     errors, standard = [], []
     for seed in range(ROOMS):
         rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def test_keypoints_that_fit_no_camera_are_not_believed(rng: np.random.Generator)
 
 
 def walker(camera: Camera, clip: str, rng: np.random.Generator) -> Float[Tensor, "frame keypoint 3"]:
-    """Annotated keypoints of one person who crosses what the camera sees a few times, any way."""
+    """Annotate one person who crosses what the camera sees a few times, in any direction."""
     body = load_body("default")
     places = torch.stack([visible_place(camera, rng) for _ in range(CROSSINGS)])
     crossings = crowd([clip] * CROSSINGS, places, FRAMES, rng)
@@ -84,7 +84,7 @@ def walker(camera: Camera, clip: str, rng: np.random.Generator) -> Float[Tensor,
 
 
 def visible_place(camera: Camera, rng: np.random.Generator) -> Float[Tensor, "2"]:
-    """A point of the floor within 6.5 m above which a head is in the image too, if there is one."""
+    """Draw a point of the floor within 6.5 m above which a head is in the image too, if there is one."""
     for _ in range(200):
         pixel = torch.from_numpy(rng.uniform((40, 120), (472, 384))).float()
         ray = camera.to_world(unproject(pixel, torch.tensor(1.0), camera.intrinsics)) - camera.center

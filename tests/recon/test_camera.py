@@ -1,4 +1,4 @@
-"""The pinhole camera: there and back, and which way its axes point."""
+"""Pinhole camera: there and back, and which way its axes point."""
 
 import torch
 from hypothesis import given

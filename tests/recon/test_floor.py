@@ -1,4 +1,4 @@
-"""The floor: found among outliers and furniture at any tilt, and the way to the Z-up world."""
+"""Floor plane: found among outliers and furniture at any tilt, and the transform to the Z-up world."""
 
 from pathlib import Path
 
@@ -22,13 +22,13 @@ FOCAL = 110.0
 
 
 def floor_normal(tilt: float, roll: float = 0.0) -> np.ndarray:
-    """Of a level floor, for a camera that looks `tilt` degrees down."""
+    """Compute a level floor's normal for a camera that looks `tilt` degrees down."""
     up = np.array([0.0, -np.cos(np.radians(tilt)), -np.sin(np.radians(tilt))])
     return Rotation.from_euler("z", roll, degrees=True).apply(up)
 
 
 def floor_points(normal: np.ndarray, height: float) -> np.ndarray:
-    """What a camera sees of a floor, up to 10 m away."""
+    """Sample the points that a camera sees of a floor, up to 10 m away."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     rays = np.stack([(columns - WIDTH / 2) / FOCAL, (rows - HEIGHT / 2) / FOCAL, np.ones(rows.shape)], axis=-1)
     nearness = -(rays @ normal) / height
@@ -36,7 +36,7 @@ def floor_points(normal: np.ndarray, height: float) -> np.ndarray:
 
 
 def spoil(points: np.ndarray, rng: np.random.Generator, outliers: float = 0.3) -> np.ndarray:
-    """1 % noise along each ray, and a share of points somewhere on their ray."""
+    """Add 1 % noise along each ray, and move a share of the points to a random place on their ray."""
     scale = 1 + 0.01 * rng.standard_normal(len(points))
     wrong = rng.random(len(points)) < outliers
     scale[wrong] = rng.uniform(0.2, 1.5, wrong.sum())
@@ -124,7 +124,7 @@ def test_extrinsics_put_the_floor_at_zero_and_the_view_along_y(tilt: float, roll
 
 @given(st.floats(0, 89), st.floats(-60, 60))
 def test_extrinsics_are_rodrigues_rotation_up_to_a_turn_about_z(tilt: float, roll: float) -> None:
-    """Eq. 4.3 and 4.4."""
+    """The extrinsics agree with eq. 4.3 and eq. 4.4."""
     normal = floor_normal(tilt, roll)
     axis = np.cross(normal, [0, 0, 1])
     cross = np.cross(np.eye(3), axis)  # K of eq. 4.3

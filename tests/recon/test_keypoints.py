@@ -1,4 +1,4 @@
-"""Where keypoints lie on the default body."""
+"""Keypoints of the default body lie where their names say."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The lifter with the weights shipped, on motion that it never learnt from."""
+"""Lifter with the weights that ship, on held-out motion."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def lifter() -> Lifter:
 
 
 def camera_at(height: float, tilt: float) -> Camera:
-    """Above the world's origin, looking along +y and down by `tilt` degrees."""
+    """Place a camera above the world's origin, looking along +y and down by `tilt` degrees."""
     sin, cos = math.sin(math.radians(tilt)), math.cos(math.radians(tilt))
     rotation = torch.tensor([[1.0, 0.0, 0.0], [0.0, -sin, -cos], [0.0, cos, -sin]])
     extrinsics = torch.eye(4)
@@ -48,14 +48,14 @@ CAMERA = camera_at(2.4, 20.0)
 
 
 def actor(clip: str, place: tuple[float, float] = (0.3, 4.0)) -> People:
-    """DeepMimic's clip at 10 frames a second, its middle at a place of the room."""
+    """Read DeepMimic's clip at 10 frames a second and move its middle to a place of the room."""
     people = motions.clip(clip, FPS)
     level = torch.tensor(place) - people.transl[..., :2].mean(dim=1, keepdim=True)
     return replace(people, transl=people.transl + torch.nn.functional.pad(level, (0, 1)))
 
 
 def annotated(people: People, names: str = "coco17", camera: Camera = CAMERA) -> Observations:
-    """Every keypoint of a set, exactly."""
+    """Annotate every keypoint of a set exactly."""
     own = KEYPOINT_SETS[names]
     points = camera.project(people.keypoints(BODY, body_keypoints(BODY, own)))
     confidence = torch.ones(points.shape[:3])
@@ -65,7 +65,7 @@ def annotated(people: People, names: str = "coco17", camera: Camera = CAMERA) ->
 
 
 def taken(seen: Observations, people: slice, frames: slice | Tensor) -> Observations:
-    """Some of the people and frames."""
+    """Take some of the persons and frames."""
     return replace(
         seen,
         keypoints=seen.keypoints[people, frames],

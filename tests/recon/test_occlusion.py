@@ -1,4 +1,4 @@
-"""Planted duplicates are masked and true poses are not, in crowds of the DeepMimic clips before a room's camera."""
+"""Masks of planted duplicates and true poses, in crowds of the DeepMimic clips before a room's camera."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,15 +25,15 @@ SCENES, FRAMES = 25, 10
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Some people as they are annotated, and projections of what a body network says of each."""
+    """Annotated persons, and the projections of a body network's answer for each."""
 
     keypoints: Float[Tensor, "person frame keypoint 3"]
     true: Float[Tensor, "person frame keypoint 2"]
     duplicates: Float[Tensor, "person frame keypoint 2"]
-    """The nearest neighbour's pose, with another error than its own."""
+    """Take the nearest neighbour's pose, with an error different from its own."""
 
     def masks(self, mask: Callable[[Tensor, Tensor], Tensor]) -> tuple[Bool[Tensor, " true"], Bool[Tensor, " planted"]]:
-        """What is kept of true poses, and of duplicates that are planted on one person at a time."""
+        """Compute which true poses are kept, and which duplicates that are planted on one person at a time."""
         kept = [mask(torch.where(one, self.duplicates, self.true), self.keypoints) for one in self.persons()]
         planted = torch.stack([row[person] for person, row in enumerate(kept)])
         return mask(self.true, self.keypoints).flatten(), planted.flatten()
@@ -48,8 +48,10 @@ def scenes(keypoint_set: str) -> list[Scene]:
 
 
 def make_scene(rng: np.random.Generator, keypoint_set: str) -> Scene:
-    """2 to 4 people, two of them 0.35 to 0.8 m apart; in a frame up to 80 % of one's keypoints are not annotated,
-    5 % are clicked anywhere near."""
+    """Place 2 to 4 persons, two of them 0.35 to 0.8 m apart.
+
+    In each frame up to 80 % of one person's keypoints are not annotated, 5 % are clicked anywhere near.
+    """
     body, count = load_body("default"), int(rng.integers(2, 5))
     places = torch.from_numpy(rng.uniform((-1.2, 1.8), (1.2, 4.5), (count, 2))).float()
     angle, apart = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 0.8)
@@ -70,7 +72,7 @@ def make_scene(rng: np.random.Generator, keypoint_set: str) -> Scene:
 
 
 def predict(people: People, rng: np.random.Generator) -> People:
-    """Errors of a body network: 7 degrees at each joint and in each axis, 4 cm."""
+    """Add a body network's errors: 7 degrees at each joint and in each axis, 4 cm."""
 
     def turns(rotations: Tensor) -> Tensor:
         return matrix_from_axis_angle(torch.from_numpy(rng.normal(0, 0.12, (*rotations.shape[:-2], 3))).float())
@@ -84,7 +86,7 @@ def predict(people: People, rng: np.random.Generator) -> People:
 
 
 def neighbours(pixels: Float[Tensor, "person frame keypoint 2"]) -> Tensor:
-    """Index of the other person who is nearest in the image, by person and frame."""
+    """Find the other person who is nearest in the image, by person and frame."""
     middle = pixels.mean(dim=2)
     apart = (middle[:, None] - middle[None]).norm(dim=-1)
     return apart.masked_fill(torch.eye(len(pixels), dtype=torch.bool)[..., None], torch.inf).argmin(dim=1)
@@ -99,7 +101,7 @@ def test_duplicates_are_masked_and_true_poses_are_not(keypoint_set: str) -> None
 
 
 def test_poses_unlike_the_annotation_are_dropped() -> None:
-    """Of bodies with a network's error nearly none is, of those upside down or beside the person nearly all are."""
+    """Nearly no body with a network's error is dropped, and nearly all that are upside down or beside the person."""
     dropped = {"true": [], "beside": [], "upside down": []}
     for scene in scenes("coco17"):
         told = (scene.keypoints[..., 2] > 0).sum(dim=-1) >= 4
@@ -116,7 +118,7 @@ def test_poses_unlike_the_annotation_are_dropped() -> None:
 
 
 def pair(apart: float) -> tuple[Tensor, Tensor]:
-    """Two people of one pose, a hundred pixels high and this many apart, annotated where they are."""
+    """Annotate two persons of one pose, a hundred pixels high and this many pixels apart."""
     pose = torch.from_numpy(np.random.default_rng(0).uniform((0, 0), (40, 100), (17, 2))).float()
     projected = torch.stack([pose, pose + torch.tensor([apart, 0.0])])[:, None]
     return projected, torch.cat([projected, torch.ones(2, 1, 17, 1)], dim=-1)
@@ -132,7 +134,7 @@ def test_who_is_nowhere_annotated_is_masked_only_on_top_of_another() -> None:
 
 
 def test_one_keypoint_of_another_is_no_proof() -> None:
-    """The body hides another of whom just one hand shows, on the body itself."""
+    """The body hides another person of whom just one hand shows, on the body itself."""
     projected, keypoints = pair(apart=60.0)
     keypoints[0, :, :, :2] += 4.0
     keypoints[1, :, 1:, 2] = 0

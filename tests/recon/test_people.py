@@ -1,4 +1,4 @@
-"""People moved to another frame of reference: eq. 4.5 and 4.6, mended."""
+"""Persons moved to another frame of reference (eq. 4.5 and eq. 4.6, corrected)."""
 
 import torch
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Pose priors: ours on poses that it never learnt from, and the files of SMPLify and VPoser, made up here."""
+"""Pose priors: ours on held-out poses, and the files of SMPLify and VPoser, made up here."""
 
 import math
 import pickle
@@ -29,7 +29,7 @@ HALF_TURNS = matrix_from_axis_angle(torch.tensor([math.pi, 0.0, 0.0]).repeat(1, 
 
 @pytest.fixture(scope="module")
 def unseen_poses() -> Float[Tensor, "pose 23 3 3"]:
-    """Of the two clips of DeepMimic that nothing learnt from."""
+    """Take poses of the two clips of DeepMimic that nothing learnt from."""
     clips = [clip for clip in deepmimic.list_clips() if clip.id in HELD_OUT]
     body = load_body()
     return torch.cat([torch.from_numpy(deepmimic.read_clip(clip, body).body_pose[0]) for clip in clips])
@@ -41,7 +41,7 @@ def random_poses() -> Float[Tensor, "5 23 3 3"]:
 
 
 def write_mixture(path: Path, rng: np.random.Generator, **other: object) -> dict[str, np.ndarray]:
-    """A file like gmm_08.pkl."""
+    """Write a file like gmm_08.pkl."""
     roots = rng.normal(size=(8, 69, 69)) / 10
     content = {
         "means": rng.normal(size=(8, 69)) / 5,
@@ -53,7 +53,7 @@ def write_mixture(path: Path, rng: np.random.Generator, **other: object) -> dict
 
 
 class Reference(nn.Module):
-    """VPoser v2 as its paper describes it, in the file's names."""
+    """VPoser v2 as its paper describes it, with the names of its file."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A box room seen by a camera in its corner becomes a labelled cloud on its surfaces, without its people."""
+"""Box room seen by a camera in its corner, which becomes a labelled cloud on its surfaces, without its persons."""
 
 from functools import lru_cache
 
@@ -40,7 +40,7 @@ def mesh(center: tuple[float, ...], size: tuple[float, ...]) -> o3d.t.geometry.T
 
 @lru_cache
 def render(person_x: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, mask and depth of the room, somebody (a box) standing in it or not."""
+    """Render image, mask and depth of the room, with or without a person (a box) in it."""
     scene = o3d.t.geometry.RaycastingScene()
     names = list(BOXES)
     for box in BOXES.values():

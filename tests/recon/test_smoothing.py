@@ -1,4 +1,4 @@
-"""Eq. 4.1: jitter goes, motion stays, wrong frames give way, gaps and strangers do not matter."""
+"""Smoothing (eq. 4.1): jitter goes, motion stays, wrong frames give way, gaps and other persons do not matter."""
 
 import math
 from dataclasses import replace
@@ -18,7 +18,7 @@ BODY = load_body()
 
 
 def errors(people: People, truth: People, fps: float) -> tuple[float, float]:
-    """Acceleration error (m/s²) and MPJPE in the world (mm)."""
+    """Compute acceleration error (m/s²) and MPJPE in the world (mm)."""
     joints, reference = people.joints(BODY).numpy(), truth.joints(BODY).numpy()
     return acceleration_error(joints, reference, fps), 1000 * world_mpjpe(joints, reference)
 
@@ -80,7 +80,7 @@ def test_invalid_frames_stay_and_do_not_matter() -> None:
 
 
 def test_motion_goes_on_over_short_gaps_only() -> None:
-    """After a long absence a person may be elsewhere; that is no reason to bend what was seen."""
+    """After a long absence a person may be elsewhere, which is no reason to bend what was seen."""
     walk = clip("walk", 20.0)
     gap = walk.valid.clone()
     gap[:, 6:20] = False

@@ -1,4 +1,4 @@
-"""Relative and metric depth are fused at any scale and among outliers, and key frames become one empty room."""
+"""Fusion of relative and metric depth at any scale and among outliers, and of key frames into one empty room."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.helpers.rgbd import REAL, RENDERED, read_depth
 
 
 def room_depth(rng: np.random.Generator, keyframes: int = 3) -> np.ndarray:
-    """Of tilted planes with boxes before them, 1 to 6 m."""
+    """Render the depth of tilted planes with boxes before them, 1 to 6 m."""
     rows, columns = np.mgrid[:96, :128]
     inverse = 0.2 + 0.4 * rows / 96 + rng.uniform(-0.1, 0.1, (keyframes, 1, 1)) * columns / 128
     inverse[:, 40:70, 30:60] = 0.8
@@ -25,7 +25,7 @@ def room_depth(rng: np.random.Generator, keyframes: int = 3) -> np.ndarray:
 def disparity_of(
     depth: np.ndarray, alpha: float, beta: float, rng: np.random.Generator, outliers: float = 0.1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True disparity, and one in which a share of the pixels is anything in three times its range."""
+    """Return the true disparity, and one in which a share of the pixels is random within three times its range."""
     exact = (1 / depth - beta) / alpha
     low, high = np.nanmin(exact), np.nanmax(exact)
     wrong = rng.random(depth.shape) < outliers
@@ -33,7 +33,7 @@ def disparity_of(
 
 
 def coarse(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a metric network would give: an eighth of the size, 5 % noise."""
+    """Imitate a metric network: an eighth of the size, 5 % noise."""
     low = depth[:, 4::8, 4::8]
     return low * (1 + 0.05 * rng.standard_normal(low.shape))
 
@@ -129,7 +129,7 @@ def test_upsampling_keeps_a_plane_and_spreads_no_zeros() -> None:
 
 
 def test_background_is_the_room_without_people(rng: np.random.Generator) -> None:
-    """Someone walks through; the depth of their edges, outside their mask, is wrong by a few pixels too."""
+    """A person walks through; the depth of their edges, outside their mask, is wrong by a few pixels too."""
     truth = room_depth(rng, 1)[0]
     depth, people = np.stack([truth] * 4), np.zeros((4, 96, 128), dtype=bool)
     for k in range(4):

@@ -1,4 +1,4 @@
-"""Depth networks of every kind load and give maps of the image's size."""
+"""Depth networks of every kind, which load and predict maps of the image's size."""
 
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def test_an_images_depth_does_not_depend_on_the_others(tmp_path: Path, images: n
 
 
 def test_losses_of_the_stand_ins_are_zero_for_the_truth_alone() -> None:
-    """The relative one at any scale and shift, the metric one in metres only."""
+    """The relative loss is zero at any scale and shift, the metric one in metres only."""
     depth = 1 + 4 * torch.rand(2, 24, 32)
     valid = torch.rand(depth.shape) < 0.9
     spoilt = torch.where(valid, depth, 1000.0)

@@ -1,4 +1,4 @@
-"""Fits of SMPL to keypoints: back to the truth from disturbed starts, and soft landings where observations fail."""
+"""Fits of SMPL to keypoints: back to the truth from disturbed starts, and stable where observations fail."""
 
 import math
 from dataclasses import replace
@@ -24,13 +24,13 @@ COCO = KEYPOINT_SETS["coco17"]
 
 
 def prior(body_pose: Tensor) -> Tensor:
-    """Every joint near its rest, by the square of the angle (for small ones)."""
+    """Compute an energy that keeps every joint near its rest, by the square of the angle (for small ones)."""
     return 0.3 * (3 - body_pose.diagonal(dim1=-2, dim2=-1).sum(dim=-1)).sum(dim=-1)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sixth of the steps, for what does not need the last millimetre."""
+    """Cut the phases to a sixth of their steps, for tests that do not need the last millimetre."""
     monkeypatch.setattr(fitting, "PHASES", (Phase(15, 0.3, 1.0), Phase(20, 1.0, 0.5), Phase(20, 0.5, 0.2)))
 
 
@@ -41,7 +41,7 @@ def walker() -> People:
 
 
 def world(people: People, truth: People) -> float:
-    """MPJPE in the world in mm."""
+    """Compute the MPJPE in the world in mm."""
     return 1000 * world_mpjpe(people.joints(BODY).numpy(), truth.joints(BODY).numpy(), truth.valid.numpy())
 
 
@@ -95,7 +95,7 @@ def test_wrong_depths_are_not_believed(walker: People) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_depth_that_is_known_to_be_rough_bends_nobody(walker: People) -> None:
-    """All of it 20 % too far, in every frame: told to be exact it costs far more than told to be as rough as it is."""
+    """All depth is 20 % too far: declared as exact it costs far more than declared as rough as it is."""
     seen = observed(walker, COCO, key_frames=1)
     rough = replace(seen, depth=1.2 * seen.depth)
     start = disturbed(walker, 5, math.radians(5), 0.05)
@@ -144,7 +144,7 @@ def test_order_of_persons_does_not_matter(walker: People) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_persons_do_not_reach_into_each_other(walker: People) -> None:
-    """One behind the other, and the start has both in one place."""
+    """One person is behind the other, and the start has both in one place."""
     pair = both(walker, standing_at(walker, 0.3, 4.1))
     start = both(walker, standing_at(walker, 0.3, 3.6))
     seen = observed(pair, COCO)

@@ -1,4 +1,4 @@
-"""The table of a report: errors of reconstructions whose errors are known, and what is said of them."""
+"""Accuracy report: errors of reconstructions whose errors are known, and the table made of them."""
 
 import math
 from dataclasses import replace
@@ -66,7 +66,7 @@ FIGURES = Figures(
 
 @lru_cache
 def walk() -> MotionSequence:
-    """A second of one person, 4 m before the camera."""
+    """Take a second of one person, 4 m before the camera."""
     clip = next(clip for clip in deepmimic.list_clips() if clip.id.endswith("_walk"))
     motion = resample(deepmimic.read_clip(clip, BODY), 20.0, BODY)
     away = np.array([0.0, 4.0, 0.0], dtype=np.float32)
@@ -78,7 +78,7 @@ def walk() -> MotionSequence:
 
 
 def true_room(*names: str) -> Truth:
-    """As many people, a metre apart, before a camera that hangs 2.4 m high."""
+    """Build the truth: some persons, a metre apart, before a camera that hangs 2.4 m high."""
     motion, people = walk(), len(names)
     arrays = {name: np.repeat(getattr(motion, name), people, axis=0) for name in OF_PERSONS}
     aside = np.arange(people, dtype=np.float32)[:, None, None] * np.array([1, 0, 0], dtype=np.float32)
@@ -100,7 +100,7 @@ def true_room(*names: str) -> Truth:
 
 
 def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[str, ...]) -> Reconstruction:
-    """A reconstruction of which all but people and camera is nothing."""
+    """Build a reconstruction in which only persons and camera have content."""
     none = np.zeros((0, 2, 2), dtype=np.float32)
     plane, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 1.0), DepthFusion(1.0, 0.0, 1.0, 0.0)
     scene = Scene(
@@ -120,7 +120,7 @@ def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[s
 
 
 def world(degrees: float = 0.0, x: float = 0.0, z: float = 0.0, tilt: float = 0.0) -> torch.Tensor:
-    """Another world's place in the true one: turned about the vertical and about x, and moved."""
+    """Return another world's place in the true one: turned about the vertical and about x, and moved."""
     placed = torch.eye(4)
     turns = (torch.tensor([math.radians(tilt), 0.0, 0.0]), torch.tensor([0.0, 0.0, math.radians(degrees)]))
     placed[:3, :3] = matrix_from_axis_angle(turns[1]) @ matrix_from_axis_angle(turns[0])
@@ -129,7 +129,7 @@ def world(degrees: float = 0.0, x: float = 0.0, z: float = 0.0, tilt: float = 0.
 
 
 def seen_from(truth: Truth, placed: torch.Tensor, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Errors:
-    """Errors of the true people, moved by `shift` in a world of another place, before the same camera."""
+    """Compute the errors of the true persons, moved by `shift` in a world of another place, before the same camera."""
     camera = replace(truth.camera, extrinsics=truth.camera.extrinsics @ torch.linalg.inv(placed))
     moved = torch.from_numpy(truth.motion.joints) @ placed[:3, :3].T + placed[:3, 3] + torch.tensor(shift)
     motion = replace(truth.motion, joints=moved.numpy())
@@ -137,7 +137,7 @@ def seen_from(truth: Truth, placed: torch.Tensor, shift: tuple[float, float, flo
 
 
 def assert_errors(found: Errors, **expected: float) -> None:
-    """All others are zero."""
+    """Assert that the named errors have these values, and that all others are zero."""
     for name, value in vars(found).items():
         assert value == pytest.approx(expected.get(name, 0.0), abs=0.02), name
 
@@ -197,7 +197,7 @@ def test_unknown_depth_stays_unknown() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_what_cannot_be_reconstructed_is_a_row_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but one mode fail in these rooms; nothing is asked again of a report that goes on."""
+    """All but one mode fail in these rooms; a report that goes on repeats nothing."""
     folder = Path("simulated", "room", "day", "time")
     for kind in ("clean", "noisy"):
         rendered = render(tmp_path / kind / folder, 1)

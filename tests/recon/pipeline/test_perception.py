@@ -1,4 +1,4 @@
-"""Crops of everybody go through a network in any batches and come back at their person and frame."""
+"""Crops of all persons, which go through a network in any batches and come back at their person and frame."""
 
 from dataclasses import fields
 
@@ -22,7 +22,7 @@ PRESENT = np.array([[1, 1, 0, 1, 0], [1, 0, 0, 1, 1]], dtype=bool)  # nobody in 
 
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory: pytest.TempPathFactory) -> TetonSequence:
-    """Two people who come and go; frame t is of brightness 40 t, with a gradient to the right."""
+    """Write two persons who come and go; frame t has brightness 40 t, with a gradient to the right."""
     folder = tmp_path_factory.mktemp("tree") / "a" / "b" / "c" / "d"
     ramp = np.broadcast_to(np.arange(WIDTH, dtype=np.uint8)[:, None], (HEIGHT, WIDTH, 3))
     write_sequence(
@@ -40,7 +40,7 @@ def sequence(tmp_path_factory: pytest.TempPathFactory) -> TetonSequence:
 
 
 def track(person: int, present: np.ndarray) -> Track:
-    """In the left half, or the right."""
+    """Annotate a person in the left half of the image, or the right."""
     boxes = np.tile([4.0 + 32 * person, 6.0, 20.0 + 32 * person, 40.0], (FRAMES, 1))
     keypoints = np.ones((FRAMES, len(NAMES), 3)) * [10 + 32 * person, 20, 1]
     return Track(
@@ -56,7 +56,7 @@ def track(person: int, present: np.ndarray) -> Track:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The frames that are decoded, as it happens."""
+    """Record the frames that are decoded."""
     numbers: list[int] = []
     original = TetonSequence.frame
 

@@ -1,4 +1,4 @@
-"""What is said of a reconstruction: captions from labels, quality from annotations, held poses."""
+"""Records of reconstructions: captions from labels, quality from annotations, poses filled into gaps."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def a_track(actions: list[str], kind: str = "patient", present: list[bool] | Non
 
 
 def standing(persons: int = 1) -> People:
-    """Upright in T-pose before the camera, each frame a little farther, soles' joints 2 cm above the floor."""
+    """Pose persons upright in T-pose before the camera, each frame farther, soles' joints 2 cm above the floor."""
     upright = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     people = People(
         transl=torch.zeros(persons, FRAMES, 3),
@@ -60,7 +60,7 @@ def standing(persons: int = 1) -> People:
 
 
 def seen(people: People, shift: tuple[float, float]) -> Observations:
-    """Every keypoint clicked beside where it is."""
+    """Observe every keypoint some pixels off its place."""
     camera = room_camera()
     pixels = camera.project(people.keypoints(BODY, body_keypoints(BODY, NAMES))) + torch.tensor(shift)
     known = torch.ones(pixels.shape[:3])

@@ -1,4 +1,4 @@
-"""A sequence and what perfect networks say of it become the room and the people that were rendered."""
+"""Steps of a reconstruction: perfect networks' answers become the room and the persons that were rendered."""
 
 import json
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_the_scene_holds_the_room_without_the_people(room: Rendered, bodies: Bod
 
 
 def test_a_body_of_somebody_else_is_not_taken(room: Rendered, bodies: Bodies) -> None:
-    """Person 1's crops answered with person 0's body, as an occluded person's often are."""
+    """Person 1's crops are answered with person 0's body, as an occluded person's often are."""
     seen, estimates = room.perception, room.perception.estimates
     first = {int(frame): k for k, frame in enumerate(seen.frame) if seen.person[k] == 0}
     source = [
@@ -118,7 +118,7 @@ def test_skin_depth_is_known_on_ones_own_mask_where_the_keypoint_is_visible() ->
 
 
 def test_who_holds_still_keeps_the_depth_of_a_key_frame() -> None:
-    """Somebody lies, raises an arm in frame 2, and from frame 4 on lies elsewhere."""
+    """A person lies, raises an arm in frame 2, and from frame 4 on lies elsewhere."""
     rng = np.random.default_rng(0)
     lying = np.concatenate([rng.uniform(0, 200, size=(9, 2)), np.ones((9, 1))], axis=1)
     keypoints = np.stack([lying] * 6).astype(np.float32)

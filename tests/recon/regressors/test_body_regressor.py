@@ -1,4 +1,4 @@
-"""From the crop's own view to the room's camera and back."""
+"""Conversion from the crop's own view to the room's camera and back."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ WIDE = intrinsics_matrix(300.0, 310.0, 256.0, 192.0)  # 81 degrees across 512 px
 
 
 def people(seed: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Upright people anywhere before a wide camera that looks down: transl, global_orient, body_pose, betas."""
+    """Draw upright persons anywhere before a wide camera that looks down: transl, global_orient, body_pose, betas."""
     random = torch.Generator().manual_seed(seed)
     betas = torch.randn(count, 10, generator=random)
     pixels = torch.rand(count, 2, generator=random) * torch.tensor([512.0, 384.0])
@@ -53,7 +53,7 @@ def test_perfect_estimates_give_the_pose_back(seed: int) -> None:
 
 
 def official(cam: torch.Tensor, squares: torch.Tensor, focal: float) -> torch.Tensor:
-    """4D-Humans' way to the whole image, with a focal length of our own."""
+    """Compute 4D-Humans' camera in the whole image, with a focal length of our own."""
     scaled = squares[:, 2] * cam[:, 0]
     across = cam[:, 1:] + 2 * (squares[:, :2] - torch.tensor([256.0, 192.0])) / scaled[:, None]
     return torch.cat([across, 2 * focal / scaled[:, None]], dim=1)
@@ -71,7 +71,7 @@ def test_on_the_axis_it_is_the_authors_formula() -> None:
 
 
 def fitted_cam(points: torch.Tensor, pixels: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
-    """The weak-perspective camera that fits best: what a network trained on reprojection would say."""
+    """Fit the best weak-perspective camera: the answer of a network trained on reprojection."""
     seen = (pixels - squares[:, None, :2]) * 2 / squares[:, None, 2:]
     own, wanted = (x - x.mean(dim=1, keepdim=True) for x in (points[..., :2], seen))
     scale = (own * wanted).sum(dim=(1, 2)) / own.square().sum(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""Crops show what the authors' affine map says, black outside the image, blurred where much is shrunk."""
+"""Crops as the authors' affine map cuts them: black outside the image, blurred where much is shrunk."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from recon.regressors.crops import crop_square, square_of
 
 ROWS, COLUMNS = np.mgrid[:128, :128]
 RAMP = np.stack([2 * COLUMNS, 2 * ROWS, np.zeros_like(ROWS)], axis=-1).astype(np.uint8)
-"""Red is twice the column, green twice the row: the colour says where a pixel was."""
+"""Image whose red is twice the column and green twice the row, so that the colour tells where a pixel was."""
 
 
 def test_box_of_the_crops_own_size_is_the_image_itself(rng: np.random.Generator) -> None:

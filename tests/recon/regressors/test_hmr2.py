@@ -1,4 +1,4 @@
-"""The network against the authors' numbers, and the regressor around it."""
+"""HMR2.0's network against the authors' numbers, and the regressor around it."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ TINY = HMR2Config(width=48, depth=2, heads=2, head_width=32, head_depth=1, head_
 
 
 def recipe(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The weights that the reference numbers were made with (golden/README.md)."""
+    """Generate the weights that the reference numbers were made with (golden/README.md)."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
     if len(shape) >= 2:
         return 0.02 * x
@@ -34,7 +34,7 @@ def recipe(key: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def official_network(golden: Path) -> HMR2:
-    """Every key of the release's backbone and head, no more and no less."""
+    """Build a network with every key of the release's backbone and head, no more and no less."""
     keys = json.loads((golden / "hmr2" / "state_dict_keys.json").read_text())
     kept = np.load(golden / "hmr2" / "kept_small_buffers.npz")
     state = {}
@@ -58,7 +58,7 @@ def fake_smpl(golden: Path) -> ModuleType:
 
 
 def keypoints_44(estimates: CropEstimates, golden: Path) -> Tensor:
-    """OpenPose's 25 of smplx' 45 joints, then 19 of a regressor: the release's `pred_keypoints_3d`."""
+    """Compute the release's `pred_keypoints_3d`: OpenPose's 25 of smplx' 45 joints, then 19 of a regressor."""
     smpl, extra, _ = fake_smpl(golden).build()
     arrays = {name: torch.from_numpy(np.asarray(smpl[name], dtype=np.float32)) for name in smpl if name[:3] != "bs_"}
     pose = torch.cat([estimates.global_orient[:, None], estimates.body_pose], dim=1)
@@ -153,7 +153,7 @@ def test_answers_that_are_no_numbers_are_refused(network: HMR2, rng: np.random.G
 
 
 def test_compiling_is_done_when_asked_for(network: HMR2, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only that: a C++ compiler may be lacking here, and takes minutes."""
+    """Only the request is tested: a C++ compiler may be lacking here, and takes minutes."""
     compiled: list[HMR2] = []
     monkeypatch.setattr(HMR2, "compile", lambda self: compiled.append(self))
     HMR2Regressor(network, load_body())

@@ -1,4 +1,4 @@
-"""The authors' kind of file is read without running anything in it."""
+"""Checkpoints in the authors' format, which are read without running anything in them."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ NAME = "epoch=35-step=1000000.ckpt"
 
 
 class CfgNode(dict):
-    """Like yacs' configuration, which the release's hyper_parameters hold: a class of somebody else's."""
+    """Configuration like yacs', which the release's hyper_parameters hold: a class of another library."""
 
 
 class Hostile:
@@ -47,7 +47,7 @@ def state() -> dict[str, Tensor]:
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a small release; `save` puts a checkpoint into it."""
+    """Make the folder of a small release; `save` puts a checkpoint into it."""
     monkeypatch.setattr(hmr2, "OFFICIAL", SMALL)
     (tmp_path / "model_config.yaml").write_text(yaml.safe_dump(description()))
     (tmp_path / "checkpoints").mkdir()
@@ -128,7 +128,7 @@ def truncated(release: Path) -> None:
 
 
 def flipped(release: Path) -> None:
-    """One bit of a tensor's bytes, which the zip's sum tells."""
+    """Flip one bit of a tensor's bytes, which the zip's checksum shows."""
     path = save(release, {"state_dict": state()})
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -150,26 +150,26 @@ def rewritten(change: Callable[[str, bytes], bytes | None]) -> Callable[[Path], 
 
 
 def shared_bytes(release: Path) -> None:
-    """Many tensors of the same bytes, which would take more memory than the file."""
+    """Write many tensors of the same bytes, which would take more memory than the file."""
     whole = torch.ones(64, 64, 64)
     save(release, {"state_dict": {**state(), **{f"backbone.{k}": whole for k in range(99)}}})
 
 
 def second_pickle(release: Path) -> None:
-    """Another data.pkl, deeper, which is nothing to us."""
+    """Add another data.pkl, in a deeper folder, which is to be ignored."""
     save(release, {"state_dict": {}})
     with zipfile.ZipFile(release / "checkpoints" / NAME, "a") as archive:
         archive.writestr("other/data/data.pkl", b"")
 
 
 def huge_tensor(release: Path) -> None:
-    """A tensor of few bytes that says it has a million million numbers."""
+    """Write a tensor of few bytes that claims to have a million million numbers."""
     small = torch.ones(1).as_strided((10**6, 10**6), (0, 0))
     save(release, {"state_dict": {**state(), "backbone.pos_embed": small}})
 
 
 def overlong_tensor(release: Path) -> None:
-    """One whose strides lead beyond its bytes."""
+    """Write a tensor whose strides lead beyond its bytes."""
     path = save(release, {"state_dict": {**state(), "backbone.pos_embed": torch.ones(5).as_strided((2, 2), (3, 1))}})
     rewrite(path, lambda name, content: content.replace(b"K\x03K\x01\x86", b"K\x63K\x01\x86"))
 

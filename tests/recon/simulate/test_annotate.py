@@ -1,4 +1,4 @@
-"""Annotations: the errors asked for, and no others."""
+"""Simulated annotations: the errors asked for, and no others."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def room() -> Simulated:
 
 @pytest.fixture
 def seen(room: Simulated) -> Simulated:
-    """As if everybody were seen whole all the time."""
+    """Pretend that every person is seen whole all the time."""
     return replace(room, visible=np.ones_like(room.visible), seen=np.ones_like(room.seen))
 
 
@@ -104,7 +104,7 @@ def test_visible_means_inside_and_not_behind_more_than_a_limb() -> None:
 
 
 def _errors(room: Simulated, tracks: tuple) -> np.ndarray:
-    """Where keypoints inside the image were put against where they are."""
+    """Compute where keypoints inside the image were put relative to their true place."""
     columns = [room.keypoint_names.index(name) for name in NAMES]
     found = []
     for person, track in enumerate(tracks):

@@ -1,4 +1,4 @@
-"""Rendered rooms: what the truth says must be what the pictures show."""
+"""Rendered rooms, whose ground truth must match what the pictures show."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_floor_and_walls_lie_where_the_world_has_them(rooms: list[Simulated]) ->
 
 
 def _walls_are_flat(points: np.ndarray) -> bool:
-    """Whether there is a yaw after which nearly all points share one of four values of x or y (to 3 cm)."""
+    """Tell whether there is a yaw after which nearly all points share one of four values of x or y (to 3 cm)."""
     if len(points) < 50:
         return True
     shares = []
@@ -85,7 +85,7 @@ def test_camera_hangs_over_the_origin_and_looks_along_y(rooms: list[Simulated]) 
 
 
 def test_people_are_drawn_where_their_joints_are(rooms: list[Simulated]) -> None:
-    """Visible joints inside the trunk and the legs have a person's label, or that of the blanket over them."""
+    """Visible joints inside trunk and legs have a person's label, or that of the blanket over them."""
     inner, bed, checked = ("pelvis", "spine2", "left_knee", "right_knee", "head"), LABELS.index("bed"), 0
     for room in rooms:
         for person, frame in np.ndindex(room.seen.shape):
@@ -150,7 +150,7 @@ def test_everybody_is_seen_and_nobody_sinks_into_the_floor(rooms: list[Simulated
 
 
 def test_actions_follow_roles() -> None:
-    """Who lies in bed is a patient whose pelvis is at a mattress' height; on the floor it is far below."""
+    """Persons who lie in bed are patients with the pelvis at a mattress' height; on the floor it is far below."""
     config = SimulateConfig(num_frames=1, image_size=(64, 48), num_people=1)
     floor, bed = (simulate(seed, config).motion for seed in (42, 49))
     assert [ACTIONS[motion.action[0, 0]] for motion in (floor, bed)] == ["laying_on_floor", "laying_in_bed"]

@@ -1,4 +1,4 @@
-"""Key frames are those that differ: none where nothing moves, enough to see the room behind who walks through."""
+"""Key frames: those that differ, just one where nothing moves, enough to see the room behind a walking person."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from recon.teton.keyframes import MOST_KEYFRAMES, choose_keyframes
 
 
 def room(rng: np.random.Generator, people: list[tuple[float, float]], light: float = 0.0) -> np.ndarray:
-    """A shaded room of 160 x 120 with noise, and people of 16 x 40 at these places (0 to 1)."""
+    """Draw a shaded room of 160 x 120 with noise, and persons of 16 x 40 at these places (0 to 1)."""
     image = np.linspace(90, 160, 120)[:, None, None] * np.array([1.0, 0.95, 0.9]) * np.ones((1, 160, 1))
     for x, y in people:
         left, top = int(x * 144), int(y * 80)

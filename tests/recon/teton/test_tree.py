@@ -1,4 +1,4 @@
-"""The Teton tree: what is written is read, what is broken is told in a sentence."""
+"""Teton tree: written files are read back, broken ones are refused in one sentence."""
 
 import json
 import re
@@ -25,7 +25,7 @@ DAMAGE = "annotations.json"
 
 
 def make_track(rng: np.random.Generator, object_id: str, num_frames: int = FRAMES) -> Track:
-    """A person who may be away, with some keypoints that nobody annotated."""
+    """Annotate a person who may be away, with some keypoints left out."""
     present = rng.random(num_frames) < 0.8
     present[0] = True
     corner = rng.uniform(-5, 40, (num_frames, 2))
@@ -62,7 +62,7 @@ def write_valid(folder: Path, tracks: list[Track], intrinsics: np.ndarray | None
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A valid sequence of one person."""
+    """Write a valid sequence of one person."""
     folder = tmp_path / "ward" / "camera" / "2024-01-01" / "120000"
     write_valid(folder, [make_track(np.random.default_rng(0), "7")])
     return folder
@@ -284,7 +284,7 @@ KEYS = re.findall(r"^    ([\w.]+) +(required|optional) ", tree.__doc__ or "", fl
 
 @pytest.fixture
 def documented(folder: Path) -> Path:
-    """The folder with the example of the module's docstring in place of its annotations."""
+    """Write a folder with the example of the module's docstring in place of its annotations."""
     text = textwrap.dedent(re.search(r"^    \{\n.*?^    \}$", tree.__doc__ or "", flags=re.MULTILINE | re.DOTALL)[0])  # type: ignore[index]
     example = json.loads(text)
     for path in (*folder.glob("frames/*.jpg"), *folder.glob("masks/*.png")):

@@ -1,4 +1,4 @@
-"""What the depth stand-ins learn from: pictures and depth that stay together; and how they are judged."""
+"""Training data of the depth stand-ins: pictures and depth that stay together; and how the networks are judged."""
 
 from itertools import islice
 
@@ -10,7 +10,7 @@ from recon.training.depth_tiny import BATCH, DepthViews, aligned, augment, batch
 
 
 def some_views(count: int, rng: np.random.Generator) -> DepthViews:
-    """Brighter where nearer."""
+    """Make views that are brighter where nearer."""
     depth = rng.uniform(1, 8, (count, 6, 8))
     images = np.repeat((255 / depth).astype(np.uint8)[..., None], 3, axis=-1)
     return DepthViews(images, depth.astype(np.float16))

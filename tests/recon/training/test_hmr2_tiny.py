@@ -1,4 +1,4 @@
-"""What the stand-in learns from: targets must follow each cut of a crop; and the training runs, falls and goes on."""
+"""Training of the HMR2.0 stand-in: targets follow each cut of a crop; the loss falls; a stopped run goes on."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ FOCAL = 400.0
 
 
 def some_views(count: int) -> Views:
-    """People of whom a picture shows nothing but blots: the left wrist red, the head green, the right foot blue."""
+    """Draw persons as blots alone: the left wrist red, the head green, the right foot blue."""
     random = torch.Generator().manual_seed(0)
     betas = torch.randn(count, 10, generator=random)
     rest = BODY.rest_joints(betas)
@@ -54,7 +54,7 @@ VIEWS = some_views(8)
 
 
 def blots(images: torch.Tensor) -> torch.Tensor:
-    """Centre of each channel's light, on the square whose sides are at -1 and 1; the crop's pixel 128 is 0."""
+    """Compute the centre of each channel's light, on the square from -1 to 1 in which the crop's pixel 128 is 0."""
     at = (torch.arange(256) - 128) / 128
     weight = images / images.sum(dim=(-2, -1), keepdim=True)
     return torch.stack([(weight.sum(dim=-2) * at).sum(dim=-1), (weight.sum(dim=-1) * at).sum(dim=-1)], dim=-1)

@@ -1,4 +1,4 @@
-"""What the lifter learns from: people, cameras and clicks that fit together."""
+"""Training data of the lifter: persons, cameras and clicks that fit together."""
 
 import math
 from pathlib import Path
