@@ -1,16 +1,18 @@
-"""Weights of networks: ours in one safetensors file each, with a format name and a JSON description, and others'.
+"""Weights of networks in files: our model files, of which there are six kinds, and checkpoints that others released.
 
-Whatever is not as described is refused. The version of a file is the start of its sha256, so that results can name the
-very weights they came from.
+A model file is a safetensors file whose metadata are the name of its format, such as "carescene-model/3", and a JSON
+description of the network. Whatever is not as described is refused in one sentence. The version of a file is the start
+of its sha256, so that results can name the very weights they came from.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,41 +20,90 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from motion.errors import InputError
+from motion.features import Normalizer
+from motion.parquet import whole_file
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds."""
+    """Tensors read from a file, and how the file describes them."""
 
     path: Path
     tensors: dict[str, Tensor]
-    description: dict[str, Any]
-    version: str
+    description: dict[str, Any] = field(default_factory=dict)
+    """Sizes and settings of the network; empty for a file that others released."""
+
+    @cached_property
+    def version(self) -> str:
+        """First 12 digits of the file's sha256."""
+        return sha256_of(self.path)[:12]
 
     def check(self, expected: Mapping[str, Tensor]) -> None:
-        """Raise InputError unless the file holds tensors of just these names and shapes."""
-        wanted = {name: tuple(value.shape) for name, value in expected.items()}
-        found = {name: tuple(value.shape) for name, value in self.tensors.items()}
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
-                raise InputError(
-                    f"{self.path} holds another architecture: {name} has shape {found.get(name)}, "
-                    f"its description says {wanted.get(name)}"
-                )
+        """Raise InputError unless the tensors have just these names and shapes; it names each that differs."""
+        wanted, found = (
+            {name: tuple(value.shape) for name, value in each.items()} for each in (expected, self.tensors)
+        )
+        missing = [f"lacks {name}" for name in wanted if name not in found]
+        surplus = [f"holds {name} too" for name in found if name not in wanted]
+        common = [name for name in wanted if name in found and wanted[name] != found[name]]
+        other = [f"has {name} of shape {found[name]}, not {wanted[name]}" for name in common]
+        if problems := ", ".join(missing + surplus + other):
+            source = "its description says" if self.description else "the authors published"
+            raise InputError(f"{self.path} holds another architecture: it {problems}; expected what {source}")
+
+    def load_into(self, network: Network) -> Network:
+        """Give a network, which may be made on the meta device, these tensors in its own number types; return it.
+
+        Raises InputError where `check` against the network's tensors does.
+        """
+        own = network.state_dict()
+        self.check(own)
+        # Copies lie in memory of PyTorch's own alignment, on which the last bit of a product can depend.
+        copies = {name: value.to(own[name].dtype, copy=True) for name, value in self.tensors.items()}
+        network.load_state_dict(copies, assign=True)
+        return network
+
+    def load_normalized(self, network: nn.Module, num_features: int) -> Normalizer:
+        """Load what `normalized_tensors` named into `network`; return the normalizer of its features."""
+        empty = Normalizer(torch.zeros(num_features), torch.ones(num_features))
+        self.check(normalized_tensors(network, empty))
+        own = {name: self.tensors[f"network.{name}"] for name in network.state_dict()}
+        replace(self, tensors=own).load_into(network)
+        return Normalizer(*(self.tensors[f"normalizer.{name}"] for name in vars(empty)))
 
 
-def version_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+def normalized_tensors(network: nn.Module, normalizer: Normalizer) -> dict[str, Tensor]:
+    """Name the tensors of a network, in fp32, and of the normalizer of its features for one file."""
+    tensors = {f"network.{name}": value.float() for name, value in network.state_dict().items()}
+    return tensors | {f"normalizer.{name}": value for name, value in vars(normalizer).items()}
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_bytes(tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> bytes:
-    """The content of a file of this `kind`, such as "carescene-model/1"."""
+    """Content of a model file of format `kind`."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
     return save(whole, metadata={"format": kind, "description": json.dumps(description)})
 
 
+def save_weights(path: Path, tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> None:
+    """Write a model file of format `kind`, which appears under its name only when complete."""
+    content = weights_bytes(tensors, kind, description)
+    with whole_file(path) as (_, partial):
+        Path(partial).write_bytes(content)
+
+
 def read_weights(path: Path, kind: str, made_by: str) -> Weights:
-    """Read such a file; a damaged or a foreign one is refused in one sentence, which names the job that makes them."""
+    """Read a model file of format `kind`; raise InputError if it is missing, damaged or of another format.
+
+    `made_by` is the module whose command makes such files, which the error names.
+    """
     if not path.is_file():
         raise InputError(f"no file of format {kind} at {path}; train one with `python -m {made_by}`")
     try:
@@ -63,11 +114,14 @@ def read_weights(path: Path, kind: str, made_by: str) -> Weights:
         raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
     if metadata.get("format") != kind:
         raise InputError(f"{path} says format {metadata.get('format')!r}, expected {kind!r}")
-    return Weights(path, tensors, json.loads(metadata["description"]), version_of(path))
+    return Weights(path, tensors, json.loads(metadata["description"]))
 
 
 def read_checkpoint(path: Path, parts: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """These state_dicts in an official file, which is read as tensors only: it may run no code."""
+    """Read these state_dicts from an official file, as tensors only, so that it may run no code.
+
+    Raises InputError if the file is missing, damaged, holds anything but tensors, or lacks one of `parts`.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected a file of the authors' release")
     try:
@@ -85,23 +139,3 @@ def read_checkpoint(path: Path, parts: Sequence[str]) -> dict[str, dict[str, Ten
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise InputError(f"{path} holds no weights {part!r}, expected the file of the authors' release")
     return {part: dict(content[part]) for part in parts}
-
-
-def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Put the weights into a network made on the meta device; InputError names each that is not as it should be."""
-    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    missing = [f"lacks {key}" for key in wanted if key not in found]
-    surplus = [f"holds {key} too" for key in found if key not in wanted]
-    other = [
-        f"has {key} of shape {found[key]}, not {wanted[key]}"
-        for key in wanted
-        if wanted[key] != found.get(key, wanted[key])
-    ]
-    if missing or surplus or other:
-        problems = ", ".join(missing + surplus + other)
-        raise InputError(
-            f"{path} {problems}; expected the weights of {type(network).__name__} as the authors published it"
-        )
-    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
-    network.requires_grad_(False)

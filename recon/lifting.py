@@ -114,10 +114,7 @@ class Lifter:
             with as_file(files("recon") / "assets" / "lifter.safetensors") as shipped:
                 return cls.load(shipped)
         weights = read_weights(path, FORMAT, MADE_BY)
-        network = LifterNetwork()
-        weights.check(network.state_dict())
-        network.load_state_dict(weights.tensors)
-        return cls(network.eval().requires_grad_(False))
+        return cls(weights.load_into(LifterNetwork()).eval().requires_grad_(False))
 
     def lift(self, observations: Observations, body: Body) -> People:
         """Lift all persons into the world.

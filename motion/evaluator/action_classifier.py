@@ -21,7 +21,7 @@ from motion.diffusion import ScheduleName
 from motion.errors import InputError
 from motion.features import NUM_FEATURES, Normalizer
 from motion.skeleton import ACTIONS
-from motion.weights import read_weights, weights_bytes
+from motion.weights import normalized_tensors, read_weights, weights_bytes
 
 FORMAT = "carescene-classifier/1"
 CLASSIFIER_FILE = "classifier.safetensors"
@@ -146,7 +146,7 @@ def classifier_bytes(
 ) -> bytes:
     """Serialize a classifier as its file's content."""
     description = {"network": asdict(network.config), "schedule": schedule, "num_steps": num_steps}
-    return weights_bytes(_tensors(network, normalizer), FORMAT, description)
+    return weights_bytes(normalized_tensors(network, normalizer), FORMAT, description)
 
 
 def load_classifier(path: str | Path) -> Classifier:
@@ -154,14 +154,7 @@ def load_classifier(path: str | Path) -> Classifier:
     weights = read_weights(Path(path), FORMAT, "ray_jobs.train_classifier")
     settings = weights.description["network"]
     config = ClassifierConfig(**settings | {"names": tuple(settings["names"])})
-    network, size = ActionClassifier(config), config.num_features
-    weights.check(_tensors(network, Normalizer(torch.zeros(size), torch.ones(size))))
-    network.load_state_dict({name: weights.tensors[f"network.{name}"] for name in network.state_dict()})
-    normalizer = Normalizer(weights.tensors["normalizer.mean"], weights.tensors["normalizer.std"])
+    network = ActionClassifier(config)
+    normalizer = weights.load_normalized(network, config.num_features)
     schedule, num_steps = weights.description["schedule"], weights.description["num_steps"]
     return Classifier(network.eval().requires_grad_(False), normalizer, schedule, num_steps, weights.version)
-
-
-def _tensors(network: ActionClassifier, normalizer: Normalizer) -> dict[str, Tensor]:
-    tensors = {f"network.{name}": value.float() for name, value in network.state_dict().items()}
-    return tensors | {"normalizer.mean": normalizer.mean, "normalizer.std": normalizer.std}

@@ -49,9 +49,7 @@ class Evaluator:
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Evaluator":
         """Load an evaluator's file; raises InputError for another architecture, a damaged or a foreign file."""
         weights = read_weights(Path(path), FORMAT, "ray_jobs.train_evaluator")
-        network = EvaluatorNetwork(EvaluatorConfig(**weights.description))
-        weights.check(network.state_dict())
-        network.load_state_dict(weights.tensors)
+        network = weights.load_into(EvaluatorNetwork(EvaluatorConfig(**weights.description)))
         return cls(network, weights.version, device)
 
     @torch.inference_mode()

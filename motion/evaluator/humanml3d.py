@@ -35,7 +35,7 @@ from motion.evaluator.protocol import HUMANML3D
 from motion.representations import HUMANML3D_FPS, NUM_JOINTS, bone_lengths, humanml3d_263
 from motion.sequence import MotionSequence
 from motion.unpickle import load_arrays
-from motion.weights import fill, read_checkpoint, version_of
+from motion.weights import Weights, read_checkpoint
 
 FEATURES = 263
 STEPS_PER_MOVEMENT = 4
@@ -219,11 +219,11 @@ def load_humanml3d_evaluator(folder: str | Path, device: torch.device | str = "c
     parts = read_checkpoint(folder / "finest.tar", NETWORKS)
     with torch.device("meta"):
         network = TextMotionMatch()
-    state = {f"{part}.{key}": value for part, weights in parts.items() for key, value in weights.items()}
-    fill(network, state, folder / "finest.tar")
+    state = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    weights = Weights(folder / "finest.tar", state)
     return HumanML3DEvaluator(
-        network=network,
-        version=version_of(folder / "finest.tar"),
+        network=weights.load_into(network).requires_grad_(False),
+        version=weights.version,
         words=read_words(folder),
         captions=read_tokens(folder / "texts"),
         mean=_read_moment(folder / "mean.npy"),

@@ -25,7 +25,7 @@ from motion.errors import InputError
 from motion.evaluator.protocol import INTERHUMAN
 from motion.representations import INTERGEN_FPS, intergen_262
 from motion.sequence import MotionSequence
-from motion.weights import fill, read_checkpoint, version_of
+from motion.weights import Weights, read_checkpoint
 
 FEATURES = 262 - 4  # without the foot contacts
 TOKENS, CONTEXT = 49408, 77  # of CLIP ViT-L/14@336px
@@ -151,5 +151,5 @@ def load_interclip(path: str | Path, device: torch.device | str = "cpu") -> Inte
     state = read_checkpoint(path, ("state_dict",))["state_dict"]
     with torch.device("meta"):
         network = InterClip()
-    fill(network, {key.removeprefix("model."): value for key, value in state.items()}, path)
-    return InterClipEvaluator(network, version_of(path), device)
+    weights = Weights(path, {key.removeprefix("model."): value for key, value in state.items()})
+    return InterClipEvaluator(weights.load_into(network).requires_grad_(False), weights.version, device)

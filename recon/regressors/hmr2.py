@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from motion.body import WHERE_TO_GET, Body, load_body
 from motion.errors import InputError
 from motion.rotations import matrix_from_6d, rows_first
-from motion.weights import fill, read_weights
+from motion.weights import read_weights
 from recon.regressors.body_regressor import CropEstimates
 from recon.regressors.hmr2_checkpoint import FORMAT, fill_official
 
@@ -329,8 +329,7 @@ def read_network(path: Path) -> tuple[HMR2, str]:
         body_name = weights.description["body"]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} does not say its sizes and its body, expected config and body: {error}") from error
-    fill(network, weights.tensors, path)
-    return network, body_name
+    return weights.load_into(network).requires_grad_(False), body_name
 
 
 def read_official(path: Path, sha256: str | None = None) -> HMR2:
@@ -345,7 +344,7 @@ def read_official(path: Path, sha256: str | None = None) -> HMR2:
         "context_dim": OFFICIAL.width,
     }
     fill_official(network, path, {"config": asdict(OFFICIAL), "body": "smpl"}, decoder, sha256)
-    return network
+    return network.requires_grad_(False)
 
 
 def _body(spec: str | Path, name: str, smpl: str | Path | None) -> Body:

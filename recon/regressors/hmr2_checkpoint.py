@@ -13,7 +13,6 @@ PyTorch 2.14 it does not notice flipped bits (it checks no sums), with `mmap` it
 refuses the whole file where the configuration holds a list of a foreign class or an object whose state is a tuple.
 """
 
-import hashlib
 import math
 import pickle
 import zipfile
@@ -29,8 +28,7 @@ import yaml
 from torch import Tensor, nn
 
 from motion.errors import InputError
-from motion.parquet import whole_file
-from motion.weights import fill, read_weights, weights_bytes
+from motion.weights import Weights, read_weights, save_weights, sha256_of
 from recon.teton.checked_json import short
 
 FORMAT = "carescene-hmr2/1"
@@ -64,25 +62,18 @@ def fill_official(
     if converted.is_file() and (not path.is_file() or converted.stat().st_mtime >= path.stat().st_mtime):
         weights = read_weights(converted, FORMAT, "recon.regressors.hmr2")
         _check_sum(path, weights.description.get("sha256", "none"), sha256)
-        fill(network, weights.tensors, converted)
+        weights.load_into(network)
         return
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}, {RELEASE}")
-    found = _sum(path)
+    found = sha256_of(path)
     _check_sum(path, found, sha256)
     check_config(_config_path(path), decoder)
-    fill(network, read_state(path), path)
-    content = weights_bytes(network.state_dict(), FORMAT, {**description, "sha256": found})
+    Weights(path, read_state(path)).load_into(network)
     try:
-        with whole_file(converted) as (_, partial):
-            Path(partial).write_bytes(content)
+        save_weights(converted, network.state_dict(), FORMAT, {**description, "sha256": found})
     except OSError as error:
         raise InputError(f"{converted} cannot be written ({error}), expected a folder to convert {path} in") from error
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_sum(path: Path, found: str, sha256: str | None) -> None:

@@ -20,9 +20,11 @@ from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
 from motion.command_line import run
+from motion.parquet import whole_file
 from recon.depth import DepthFusion, fuse, load_depth_model
 from recon.depth.networks import ASSETS
 from recon.simulate import SimulateConfig, simulate
+from recon.training.checkpoint import Checkpoint
 from recon.training.depth_from_scratch import schedule, waves
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -132,9 +134,8 @@ def render_room(seed: int, file: Path) -> None:
     pixels = torch.from_numpy(room.frames).permute(0, 3, 1, 2).float()
     small = F.interpolate(pixels, SIZE_PX, mode="bicubic", antialias=True).clamp(0, 255).round()
     depth = F.interpolate(torch.from_numpy(room.depth)[:, None], SIZE_PX, mode="nearest-exact")[:, 0]
-    partial = file.with_suffix(".partial.npz")
-    np.savez_compressed(partial, images=small.byte().permute(0, 2, 3, 1).numpy(), depth=depth.half().numpy())
-    partial.replace(file)
+    with whole_file(file) as (_, partial), Path(partial).open("wb") as stream:
+        np.savez_compressed(stream, images=small.byte().permute(0, 2, 3, 1).numpy(), depth=depth.half().numpy())
 
 
 def load_views(files: list[Path]) -> DepthViews:
@@ -149,7 +150,8 @@ def train(
     """Train for `seconds` in all, from the checkpoint in the cache if there is one."""
     checkpoint = cache / f"checkpoint_{'metric' if metric else 'relative'}.pt"
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    spent, step = resume(checkpoint, network, optimizer)
+    run = Checkpoint(checkpoint, {"network": network, "optimizer": optimizer})
+    spent, step = run.resume()
     torch.manual_seed(seed + step)
     network.train().to(memory_format=torch.channels_last)
     last = time.monotonic()
@@ -167,28 +169,10 @@ def train(
             print(f"{checkpoint.stem} {told}", flush=True)
             reported, losses = spent, []
         if spent - saved > CHECKPOINT_S:
-            keep(checkpoint, network, optimizer, spent, step)
+            run.keep(spent, step)
             saved = spent
-    keep(checkpoint, network, optimizer, spent, step)
+    run.keep(spent, step)
     network.eval()
-
-
-def resume(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[float, int]:
-    """Load the checkpoint, if there is one; return its seconds and steps."""
-    if not checkpoint.exists():
-        return 0.0, 0
-    state = torch.load(checkpoint, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["spent"], state["step"]
-
-
-def keep(checkpoint: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, spent: float, step: int) -> None:
-    """Write the checkpoint whole."""
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(checkpoint)
 
 
 def batches(

@@ -22,10 +22,11 @@ from motion.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe
 from motion.rotations import columns_first, matrix_to_6d
-from motion.weights import weights_bytes
+from motion.weights import save_weights
 from recon.regressors import HMR2, CropEstimates, HMR2Config
 from recon.regressors.hmr2 import COLUMNS, CROP_SIZE, IMAGE_MEAN, IMAGE_STD, PATCH, ROWS, SIDE_CUT, STAND_IN, TINY
 from recon.regressors.hmr2_checkpoint import FORMAT
+from recon.training.checkpoint import Checkpoint
 from recon.training.depth_from_scratch import schedule, waves
 from recon.training.hmr2_views import Targets, Views, augmented, load_views, plain, render_views
 
@@ -81,7 +82,8 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
     average = copy.deepcopy(network).requires_grad_(False)
     parameters = [*network.parameters(), *pointer.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    run = _Run(network, average, pointer, optimizer, checkpoint)
+    parts = {"network": network, "average": average, "pointer": pointer, "optimizer": optimizer}
+    run = Checkpoint(checkpoint, parts)
     spent, step = run.resume()
     torch.manual_seed(seed + step)
     saved = reported = validated = spent
@@ -107,35 +109,6 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
             validated, last = spent, time.monotonic()
     run.keep(spent, step)
     return average
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """Parts of a training that its checkpoint holds."""
-
-    network: HMR2
-    average: HMR2
-    pointer: nn.Linear
-    optimizer: torch.optim.Optimizer
-    path: Path
-
-    def resume(self) -> tuple[float, int]:
-        """Load the checkpoint, if there is one; return its seconds and steps."""
-        if not self.path.exists():
-            return 0.0, 0
-        state = torch.load(self.path, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.pointer.load_state_dict(state["pointer"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return state["spent"], state["step"]
-
-    def keep(self, spent: float, step: int) -> None:
-        """Write the checkpoint whole."""
-        states = {name: getattr(self, name).state_dict() for name in ("network", "average", "pointer", "optimizer")}
-        partial = self.path.with_suffix(".partial")
-        torch.save({**states, "spent": spent, "step": step}, partial)
-        partial.replace(self.path)
 
 
 def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
@@ -257,10 +230,7 @@ def sentence(errors: dict[str, float], views: Views) -> str:
 def save(network: HMR2, path: Path, described: dict[str, object]) -> None:
     """Save a network in half precision, with its origin and its errors."""
     state = {name: value.half() for name, value in network.state_dict().items()}
-    description = {"config": asdict(network.config), "body": "default", **described}
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(weights_bytes(state, FORMAT, description))
-    partial.replace(path)
+    save_weights(path, state, FORMAT, {"config": asdict(network.config), "body": "default", **described})
 
 
 if __name__ == "__main__":

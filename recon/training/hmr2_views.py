@@ -18,6 +18,7 @@ from torch import Tensor
 from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
+from motion.parquet import whole_file
 from motion.rotations import about
 from motion.skeleton import MIRRORED
 from recon.camera import project
@@ -92,9 +93,8 @@ def render_room(seed: int, path: Path) -> None:
         print(f"no views of room {seed}: {error}", flush=True)
         return
     views = views_of(room)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **{field.name: getattr(views, field.name).numpy() for field in fields(views)})
-    partial.replace(path)
+    with whole_file(path) as (_, partial), Path(partial).open("wb") as file:
+        np.savez(file, **{field.name: getattr(views, field.name).numpy() for field in fields(views)})
     print(f"room {seed}: {len(views)} views", flush=True)
 
 

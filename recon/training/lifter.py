@@ -21,9 +21,10 @@ from motion.body import Body, load_body
 from motion.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
-from motion.weights import weights_bytes
+from motion.weights import save_weights
 from recon.keypoints import BodyKeypoints, body_keypoints
 from recon.lifting import FORMAT, NAMES, WINDOW_FRAMES, Lifted, LifterNetwork, Sight, decode, features, sight
+from recon.training.checkpoint import Checkpoint
 from recon.training.lifter_views import CLEAN, Annotated, Noise, Pool, Seen, annotate, draw
 from recon.training.poses import HELD_OUT, PoseClip, read_poses
 
@@ -60,7 +61,8 @@ def train(options: LifterOptions) -> None:
     network = LifterNetwork()
     optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=1e-2)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998))
-    step, spent = _resume(options.checkpoint, network, mean, optimizer)
+    run = Checkpoint(options.checkpoint, {"network": network, "mean": mean, "optimizer": optimizer})
+    spent, step = run.resume()
     random = torch.Generator().manual_seed(1 + step)
     saved = told = time.monotonic()
     while spent < 60 * options.minutes:
@@ -81,7 +83,8 @@ def train(options: LifterOptions) -> None:
             print(step, round(spent), json.dumps({k: round(v.item(), 4) for k, v in loss.items()}), flush=True)
         if now - saved > SAVE_EVERY_S or spent >= 60 * options.minutes:
             saved = now
-            _save(options, network, mean, optimizer, step, spent)
+            run.keep(spent, step)
+            save(mean.module, options, step, spent)
     report(mean.module, [clip for clip in clips if clip.held_out], points, body)
 
 
@@ -160,37 +163,11 @@ def _set_rate(optimizer: torch.optim.Optimizer, step: int, done: float) -> None:
         group["lr"] = rate
 
 
-def _resume(
-    path: Path, network: LifterNetwork, mean: AveragedModel, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    """Load the checkpoint, if there is one; return its steps and seconds."""
-    if not path.is_file():
-        return 0, 0.0
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    mean.load_state_dict(state["mean"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["spent"]
-
-
-def _save(
-    options: LifterOptions,
-    network: LifterNetwork,
-    mean: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    spent: float,
-) -> None:
-    """Write the checkpoint, and the running mean of the weights in half precision as the asset."""
-    state = {"network": network.state_dict(), "mean": mean.state_dict(), "optimizer": optimizer.state_dict()}
-    partial = options.checkpoint.with_suffix(".partial")
-    torch.save(state | {"step": step, "spent": spent}, partial)
-    partial.replace(options.checkpoint)
-    halves = {name: value.half() for name, value in mean.module.state_dict().items()}
+def save(network: nn.Module, options: LifterOptions, step: int, spent: float) -> None:
+    """Write the asset: the network in half precision, after `step` steps and `spent` seconds of the processor."""
+    halves = {name: value.half() for name, value in network.state_dict().items()}
     description = {"steps": step, "minutes": round(spent / 60, 1), "cmu": options.cmu is not None}
-    partial = options.asset.with_suffix(".partial")
-    partial.write_bytes(weights_bytes(halves, FORMAT, description))
-    partial.replace(options.asset)
+    save_weights(options.asset, halves, FORMAT, description)
 
 
 if __name__ == "__main__":

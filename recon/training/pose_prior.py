@@ -20,7 +20,7 @@ from motion.body import load_body
 from motion.command_line import run
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES
-from motion.weights import weights_bytes
+from motion.weights import save_weights
 from recon.pose_prior import FORMAT, JOINTS, Mixture, PosePrior, axis_angles, load_prior
 from recon.training.poses import PoseClip, mirrored, read_poses
 
@@ -55,7 +55,7 @@ def train(options: PosePriorOptions) -> None:
     rng = np.random.default_rng(0)
     vectors = np.concatenate([some[rng.permutation(len(some))[:fewest]] for some in (captured, composed)])
     mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=150, random_state=0)
-    options.asset.write_bytes(_content(mixture.fit(vectors), vectors, options.cmu is not None))
+    save(mixture.fit(vectors), vectors, options)
     prior = load_prior(options.asset)
     for kind in (False, True):
         held_out = [clip for clip in clips if clip.held_out and clip.composed == kind]
@@ -110,8 +110,8 @@ def _vectors(clips: list[PoseClip]) -> Float[np.ndarray, "pose 63"]:
     return axis_angles(poses).flatten(1).double().numpy()
 
 
-def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], with_cmu: bool) -> bytes:
-    """Build the file: covariances shrunk and widened, the energy scaled so that real poses lie below `REAL_ENERGY`."""
+def save(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], options: PosePriorOptions) -> None:
+    """Write the asset: covariances shrunk and widened, the energy scaled so that real poses lie below `REAL_ENERGY`."""
     unseen = [UNSEEN_SPREAD_RAD.get(name.split("_")[-1], 0.0) for name in JOINT_NAMES[1 : JOINTS + 1]]
     least = np.repeat(SPREAD_RAD**2 + np.square(unseen), 3)
     diagonals = np.stack([np.diag(np.diag(c)) for c in mixture.covariances_])
@@ -125,7 +125,8 @@ def _content(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], wi
     typical = unscaled.negative_log_likelihood(torch.from_numpy(vectors).float()).quantile(0.95)
     scale = REAL_ENERGY / (float(typical) - lowest)
     description = {"components": len(log_weights), "lowest": lowest, "scale": scale}
-    return weights_bytes(stored, FORMAT, description | {"poses": len(vectors), "cmu": with_cmu})
+    described = description | {"poses": len(vectors), "cmu": options.cmu is not None}
+    save_weights(options.asset, stored, FORMAT, described)
 
 
 if __name__ == "__main__":

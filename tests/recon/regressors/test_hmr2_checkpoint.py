@@ -13,8 +13,8 @@ import yaml
 from torch import Tensor
 
 from motion.errors import InputError
+from motion.weights import sha256_of
 from recon.regressors import HMR2, HMR2Config, hmr2
-from recon.regressors import hmr2_checkpoint as checkpoint
 from recon.regressors.hmr2 import read_official
 
 SMALL = HMR2Config(width=32, depth=1, heads=2, head_width=16, head_depth=1, head_heads=2, head_dim=8, head_mlp=16)
@@ -72,7 +72,7 @@ def test_lightning_checkpoint_is_read_and_converted_once(release: Path) -> None:
         torch.testing.assert_close(value, weights[name], atol=0.0, rtol=0.0)
     converted = path.with_suffix(".safetensors")
     assert sorted(p.name for p in path.parent.iterdir()) == [NAME, converted.name]
-    digest = checkpoint._sum(path)
+    digest = sha256_of(path)
     path.unlink()
     torch.testing.assert_close(read_official(path, digest).state_dict(), network.state_dict())
     with pytest.raises(InputError, match="sha256"):
@@ -213,7 +213,7 @@ def test_wrong_sum_stops_before_anything_is_read(release: Path) -> None:
     path = save(release, {"state_dict": state()})
     with pytest.raises(InputError, match="download it again"):
         read_official(path, "ab" * 32)
-    read_official(path, checkpoint._sum(path).upper())
+    read_official(path, sha256_of(path).upper())
 
 
 @pytest.mark.parametrize(
