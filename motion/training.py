@@ -1,10 +1,9 @@
-"""Training step: clips to padded batches, the loss, the average of the weights. No Ray.
+"""Training step: clips to padded batches, the loss, the learning rate. No Ray.
 
 Masks: True = valid. Frames at the recipe's fps, features as in `motion.features`, normalized.
 """
 
-import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from motion.body import Body
 from motion.clips.augment import mirror, random_crop
 from motion.clips.composition import compose
-from motion.denoiser import Conditions, Denoiser
+from motion.denoiser import Conditions
 from motion.denoiser.conditions import empty_conditions, with_captions
 from motion.diffusion import NoiseSchedule, l_simple, loss_weights, predicted_x0, q_sample, target
 from motion.features import Normalizer, encode_sequence
 from motion.losses import motion_losses
+from motion.optimization import cosine_decay
 from motion.recipes import Recipe
 from motion.sequence import MotionSequence
 from motion.text import TextEncoder
@@ -203,20 +203,4 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     optim = recipe.optim
     if step < optim.warmup_steps:
         return optim.learning_rate * (step + 1) / optim.warmup_steps
-    progress = (step - optim.warmup_steps) / max(optim.steps - optim.warmup_steps, 1)
-    return float(optim.learning_rate * 0.5 * (1 + np.cos(np.pi * min(progress, 1.0))))
-
-
-class Ema:
-    """Exponential moving average of a network's weights in fp32."""
-
-    def __init__(self, network: Denoiser, decay: float) -> None:
-        self.decay = decay
-        self.network = copy.deepcopy(network).float().eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, parameters: Iterable[Tensor], step: int) -> None:
-        """Follow the weights; early steps average over all so far, so that the random start is forgotten."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for average, weight in zip(self.network.parameters(), parameters, strict=True):
-            average.lerp_(weight.float(), 1 - decay)
+    return optim.learning_rate * cosine_decay((step - optim.warmup_steps) / max(optim.steps - optim.warmup_steps, 1))

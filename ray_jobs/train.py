@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from mlflow import MlflowClient
 from ray.experimental import tqdm_ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from torch.optim.swa_utils import AveragedModel
 
 from motion.body import load_body
 from motion.denoiser import Denoiser
@@ -35,12 +36,13 @@ from motion.diffusion import make_schedule
 from motion.errors import InputError
 from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
+from motion.optimization import weight_average
 from motion.parquet import from_table
 from motion.recipes import RECIPES, Recipe, from_dict, to_dict
 from motion.render import strip
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
-from motion.training import DiffusionBatch, Ema, collate, diffusion_loss, learning_rate, length_batches
+from motion.training import DiffusionBatch, collate, diffusion_loss, learning_rate, length_batches
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
@@ -207,8 +209,8 @@ def train_loop(loop: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     torch.manual_seed(loop["seed"])  # the same initial weights on every rank
     engine = make_engine(recipe, loop["deepspeed"])
-    ema = Ema(engine.module, recipe.optim.ema_decay)
-    step = resume(engine, ema)
+    average = weight_average(engine.module, recipe.optim.ema_decay)
+    step = resume(engine, average)
     if step == recipe.optim.steps:  # the driver was lost after the last checkpoint
         return
     schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
@@ -223,7 +225,7 @@ def train_loop(loop: dict[str, Any]) -> None:
         loss = diffusion_loss(engine, schedule, recipe, batch, loop["normalizer"], generator)
         engine.backward(loss.total)
         engine.step()
-        ema.update(fp32_parameters(engine, recipe), step)
+        average.update_parameters(fp32_weights(engine, recipe))
         step += 1
         losses.append({"loss": loss.total.item(), **{f"loss_{name}": part.item() for name, part in loss.parts.items()}})
         last = step == recipe.optim.steps
@@ -237,7 +239,7 @@ def train_loop(loop: dict[str, Any]) -> None:
             if bar is None:
                 logger.info("step %d of %d, loss %.4f", step, recipe.optim.steps, metrics["loss"])
         if last or step % loop["checkpoint_every"] == 0:
-            report_checkpoint(engine, ema, recipe, loop["normalizer"], step)
+            report_checkpoint(engine, cast(Denoiser, average.module), recipe, loop["normalizer"], step)
         if last:
             break
     if bar is not None:
@@ -262,14 +264,13 @@ def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
     return engine
 
 
-def fp32_parameters(engine: Any, recipe: Recipe) -> list[torch.Tensor]:
-    """Return the full-precision weights; in bf16 they are the optimiser's master copy, gathered from all ranks."""
+def fp32_weights(engine: Any, recipe: Recipe) -> torch.nn.Module:
+    """Return a module of the full-precision weights; in bf16 they are the optimizer's, gathered from all ranks."""
     from deepspeed.utils import safe_get_full_fp32_param
 
-    parameters = list(engine.module.parameters())
     if recipe.optim.precision == "fp32":
-        return parameters
-    return [safe_get_full_fp32_param(parameter) for parameter in parameters]
+        return engine.module
+    return torch.nn.ParameterList(safe_get_full_fp32_param(parameter) for parameter in engine.module.parameters())
 
 
 def batches(
@@ -297,23 +298,24 @@ def batches(
                 yield collate(chosen, recipe, normalizer, encode_text, body, rng).to(device)
 
 
-def resume(engine: Any, ema: Ema) -> int:
+def resume(engine: Any, average: AveragedModel) -> int:
     """Load the last checkpoint, if there is one, and return the step it was taken at."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return 0
     with checkpoint.as_directory() as folder:
         _, state = engine.load_checkpoint(folder)
-        ema.network.load_state_dict(load_model(Path(folder) / MODEL_FILE).network.state_dict())
+        average.module.load_state_dict(load_model(Path(folder) / MODEL_FILE).network.state_dict())
+    average.n_averaged.fill_(1 + state["step"])
     return int(state["step"])
 
 
-def report_checkpoint(engine: Any, ema: Ema, recipe: Recipe, normalizer: Normalizer, step: int) -> None:
+def report_checkpoint(engine: Any, averaged: Denoiser, recipe: Recipe, normalizer: Normalizer, step: int) -> None:
     """Report a checkpoint: DeepSpeed's sharded state for resuming, and beside it the model file for using."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="deepspeed", client_state={"step": step})
         if ray.train.get_context().get_world_rank() == 0:
-            (Path(folder) / MODEL_FILE).write_bytes(model_bytes(ema.network, normalizer, recipe))
+            (Path(folder) / MODEL_FILE).write_bytes(model_bytes(averaged, normalizer, recipe))
         torch.distributed.barrier()
         ray.train.report(
             {"step": step},

@@ -8,7 +8,6 @@ Then persons are put into place, then fitted roughly, and at last as exactly as 
 are: clean keypoints are met, those of a shaky detector are averaged over time.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.errors import InputError
+from motion.optimization import cosine_decay
 from recon.fitting import terms as terms
 from recon.fitting.bodies import FREE, FittedBodies, Posed, balls, free_6d, pose_of, with_free_6d
 from recon.observations import Observations
@@ -145,7 +145,7 @@ def _minimise(
     slow = RATE * phase.pose_rate
     groups = [{"params": [transl, drift], "lr": RATE}, {"params": [free, betas], "lr": slow}]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98))
-    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: 0.51 + 0.49 * math.cos(math.pi * at / phase.steps))
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: cosine_decay(at / phase.steps, floor=0.02))
     metres_per_pixel = _metres_per_pixel(problem, people)
     for _ in range(phase.steps):
         optimiser.zero_grad()

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from motion.optimization import cosine_decay
+
 POSITIONS_SIZE = 0.5  # initial size of the position embedding, beside colours of about one
 
 
@@ -18,4 +20,4 @@ def waves(rows: int, columns: int, width: int) -> Float[Tensor, "token width"]:
 
 def schedule(progress: float, warm_up: float) -> float:
     """Compute the share of the learning rate: linear over the share `warm_up` of the training, then cosine to zero."""
-    return min(progress / warm_up, 1.0) * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-3
+    return min(progress / warm_up, 1.0) * cosine_decay(progress) + 1e-3

@@ -7,11 +7,11 @@ Rooms and checkpoints are kept in the cache, so a run that is stopped goes on wh
 held out; errors on those are printed and kept in the file.
 """
 
-import copy
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from motion.body import Body, load_body
 from motion.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe
+from motion.optimization import weight_average
 from motion.rotations import columns_first, matrix_to_6d
 from motion.weights import save_weights
 from recon.regressors import HMR2, CropEstimates, HMR2Config
@@ -79,7 +80,8 @@ def main(arguments: HMR2Arguments) -> None:
 def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int, config: HMR2Config = TINY) -> HMR2:
     """Train for `seconds` in all, from the checkpoint if there is one; return the average of the weights."""
     body, network, pointer = load_body(), new_network(config, views, seed), nn.Linear(config.width, 24)
-    average = copy.deepcopy(network).requires_grad_(False)
+    average = weight_average(network, AVERAGE_DECAY)
+    averaged = cast(HMR2, average.module)
     parameters = [*network.parameters(), *pointer.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     parts = {"network": network, "average": average, "pointer": pointer, "optimizer": optimizer}
@@ -94,7 +96,7 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedule(spent / seconds, WARM_UP_SHARE)
         losses.append(train_step(network, pointer, optimizer, *augmented(some, body), body))
         step += 1
-        follow(average, network, step)
+        average.update_parameters(network)
         now = time.monotonic()
         spent, last = spent + now - last, now
         if spent - reported > REPORT_S:
@@ -105,10 +107,10 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
             run.keep(spent, step)
             saved = spent
         if spent - validated > VALIDATE_S:
-            print(sentence(validate(average, test, body), test), flush=True)
+            print(sentence(validate(averaged, test, body), test), flush=True)
             validated, last = spent, time.monotonic()
     run.keep(spent, step)
-    return average
+    return averaged
 
 
 def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
@@ -193,13 +195,6 @@ def seen_joints(estimates: CropEstimates, body: Body) -> tuple[Float[Tensor, "vi
     joints, _ = forward_kinematics(rest, torch.zeros_like(rest[:, 0]), estimates.global_orient, estimates.body_pose)
     scale, shift = estimates.cam[:, None, :1], estimates.cam[:, None, 1:]
     return joints - rest[:, :1], scale * (joints[..., :2] + shift)
-
-
-def follow(average: HMR2, network: HMR2, step: int) -> None:
-    """Move the average of the weights towards the network's, in place."""
-    decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value.detach(), 1 - decay)
 
 
 @torch.no_grad()

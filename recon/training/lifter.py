@@ -7,7 +7,6 @@ from there until it has had `minutes` altogether. The last lines are errors on h
 """
 
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from motion.body import Body, load_body
 from motion.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
+from motion.optimization import cosine_decay, weight_average
 from motion.weights import save_weights
 from recon.keypoints import BodyKeypoints, body_keypoints
 from recon.lifting import FORMAT, NAMES, WINDOW_FRAMES, Lifted, LifterNetwork, Sight, decode, features, sight
@@ -33,6 +32,7 @@ BATCH_FRAMES = 960  # in a batch
 SHORT_FRAMES = 6  # of a window in the first half, when variety teaches more than time does
 PEAK_RATE, WARM_UP_STEPS = 1e-3, 200  # of learning
 SAVE_EVERY_S = 180.0
+AVERAGE_DECAY = 0.998
 NOISY = Noise(pixels=5.0, outliers=0.1, dropped=0.0, swapped=0.0, always=True)
 
 
@@ -60,9 +60,9 @@ def train(options: LifterOptions) -> None:
     points = body_keypoints(body, NAMES)
     network = LifterNetwork()
     optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=1e-2)
-    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998))
-    run = Checkpoint(options.checkpoint, {"network": network, "mean": mean, "optimizer": optimizer})
-    spent, step = run.resume()
+    mean = weight_average(network, AVERAGE_DECAY)
+    checkpoint = Checkpoint(options.checkpoint, {"network": network, "mean": mean, "optimizer": optimizer})
+    spent, step = checkpoint.resume()
     random = torch.Generator().manual_seed(1 + step)
     saved = told = time.monotonic()
     while spent < 60 * options.minutes:
@@ -83,7 +83,7 @@ def train(options: LifterOptions) -> None:
             print(step, round(spent), json.dumps({k: round(v.item(), 4) for k, v in loss.items()}), flush=True)
         if now - saved > SAVE_EVERY_S or spent >= 60 * options.minutes:
             saved = now
-            run.keep(spent, step)
+            checkpoint.keep(spent, step)
             save(mean.module, options, step, spent)
     report(mean.module, [clip for clip in clips if clip.held_out], points, body)
 
@@ -157,8 +157,7 @@ def _joints(lifted: Lifted, body: Body) -> tuple[Tensor, Tensor]:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, step: int, done: float) -> None:
-    falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    rate = PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * falling
+    rate = PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * cosine_decay(done, floor=0.02)
     for group in optimizer.param_groups:
         group["lr"] = rate
 

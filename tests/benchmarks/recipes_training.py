@@ -14,10 +14,11 @@ from motion.denoiser import Denoiser
 from motion.diffusion import make_schedule
 from motion.features import Normalizer
 from motion.generator import model_bytes
+from motion.optimization import weight_average
 from motion.recipes import RECIPES, Recipe
 from motion.sequence import MotionSequence, read_motions
 from motion.text import load_text_encoder
-from motion.training import Ema, collate, diffusion_loss, learning_rate, length_batches
+from motion.training import collate, diffusion_loss, learning_rate, length_batches
 from ray_jobs.common.prepared_data import read_normalizer
 from tests.benchmarks.bench_model_timing import bf16_gain
 
@@ -67,7 +68,8 @@ def train(recipe: Recipe, data: Path, cpu_seconds: float, seed: int = 0) -> Trai
     network = Denoiser(recipe.denoiser)
     optim = recipe.optim
     optimizer = torch.optim.AdamW(network.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
-    ema, schedule = Ema(network, optim.ema_decay), make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
+    average = weight_average(network, optim.ema_decay)
+    schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
     generator, losses, start = torch.Generator().manual_seed(seed), [], time.process_time()
     for step, batch in enumerate(batches(motions, normalizer, recipe, seed)):
         spent = time.process_time() - start
@@ -83,11 +85,11 @@ def train(recipe: Recipe, data: Path, cpu_seconds: float, seed: int = 0) -> Trai
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), optim.max_grad_norm)
         optimizer.step()
-        ema.update(network.parameters(), step)
+        average.update_parameters(network)
         losses.append(loss.item())
     tail = losses[-max(len(losses) // 10, 1) :]
     count = sum(parameter.numel() for parameter in network.parameters())
-    return Trained(model_bytes(ema.network, normalizer, recipe), count, len(losses), spent, float(np.mean(tail)))
+    return Trained(model_bytes(average.module, normalizer, recipe), count, len(losses), spent, float(np.mean(tail)))
 
 
 def batches(motions: list[MotionSequence], normalizer: Normalizer, recipe: Recipe, seed: int) -> Iterator[Any]:

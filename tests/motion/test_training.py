@@ -15,7 +15,6 @@ from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from motion.training import (
     DiffusionBatch,
-    Ema,
     collate,
     diffusion_loss,
     draw_known,
@@ -215,19 +214,3 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert max(rates) == rates[10] == pytest.approx(1e-4)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0, abs=1e-12)
-
-
-def test_ema_follows_slowly_and_forgets_the_start() -> None:
-    network = Denoiser(RECIPE.denoiser)
-    ema = Ema(network, decay=0.9)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.fill_(1.0)
-    for step in range(200):
-        ema.update(network.parameters(), step)
-    assert all((average - 1).abs().max() < 1e-4 for average in ema.network.parameters())
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.fill_(2.0)
-    ema.update(network.parameters(), 200)
-    assert all((average - 1.1).abs().max() < 1e-4 for average in ema.network.parameters())
