@@ -1,4 +1,4 @@
-"""What every training shares beside its loop: how the learning rate falls, and the average of the weights."""
+"""Common parts of all trainings but their loops: the fall of the learning rate, and the average of the weights."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,18 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def cosine_decay(progress: float, floor: float = 0.0) -> float:
-    """Share of the highest learning rate at `progress` (0 to 1; clipped), from 1 along half a cosine to `floor`."""
+    """Compute the share of the highest learning rate at `progress`: from 1 along half a cosine to `floor`.
+
+    `progress` is clipped to 0 (start) to 1 (end).
+    """
     return float(floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * min(max(progress, 0.0), 1.0))))
 
 
 def weight_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of a network's weights in fp32; `module` is the averaged network, in evaluation mode.
+    """Make the exponential moving average of a network's weights in fp32; its `module` is the averaged network.
 
-    `update_parameters` takes the weights after each step. Early steps average over all so far, so that the random start
-    is forgotten: update n keeps the share min(`decay`, n / (n + 9)).
+    The averaged network is in evaluation mode. `update_parameters` takes the weights after each step. Early steps
+    average over all so far, so that the random start is forgotten: update n keeps the share min(`decay`, n / (n + 9)).
     """
 
     @torch.no_grad()

@@ -81,13 +81,13 @@ def normalized_tensors(network: nn.Module, normalizer: Normalizer) -> dict[str, 
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
+    """Compute the hexadecimal sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_bytes(tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> bytes:
-    """Content of a model file of format `kind`."""
+    """Serialize a model file of format `kind`."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
     return save(whole, metadata={"format": kind, "description": json.dumps(description)})
 
