@@ -48,10 +48,10 @@ def mask_unlike(
     """
     score = keypoints[..., 2]
     size = _extent(keypoints[..., :2], score)
-    told = (score > 0).sum(dim=-1) >= FEWEST
-    usual = size.masked_fill(~told, torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num()
+    annotated = (score > 0).sum(dim=-1) >= FEWEST
+    usual = size.masked_fill(~annotated, torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num()
     size = size.maximum(usual)
-    return (_distances(projected, keypoints, size)[0] <= threshold * size) | ~told
+    return (_distances(projected, keypoints, size)[0] <= threshold * size) | ~annotated
 
 
 def _distances(

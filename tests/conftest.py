@@ -1,7 +1,7 @@
-"""What all tests share: a quiet offline environment, seeds, reference data beside the repo, one Ray cluster.
+"""Shared fixtures of all tests: a quiet offline environment, seeds, reference data beside the repo, one Ray cluster.
 
-Tests that compare with the reference numbers beside the repo use the `golden` fixture and have `golden` in
-their name, so that `-k golden` selects just them; they skip where that folder is absent.
+Tests that compare with the reference numbers beside the repo use the `golden` fixture and have `golden` in their name,
+so that `-k golden` selects just them; they skip where that folder is absent.
 """
 
 import os
@@ -44,13 +44,13 @@ def _beside_the_repo(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of reference numbers computed by the original implementations."""
+    """Return the folder of reference numbers computed by the original implementations."""
     return _beside_the_repo("golden")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of small samples of the real data sets."""
+    """Return the folder of small samples of the real data sets."""
     return _beside_the_repo("data")
 
 
@@ -62,13 +62,13 @@ def _seed() -> None:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """NumPy's random numbers, the same in every run."""
+    """Return NumPy's random numbers, the same in every run."""
     return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One local Ray cluster of 4 logical CPUs (Ray Data deadlocks on 2) for all tests that ask for it."""
+    """Start one local Ray cluster of 4 logical CPUs (Ray Data deadlocks on 2) for all tests that ask for it."""
     import ray
 
     ray.init(
@@ -86,7 +86,7 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three of DeepMimic's clips."""
+    """Write a folder with three of DeepMimic's clips."""
     from motion.datasets import deepmimic
 
     folder = tmp_path_factory.mktemp("clips")

@@ -1,11 +1,11 @@
-"""`python tests/run_tests.py [pytest's arguments]`: run pytest and leave no process and no port behind.
+"""Run pytest and leave no process and no port behind: `python tests/run_tests.py [pytest's arguments]`.
 
-Ray's raylet, GCS and workers, MLflow's server and the like are in sessions of their own, so a Ctrl-C
-does not reach them, and pytest's fixtures may be cut short before they stop them. This supervisor is a
-child subreaper (prctl(2)): whatever pytest leaves behind becomes its child, and it kills all of that.
+Ray's raylet, GCS and workers, MLflow's server and the like are in sessions of their own, so a Ctrl-C does not reach
+them, and pytest's fixtures may be cut short before they stop them. This supervisor is a child subreaper (prctl(2)):
+whatever pytest leaves behind becomes its child, and it kills all of that.
 
-The first Ctrl-C (or SIGTERM, SIGHUP) is passed to pytest, whose fixtures get GRACE_S seconds to tear
-down; a second one kills at once. Linux only.
+The first Ctrl-C (or SIGTERM, SIGHUP) is passed to pytest, whose fixtures get GRACE_S seconds to tear down; a second one
+kills at once. Linux only.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""The tree's structure as numbers: `python -m tests.structure` prints a line for each top-level package.
+"""Structure of the tree as numbers: `python -m tests.structure` prints a line for each top-level package.
 
 A room is a module or package directly inside `motion`, `recon` or `ray_jobs`; an arrow is an import from one room to
 another, lazy imports included. Levels count from the rooms that import none; a back-edge goes up in that order, which
@@ -31,7 +31,7 @@ class Structure:
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Dotted names of all modules of a package, and their files."""
+    """Map the dotted names of all modules of a package to their files."""
     found = {}
     for path in sorted((REPO / package).rglob("*.py")):
         parts = path.relative_to(REPO).with_suffix("").parts
@@ -40,7 +40,7 @@ def modules(package: str) -> dict[str, Path]:
 
 
 def imports(path: Path, known: Iterable[str]) -> Iterator[str]:
-    """Modules among `known` that a file imports, wherever in it."""
+    """Find the modules among `known` that a file imports, wherever in it."""
     known = set(known)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -53,7 +53,7 @@ def imports(path: Path, known: Iterable[str]) -> Iterator[str]:
 
 
 def structure(package: str) -> Structure:
-    """Rooms, arrows, levels and circles of one package."""
+    """Count rooms, arrows, levels and circles of one package."""
     files = modules(package)
     rooms = {name.split(".")[1] for name in files if "." in name} - {"__main__"}
     arrows = set()
@@ -69,7 +69,7 @@ def structure(package: str) -> Structure:
 
 
 def find_circles(below: dict[str, set[str]]) -> tuple[tuple[str, ...], ...]:
-    """The first circle of imports that is met, or none."""
+    """Find the first circle of imports, or none."""
     try:
         TopologicalSorter(below).prepare()
     except CycleError as error:
@@ -78,7 +78,7 @@ def find_circles(below: dict[str, set[str]]) -> tuple[tuple[str, ...], ...]:
 
 
 def levels_of(below: dict[str, set[str]]) -> dict[str, int]:
-    """How many imports lead down from each room at most."""
+    """Count the imports that lead down from each room at most."""
     levels: dict[str, int] = {}
     for room in TopologicalSorter(below).static_order():
         levels[room] = 1 + max((levels[other] for other in below[room]), default=-1)
@@ -86,7 +86,7 @@ def levels_of(below: dict[str, set[str]]) -> dict[str, int]:
 
 
 def module_circles(package: str) -> tuple[tuple[str, ...], ...]:
-    """The first circle among the modules themselves; a package's `__init__` is the door to its own modules."""
+    """Find the first circle among the modules themselves; a package's `__init__` is the door to its own modules."""
     files = modules(package)
     below = {name: {target for target in imports(path, files) if target != name} for name, path in files.items()}
     return find_circles(below)

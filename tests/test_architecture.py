@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md says what is: columns and types of every table, formats of every file, modules, imports."""
+"""Agreement of ARCHITECTURE.md with the code: columns and types of tables, formats of files, modules, imports."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ WITH_FORMAT = (action_classifier, carescene, evaluate, hmr2_checkpoint, lifting,
 
 
 def section(title: str) -> str:
-    """The text below a heading, up to the next one."""
+    """Return the text below a heading, up to the next one."""
     return re.split(r"^#+ ", TEXT.partition(f"# {title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 

@@ -1,4 +1,4 @@
-"""pyproject.toml and cluster/requirements.lock agree, and the lock installs anywhere."""
+"""Agreement of pyproject.toml with cluster/requirements.lock, which installs anywhere."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ def locked_versions() -> dict[str, str]:
 
 
 def test_every_line_pins_a_name_to_a_version() -> None:
-    """No address, path or editable install: the lock must hold on any machine and with any mirror."""
+    """No line holds an address, path or editable install: the lock must hold on any machine and with any mirror."""
     assert [pin for pin in PINS if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+", pin)] == []
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of the tests leaves no process behind, pressed once or twice."""
+"""Ctrl-C in the middle of the tests, pressed once or twice, leaves no process behind."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The tree stays one that a reader can hold in mind: few rooms, few arrows, no circle."""
+"""Limits of the tree, so that a reader can hold it in mind: few rooms, few arrows, no circle."""
 
 from pathlib import Path
 

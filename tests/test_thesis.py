@@ -1,4 +1,4 @@
-"""The thesis' equations are where the table of `motion` says, and are told apart from its sections."""
+"""Equations of the thesis, which must be where the table of `motion` says, and be told apart from its sections."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ IMPLEMENTED = [row for row in ROWS if row["code"]]
 
 
 def resolve(name: str) -> Any:
-    """The object that a dotted name means."""
+    """Import the object that a dotted name means."""
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         try:

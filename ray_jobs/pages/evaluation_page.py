@@ -261,8 +261,8 @@ def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Dif
         decimals = _decimals(entry["mean"] for entry in (real, first, second) if entry)
         text = _with_interval(second["mean"] - first["mean"], half_width, decimals, sign="+")
         (a, a_width), (b, b_width) = (_badness(row.measure, entry, real) for entry in (first, second))
-        told = abs(b - a) > max(math.hypot(a_width, b_width), SMALLEST_SHOWN)
-        found.append(Difference(row, text, (1 if a < b else 2) if told else None))
+        differs = abs(b - a) > max(math.hypot(a_width, b_width), SMALLEST_SHOWN)
+        found.append(Difference(row, text, (1 if a < b else 2) if differs else None))
     return found
 
 

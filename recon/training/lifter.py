@@ -64,7 +64,7 @@ def train(options: LifterOptions) -> None:
     checkpoint = Checkpoint(options.checkpoint, {"network": network, "mean": mean, "optimizer": optimizer})
     spent, step = checkpoint.resume()
     random = torch.Generator().manual_seed(1 + step)
-    saved = told = time.monotonic()
+    saved = reported = time.monotonic()
     while spent < 60 * options.minutes:
         began = time.process_time()
         done = spent / (60 * options.minutes)
@@ -78,8 +78,8 @@ def train(options: LifterOptions) -> None:
         mean.update_parameters(network)
         spent += time.process_time() - began
         step, now = step + 1, time.monotonic()
-        if now - told > 30:
-            told = now
+        if now - reported > 30:
+            reported = now
             print(step, round(spent), json.dumps({k: round(v.item(), 4) for k, v in loss.items()}), flush=True)
         if now - saved > SAVE_EVERY_S or spent >= 60 * options.minutes:
             saved = now

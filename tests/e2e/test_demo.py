@@ -1,4 +1,4 @@
-"""The demo from end to end in processes of its own, with a few training steps: every stage runs and resumes."""
+"""Demo from end to end in processes of its own, with a few training steps: every stage runs and resumes."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mlflow_ui(demo: Path) -> Iterator[str]:
-    """`mlflow ui` on the demo's store, as its report tells to start it."""
+    """Run `mlflow ui` on the demo's store, as its report says to start it."""
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(MLFLOW_PORT), "--workers", "1"]
     store = tracking.local_store(demo / "run")
     with subprocess.Popen([*command, "--backend-store-uri", store], stdout=subprocess.DEVNULL) as server:
@@ -70,7 +70,7 @@ def test_it_begins_with_rooms_and_trains_on_their_people(demo: Path) -> None:
 
 
 def test_mlflow_ui_shows_the_run(mlflow_ui: str) -> None:
-    """Parameters, loss, resolved config and sample pictures, over MLflow's own HTTP API."""
+    """MLflow's own HTTP API returns parameters, loss, resolved config and sample pictures."""
     api = f"{mlflow_ui}/api/2.0/mlflow"
     experiment = httpx.get(f"{api}/experiments/get-by-name", params={"experiment_name": "carescene"}).json()
     body = {"experiment_ids": [experiment["experiment"]["experiment_id"]]}

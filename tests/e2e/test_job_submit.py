@@ -1,4 +1,4 @@
-"""The jobs as a user of a cluster starts them: `ray job submit` against `ray start --head`."""
+"""Jobs as a user of a cluster starts them: `ray job submit` against `ray start --head`."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A head node of its own with token authentication; yields the environment to submit with."""
+    """Start a head node with token authentication; yield the environment to submit with."""
     token = tmp_path_factory.mktemp("auth") / "token"
     token.write_text("0123456789abcdef0123456789abcdef")
     environment = os.environ | {

@@ -1,4 +1,4 @@
-"""A preparing job in a process of its own: killed and started again, and writing to an object store.
+"""Preparing job in a process of its own: killed and started again, and writing to an object store.
 
 `kill -9` of the job and of its workers comes at random moments; the rows are those of an undisturbed run.
 """
@@ -36,7 +36,7 @@ KILLS = 2
 
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hundred different clips: windows of DeepMimic's."""
+    """Write a hundred different clips: windows of DeepMimic's."""
     folder = tmp_path_factory.mktemp("windows")
     for path in (Path(clip.files[0]) for clip in deepmimic.list_clips()):
         frames = json.loads(path.read_text())["Frames"]
@@ -48,7 +48,7 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(windows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of a run that nobody disturbed."""
+    """Run the job undisturbed; return its output."""
     output = tmp_path_factory.mktemp("undisturbed")
     assert finish(start(windows, output)) == 0, log(output)
     return output
@@ -65,7 +65,7 @@ def finish(job: subprocess.Popen) -> int:
 
 
 def rows(output: Path) -> dict[str, bytes]:
-    """Joints by id; every id once, and nothing half-written beside."""
+    """Read joints by id; assert that every id is there once, and nothing half-written beside."""
     clips = read_motions(output / "motions")
     assert len({clip.id for clip in clips}) == len(clips)
     assert not [path for path in (output / "motions").iterdir() if path.suffix != ".parquet"]
@@ -73,7 +73,7 @@ def rows(output: Path) -> dict[str, bytes]:
 
 
 def name_of(process: psutil.Process) -> str:
-    """Its name, or nothing once it has ended; the kernel keeps 15 letters."""
+    """Read a process' name, empty once it has ended; the kernel keeps 15 letters."""
     with suppress(psutil.NoSuchProcess):
         return process.name()
     return ""
@@ -98,7 +98,7 @@ def kill_job(job: subprocess.Popen) -> None:
 
 
 def wait_for_motions(job: subprocess.Popen, output: Path) -> None:
-    """Until the job has written its first file."""
+    """Wait until the job has written its first file."""
     before = len(parquet_files(output / "motions"))
     while job.poll() is None and len(parquet_files(output / "motions")) == before:
         time.sleep(0.02)
@@ -135,7 +135,7 @@ def test_killed_workers_change_nothing(windows: Path, undisturbed: Path, tmp_pat
 
 
 def test_the_output_may_be_a_bucket(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real S3 server; started again, the job knows what it has done."""
+    """The output is on a real S3 server; started again, the job knows what it has done."""
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
@@ -162,7 +162,7 @@ def log(output: Path) -> str:
 
 
 def assert_same_normalizer(one: Path, other: Path) -> None:
-    """Up to the order in which blocks were merged."""
+    """Assert equality up to the order in which blocks were merged."""
     first, second = read_normalizer(str(one)), read_normalizer(str(other))
     torch.testing.assert_close(first.mean, second.mean, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(first.std, second.std, atol=1e-6, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""A stand-in for a body network that is quick and tells crops apart."""
+"""Stand-in for a body network that is quick and distinguishes crops."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from recon.regressors import CropEstimates
 
 @dataclass(frozen=True, eq=False)
 class Brightness:
-    """A network that tells the mean colour of a crop, as a rotation and as betas."""
+    """Network that returns the mean colour of a crop, as a rotation and as betas."""
 
     body: Body
     crop_size: int

@@ -1,4 +1,4 @@
-"""A real browser, where one is installed."""
+"""Real browser, where one is installed."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 def browse(path: Path, profile: Path, window: str = "1280,2400") -> list[str]:
-    """What a browser writes to its console until the probe has spoken or a script has failed."""
+    """Collect a browser's console until the probe has spoken or a script has failed."""
     options = (
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
         *("--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"),

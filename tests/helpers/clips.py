@@ -15,7 +15,7 @@ UPRIGHT = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # S
 
 
 def simulated(body: Body, transl: Tensor, orient: Tensor, pose: Tensor, betas: Tensor, **others: Any) -> MotionSequence:
-    """The record of these parameters, of persons who are always there unless `others` say otherwise."""
+    """Build the record of these parameters; persons are valid throughout unless `others` say otherwise."""
     people, frames = transl.shape[:2]
     values = {
         "id": "clip",
@@ -38,7 +38,7 @@ def simulated(body: Body, transl: Tensor, orient: Tensor, pose: Tensor, betas: T
 
 
 def random_clip(body: Body, persons: int = 2, frames: int = 7, seed: int = 0, name: str = "clip") -> MotionSequence:
-    """Random but consistent poses of persons of random shape."""
+    """Draw random but consistent poses of persons of random shape."""
     generator = torch.Generator().manual_seed(seed)
     betas = 0.5 * torch.randn(persons, 10, generator=generator)
     transl = torch.randn(persons, frames, 3, generator=generator)
@@ -60,14 +60,14 @@ def _rotations(generator: torch.Generator, *shape: int) -> torch.Tensor:
 
 
 def smooth_pose(persons: int, frames: int, size: float, generator: torch.Generator) -> Tensor:
-    """24 rotations a frame (person frame 24 3 3) that swing slowly, by about `size` radians a joint."""
+    """Draw 24 rotations a frame (person frame 24 3 3) that swing slowly, by about `size` radians a joint."""
     time = torch.linspace(0, 2, frames)[:, None, None]
     middle, swing, phase = torch.randn(3, persons, 1, 24, 3, generator=generator)
     return matrix_from_axis_angle(size * (middle + swing * torch.sin(time + phase)))
 
 
 def motion(body: Body, frames: int = 41, seed: int = 0, lean: tuple[float, float, float] = (0, 0, 0)) -> MotionSequence:
-    """Two people whose every rotation and position is a slow sine; person 0 starts turned by `lean`."""
+    """Move two persons whose every rotation and position is a slow sine; person 0 starts turned by `lean`."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(frames) / 20
     swing = torch.sin(2 * time[None, :, None, None] + 6 * torch.rand(2, 1, 24, 1, generator=generator))

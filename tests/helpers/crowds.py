@@ -1,4 +1,4 @@
-"""People of the DeepMimic clips on a floor, before a camera above the world's origin that looks along y."""
+"""Persons of the DeepMimic clips on a floor, before a camera above the world's origin that looks along y."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +22,7 @@ def read_clip(name: str) -> MotionSequence:
 
 
 def crowd(clips: Sequence[str], places: Float[Tensor, "person 2"], num_frames: int, rng: np.random.Generator) -> People:
-    """One person of random shape for each clip at 10 fps, whose pelvis is at its place (m) halfway, facing anywhere."""
+    """Place one person of random shape for each clip at 10 fps; halfway the pelvis is at its place (m)."""
     people = [_actor(read_clip(name), place, num_frames, rng) for name, place in zip(clips, places, strict=True)]
     return People(*(torch.cat([getattr(one, name) for one in people]) for name in vars(people[0])))
 
@@ -44,7 +44,7 @@ def _actor(motion: MotionSequence, place: Float[Tensor, "2"], num_frames: int, r
 
 
 def _sole(actor: People) -> Float[Tensor, ""]:
-    """Height of the lowest skin, which the shape moves off the floor."""
+    """Compute the height of the lowest skin, which the shape moves off the floor."""
     some = slice(None, None, max(1, actor.transl.shape[1] // 3))
     posed = (getattr(actor, name)[:, some] for name in ("transl", "global_orient", "body_pose"))
     return load_body("default").vertices(*posed, actor.betas)[..., 2].amin()

@@ -1,4 +1,4 @@
-"""Motion capture for the tests of smoothing and fitting: DeepMimic's clips as `People`, and what spoils them."""
+"""Motion capture for the tests of smoothing and fitting: DeepMimic's clips as `People`, and ways to spoil them."""
 
 import math
 from dataclasses import replace
@@ -21,14 +21,14 @@ FIELDS = ("transl", "global_orient", "body_pose", "betas", "valid")
 
 @lru_cache(maxsize=16)
 def clip(name: str, fps: float) -> People:
-    """One person who does what DeepMimic's `humanoid3d_{name}` does."""
+    """Read one person who does what DeepMimic's `humanoid3d_{name}` does."""
     found = next(clip for clip in deepmimic.list_clips() if Path(clip.files[0]).stem == f"humanoid3d_{name}")
     motion = unify.resample(deepmimic.read_clip(found, load_body()), fps, load_body())
     return People(**{field: torch.from_numpy(getattr(motion, field)) for field in FIELDS})
 
 
 def jittered(people: People, seed: int, metres: float) -> People:
-    """With noise in translation and every rotation that moves joints by so many metres (rms) along each axis."""
+    """Add noise to translation and every rotation that moves joints by so many metres (rms) along each axis."""
     body = load_body()
     joints = people.joints(body)
     scale = 1.0
@@ -39,7 +39,7 @@ def jittered(people: People, seed: int, metres: float) -> People:
 
 
 def disturbed(people: People, seed: int, radians: float, metres: float) -> People:
-    """With noise of this size about and along each axis in every frame."""
+    """Add noise of this size about and along each axis in every frame."""
     random = torch.Generator().manual_seed(seed)
     shape = people.valid.shape
     turns = roma.rotvec_to_rotmat(radians * torch.randn(*shape, 24, 3, generator=random))
@@ -52,7 +52,7 @@ def disturbed(people: People, seed: int, radians: float, metres: float) -> Peopl
 
 
 def room_camera() -> Camera:
-    """2.4 m above the world's origin, looks along +y and 30 degrees down."""
+    """Place a camera 2.4 m above the world's origin that looks along +y and 30 degrees down."""
     tilt = math.radians(30)
     forward = torch.tensor([0.0, math.cos(tilt), -math.sin(tilt)])
     right = torch.tensor([1.0, 0.0, 0.0])
@@ -64,19 +64,19 @@ def room_camera() -> Camera:
 
 
 def standing_at(people: People, x: float, y: float) -> People:
-    """Moved over the floor so that the first frame's pelvis is there."""
+    """Move persons over the floor so that the first frame's pelvis is there."""
     pelvis = people.joints(load_body())[:, :1, 0]
     target = torch.tensor([x, y]) - pelvis[..., :2]
     return replace(people, transl=people.transl + torch.nn.functional.pad(target, (0, 1)))
 
 
 def both(*people: People) -> People:
-    """Persons of equally many frames in one."""
+    """Join persons of equally many frames."""
     return People(**{field: torch.cat([getattr(one, field) for one in people]) for field in FIELDS})
 
 
 def observed(people: People, names: tuple[str, ...], key_frames: int = 6, noise: float = 0.0) -> Observations:
-    """What the camera of a bare room sees of them; depth is known in every `key_frames`th frame."""
+    """Observe persons by the camera of a bare room; depth is known in every `key_frames`th frame."""
     body, camera = load_body(), room_camera()
     bodies = FittedBodies.of(people, body, names)
     points = bodies.posed(people.transl, pose_of(people), people.betas).keypoints

@@ -1,4 +1,4 @@
-"""The smallest recipe that trains."""
+"""Smallest recipe that trains."""
 
 from motion.denoiser import DenoiserConfig
 from motion.recipes import OptimConfig, Recipe, SamplingConfig

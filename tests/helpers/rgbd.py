@@ -11,7 +11,7 @@ RENDERED = tuple(f"depth_0000{number}.png" for number in range(5))
 
 
 def read_depth(name: str, shared_data: Path) -> Float[np.ndarray, "height width"]:
-    """Metres; NaN where the sensor gave none."""
+    """Read depth in metres; NaN where the sensor gave none."""
     folder = shared_data / "rgbd_indoor" / ("redwood_sample" if name in RENDERED else "nyu_tum_sun")
     raw = np.array(Image.open(folder / name)).astype(np.uint16)
     if name.startswith("NYU"):  # Kinect disparity in the other byte order; 351.3 / (1092.5 - d) as in NYU's toolbox

@@ -24,7 +24,7 @@ class Rendered:
     sequence: TetonSequence
     truth: Truth
     perception: Perception
-    """Of perfect networks."""
+    """Answers of perfect networks."""
 
 
 def render(folder: Path, seed: int, config: SimulateConfig = SMALL) -> Rendered:
@@ -34,7 +34,7 @@ def render(folder: Path, seed: int, config: SimulateConfig = SMALL) -> Rendered:
 
 
 def perfect(sequence: TetonSequence, truth: Truth) -> Perception:
-    """What networks without fault would say."""
+    """Compute the answers of networks without fault."""
     body, camera = load_body(), truth.camera
     people = people_of(truth.motion).moved(camera.extrinsics[:3, :3], camera.extrinsics[:3, 3], body)
     frame, person = np.nonzero(np.stack([track.present for track in sequence.tracks], axis=1))

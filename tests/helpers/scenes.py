@@ -1,4 +1,4 @@
-"""A made-up room."""
+"""Made-up room."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from motion.sequence import Scene
 
 
 def random_scene(points: int = 50) -> Scene:
-    """A scene of random points, the same every time."""
+    """Draw a scene of random points, the same every time."""
     rng = np.random.default_rng(0)
     return Scene(
         id="room",

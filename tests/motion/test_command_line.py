@@ -1,4 +1,4 @@
-"""What all programs share: their lists, their names in the help, and exit status 2 on bad input."""
+"""Shared behaviour of all programs: their lists, their names in the help, and exit status 2 on bad input."""
 
 import runpy
 import subprocess

@@ -37,7 +37,7 @@ def after(
     t_next: torch.Tensor,
     draw_noise: Callable[[], torch.Tensor],
 ) -> torch.Tensor:
-    """The sample after a step with nothing before it."""
+    """Take a step with nothing before it."""
     return step(schedule, x_t, x0, t, t_next, History.none(x_t), draw_noise)[0]
 
 
@@ -64,7 +64,7 @@ def test_golden_respacing(golden: Path) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], name: str) -> None:
-    """q_sample, the posterior mean and variance, ε from x_0 and back, at t = 0 … 999."""
+    """q_sample, the posterior mean and variance, ε from x_0 and back agree at t = 0 … 999."""
     schedule = make_schedule(name, 1000)
     values = {
         key.rsplit(".", 1)[1]: torch.from_numpy(value)
@@ -85,7 +85,7 @@ def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], nam
 
 
 def stated_models() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
-    """The closed-form networks that the golden trajectories were sampled with."""
+    """Return the closed-form networks that the golden trajectories were sampled with."""
 
     def tanh(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         t = t.float().view(-1, 1, 1)
@@ -100,7 +100,7 @@ def stated_models() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Te
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("model", ["scale", "tanh", "cfg"])
 def test_golden_ddim50(golden: Path, reference: dict[str, np.ndarray], name: str, model: str) -> None:
-    """Every one of the 50 samples along the way."""
+    """Every one of the 50 samples along the way agrees."""
     schedule, timesteps = make_schedule(name, 1000), respaced(1000, 50)
     x = torch.from_numpy(reference["x_T"])
     for i, (now, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
@@ -193,14 +193,14 @@ def test_per_sample_timesteps(step: Step) -> None:
 
 @pytest.mark.parametrize("step", SAMPLERS.values(), ids=SAMPLERS)
 def test_sampling_ends_at_the_estimate(step: Step) -> None:
-    """With a network that always says the same x_0, any sampler ends there, without noise."""
+    """If the network always predicts the same x_0, any sampler ends there, without noise."""
     x0 = torch.randn(2, 3)
     ended = sample(lambda x, t: x0, cosine_schedule(), step, respaced(1000, 50), lambda: torch.randn(2, 3))
     torch.testing.assert_close(ended, x0, atol=1e-5, rtol=0)
 
 
 def test_ddpm_keeps_a_gaussian() -> None:
-    """For data N(0, 0.25) with its exact x_0 estimate, ancestral sampling ends with that variance."""
+    """Data N(0, 0.25) with its exact x_0 estimate: ancestral sampling ends with that variance."""
     schedule, variance = cosine_schedule(), 0.25
     generator = torch.Generator().manual_seed(0)
 

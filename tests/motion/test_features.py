@@ -97,7 +97,7 @@ def test_velocity_is_zero_on_the_first_frame() -> None:
 @given(cuts=st.lists(st.integers(1, 99), unique=True, max_size=5), offset=st.floats(-1e3, 1e3))
 @settings(max_examples=15, deadline=None)
 def test_moments_merge_over_any_blocks(cuts: list[int], offset: float) -> None:
-    """The mean and deviation of all frames, however they are cut, also far from zero."""
+    """Mean and deviation are those of all frames, however they are cut, also far from zero."""
     frames = (torch.randn(100, 3) + offset).double()
     blocks = [Moments.of(block) for block in torch.tensor_split(frames, sorted(cuts))]
     merged = reduce(Moments.merge, blocks)

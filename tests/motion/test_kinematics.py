@@ -74,13 +74,13 @@ def test_axis_angle_round_trip_and_slerp_ends() -> None:
 
 
 def joints_of(pose: Tensor, rest: Tensor = REST) -> Tensor:
-    """Joints of a clip of 24 rotations a frame, the first of them the root's, with the pelvis at the origin."""
+    """Compute joints of a clip of 24 rotations a frame, the first of them the root's, with the pelvis at the origin."""
     still = rest.expand(*pose.shape[:-4], 24, 3).unsqueeze(-3).expand(*pose.shape[:-2], 3)
     return forward_kinematics(still, -still[..., 0, :], pose[..., 0, :, :], pose[..., 1:, :, :])[0]
 
 
 def solved(joints: Tensor, rest: Tensor = REST) -> Tensor:
-    """The 24 rotations a frame that `pose_from_joints` finds."""
+    """Find 24 rotations a frame by `pose_from_joints`."""
     _, orient, body_pose = pose_from_joints(joints, rest)
     return torch.cat([orient.unsqueeze(-3), body_pose], dim=-3)
 

@@ -59,7 +59,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], FrameErrors]] = {
 
 
 def crowd(persons: int = 3, frames: int = 7, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
-    """Predicted and true joints of people who touch and whose feet keep to the floor, and when they are there."""
+    """Draw predicted and true joints of persons who touch and whose feet keep to the floor, and their valid frames."""
     true = 0.3 * torch.randn(batch, persons, 1, 24, 3) + 0.02 * torch.randn(batch, persons, frames, 24, 3)
     true[..., FEET, :] = true[:, :, :1, FEET, :] * torch.tensor([1.0, 1.0, 0.0])
     valid = torch.ones(batch, persons, frames, dtype=torch.bool)
@@ -73,12 +73,12 @@ def features_of(joints: Tensor) -> Tensor:
 
 
 def predicted_by(network_input: Tensor, t: Tensor) -> Tensor:
-    """The closed-form network of both golden files."""
+    """Return the closed-form network of both golden files."""
     return torch.tanh(0.9 * network_input) + 1e-6 * t.view(-1, *(1,) * (network_input.ndim - 1))
 
 
 def mean_of_all(errors: FrameErrors) -> float:
-    """Each error weighs the same, over the whole batch, as in the thesis' code."""
+    """Average all errors over the whole batch, each with the same weight, as in the thesis' code."""
     return (errors.total.sum() / errors.count.sum()).item()
 
 
@@ -86,7 +86,7 @@ def mean_of_all(errors: FrameErrors) -> float:
 
 
 def intergen_terms(predicted: Tensor, true: Tensor, valid: Tensor, t: Tensor) -> dict[str, float]:
-    """InterGen's terms from our functions, with InterGen's own idea of what counts."""
+    """Compute InterGen's terms by our functions, with InterGen's own idea of what counts."""
 
     def mean(errors: FrameErrors) -> float:
         return per_sample(errors)[t <= T_BAR].mean().item()
@@ -119,7 +119,7 @@ def intergen(golden: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, float
 
 
 def intergen_joints(values: dict[str, Tensor], normalised: Tensor) -> Tensor:
-    """batch, person, frame, joint of normalised features with the persons before the 262."""
+    """Compute (batch, person, frame, joint) of normalized features with the persons before the 262."""
     features = normalised * values["norm_std"] + values["norm_mean"]
     return to_z_up(features[..., :66].unflatten(-1, (22, 3))).movedim(2, 1)
 
@@ -189,10 +189,10 @@ def test_golden_thesis(golden: Path, case: str) -> None:
 
 
 def thesis_orientation(predicted: Tensor, true: Tensor, valid: Tensor) -> float:
-    """Their relative orientation: the cosines alone, halved, over all ordered pairs and everyone with themselves.
+    """Compute the thesis' relative orientation: cosines, halved, over all ordered pairs and everyone with themselves.
 
-    It comes of reading InterGen's Y-up components of q in a Z-up world: left cannot be told from right. Here it
-    checks only which way people face.
+    It comes of reading InterGen's Y-up components of q in a Z-up world: left cannot be told from right. Here it checks
+    only which way persons face.
     """
     cosines = [torch.einsum("bifc,bjfc->bijf", facing(x), facing(x)) for x in (predicted, true)]
     both = valid[:, :, None] & valid[:, None]
@@ -218,7 +218,7 @@ def test_zero_at_the_truth(name: str, joints: int) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_padding_is_never_seen(name: str) -> None:
-    """NaN there changes neither a value nor a gradient, whichever padding it is and however far it goes."""
+    """NaN in the padding changes neither a value nor a gradient, whichever padding it is and however far it goes."""
     predicted, true, valid = crowd()
     with_nan = [torch.where(valid[..., None, None], x, torch.nan).requires_grad_() for x in (predicted, true)]
     found, found_nan = LOSSES[name](predicted.requires_grad_(), true, valid), LOSSES[name](*with_nan, valid)

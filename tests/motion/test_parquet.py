@@ -34,7 +34,7 @@ def scene() -> Scene:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URI of a bucket on a real S3 endpoint over HTTP."""
+    """Return the URI of a bucket on a real S3 endpoint over HTTP."""
     server = ThreadedMotoServer(port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -102,7 +102,7 @@ def test_foreign_and_damaged_files(clip: MotionSequence, tmp_path: Path) -> None
 
 
 def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:
-    """SIGKILL between writing and moving: readers see nothing."""
+    """The writer gets SIGKILL between writing and moving: readers see nothing."""
     script = (
         "import os, sys\n"
         "import motion.parquet as s\n"

@@ -30,7 +30,7 @@ def body() -> Body:
 
 @pytest.fixture(scope="module")
 def pair(body: Body) -> MotionSequence:
-    """Two people in T-pose walking along +x side by side for 1.2 s; the second comes in at half time."""
+    """Walk two persons in T-pose along +x side by side for 1.2 s; the second comes in at half time."""
     frames = 24
     x, still = torch.linspace(0, 1, frames), torch.zeros(frames)
     height = float(-body.rest_joints(torch.zeros(10))[:, 1].min())

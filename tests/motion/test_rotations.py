@@ -1,4 +1,4 @@
-"""Rotations: round trips, conventions and the ends of what is interpolated."""
+"""Rotations: round trips, conventions and the ends of interpolation."""
 
 import math
 

@@ -27,18 +27,18 @@ THEIRS = {
 
 
 def tanh(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """A closed-form network that depends on the timestep."""
+    """Return a closed-form network that depends on the timestep."""
     time = t.to(x).view(-1, *(1,) * (x.ndim - 1)) / 1000
     return torch.tanh(0.7 * x + 0.2 * torch.cos(6 * time)) + 0.1 * time
 
 
 def guided(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """The golden vectors' network under a guidance of 3.5."""
+    """Return the golden vectors' network under a guidance of 3.5."""
     return 3.5 * torch.tanh(0.7 * x + 0.2) + (1 - 3.5) * 0.3 * x
 
 
 def rational(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """A network whose bits do not depend on a number's place in a vector register, as those of tanh may."""
+    """Return a network whose bits do not depend on a number's place in a vector register, as those of tanh may."""
     return x / (1 + x * x) + coefficient(torch.arange(1000, dtype=torch.float64) / 1000, t, x)
 
 
@@ -47,7 +47,7 @@ def no_noise() -> torch.Tensor:
 
 
 def recorded(network: Network, seen: list[torch.Tensor]) -> Network:
-    """The same network, which keeps what it is asked in `seen`."""
+    """Wrap a network such that it keeps its inputs in `seen`."""
 
     def network_and_record(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         seen.append(x)
@@ -114,9 +114,10 @@ def test_a_count_out_of_range(spacing: Callable[[int, int], list[int]], num_step
 
 
 def error_of(step: Step, count: int) -> float:
-    """Of x at t = 400, from t = 1200 of 1600 in so many steps, for data N(0.4, 1.5), whose probability flow is known.
+    """Compute the error of x at t = 400, from t = 1200 of 1600 in so many steps, for data N(0.4, 1.5).
 
-    A sample keeps its quantile: (x_t - sqrt(ᾱ) μ) / sqrt(v_t) is constant, where v_t = ᾱ σ² + 1 - ᾱ.
+    The probability flow is known, as a sample keeps its quantile: (x_t - sqrt(ᾱ) μ) / sqrt(v_t) is constant, where v_t
+    = ᾱ σ² + 1 - ᾱ.
     """
     schedule, mean, variance = cosine_schedule(1600), 0.4, 1.5
     signal, total = schedule.alphas_cumprod.sqrt(), schedule.alphas_cumprod * variance + 1 - schedule.alphas_cumprod
@@ -148,7 +149,7 @@ def test_one_network_call_a_timestep(step: Step) -> None:
 
 
 class Request:
-    """A sample on its own timesteps, which enters a server's batch at `tick` and has noise of its own."""
+    """Sample on its own timesteps, which enters a server's batch at `tick` and has noise of its own."""
 
     def __init__(self, seed: int, tick: int, num_steps: int) -> None:
         self.tick, self.timesteps = tick, [*trailing(1000, num_steps), -1]
@@ -159,7 +160,7 @@ class Request:
 
 
 def served(step: Step, requests: list[Request]) -> list[torch.Tensor]:
-    """Step-level batching: at every tick one step of all who have come and are not done."""
+    """Run step-level batching: at every tick one step of all who have come and are not done."""
     samples = [request.noise() for request in requests]
     histories = [History.none(x) for x in samples]
     for tick in range(100):
@@ -203,7 +204,7 @@ def test_a_step_reads_no_value_on_the_host(step: Step) -> None:
 
 @pytest.mark.parametrize("step", [dpmpp_2m, unipc])
 def test_without_history_and_at_the_end_multistep_is_ddim(step: Step) -> None:
-    """Bit for bit, in rows whose neighbours do have a history."""
+    """They agree bit for bit, in rows whose neighbours do have a history."""
     schedule, x, x0 = cosine_schedule(), torch.randn(3, 4), torch.randn(3, 4)
     known = torch.tensor([False, True, True])
     history = History.none(x).remember(torch.randn(3, 4), torch.randn(3, 4), torch.where(known, 700, -1))

@@ -177,7 +177,7 @@ def test_clip_takes_a_built_in_model_with_a_weights_file(tmp_path: Path) -> None
 
 
 class Exploit:
-    """Unpickling it creates the file."""
+    """Object that creates the file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

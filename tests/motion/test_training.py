@@ -1,4 +1,4 @@
-"""One training step's parts, and that they learn."""
+"""Parts of a training step, and that they learn."""
 
 from dataclasses import replace
 
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_batch(clips: list[MotionSequence], normali
 
 
 def test_some_batches_are_scenes_put_together(clips: list[MotionSequence], normalizer: Normalizer) -> None:
-    """Of as many clips each; a person has the caption of their own clip, or all have all of them."""
+    """They have as many clips each; a person has the caption of their own clip, or all have all of them."""
     alone = [replace(clips[1], scene_id=None, texts=[name], id=name) for name in ("a", "b", "c", "d", "e")]
     recipe = replace(OURS, max_persons=3, variation=VariationConfig(composed=0.999))
     batches = [make_batch(alone, normalizer, seed, recipe) for seed in range(40)]

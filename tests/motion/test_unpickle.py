@@ -1,4 +1,4 @@
-"""The restricted unpickler reads arrays of every pedigree and runs nothing."""
+"""Restricted unpickler, which reads arrays of every pedigree and runs nothing."""
 
 import contextlib
 import os
@@ -77,7 +77,7 @@ def test_sparse_indices_outside_the_matrix_are_refused(tmp_path: Path) -> None:
 
 
 def test_python_2_pickle(tmp_path: Path) -> None:
-    """What Python 2 wrote: __builtin__, raw bytes as str, copy_reg."""
+    """The file is as Python 2 wrote it: __builtin__, raw bytes as str, copy_reg."""
     dtype = b"cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     array = empty + b"(K\x01K\x02\x85" + dtype + b"\x89U\x10" + struct.pack("<2d", 1.0, -2.5) + b"tb"
@@ -91,7 +91,7 @@ def test_python_2_pickle(tmp_path: Path) -> None:
 
 @pytest.fixture
 def chumpy(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
-    """Modules that look like chumpy while a pickle is written; gone when it is read."""
+    """Install modules that look like chumpy while a pickle is written; they are gone when it is read."""
     classes = {}
     monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
     for module_name, class_name in (

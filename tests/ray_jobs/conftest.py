@@ -1,4 +1,4 @@
-"""What the tests of the jobs share: three clips prepared once, a small model trained once."""
+"""Shared fixtures of the jobs' tests: three clips prepared once, a small model trained once."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def prepared(ray_cluster: None, clip_folder: Path, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="session")
 def train_config(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Six steps of the smallest model on two workers, a checkpoint every three."""
+    """Configure six steps of the smallest model on two workers, a checkpoint every three."""
     output = tmp_path_factory.mktemp("runs") / "first"
     return TrainConfig(RECIPE, str(prepared), output, repeats=8, log_every=2, checkpoint_every=3)
 

@@ -1,4 +1,4 @@
-"""The jobs that train an evaluator and evaluate with it, on made-up motion: real Ray actors, files and MLflow runs."""
+"""Jobs that train an evaluator and evaluate with it, on made-up motion: real Ray actors, files and MLflow runs."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ TRAINED, TESTED = 12, 9
 
 
 def clip(body: Body, seed: int, split: str, **changes: Any) -> MotionSequence:
-    """Two people who move at random, described by their number."""
+    """Move two persons at random, described by their number."""
     made = motion(body, frames=30, seed=seed)
     values = {"id": f"{split}/{seed}", "split": split, "texts": [f"two people do dance number {seed}"]}
     return replace(made, **values | {"action": np.zeros_like(made.action)} | changes)
@@ -65,7 +65,7 @@ def evaluator(training: TrainEvaluatorConfig) -> Path:
 
 @pytest.fixture(scope="module")
 def generated(body: Body, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set with a copy of a training clip, a person sunk into the floor, and one that no evaluator takes."""
+    """Write a set with a copy of a training clip, a person sunk into the floor, and one that no evaluator takes."""
     folder = tmp_path_factory.mktemp("generated")
     made = [
         clip(body, 100 + seed, "train", id=f"generated/{seed}", provenance={"model": "abc"}) for seed in range(TESTED)

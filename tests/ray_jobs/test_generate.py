@@ -20,7 +20,7 @@ from tests.helpers.clips import random_clip
 
 @pytest.fixture(scope="module", autouse=True)
 def serve_stopped() -> Iterator[None]:
-    """The first job starts the application, the others find it running."""
+    """Stop the application after the tests: the first job starts it, the others find it running."""
     yield
     serve.shutdown()
 

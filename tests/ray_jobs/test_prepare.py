@@ -1,4 +1,4 @@
-"""Source files to Parquet on a real Ray cluster."""
+"""Preparation of source files to Parquet on a real Ray cluster."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def test_nothing_to_train_on_is_said(ray_cluster: None, tmp_path: Path) -> None:
 def test_every_source_in_one_run_and_every_malformed_file_rejected(
     ray_cluster: None, tmp_path: Path, forms: dict[str, Form]
 ) -> None:
-    """Ten and more malformed files a source: each becomes a row with its sentence, and the rest is complete."""
+    """Ten and more malformed files a source become a row each with its sentence, and the rest is complete."""
     good, bad = [], {}
     for name, form in forms.items():
         good += form.write_dataset(tmp_path / name)
@@ -111,7 +111,7 @@ def test_every_source_in_one_run_and_every_malformed_file_rejected(
 def test_a_motion_that_is_there_twice_is_left_out_and_noted(
     ray_cluster: None, clip_folder: Path, tmp_path: Path
 ) -> None:
-    """Whatever its name, its place and its heading; the one listed first stays, and started again nothing changes."""
+    """Name, place and heading do not matter; the clip listed first stays, and a second run changes nothing."""
     source, output = tmp_path / "source", tmp_path / "output"
     shutil.copytree(clip_folder, source)
     config = PrepareConfig(str(output), (f"deepmimic:{source}",))
@@ -181,7 +181,7 @@ def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:
 
 
 def write_names(folder: Path, subjects: range) -> None:
-    """Files in which a list of clips looks at nothing but the names; all subjects make the same 20 motions."""
+    """Write files of which a list of clips reads only the names; all subjects make the same 20 motions."""
     for subject in subjects:
         (folder / f"{subject:02}").mkdir(parents=True)
         for take in range(20):

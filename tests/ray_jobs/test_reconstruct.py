@@ -21,7 +21,7 @@ IDS = [f"home/room/day/{seed}" for seed in SEEDS]
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sequences, and one whose annotations are cut short."""
+    """Render two sequences, and one whose annotations are cut short."""
     root = tmp_path_factory.mktemp("rooms")
     for seed in SEEDS:
         render(root / f"home/room/day/{seed}", seed)

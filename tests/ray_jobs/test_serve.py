@@ -1,4 +1,4 @@
-"""A real Ray Serve application, asked by a real HTTP client."""
+"""Real Ray Serve application, asked by a real HTTP client."""
 
 import os
 import threading
@@ -99,7 +99,7 @@ def test_too_many_at_once_are_told_when_to_come_back(client: httpx.Client) -> No
 
 
 def test_a_lost_replicas_requests_are_retried(client: httpx.Client) -> None:
-    """SIGKILL one of two replicas under load: every request is answered, with the same motion as before."""
+    """One of two replicas gets SIGKILL under load: every request is answered, with the same motion as before."""
     before = [post(client, seed=k).json()["joints"] for k in range(8)]
     answers: list[httpx.Response] = []
 
@@ -132,7 +132,7 @@ def test_beyond_loopback_a_token_is_needed(model_file: Path, monkeypatch: pytest
 def test_with_a_token_set_only_its_bearers_come_in(
     client: httpx.Client, model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redeploys the application, so it comes last."""
+    """This test redeploys the application, so it comes last."""
     monkeypatch.setitem(os.environ, TOKEN_VARIABLE, "open-sesame")
     start(ServeConfig(model_file, port=PORT))
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "open-sesame"}):

@@ -40,7 +40,7 @@ def test_the_model_file_samples(model_file: Path) -> None:
 
 
 def test_mlflow_shows_the_run(train_config: TrainConfig, model_file: Path) -> None:
-    """Parameters, loss curve, resolved config and sample pictures."""
+    """The run has parameters, loss curve, resolved config and sample pictures."""
     (run,) = runs_of(train_config)
     assert run.info.status == "FINISHED"
     assert run.data.params["recipe.denoiser.width"] == "32"
@@ -74,7 +74,7 @@ def test_weights_are_the_same_for_the_same_seed(train_config: TrainConfig, model
 
 
 def test_a_killed_worker_is_replaced_and_bf16_trains(train_config: TrainConfig) -> None:
-    """SIGKILL one of two workers after the first checkpoint: the run ends at its last step, in one MLflow run."""
+    """One of two workers gets SIGKILL after the first checkpoint: the run ends at its last step, in one MLflow run."""
     recipe = replace(RECIPE, optim=replace(RECIPE.optim, steps=40, precision="bf16"))
     config = replace(train_config, recipe=recipe, output=train_config.output.with_name("killed"), repeats=80)
     killed: list[int] = []

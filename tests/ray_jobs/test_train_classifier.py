@@ -1,4 +1,4 @@
-"""The job that trains the classifier of actions, on made-up motion: a real Ray worker, files and an MLflow run."""
+"""Job that trains the classifier of actions, on made-up motion: a real Ray worker, files and an MLflow run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ FLOOR, CHAIR, CRAWLING = (ACTIONS.index(name) for name in ("laying_on_floor", "s
 
 
 def clip(body: Body, seed: int, split: str, codes: tuple[int, int]) -> MotionSequence:
-    """Two people who move at random and hold one action each, but for a few frames at the end."""
+    """Move two persons at random who keep one action each, but for a few frames at the end."""
     made = motion(body, frames=30, seed=seed)
     action = np.repeat(np.array(codes, dtype=np.int8)[:, None], 30, axis=1)
     action[:, 27:] = 0
@@ -41,7 +41,7 @@ def clip(body: Body, seed: int, split: str, codes: tuple[int, int]) -> MotionSeq
 
 @pytest.fixture(scope="module")
 def data(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """People on the floor are lower than those on chairs; nobody crawls but in the test split."""
+    """Write clips in which persons on the floor are lower than those on chairs; only the test split has crawling."""
     body, folder = load_body(), tmp_path_factory.mktemp("labelled")
     clips = [clip(body, seed, "train", (FLOOR, CHAIR) if seed % 2 else (CHAIR, 0)) for seed in range(10)]
     clips += [clip(body, 100 + seed, "test", (FLOOR, CHAIR)) for seed in range(3)]
@@ -82,7 +82,7 @@ def test_the_classifier_knows_what_the_train_split_holds(training: TrainClassifi
 
 
 def the_run(training: TrainClassifierConfig) -> Run:
-    """The one MLflow run of this output folder."""
+    """Find the one MLflow run of this output folder."""
     client = MlflowClient(tracking.local_store(training.output))
     experiment = client.get_experiment_by_name(training.experiment)
     assert experiment is not None

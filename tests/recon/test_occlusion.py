@@ -104,14 +104,14 @@ def test_poses_unlike_the_annotation_are_dropped() -> None:
     """Nearly no body with a network's error is dropped, and nearly all that are upside down or beside the person."""
     dropped = {"true": [], "beside": [], "upside down": []}
     for scene in scenes("coco17"):
-        told = (scene.keypoints[..., 2] > 0).sum(dim=-1) >= 4
+        annotated = (scene.keypoints[..., 2] > 0).sum(dim=-1) >= 4
         size = scene.true.amax(dim=2) - scene.true.amin(dim=2)
         for name, projected in {
             "true": scene.true,
             "beside": scene.true + size.norm(dim=-1)[..., None, None] * torch.tensor([0.4, 0.0]),
             "upside down": 2 * scene.true.mean(dim=2, keepdim=True) - scene.true,
         }.items():
-            dropped[name].append(~mask_unlike(projected, scene.keypoints)[told])
+            dropped[name].append(~mask_unlike(projected, scene.keypoints)[annotated])
     rates = {name: torch.cat(parts).float().mean().item() for name, parts in dropped.items()}
     assert rates["true"] <= 0.02
     assert min(rates["beside"], rates["upside down"]) >= 0.95

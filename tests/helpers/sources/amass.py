@@ -1,6 +1,6 @@
 """Synthetic AMASS folders in the layouts of all three families, good clips and broken ones.
 
-Motions are `walk` of `tests.motion.sources.humanml3d`, of the default body's mean shape.
+Motions are `walk` of `tests.helpers.sources.humanml3d`, of the default body's mean shape.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def smpl_fields(pose: Pose, fps: float) -> dict[str, Any]:
 
 
 def smplx_fields(pose: Pose, fps: float) -> dict[str, Any]:
-    """A "stageii" file with all its fields, of which the markers are pickled objects."""
+    """Make a "stageii" file's fields, all of them, of which the markers are pickled objects."""
     old = amass_fields(pose, fps)
     poses = np.pad(old["poses"][:, :66], ((0, 0), (0, 99)))
     return {
@@ -57,7 +57,7 @@ def smplx_fields(pose: Pose, fps: float) -> dict[str, Any]:
 
 
 def write_dataset(folder: Path) -> list[str]:
-    """One clip of each family and form, one of them described; the ids of its clips."""
+    """Write one clip of each family and form, one of them described; return the ids of its clips."""
     save_npz(folder / "CMU/01/01_01_poses.npz", amass_fields(walk(2.0, 120.0, 1), 120.0))
     (folder / "CMU/01/01_01_poses.txt").write_text(CAPTIONS)
     save_npz(folder / "CMU/01/shape.npz", {"betas": np.zeros(16), "gender": np.array("male")})
@@ -131,7 +131,7 @@ SPANS = {"beyond": "@0.5-9"}
 
 
 def write_malformed(folder: Path) -> dict[str, str]:
-    """Add spoilt clips to a data set; their ids and what each one's rejection must say."""
+    """Add spoilt clips to a data set; return their ids and what each one's rejection must say."""
     fields, expected = amass_fields(walk(1.1, 120.0, 0), 120.0), {}
     for kind, (spoil, says) in SPOILT.items():
         path = folder / "CMU" / "bad" / f"{kind}_poses.npz"

@@ -1,6 +1,6 @@
 """BVH files in the naming of each known source, good ones and broken ones.
 
-Motions are `walk` of `tests.motion.sources.humanml3d`; numbers have 6 decimals, as most programs write them.
+Motions are `walk` of `tests.helpers.sources.humanml3d`; numbers have 6 decimals, as most programs write them.
 """
 
 import warnings
@@ -88,10 +88,10 @@ def write_pose(
     bones: Mapping[str, tuple[float, float, float]] | None = None,
     frames: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """A pose of the default body's mean shape as the skeleton of a source, whose unit is so many metres.
+    """Write a pose of the default body's mean shape as the skeleton of a source, whose unit is so many metres.
 
-    `bones` (metres, to the joint they are named after) stand in for the body's. `frames` (3 3) turn SMPL's axes
-    into those that a joint has in the file; the zero pose turns with them, the motion does not.
+    `bones` (metres, to the joint they are named after) stand in for the body's. `frames` (3 3) turn SMPL's axes into
+    those that a joint has in the file; the zero pose turns with them, the motion does not.
     """
     in_file = {name: LAYOUTS[layout].joints.get(name, f"smpl_{name}") for name in JOINT_NAMES}
     rest = load_body().rest_joints(torch.zeros(10)).numpy() / unit
@@ -110,7 +110,7 @@ def write_pose(
 
 
 def write_dataset(folder: Path) -> list[str]:
-    """Clips of all sources, one described, one of two people; the ids of its clips."""
+    """Write clips of all sources, one described, one of two persons; return the ids of its clips."""
     write_pose(folder / "bandai" / "walk_old_001.bvh", walk(2.0, 30.0, 1), 30.0)
     write_pose(folder / "bandai" / "walk_young_001.bvh", walk(2.0, 30.0, 2), 30.0)
     (folder / "bandai" / "walk_old_001.txt").write_text(CAPTIONS)
@@ -178,7 +178,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def write_malformed(folder: Path) -> dict[str, str]:
-    """Add spoilt clips to a data set; their ids and what each one's rejection must say."""
+    """Add spoilt clips to a data set; return their ids and what each one's rejection must say."""
     good = walk(1.0, 30.0, 0)
     expected, pairs = {}, ["bad/gone_1.bvh,bad/gone_2.bvh"]
     for kind, (spoil, says) in SPOILT.items():
@@ -209,7 +209,7 @@ def write_malformed(folder: Path) -> dict[str, str]:
 
 
 def write_point(path: Path) -> None:
-    """A skeleton whose bones have no length."""
+    """Write a skeleton whose bones have no length."""
     names = ["Hips", *LAYOUTS[BANDAI_NAMCO].joints.values()]
     still = np.tile(np.eye(3), (5, len(names), 1, 1))
     parents = [-1] + [0] * (len(names) - 1)
@@ -217,10 +217,10 @@ def write_point(path: Path) -> None:
 
 
 def write_bandai_namco(npz: Path, folder: Path, limit: int | None, kind: str = "") -> int:
-    """The motions of shared/data that have `kind` in their names as files like the original ones; how many.
+    """Write the motions of shared/data with `kind` in their names as files like the original ones; return how many.
 
-    Those are in cm and have position channels on every joint.
-    The npz holds world positions (m) and local rotations (w x y z) of joints below `joint_Root`, which rests.
+    Those are in cm and have position channels on every joint. The npz holds world positions (m) and local rotations (w
+    x y z) of joints below `joint_Root`, which rests.
     """
     data = np.load(npz)
     names, parents = ["joint_Root", *data["joint_names"]], [-1, *(data["parents"] + 1)]
@@ -241,7 +241,7 @@ def write_bandai_namco(npz: Path, folder: Path, limit: int | None, kind: str = "
 
 
 def _relative(world: np.ndarray, rotations: np.ndarray, parents: Sequence[int]) -> np.ndarray:
-    """World positions (frame joint 3) in the axes of their parents, from the parents."""
+    """Express world positions (frame joint 3) in the axes of their parents, from the parents."""
     turned, positions = [rotations[:, 0]], [world[:, 0]]
     for joint in range(1, len(parents)):
         parent = parents[joint]

@@ -16,7 +16,7 @@ def frame(
     root: list[float] = IDENTITY,
     chest: list[float] = IDENTITY,
 ) -> list[float]:
-    """One row at rest but for what is given; knees and elbows alike on both sides."""
+    """Make one row at rest but for what is given; knees and elbows alike on both sides."""
     leg, arm = [*IDENTITY, knee, *IDENTITY], [*IDENTITY, elbow]
     return [duration, *position, *root, *chest, *IDENTITY, *leg, *arm, *leg, *arm]
 
@@ -31,7 +31,7 @@ def text(frames: Any) -> str:
 
 
 def kneeling(steps: int, depth: float) -> list[list[float]]:
-    """A bend of both knees and up again."""
+    """Bend both knees and straighten them again."""
     return [frame(knee=-depth * math.sin(math.pi * k / steps), elbow=depth * k / steps) for k in range(steps)]
 
 
@@ -52,7 +52,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 
 def write_dataset(folder: Path) -> list[str]:
-    """Two clips; their ids."""
+    """Write two clips; return their ids."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, depth in (("bend", 0.6), ("deep", 1.4)):
         write(folder / f"humanoid3d_{name}.txt", kneeling(40, depth))
@@ -60,7 +60,7 @@ def write_dataset(folder: Path) -> list[str]:
 
 
 def write_malformed(folder: Path) -> dict[str, str]:
-    """What each broken clip's sentence must match, by id."""
+    """Write broken clips; return by id what each one's sentence must match."""
     for case, (content, _) in BROKEN.items():
         (folder / f"humanoid3d_{case.replace(' ', '_')}.txt").write_text(content)
     return {f"deepmimic/humanoid3d_{case.replace(' ', '_')}": message for case, (_, message) in BROKEN.items()}

@@ -1,4 +1,4 @@
-"""Every form of data that a reader knows: the reader, and who makes good and malformed clips of it in a folder."""
+"""Forms of data that the readers know: each with its reader and the makers of good and malformed clips."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.helpers.sources import interhuman as interhuman_files
 
 
 class Form(NamedTuple):
-    """`write_dataset` gives the ids of the good clips, `write_malformed` what each bad one's sentence must match."""
+    """Form of data: `write_dataset` returns good clips' ids, `write_malformed` what bad ones' sentences must match."""
 
     reader: ModuleType
     write_dataset: Callable[[Path], list[str]]

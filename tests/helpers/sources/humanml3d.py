@@ -45,7 +45,7 @@ HUMANACT12 = "humanact12/humanact12/P11G01R02F1812T1847A0402"
 
 
 def walk(seconds: float, fps: float, seed: int) -> Pose:
-    """One person walking in a wide bend, every joint moving smoothly."""
+    """Walk one person in a wide bend, every joint moving smoothly."""
     phase = torch.arange(round(seconds * fps), dtype=torch.float64) / fps * 5 + seed
     angles = torch.zeros(len(phase), 24, 3, dtype=torch.float64)
     for name, sign in (("left", 1), ("right", -1)):
@@ -69,7 +69,7 @@ def walk(seconds: float, fps: float, seed: int) -> Pose:
 
 
 def amass_fields(pose: Pose, fps: float) -> dict[str, Any]:
-    """The arrays of an AMASS file (SMPL-H) of this motion."""
+    """Make the arrays of an AMASS file (SMPL-H) of this motion."""
     rotations = torch.cat([pose.global_orient[0, :, None], pose.body_pose[0, :, :21]], dim=1)
     poses = torch.nn.functional.pad(matrix_to_axis_angle(rotations).flatten(1), (0, 90))
     return {
@@ -88,14 +88,14 @@ def y_up(joints: torch.Tensor) -> np.ndarray:
 
 
 def exchanged(joints: np.ndarray) -> np.ndarray:
-    """Left joints in the place of right ones, as in HumanAct12."""
+    """Put left joints in the place of right ones, as in HumanAct12."""
     order = np.arange(24)
     order[[*LEFT, *RIGHT]] = [*RIGHT, *LEFT]
     return joints[:, order[: joints.shape[1]]]
 
 
 def write_dataset(folder: Path) -> list[str]:
-    """The full form, AMASS in old and new names; the ids of its clips."""
+    """Write the full form, AMASS in old and new names; return the ids of its clips."""
     rows = []
     for name, (source, start, end, file, fps, seconds) in FULL.items():
         save_npz(folder / "amass_data" / file, amass_fields(walk(seconds, fps, int(name)), fps))
@@ -109,7 +109,7 @@ def write_dataset(folder: Path) -> list[str]:
 
 
 def write_processed(folder: Path) -> list[str]:
-    """The processed form: joints of some ids, 263 numbers of the others; the ids of its clips."""
+    """Write the processed form, joints of some ids, 263 numbers of the others; return the ids of its clips."""
     for name in (name for names in SPLITS.values() for name in names if name != "M000006"):
         joints = walk(3.0, 20.0, int(name.removeprefix("M"))).joints[0, :, :22]
         if name.endswith("4"):
@@ -140,7 +140,7 @@ def save_npz(path: Path, fields: dict[str, Any]) -> None:
 
 
 class Hostile:
-    """Runs a command where it is unpickled."""
+    """Object that runs a command where it is unpickled."""
 
     def __reduce__(self) -> tuple:
         return os.system, ("echo this must never run; exit 1",)
@@ -151,7 +151,7 @@ def write_pickled(path: Path) -> None:
 
 
 def write_objects(path: Path) -> None:
-    """An array of objects, in the format that `path` has."""
+    """Write an array of objects, in the format that `path` has."""
     array = np.array([Hostile()], dtype=object)
     with path.open("wb") as file:
         np.savez(file, poses=array) if path.suffix == ".npz" else np.save(file, array, allow_pickle=True)
@@ -172,7 +172,7 @@ def change_npy(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], N
 
 
 def change_npz(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Path], None]:
-    """Replace one field; by None it is dropped."""
+    """Replace one field; None drops it."""
 
     def spoil(path: Path) -> None:
         fields = dict(np.load(path))
@@ -187,7 +187,7 @@ def empty(path: Path) -> None:
 
 
 Spoilt = dict[str, tuple[Callable[[Path], object], str]]
-"""Kind: what to do to the file, and what the rejection must say."""
+"""Fault of a file: what to do to it, and what the rejection must say."""
 
 SPOILT_AMASS: Spoilt = {
     "truncated": (truncate, r"damaged"),
@@ -239,7 +239,7 @@ SPOILT_ROWS = {
 
 
 def write_malformed(folder: Path) -> dict[str, str]:
-    """Add spoilt clips to a full form; their ids and what each one's rejection must say."""
+    """Add spoilt clips to a full form; return their ids and what each one's rejection must say."""
     fields, joints = amass_fields(walk(1.1, 120.0, 0), 120.0), y_up(walk(1.1, 15.0, 0).joints[0])
     rows: list[tuple] = []
     expected = {"humanml3d/unknown": r"not in index\.csv"}
@@ -272,7 +272,7 @@ def write_malformed(folder: Path) -> dict[str, str]:
 
 
 def write_malformed_processed(folder: Path) -> dict[str, str]:
-    """Add spoilt clips to a processed form; their ids and what each one's rejection must say."""
+    """Add spoilt clips to a processed form; return their ids and what each one's rejection must say."""
     joints = walk(1.0, 20.0, 0).joints[0, :, :22]
     expected = {"humanml3d/unknown": r"not in index\.csv, new_joints"}
     list_clip(folder, "unknown", CAPTION)

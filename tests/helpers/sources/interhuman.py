@@ -1,6 +1,6 @@
 """Synthetic InterHuman data sets in their true layouts, good clips and broken ones.
 
-Both people of a clip walk (`tests.motion.sources.humanml3d.walk`), the second a step beside the first.
+Both persons of a clip walk (`tests.helpers.sources.humanml3d.walk`), the second a step beside the first.
 """
 
 import pickle
@@ -35,13 +35,13 @@ ASIDE = torch.tensor([0.7, 0.4, 0.0])
 
 
 def people(name: str, seconds: float = 1.5, fps: float = FPS) -> list[Pose]:
-    """The two people of a clip."""
+    """Make the two persons of a clip."""
     first, second = walk(seconds, fps, int(name)), walk(seconds, fps, int(name) + 1)
     return [first, replace(second, transl=second.transl + ASIDE, joints=second.joints + ASIDE)]
 
 
 def parameters(pose: Pose) -> dict[str, Any]:
-    """A person's part of a raw file."""
+    """Make a person's part of a raw file."""
     return {
         "trans": (pose.joints[0, :, 0] - torch.tensor(MEAN_PELVIS["smplh"])).numpy(),
         "root_orient": matrix_to_axis_angle(pose.global_orient[0]).numpy(),
@@ -57,7 +57,7 @@ def raw(name: str) -> dict[str, Any]:
 
 
 def columns(pose: Pose) -> np.ndarray:
-    """A person's processed file: 62 positions and 51 rotations a frame, those beyond the body at rest."""
+    """Make a person's processed file: 62 positions and 51 rotations a frame, those beyond the body at rest."""
     frames = pose.joints.shape[1]
     positions, rotations = torch.zeros(frames, 62, 3), torch.zeros(frames, 51, 6)
     positions[:, :22] = pose.joints[0, :, :22]
@@ -66,7 +66,7 @@ def columns(pose: Pose) -> np.ndarray:
 
 
 def write_dataset(folder: Path) -> list[str]:
-    """The raw form; the ids of its clips."""
+    """Write the raw form; return the ids of its clips."""
     for names in SPLITS.values():
         for name in names:
             save_pickle(folder / "motions" / f"{name}.pkl", raw(name))
@@ -74,7 +74,7 @@ def write_dataset(folder: Path) -> list[str]:
 
 
 def write_processed(folder: Path) -> list[str]:
-    """The processed form; the ids of its clips."""
+    """Write the processed form; return the ids of its clips."""
     for names in SPLITS.values():
         for name in names:
             save_people(folder, name)
@@ -162,7 +162,7 @@ SPOILT_TEXTS = {
 
 
 def write_malformed(folder: Path) -> dict[str, str]:
-    """Add spoilt clips to a raw form; their ids and what each one's rejection must say."""
+    """Add spoilt clips to a raw form; return their ids and what each one's rejection must say."""
     content = raw("0")
     for kind in (*SPOILT_RAW, *SPOILT_TEXTS):
         path = folder / "motions" / f"{kind}.pkl"
@@ -174,7 +174,7 @@ def write_malformed(folder: Path) -> dict[str, str]:
 
 
 def write_malformed_processed(folder: Path) -> dict[str, str]:
-    """Add spoilt clips to a processed form; their ids and what each one's rejection must say."""
+    """Add spoilt clips to a processed form; return their ids and what each one's rejection must say."""
     spoilt = SPOILT_ARRAY | {
         "lengths": (lambda path: np.save(path, np.load(path)[:-2]), r"has 45 frames, but .* has 43"),
         "missing": (Path.unlink, r"cannot be read"),

@@ -1,7 +1,4 @@
-"""Joint positions of the sources beside the repo, and what is measured on them.
-
-Metres, the Z-up world.
-"""
+"""Joint positions of the sources beside the repo, and what is measured on them: metres, the Z-up world."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ TO_WORLD = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
 def sided(pattern: str, *names: str) -> dict[str, str]:
-    """A source's names of the legs' and arms' joints to SMPL's; {s} is left, {l} l and {L} L in `pattern`s."""
+    """Map a source's names of the legs' and arms' joints to SMPL's; {s} is left, {l} l and {L} L in `pattern`s."""
     joints = (*LEGS_AND_ARMS, "foot", "collar")
     return {
         pattern.format(name, s=side, l=small, L=large): f"{side}_{joint}"
@@ -37,7 +34,7 @@ class Source:
     every: int = 1
 
     def clips(self, root: Path) -> Iterator[tuple[Tensor, list[str]]]:
-        """Positions (1 frame joint 3) in the Z-up world, and SMPL's names."""
+        """Read positions (1 frame joint 3) in the Z-up world, and SMPL's names."""
         archive = np.load(root / self.file)
         if isinstance(archive, np.ndarray):
             yield torch.from_numpy(archive).float()[None] @ TO_WORLD.T, list(JOINT_NAMES[: archive.shape[1]])
@@ -79,7 +76,7 @@ def pick(joints: Tensor, names: list[str]) -> Tensor:
 
 
 def directions(joints: Tensor, names: list[str]) -> Tensor:
-    """Unit vectors of all bones with both ends in `names`, and of the lines across hips and shoulders."""
+    """Compute unit vectors of all bones with both ends in `names`, and of the lines across hips and shoulders."""
     pairs = [(JOINT_NAMES[a], JOINT_NAMES[b]) for a, b in BONES]
     pairs += [("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")]
     ends = [(names.index(a), names.index(b)) for a, b in pairs if a in names and b in names]

@@ -1,4 +1,4 @@
-"""Capsules against the mesh they stand for, and their overlaps against a grid and brute force."""
+"""Capsules compared with the mesh they stand for, and their overlaps with a grid and brute force."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ WALL = 3
 
 
 def _standing(*places: tuple[float, float, float]) -> Capsules:
-    """People in T-pose, facing +x, who stand on the floor moved to these places."""
+    """Pose persons in T-pose, facing +x, on the floor at these places."""
     rest = BODY.joint_template.numpy() @ UPRIGHT.numpy().T - [0, 0, BODY.v_template[:, 1].min().item()]
     joints = np.stack([rest + place for place in places])[:, None]
     return fit_capsules(joints, MEAN_SHAPE.repeat(len(places), axis=0), BODY)
@@ -33,7 +33,7 @@ def _seen(bodies: Capsules) -> np.ndarray:
 
 
 def _inside(points: np.ndarray, bodies: Capsules, person: int) -> np.ndarray:
-    """Whether points lie in a person of the first frame, the plain way."""
+    """Tell whether points lie in a person of the first frame, by plain arithmetic."""
     found = np.zeros(len(points), dtype=np.bool_)
     for start, end, radius in zip(bodies.starts[person, 0], bodies.ends[person, 0], bodies.radii[person], strict=True):
         along = np.clip((points - start) @ (end - start) / max((end - start) @ (end - start), 1e-12), 0, 1)
@@ -42,7 +42,7 @@ def _inside(points: np.ndarray, bodies: Capsules, person: int) -> np.ndarray:
 
 
 def _grid(bodies: Capsules, step: float = 0.025) -> tuple[np.ndarray, float]:
-    """Points of a grid around person 0, and the litres of each."""
+    """Make points of a grid around person 0; also return the litres of each."""
     axes = [
         np.arange(low - 0.25, high + 0.25, step)
         for low, high in zip(bodies.starts[0, 0].min(axis=0), bodies.starts[0, 0].max(axis=0), strict=True)
@@ -79,7 +79,7 @@ def test_capsules_hold_three_quarters_of_the_mesh() -> None:
 
 
 def test_capsules_reach_as_low_as_the_skin() -> None:
-    """Walking, kicking, getting up from the back: within 1 cm in the median; least who stands on the heels."""
+    """Walking, kicking, getting up from the back agree within 1 cm in the median; standing on the heels is lowest."""
     for clip in deepmimic.list_clips():
         if clip.id.endswith(("walk", "kick", "getup_faceup")):
             sequence = deepmimic.read_clip(clip, BODY)
@@ -89,7 +89,7 @@ def test_capsules_reach_as_low_as_the_skin() -> None:
 
 
 def test_capsules_follow_the_shape() -> None:
-    """Whoever has more skin has more capsule."""
+    """Persons with more skin have more capsule."""
     volumes, meshes = [], []
     for size in (-2.0, 0.0, 2.0):
         betas = np.array([[0, size, 0, 0, 0, 0, 0, 0, 0, 0]], dtype=np.float32)
@@ -138,7 +138,7 @@ def test_people_who_are_not_there_do_not_count() -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3]))
 def test_depth_is_what_remains_of_the_radii(seed: int, length: float) -> None:
-    """The closest points of all axes, by brute force; axes of no length (balls) and parallel ones included."""
+    """Brute force finds the closest points of all axes; axes of no length (balls) and parallel ones are included."""
     rng = np.random.default_rng(seed)
     starts = rng.uniform(-0.4, 0.4, (2, 1, 24, 3))
     ends = starts + length * rng.choice([rng.normal(size=3), np.eye(3)[2]], (2, 1, 24))
@@ -151,7 +151,7 @@ def test_depth_is_what_remains_of_the_radii(seed: int, length: float) -> None:
 
 
 def test_a_wall_in_the_back_takes_the_volume_behind_it() -> None:
-    """3 cm deep, in whatever density the wall was scanned."""
+    """The wall is 3 cm deep, in whatever density it was scanned."""
     bodies = _standing((0, 0, 0))
     back = (np.minimum(bodies.starts, bodies.ends)[..., 0] - bodies.radii[:, None]).min()
     points, litres = _grid(bodies, 0.015)

@@ -162,7 +162,7 @@ def test_gradients_reach_pose_and_shape() -> None:
 
 
 def own_joints(count: int) -> np.ndarray:
-    """A kinematic tree of the family: the fingers that are not SMPL's hands hang on the pelvis."""
+    """Make a kinematic tree of the family; fingers that are not SMPL's hands hang on the pelvis."""
     parents = np.zeros(count, dtype=np.int64)
     own = FAMILIES[count][1]
     parents[list(own[1:])] = [own[parent] for parent in PARENTS[1:]]
@@ -170,7 +170,7 @@ def own_joints(count: int) -> np.ndarray:
 
 
 def fake_model(joint_count: int, vertices: int = 150, betas: int = 16) -> dict[str, Any]:
-    """Random arrays of the shapes in an official file."""
+    """Draw random arrays of the shapes in an official file."""
     rng = np.random.default_rng(joint_count)
     regressor = rng.random((joint_count, vertices)) * (rng.random((joint_count, vertices)) < 0.1)
     weights = rng.random((vertices, joint_count))
@@ -303,7 +303,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_exporter_says_what_to_install(tmp_path: Path) -> None:
-    """anny is an extra that tests do without: hidden here should it be installed."""
+    """The extra anny, which tests do without, is hidden here should it be installed."""
     (tmp_path / "anny.py").write_text("raise ImportError")
     repo = Path(__file__).parents[3]
     done = subprocess.run(

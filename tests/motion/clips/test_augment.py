@@ -1,4 +1,4 @@
-"""Mirror, turn, shift and change of speed as identities on smooth motion of two people."""
+"""Mirror, turn, shift and change of speed as identities on smooth motion of two persons."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,19 +27,19 @@ def body() -> Body:
 
 @pytest.fixture(scope="module")
 def lopsided(body: Body) -> Body:
-    """A body whose rest joints lie up to some centimetres off the symmetric ones."""
+    """Make a body whose rest joints lie up to some centimetres off the symmetric ones."""
     generator = torch.Generator().manual_seed(0)
     return replace(body, joint_template=body.joint_template + 0.02 * torch.randn(24, 3, generator=generator))
 
 
 def clip(body: Body, frames: int = 7, seed: int = 0) -> MotionSequence:
-    """Two people with something to say, at 20 fps."""
+    """Make two persons with captions, at 20 fps."""
     texts = ["turns left", "waves with the Right hand, counterclockwise"]
     return replace(motion(body, frames, seed), texts=texts)
 
 
 def assert_consistent(sequence: MotionSequence, body: Body) -> None:
-    """Forward kinematics of the parameters gives the joints."""
+    """Assert that forward kinematics of the parameters gives the joints."""
     pose = (sequence.transl, sequence.global_orient, sequence.body_pose, sequence.betas)
     joints = body.joints(*(torch.from_numpy(array) for array in pose))
     np.testing.assert_allclose(joints.numpy(), sequence.joints, atol=1e-4)

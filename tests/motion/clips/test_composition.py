@@ -1,4 +1,4 @@
-"""Scenes put together from clips: everybody is there, moves as before, and stands apart."""
+"""Scenes composed of clips: all persons are there, move as before, and stand apart."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_everybody_is_there_as_long_as_before(clips: list[MotionSequence]) -> No
 
 
 def test_clips_are_moved_as_a_whole_and_the_first_not_at_all(clips: list[MotionSequence]) -> None:
-    """Heights and all distances between joints of one clip stay, those of its two people too."""
+    """Heights and all distances between joints of one clip stay, those of its two persons too."""
     scene = compose(clips, BODY, np.random.default_rng(1))
     np.testing.assert_array_equal(scene.joints[0, :7], clips[0].joints[0])
     pair, placed = clips[1].joints, scene.joints[1:3, :5]

@@ -1,4 +1,4 @@
-"""Mirrored captions: which words change places, which do not, and twice is the text again."""
+"""Mirrored captions: some words change places, others do not, and twice is the text again."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""One frame rate, floor, start and length for all, as identities on made-up smooth motion of two people."""
+"""One frame rate, floor, start and length for all, as identities on made-up smooth motion of two persons."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -24,7 +24,7 @@ FACE_UP = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # 
 
 
 def standing(body: Body, heights: np.ndarray, orient: torch.Tensor = UPRIGHT) -> MotionSequence:
-    """People in the rest pose whose lowest skin is at `heights` (person, frame), but for the shape of each."""
+    """Pose persons at rest whose lowest skin is at `heights` (person, frame), but for the shape of each."""
     people, frames = heights.shape
     still = crop(motion(body, frames), 0, frames)
     arrays = [torch.from_numpy(array)[:people] for array in (still.transl, still.global_orient, still.body_pose)]
@@ -47,7 +47,7 @@ def standing(body: Body, heights: np.ndarray, orient: torch.Tensor = UPRIGHT) ->
 
 
 def floor_of(sequence: MotionSequence, body: Body) -> float:
-    """The height that `settle` takes for the floor."""
+    """Compute the height that `settle` takes for the floor."""
     moved = settle(sequence, body).transl - sequence.transl
     np.testing.assert_allclose(moved, np.broadcast_to(moved[:1, :1], moved.shape), atol=1e-5)
     np.testing.assert_allclose(moved[..., :2], 0, atol=1e-6)
@@ -61,7 +61,7 @@ def body() -> Body:
 
 @pytest.fixture(scope="module")
 def mimic(body: Body) -> dict[str, MotionSequence]:
-    """Five motions of DeepMimic at 20 fps."""
+    """Read five motions of DeepMimic at 20 fps."""
     pytest.importorskip("pybullet_data")
     names = [f"deepmimic/humanoid3d_{name}" for name in ("crawl", "getup_faceup", "jump", "run", "walk")]
     clips = [read_clip(clip, body) for clip in list_clips() if clip.id in names]
@@ -69,7 +69,7 @@ def mimic(body: Body) -> dict[str, MotionSequence]:
 
 
 def assert_consistent(sequence: MotionSequence, body: Body) -> None:
-    """Forward kinematics of the parameters gives the joints."""
+    """Assert that forward kinematics of the parameters gives the joints."""
     pose = (sequence.transl, sequence.global_orient, sequence.body_pose, sequence.betas)
     joints = body.joints(*(torch.from_numpy(array) for array in pose))
     np.testing.assert_allclose(joints.numpy(), sequence.joints, atol=1e-5)

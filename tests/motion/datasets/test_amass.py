@@ -33,7 +33,7 @@ def clips(folder: Path) -> dict[str, Clip]:
 
 
 def level(joints: np.ndarray) -> np.ndarray:
-    """Without the height of the floor."""
+    """Take the height of the floor out."""
     return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 

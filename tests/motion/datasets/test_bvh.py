@@ -41,7 +41,7 @@ def clips(folder: Path) -> dict[str, Clip]:
 
 
 def level(joints: np.ndarray) -> np.ndarray:
-    """Without the height of the floor."""
+    """Take the height of the floor out."""
     return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 
@@ -230,7 +230,7 @@ def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body
 
 
 def nod(body: Body) -> Pose:
-    """A walk in which head and feet turn of themselves."""
+    """Walk while head and feet turn of themselves."""
     phase = torch.arange(60) / 10
     pose = walk(2.0, 30.0, 0)
     turns = {"neck": (0.3, 0.0), "head": (0.2, 0.5), "left_ankle": (0.25, 0.0), "right_ankle": (-0.25, 0.0)}
@@ -249,19 +249,19 @@ def global_rotations(
 
 
 def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Degrees between unit vectors."""
+    """Compute degrees between unit vectors."""
     return np.degrees(2 * np.arcsin(np.linalg.norm(first - second, axis=-1).clip(0, 2) / 2))
 
 
 def own_axes(layout: str) -> dict[str, np.ndarray]:
-    """The frames that a layout says its joints have, and for the rest such as lay the zero pose on its side."""
+    """Return the axes that a layout says its joints have; for other joints some that lay the zero pose on its side."""
     lying = {joint: np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]) for joint in JOINT}
     known = {joint: [np.array(axis) for axis in axes] for joint, axes in bvh.LAYOUTS[layout].upright.items()}
     return lying | {joint: np.stack([np.cross(up, ahead), up, ahead], axis=1) for joint, (up, ahead) in known.items()}
 
 
 def astride() -> dict[str, np.ndarray]:
-    """The frames of CMU's skeletons, whose zero pose stands with legs 20 degrees apart from upright."""
+    """Return the axes of CMU's skeletons, whose zero pose stands with legs 20 degrees apart from upright."""
     legs = {}
     for side, sign in (("left", 1), ("right", -1)):
         turn = matrix_from_axis_angle(torch.tensor([0.0, 0.0, sign * math.radians(20)])).numpy()
@@ -371,7 +371,7 @@ def test_who_stands_in_bandai_namco_files_has_flat_soles_and_looks_ahead(
 
 
 def sole_parts(body: Body) -> list[np.ndarray]:
-    """Vertices under the heel and the ball of each foot."""
+    """Find the vertices under the heel and the ball of each foot."""
     rest, skin = body.rest_joints(torch.zeros(10)).numpy(), body.v_template.numpy()
     parts = []
     for side, joint in product(("left", "right"), ("ankle", "foot")):

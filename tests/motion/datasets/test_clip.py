@@ -1,4 +1,4 @@
-"""Whatever is wrong with a clip, of whatever source, its reader refuses it in one sentence."""
+"""Clips with any fault, of any source, which their reader refuses in one sentence."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The DeepMimic reader: made-up clips whose pose is known, the real clips, and clips that are broken."""
+"""DeepMimic's reader: made-up clips whose pose is known, the real clips, and clips that are broken."""
 
 import math
 from pathlib import Path
@@ -28,12 +28,12 @@ def body() -> Body:
 
 
 def read(path: Path, body: Body) -> MotionSequence:
-    """The clip of one file."""
+    """Read the clip of one file."""
     return read_clip(Clip(f"deepmimic/{path.stem}", "deepmimic", (str(path),)), body)
 
 
 def bundled(name: str, body: Body) -> MotionSequence:
-    """A clip of pybullet_data."""
+    """Find a clip of pybullet_data."""
     [clip] = [clip for clip in list_clips() if clip.id == f"deepmimic/humanoid3d_{name}"]
     return read_clip(clip, body)
 

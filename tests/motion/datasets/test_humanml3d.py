@@ -43,12 +43,12 @@ def clips(folder: Path) -> dict[str, Clip]:
 
 
 def level(joints: np.ndarray) -> np.ndarray:
-    """Without the height of the floor."""
+    """Take the height of the floor out."""
     return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 
 def joint_error(record: MotionSequence, pose: Pose, frames: slice) -> float:
-    """Metres, at most, but for the height of the floor."""
+    """Compute the largest joint error in metres, but for the height of the floor."""
     return np.abs(level(record.joints[0]) - level(pose.joints[0, frames].numpy())).max()
 
 

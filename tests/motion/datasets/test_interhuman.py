@@ -1,4 +1,4 @@
-"""InterHuman: two people of both forms, captions, splits, and damage of all kinds."""
+"""InterHuman: two persons of both forms, captions, splits, and damage of all kinds."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,7 +29,7 @@ def joints_of(name: str, fps: float) -> np.ndarray:
 
 
 def level(joints: np.ndarray) -> np.ndarray:
-    """Without the height of the floor."""
+    """Take the height of the floor out."""
     return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 

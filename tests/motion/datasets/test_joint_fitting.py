@@ -1,4 +1,4 @@
-"""Joints of any source to a posed body: own proportions come back, others keep directions, path and floor."""
+"""Fit of a body to any source's joints: own proportions come back, others keep directions, path and floor."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ BODY = load_body()
 
 
 def posed(persons: int, frames: int, seed: int, size: float = 0.3, spread: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Joints of persons of random shape who move smoothly beside each other, and their betas."""
+    """Make joints of persons of random shape who move smoothly beside each other; also return their betas."""
     generator = torch.Generator().manual_seed(seed)
     betas = spread * torch.randn(persons, 10, generator=generator).clamp(-2, 2)
     pose = smooth_pose(persons, frames, size, generator)
@@ -48,7 +48,7 @@ def test_own_proportions_come_back(seed: int, size: float, spread: float) -> Non
 
 
 def test_real_motion_comes_back_whichever_joints_are_known() -> None:
-    """All 24 joints within 10 mm; without trunk, head, hands and feet, the known ones within 25 mm."""
+    """All 24 joints come back within 10 mm; without trunk, head, hands and feet, the known ones within 25 mm."""
     for clip in deepmimic.list_clips()[::4]:
         joints = torch.from_numpy(deepmimic.read_clip(clip, BODY).joints)
         assert (fit_joints(joints, JOINT_NAMES, BODY)[0].joints - joints).norm(dim=-1).mean() < 0.01
@@ -90,7 +90,7 @@ def test_persons_do_not_influence_each_others_pose_and_shape() -> None:
 
 
 def test_turned_and_shifted_joints_give_a_turned_and_shifted_body() -> None:
-    """Giants, too, whose path is scaled about where they start."""
+    """Giants are included, whose path is scaled about where they start."""
     joints = 1.4 * posed(1, 9, seed=5)[0]
     turn, shift = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([5.0, -3.0, 0.0])
     pose, betas = fit_joints(joints, JOINT_NAMES, BODY)
@@ -100,7 +100,7 @@ def test_turned_and_shifted_joints_give_a_turned_and_shifted_body() -> None:
 
 
 def test_giants_walk_in_proportion_and_still_meet() -> None:
-    """Two persons twice the size: shape stays human, and path, floor and distance shrink with the legs."""
+    """Two persons have twice the size: shape stays human, and path, floor and distance shrink with the legs."""
     joints, _ = posed(2, 30, seed=6, size=0.1, spread=0.0)
     pose, betas = fit_joints(2 * joints, JOINT_NAMES, BODY)
     assert betas.abs().max() <= 3
@@ -175,7 +175,7 @@ def test_bad_joints_are_refused_in_one_sentence(change: str, message: str) -> No
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_real_sources_keep_their_motion(name: str, shared_data: Path) -> None:
-    """Bones within 4 degrees, the path of the hips after one scale, heights of standing feet, no more jitter."""
+    """Bones stay within 4 degrees; so do the path of the hips after one scale, standing feet's heights, and jitter."""
     angles, ratios = [], []
     for positions, names in SOURCES[name].clips(shared_data):
         pose, betas = fit_joints(positions, names, BODY)

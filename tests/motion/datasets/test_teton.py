@@ -31,7 +31,7 @@ def test_a_reconstructed_motion_comes_back_as_it_was_written(tmp_path: Path, wal
 
 
 def test_another_body_keeps_its_rotations_and_its_joints(tmp_path: Path, walk: MotionSequence) -> None:
-    """The default body under another name and in another origin: only joints and rotations tell of it."""
+    """The default body comes under another name and in another origin: only joints and rotations say where it is."""
     moved = replace(walk, body="smpl", betas=np.zeros_like(walk.betas), transl=walk.transl + 0.3)
     write_parquet([moved], tmp_path / "motions" / "part.parquet")
     back = teton.read_clip(teton.list_clips(tmp_path)[0], load_body())

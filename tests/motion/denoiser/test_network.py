@@ -1,4 +1,4 @@
-"""The denoiser: the author's own numbers, and the invariances that conditioning relies on."""
+"""Denoiser: the author's own numbers, and the invariances that conditioning relies on."""
 
 import zlib
 from dataclasses import replace
@@ -32,7 +32,7 @@ def random_network(config: DenoiserConfig) -> Denoiser:
 
 
 def recipe_weight(key: str, shape: torch.Size) -> torch.Tensor:
-    """The weight recipe of the golden vectors (their README)."""
+    """Compute a weight by the recipe of the golden vectors (their README)."""
     x = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
     if len(shape) >= 2:
         return 0.02 * x

@@ -1,4 +1,4 @@
-"""The profile of a step: its FLOPs are those of the formulas, and the command prints them."""
+"""Profile of a step: its FLOPs are those of the formulas, and the command prints them."""
 
 import runpy
 import sys
@@ -44,7 +44,7 @@ def test_flops_are_those_of_the_formulas(denoiser: DenoiserConfig, prefix: int, 
 
 
 def test_a_step_in_bf16_is_the_same_network() -> None:
-    """Counted alike, and of the same numbers but for rounding."""
+    """The step is counted alike, and has the same numbers but for rounding."""
     exact = make_step(recipe(THESIS), PERSONS, FRAMES, BATCH, BRANCHES, torch.float32)
     rounded = make_step(recipe(THESIS), PERSONS, FRAMES, BATCH, BRANCHES, torch.bfloat16)
     rounded.network.load_state_dict(exact.network.state_dict())

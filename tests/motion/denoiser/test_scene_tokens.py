@@ -38,7 +38,7 @@ def test_few_and_no_points() -> None:
 
 
 def test_the_height_map_shows_what_stands_where() -> None:
-    """A bed 0.5 m high, 2 to 4 m ahead and to the right, on a floor that ends at 6 m."""
+    """A bed 0.5 m high stands 2 to 4 m ahead and to the right, on a floor that ends at 6 m."""
     floor = torch.cartesian_prod(torch.arange(-2, 2, 0.1), torch.arange(0, 6, 0.1), torch.tensor([0.0]))
     bed = torch.cartesian_prod(torch.arange(1, 2, 0.1), torch.arange(2, 4, 0.1), torch.tensor([0.2, 0.5]))
     heights, known = height_map(torch.cat([floor, bed]) + 0.01).unbind(-1)

@@ -1,4 +1,4 @@
-"""The action classifier and guidance by it: exact where the classifier is, and what neither must depend on."""
+"""Action classifier and guidance by it: exact where the classifier is, and what neither must depend on."""
 
 import math
 from dataclasses import replace
@@ -42,7 +42,7 @@ STANDING, LYING = 0, 1
 
 
 def random_classifier(config: ClassifierConfig = CONFIG) -> ActionClassifier:
-    """In double precision, with steps and layers that matter: as made, all layers are identities."""
+    """Build a classifier in double precision whose steps and layers matter: as made, all layers are identities."""
     torch.manual_seed(0)
     network = ActionClassifier(config).double().eval().requires_grad_(False)
     nn.init.normal_(network.modulation.weight, std=0.3)
@@ -50,7 +50,7 @@ def random_classifier(config: ClassifierConfig = CONFIG) -> ActionClassifier:
 
 
 def noised(batch: int = 2, persons: int = 3, frames: int = 10) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t, t and valid frames."""
+    """Draw x_t, t and valid frames."""
     x_t = torch.randn(batch, persons, frames, CONFIG.num_features, dtype=torch.float64)
     valid = torch.ones(batch, persons, frames, dtype=torch.bool)
     valid[0, 1, 7:], valid[0, 2] = False, False
@@ -63,7 +63,7 @@ def guidance(classifier: nn.Module, valid: Tensor, labels: Tensor, scale: float 
 
 
 class TwoGaussians(nn.Module):
-    """The exact classifier of x_0 ~ N(±middle, spread² I), each half of the time, and the exact denoiser."""
+    """Exact classifier of x_0 ~ N(±middle, spread² I), each half of the time, and the exact denoiser."""
 
     def __init__(self, middle: Tensor, spread: float) -> None:
         super().__init__()
@@ -75,20 +75,22 @@ class TwoGaussians(nn.Module):
         total = evidence.sum(dim=(2, 3))
         return torch.stack([total, -total], dim=-1)
 
-    def told(self, x_t: Tensor, t: Tensor, sign: Tensor) -> Tensor:
-        """E[x_0 | x_t, which of the two]."""
+    def conditional(self, x_t: Tensor, t: Tensor, sign: Tensor) -> Tensor:
+        """Compute the conditional estimate E[x_0 | x_t, which of the two]."""
         signal, noise = signal_and_noise(SCHEDULE, t, x_t)
         gain = signal * self.spread**2 / (signal**2 * self.spread**2 + noise**2)
         return sign * self.middle + gain * (x_t - signal * sign * self.middle)
 
-    def untold(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """E[x_0 | x_t]."""
+    def unconditional(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Compute the unconditional estimate E[x_0 | x_t]."""
         first = self(x_t, t, x_t[..., 0] == 0).softmax(dim=-1)[..., :1, None]
-        return first * self.told(x_t, t, x_t.new_ones(1)) + (1 - first) * self.told(x_t, t, -x_t.new_ones(1))
+        return first * self.conditional(x_t, t, x_t.new_ones(1)) + (1 - first) * self.conditional(
+            x_t, t, -x_t.new_ones(1)
+        )
 
 
-def test_an_exact_classifier_makes_the_untold_estimate_the_told_one() -> None:
-    """Eq. 2.20 at s = 1, at every noise level: E[x_0 | x_t] becomes E[x_0 | x_t, y]."""
+def test_an_exact_classifier_makes_the_unconditional_estimate_the_conditional_one() -> None:
+    """At s = 1 in eq. 2.20, and at every noise level, E[x_0 | x_t] becomes E[x_0 | x_t, y]."""
     t = torch.arange(1000)
     middle = torch.linspace(-0.5, 0.5, 6, dtype=torch.float64).expand(4, 6) / 2
     exact = TwoGaussians(middle, spread=0.4)
@@ -97,13 +99,13 @@ def test_an_exact_classifier_makes_the_untold_estimate_the_told_one() -> None:
     x_t = q_sample(SCHEDULE, x_0, t.flip(0), torch.randn_like(x_0))
     valid = torch.ones(1000, 1, 4, dtype=torch.bool)
     for asked in (labels, 1 - labels):
-        guided = guidance(exact, valid, asked)(exact.untold(x_t, t.flip(0)), x_t, t.flip(0))
-        told = exact.told(x_t, t.flip(0), (1 - 2 * asked)[..., None, None].double())
-        torch.testing.assert_close(guided, told, atol=1e-9, rtol=0)
+        guided = guidance(exact, valid, asked)(exact.unconditional(x_t, t.flip(0)), x_t, t.flip(0))
+        conditional = exact.conditional(x_t, t.flip(0), (1 - 2 * asked)[..., None, None].double())
+        torch.testing.assert_close(guided, conditional, atol=1e-9, rtol=0)
 
 
 def shares_of_first(made: Tensor) -> tuple[float, float]:
-    """How many of the samples with an even number, and of those with an odd one, are of the first of the two."""
+    """Compute the share of the first Gaussian among samples with an even number, and among those with an odd one."""
     first = (made.mean(dim=(1, 2, 3)) > 0).float()
     return float(first[::2].mean()), float(first[1::2].mean())
 
@@ -114,7 +116,7 @@ def test_samples_are_of_the_class_that_each_asks_for() -> None:
 
     def made(scale: float) -> Tensor:
         guide = guidance(exact, valid, labels, scale)
-        denoise = lambda x_t, t: guide(exact.untold(x_t, t), x_t, t)  # noqa: E731
+        denoise = lambda x_t, t: guide(exact.unconditional(x_t, t), x_t, t)  # noqa: E731
         with torch.inference_mode():
             return sample(denoise, SCHEDULE, ddim, respaced(1000, 20), lambda: noise)
 
@@ -138,7 +140,7 @@ def test_a_learnt_classifier_guides_from_pure_noise_and_samples_stay_where_the_d
         generator = torch.Generator().manual_seed(step)
         training_step(network, optimizer, rates, classifier_loss(network, SCHEDULE, x_0, valid, labels, generator))
     guide = guidance(network.eval(), valid, labels)
-    denoise = lambda x_t, t: guide(exact.untold(x_t, t), x_t, t)  # noqa: E731
+    denoise = lambda x_t, t: guide(exact.unconditional(x_t, t), x_t, t)  # noqa: E731
     with torch.inference_mode():
         made = sample(denoise, SCHEDULE, dpmpp_2m, trailing(1000, 10), lambda: noise)
     asked, other = shares_of_first(made)
@@ -168,7 +170,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 
 
 def test_who_is_asked_nothing_comes_back_to_the_bit() -> None:
-    """Scale 0, no label, nobody there, or outside of start to stop; each sample has its own, and its own t."""
+    """Scale 0, no label, nobody valid, or a step outside of start to stop; each sample has its own, and its own t."""
     network = random_classifier().float()
     valid = torch.ones(6, 2, 8, dtype=torch.bool)
     valid[4] = False
@@ -200,7 +202,7 @@ def test_near_pure_noise_the_shift_is_bounded() -> None:
 
 
 def test_persons_padding_and_neighbours_do_not_matter() -> None:
-    """To the logits, nor to guidance; the number of frames is no multiple of a token's."""
+    """Neither logits nor guidance depend on them; the number of frames is no multiple of a token's."""
     network, (x_t, t, valid) = random_classifier(), noised(frames=10)
     labels = torch.tensor([[0, 2, 1], [1, 0, 2]])
     logits, guided = network(x_t, t, valid), guidance(network, valid, labels)(x_t, x_t, t)
@@ -219,7 +221,7 @@ def test_persons_padding_and_neighbours_do_not_matter() -> None:
 
 
 def clip(body: Body, action: int, seed: int) -> MotionSequence:
-    """Two people who move a little while they stand, or while they lie on their backs."""
+    """Move two persons a little while they stand, or while they lie on their backs."""
     generator = torch.Generator().manual_seed(seed)
     pose = smooth_pose(2, 20, 0.2, generator)
     down = torch.tensor([0.0, -math.pi / 2, 0.0]) if action == LYING else torch.zeros(3)
@@ -232,7 +234,7 @@ def clip(body: Body, action: int, seed: int) -> MotionSequence:
 
 @pytest.fixture(scope="module")
 def data() -> tuple[list[MotionSequence], list[np.ndarray], Normalizer]:
-    """Clips, their persons' labels and the normaliser; every fourth person has no label."""
+    """Make clips, their persons' labels and the normalizer; every fourth person has no label."""
     body = load_body()
     clips = [clip(body, seed % 2, seed) for seed in range(16)]
     labels = [np.array([seed % 2, -1 if seed % 4 > 1 else seed % 2]) for seed in range(16)]
@@ -249,7 +251,7 @@ def trained(data: tuple[list[MotionSequence], list[np.ndarray], Normalizer]) -> 
 def test_it_learns_from_noise_what_it_tells_of_others(
     trained: ActionClassifier, data: tuple[list[MotionSequence], list[np.ndarray], Normalizer]
 ) -> None:
-    """Of motions that it has not seen, elsewhere in the world; less, the less of them is to be seen."""
+    """The classifier judges motions that it has not seen, elsewhere in the world; worse at higher noise."""
     body, normalizer = load_body(), data[2]
     place = np.array([1.5, -1], dtype=np.float32)
     others = [translate(clip(body, seed % 2, seed), place, body) for seed in range(100, 120)]

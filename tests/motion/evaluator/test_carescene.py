@@ -1,4 +1,4 @@
-"""The text–motion evaluator: what it must not depend on, what it must learn, what it refuses."""
+"""Text–motion evaluator: what it must not depend on, what it must learn, what it refuses."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -37,7 +37,7 @@ LENGTHS = bone_lengths(torch.from_numpy(clips.random_clip(BODY, seed=5).joints[0
 
 
 def official_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
-    """What is in `finest.tar`, as it follows from the authors' modules.py and evaluator_wrapper.py."""
+    """List the content of `finest.tar`, as it follows from the authors' modules.py and evaluator_wrapper.py."""
     movement = {"main.0.weight": (512, 259, 4), "main.0.bias": (512,), "main.3.weight": (512, 512, 4)}
     movement |= {"main.3.bias": (512,), "out_net.weight": (512, 512), "out_net.bias": (512,)}
     text = {"pos_emb.weight": (300, 15), "pos_emb.bias": (300,)} | recurrent(300, 512)
@@ -59,7 +59,7 @@ def recurrent(features: int, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def recipe_weight(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The weight recipe of the golden vectors (their README)."""
+    """Compute a weight by the recipe of the golden vectors (their README)."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
     if len(shape) >= 2:
         return 0.02 * x
@@ -67,7 +67,7 @@ def recipe_weight(key: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def write_tables(folder: Path) -> None:
-    """All but the weights."""
+    """Write all files but the weights."""
     rng = np.random.default_rng(0)
     np.save(folder / "mean.npy", rng.normal(size=263).astype(np.float32))
     np.save(folder / "std.npy", rng.uniform(0.5, 2, size=263).astype(np.float32))
@@ -116,14 +116,14 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def convolve(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
-    """Kernel 4, stride 2 over (step, feature) with one step of zeros at each end."""
+    """Convolve with kernel 4 and stride 2 over (step, feature), one step of zeros at each end."""
     zeros = torch.zeros(1, x.shape[1])
     windows = torch.cat([zeros, x, zeros]).unfold(0, 4, 2)
     return leaky(torch.einsum("tfk,ofk->to", windows, w[f"{name}.weight"]) + w[f"{name}.bias"])
 
 
 def last_state(x: Tensor, w: dict[str, Tensor], way: str, state: Tensor) -> Tensor:
-    """A GRU as Cho et al. 2014, with PyTorch's place of the reset gate."""
+    """Run a GRU as in Cho et al. 2014, with PyTorch's place of the reset gate."""
     for step in x:
         r_in, z_in, n_in = (w[f"gru.weight_ih_{way}"] @ step + w[f"gru.bias_ih_{way}"]).chunk(3)
         r, z, n = (w[f"gru.weight_hh_{way}"] @ state + w[f"gru.bias_hh_{way}"]).chunk(3)

@@ -27,7 +27,7 @@ TEXTS = ["Hello World!", "One pushes the other, who falls to the floor!", "they 
 
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of `interclip.ckpt`, as they follow from InterGen's evaluator_models.py, nets.py and config."""
+    """List names and shapes of `interclip.ckpt`, as they follow from InterGen's code and configuration."""
     shapes = {
         "motion_encoder.query_token": (1, 1024),
         "motion_encoder.sequence_pos_encoder.pe": (2000, 1024),
@@ -52,7 +52,7 @@ def official_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def recipe_weight(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The weight recipe of the golden vectors (their README)."""
+    """Compute a weight by the recipe of the golden vectors (their README)."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
     if len(shape) >= 2:
         return 0.02 * x
@@ -61,7 +61,7 @@ def recipe_weight(key: str, shape: tuple[int, ...]) -> Tensor:
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Tensor]:
-    """150 million numbers."""
+    """Make 150 million numbers."""
     made = {key: recipe_weight(key, shape) for key, shape in official_shapes().items()}
     return made | {"latent_scale": torch.tensor([SCALE])}
 
@@ -91,7 +91,7 @@ def linear(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
 
 
 def transformer(x: Tensor, w: dict[str, Tensor], tower: str) -> Tensor:
-    """Eight post-norm layers of eight heads over (token, width)."""
+    """Run eight post-norm layers of eight heads over (token, width)."""
     for layer in (f"{tower}.layers.{i}." for i in range(8)):
         qkv = x @ w[f"{layer}self_attn.in_proj_weight"].T + w[f"{layer}self_attn.in_proj_bias"]
         q, k, v = qkv.reshape(len(x), 3, 8, -1).permute(1, 2, 0, 3)

@@ -1,4 +1,4 @@
-"""Spoiled clips come out clean, real ones hardly change, and nothing moves that a stage has no business with."""
+"""Clean-up: spoiled clips come out clean, real ones hardly change, and no stage moves what is not its business."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ OFF = CleanupConfig(floor=False, penetration=False, foot_lock=False)
 
 @lru_cache
 def _clip(name: str) -> MotionSequence:
-    """One of DeepMimic's clips at the training rate."""
+    """Read one of DeepMimic's clips at the training rate."""
     clip = next(c for c in deepmimic.list_clips() if c.id.endswith(f"_{name}"))
     return resample(deepmimic.read_clip(clip, BODY), 20.0, BODY)
 
@@ -50,13 +50,13 @@ def _together(*sequences: MotionSequence) -> MotionSequence:
 
 
 def _dragged(sequence: MotionSequence, path: np.ndarray) -> MotionSequence:
-    """With the pelvis moved by a path, and all else with it."""
+    """Move the pelvis by a path, and all else with it."""
     by = path.astype(np.float32)
     return replace(sequence, transl=sequence.transl + by, joints=sequence.joints + by[..., None, :])
 
 
 def _hurried(sequence: MotionSequence, factor: float) -> MotionSequence:
-    """The same steps with a pelvis that gets on faster."""
+    """Take the same steps with a pelvis that moves faster."""
     return _dragged(sequence, (factor - 1) * (sequence.transl - sequence.transl[:, :1]) * [1, 1, 0])
 
 
@@ -66,7 +66,7 @@ def _sliding(sequence: MotionSequence, speed: float) -> MotionSequence:
 
 
 def _still(height: float, orient: torch.Tensor = UPRIGHT, frames: int = 41) -> MotionSequence:
-    """One person in T-pose whose lowest skin is at this height."""
+    """Pose one person in T-pose whose lowest skin is at this height."""
     pose = torch.eye(3).expand(1, frames, 23, 3, 3).contiguous()
     turned = orient.expand(1, frames, 3, 3).contiguous()
     made = simulated(BODY, torch.zeros(1, frames, 3), turned, pose, torch.zeros(1, 10))
@@ -74,7 +74,7 @@ def _still(height: float, orient: torch.Tensor = UPRIGHT, frames: int = 41) -> M
 
 
 def _spoiled() -> MotionSequence:
-    """Two walkers in each other: one hurries, the other is 5 cm deep in the floor."""
+    """Overlap two walkers: one hurries, the other is 5 cm deep in the floor."""
     return _together(_hurried(_clip("walk"), 1.15), _moved(_clip("walk"), 0.1, 0.2, -0.05))
 
 
@@ -93,7 +93,7 @@ def _scene(points: np.ndarray, label: int) -> Scene:
 
 
 def _sheet(first: tuple[float, float], second: tuple[float, float], step: float = 0.04) -> np.ndarray:
-    """A grid of pairs of numbers in these ranges."""
+    """Make a grid of pairs of numbers in these ranges."""
     return np.stack(np.meshgrid(np.arange(*first, step), np.arange(*second, step)), axis=-1).reshape(-1, 2)
 
 
@@ -102,7 +102,7 @@ def _measure(sequence: MotionSequence, name: str) -> float:
 
 
 def _change(before: MotionSequence, after: MotionSequence) -> float:
-    """Mean displacement of the joints in metres."""
+    """Compute the mean displacement of the joints in metres."""
     return float(np.linalg.norm(after.joints - before.joints, axis=-1).mean())
 
 
@@ -161,7 +161,7 @@ def test_a_foot_leaves_its_place_smoothly() -> None:
 
 
 def _leg(numbers: list[float]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Hip, a knee 0.4 m and an ankle a further 0.38 m away, bent by 0.1 rad or more about some axis."""
+    """Place hip, a knee 0.4 m and an ankle a further 0.38 m away, bent by 0.1 rad or more about some axis."""
     turn = matrix_from_axis_angle(torch.tensor(numbers[:3], dtype=torch.float64))
     bend = matrix_from_axis_angle(torch.tensor([0.1 + abs(numbers[3]), 0, 0], dtype=torch.float64))
     down = torch.tensor([0, -1.0, 0], dtype=torch.float64)
@@ -224,7 +224,7 @@ def test_leaps_stay_leaps() -> None:
 
 
 def test_people_on_furniture_are_not_pulled_down() -> None:
-    """High for long without a scene; lower only where the scene has something to carry them."""
+    """Persons may be high for long without a scene; lower only where the scene has something to carry them."""
     in_bed, on_step = _still(0.5, LYING), _still(0.12)
     step = _scene(np.insert(_sheet((-0.4, 0.4), (-0.4, 0.4)), 2, 0.12, axis=1), 4)
     assert _change(in_bed, stand_on_floor(in_bed, BODY)) < 1e-6

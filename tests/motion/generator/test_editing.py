@@ -1,4 +1,4 @@
-"""Editing: what is given comes out to the bit and where it was, what joins it does not jump, what is wanted is met."""
+"""Editing: kept frames come out to the bit and in their place, seams do not jump, constraints are met."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +52,7 @@ RECIPE = Recipe(
 
 
 def real_pair() -> MotionSequence:
-    """Who walks and, 1.5 m beside, who kicks; a tall and a short person."""
+    """Join a walking and, 1.5 m beside, a kicking person; a tall and a short one."""
     clips = {clip.id.removeprefix("deepmimic/humanoid3d_"): clip for clip in deepmimic.list_clips()}
     pair = [resample(deepmimic.read_clip(clips[name], BODY), 20.0, BODY) for name in ("walk", "kick")]
     transl, orient, pose = (
@@ -72,7 +72,7 @@ KEPT = (*POSE, "joints", "action")
 
 
 def placed(clip: MotionSequence) -> MotionSequence:
-    """Somewhere else in the world, turned by about two right angles."""
+    """Move a clip elsewhere in the world, turned by about two right angles."""
     turn = np.array([[-0.8, -0.6, 0], [0.6, -0.8, 0], [0, 0, 1]], dtype=np.float32)
     return transform(clip, turn, np.array([7, -3, 0], dtype=np.float32), BODY)
 
@@ -90,13 +90,13 @@ def model() -> Generator:
 
 
 def imitate(model: Generator, clip: MotionSequence) -> None:
-    """Let the network say this clip, whatever it is asked."""
+    """Make the network predict this clip, whatever it is asked."""
     features = NORMALIZER.normalize(encode_sequence(clip))
     model.network.denoise = lambda x, t, prepared: features[:, : x.shape[2]].expand(len(x), -1, -1, -1).clone()
 
 
 def others() -> list[Given]:
-    """The start, both ends, and one of two people, of a clip somewhere in the world."""
+    """Choose the start, both ends, and one of two persons, of a clip somewhere in the world."""
     clip = placed(CLIP)
     return [
         prefix(crop(clip, 0, 10)),
@@ -107,7 +107,7 @@ def others() -> list[Given]:
 
 @pytest.mark.parametrize("editable", [True, False])
 def test_what_is_kept_comes_out_to_the_bit(editable: bool) -> None:
-    """Clean-up or not; the rest is the network's."""
+    """With clean-up or without it, the rest is the network's."""
     for cleaned in (False, True):
         given = others()
         made = generator(editable).generate([replace(PAIR, clean_up=cleaned)] * 3, given)
@@ -133,7 +133,7 @@ def test_a_given_motion_stays_in_its_place_and_takes_the_rest_along(model: Gener
 
 @pytest.mark.parametrize("editable", [True, False])
 def test_the_network_sees_what_is_given_as_in_training(editable: bool) -> None:
-    """Clean features from the origin on where it is told of them; else with the noise of the step."""
+    """It sees clean features from the origin on where it was trained to; else features with the noise of the step."""
     of, seen, noises = generator(editable), [], []
     denoise, noise = of.network.denoise, of._noise
     of.network.denoise = lambda x, t, prepared: seen.append((x, t)) or denoise(x, t, prepared)
@@ -147,7 +147,7 @@ def test_the_network_sees_what_is_given_as_in_training(editable: bool) -> None:
 
 
 def test_the_velocity_after_a_gap_is_the_next_one() -> None:
-    """That of the end's first frame would tell where the gap ended, which nobody knows."""
+    """The velocity of the end's first frame would give away where the gap ended, which nobody knows."""
     given = others()[1]
     features = given.features(BODY)[..., VELOCITIES]
     expected = encode_sequence(CLIP)[..., VELOCITIES]
@@ -157,7 +157,7 @@ def test_the_velocity_after_a_gap_is_the_next_one() -> None:
 
 
 def nearly(clip: MotionSequence) -> MotionSequence:
-    """What a network may say: the clip, two frames late, 10 cm away, every joint turned by 0.1 rad or so."""
+    """Make an imperfect network's answer: the clip two frames late, 10 cm away, every joint turned by 0.1 rad or so."""
     random = torch.Generator().manual_seed(1)
     late = [torch.from_numpy(getattr(clip, name)).roll(2, dims=1) for name in POSE]
     for values in late:
@@ -249,7 +249,7 @@ def always(weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_paths_and_held_joints_are_met_in_the_world() -> None:
-    """Beside a given motion somewhere else: a way that turns off by 30 cm, and joints 15 cm higher for a while."""
+    """Beside a given motion elsewhere, a path turns off by 30 cm, and joints are 15 cm higher for a while."""
     model, clip = generator(), placed(CLIP)
     imitate(model, CLIP)
     start = prefix(crop(clip, 0, 8))
@@ -271,7 +271,7 @@ def test_paths_and_held_joints_are_met_in_the_world() -> None:
 
 @pytest.mark.parametrize("given", [True, False])
 def test_guidance_pulls_at_each_persons_own_body(given: bool) -> None:
-    """Of somebody far taller than the mean, whether that is given or just what the network shows."""
+    """One person is far taller than the mean, whether that is given or just predicted by the network."""
     tall = np.zeros((2, 10), dtype=np.float32)
     tall[:, 0] = 2.5
     pose = [torch.from_numpy(getattr(CLIP, name)) for name in POSE]
@@ -288,7 +288,7 @@ def test_guidance_pulls_at_each_persons_own_body(given: bool) -> None:
 
 
 def test_the_given_person_does_not_give_way() -> None:
-    """Two people in one place: who is generated moves out of the way alone, and wholly."""
+    """Two persons are in one place: the generated one moves out of the way alone, and wholly."""
     model, one = generator(), reaction(CLIP, [0]).motion
     per_person = (*KEPT, "betas", "valid", "person_class")
     imitate(model, replace(one, **{name: getattr(one, name).repeat(2, axis=0) for name in per_person}))

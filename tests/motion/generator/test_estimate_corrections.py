@@ -1,4 +1,4 @@
-"""People are kept apart in sampling without a change to how they move."""
+"""Separation of persons in sampling without a change to how they move."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ NORMALIZER = Normalizer(
 
 
 def crowd() -> Tensor:
-    """Two scenes of three people whose pelvises are all within a few centimetres."""
+    """Make two scenes of three persons whose pelvises are all within a few centimetres."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 10, NUM_FEATURES, generator=generator)
     features[..., :2] = 0.02 * torch.randn(2, 3, 10, 2, generator=generator)
@@ -29,13 +29,13 @@ def adjusted(x0: Tensor, valid: Tensor = VALID, known: Tensor = NOBODY) -> Tenso
 
 
 def gaps(x0: Tensor) -> Tensor:
-    """Metres between the pelvises of each two people in each frame."""
+    """Compute metres between the pelvises of each two persons in each frame."""
     pelvis = NORMALIZER.denormalize(x0)[..., :2]
     return (pelvis[:, [0, 0, 1]] - pelvis[:, [1, 2, 2]]).norm(dim=-1)
 
 
 def shifts(x0: Tensor) -> Tensor:
-    """How each joint of each person has moved in each frame."""
+    """Compute how each joint of each person has moved in each frame."""
     change = NORMALIZER.denormalize(x0) - NORMALIZER.denormalize(crowd())
     return change[..., POSITIONS].unflatten(-1, (-1, 3))
 

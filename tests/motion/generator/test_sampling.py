@@ -1,4 +1,4 @@
-"""Requests to motions: a sample depends on its request alone."""
+"""Sampling of requests: a sample depends on its request alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,7 @@ def generator(model_file: Path) -> Generator:
 
 
 def test_people_are_kept_apart(generator: Generator) -> None:
-    """As far as the recipe says."""
+    """Persons stay as far apart as the recipe says."""
     crowd = [MotionRequest("people meet", 40, 3, seed=seed, clean_up=False) for seed in range(4)]
     nearest = []
     for apart in (1.0, 0.0):
@@ -73,7 +73,7 @@ def test_cleaning_up_is_a_switch(generator: Generator) -> None:
 
 
 def test_guidance_has_its_interval(model_file: Path) -> None:
-    """Outside of it nothing but the conditional branch is worked out, and its scale does not matter."""
+    """Outside of it only the conditional branch is computed, and its scale does not matter."""
     model = load_model(model_file)
     first, never = ({"guidance_stop": 0.5}, {"guidance_start": 0.999, "guidance_stop": 0.999})
     for interval, branches in (({}, 22), (first, 17), (never, 11)):
@@ -90,7 +90,7 @@ def test_guidance_has_its_interval(model_file: Path) -> None:
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp_2m", "unipc"])
 def test_alone_and_in_a_batch_of_eight(model_file: Path, sampler: str) -> None:
-    """The same noise to the bit, the same motion within 1e-4 m, bitwise at equal batch shape."""
+    """The noise is the same to the bit, the motion within 1e-4 m, bitwise at equal batch shape."""
     model = load_model(model_file)
     recipe = replace(model.recipe, sampling=replace(model.recipe.sampling, sampler=sampler))
     generator = Generator(replace(model, recipe=recipe))
@@ -125,7 +125,7 @@ def test_seed_prompt_and_scale_matter(generator: Generator) -> None:
 
 @pytest.mark.parametrize("text", ["vector", "words"])
 def test_each_person_may_have_a_prompt(model_file: Path, text: str) -> None:
-    """It matters, is nobody else's business in the batch, and stands in where nothing is said of everybody."""
+    """It matters, affects nobody else in the batch, and stands in where there is no scene caption."""
     model = load_model(model_file)
     denoiser = replace(model.recipe.denoiser, text=text)
     generator = Generator(replace(model, recipe=replace(model.recipe, denoiser=denoiser), network=network(denoiser)))
@@ -225,7 +225,7 @@ def test_people_have_the_bones_that_their_joints_show(generator: Generator, monk
 
 
 def simulated_people(body: Body) -> MotionSequence:
-    """A short and a tall person."""
+    """Make a short and a tall person."""
     clip = motion(body, frames=30)
     betas = torch.tensor([[-1.5] + 9 * [0.0], [1.5] + 9 * [0.0]])
     pose = (torch.from_numpy(getattr(clip, name)) for name in ("transl", "global_orient", "body_pose"))

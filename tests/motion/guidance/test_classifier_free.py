@@ -8,9 +8,9 @@ from tests.helpers.conditions import conditions
 
 
 def estimate(given: Conditions) -> torch.Tensor:
-    """1, and 2 more with the text, 4 more with a class, 8 more with an action."""
-    told = 1.0 + 2 * given.text_valid[:, 0, 0] + 4 * (given.person_class[:, 0] > 0) + 8 * (given.action[:, 0, 0] > 0)
-    return told.view(-1, 1, 1, 1).expand(-1, *given.valid.shape[1:], 4)
+    """Return 1, and 2 more with the text, 4 more with a class, 8 more with an action."""
+    answer = 1.0 + 2 * given.text_valid[:, 0, 0] + 4 * (given.person_class[:, 0] > 0) + 8 * (given.action[:, 0, 0] > 0)
+    return answer.view(-1, 1, 1, 1).expand(-1, *given.valid.shape[1:], 4)
 
 
 def guided(guide: Guide, given: Conditions) -> list[float]:
@@ -19,7 +19,7 @@ def guided(guide: Guide, given: Conditions) -> list[float]:
     return guide.combine(estimate(branches))[:, 0, 0, 0].tolist()
 
 
-def told(batch: int) -> Conditions:
+def all_conditions(batch: int) -> Conditions:
     given = conditions(batch, 1, 2, 8)
     given.person_class.fill_(2)
     given.action.fill_(3)
@@ -27,17 +27,17 @@ def told(batch: int) -> Conditions:
 
 
 def test_each_sample_has_its_own_scale() -> None:
-    """Eq. 2.21: unconditional + s (conditional - unconditional)."""
+    """The estimate is unconditional + s (conditional - unconditional), eq. 2.21."""
     assert guided(ClassifierFree(torch.tensor([0.0, 1.0, 3.5])), conditions(3, 1, 2, 8)) == [1.0, 3.0, 8.0]
 
 
 def test_each_condition_has_its_own_scale() -> None:
     scales = {"text": torch.tensor([0.0, 1.0, 3.0]), "action": torch.tensor([0.0, 1.0, 0.5])}
-    assert guided(Separated(scales), told(3)) == [1.0, 1 + 2 + 8, 1 + 3 * 2 + 0.5 * 8]
+    assert guided(Separated(scales), all_conditions(3)) == [1.0, 1 + 2 + 8, 1 + 3 * 2 + 0.5 * 8]
 
 
 def test_separated_without_scales_says_nothing_of_the_conditions() -> None:
-    assert guided(Separated({}), told(2)) == [1.0, 1.0]
+    assert guided(Separated({}), all_conditions(2)) == [1.0, 1.0]
 
 
 def test_branches_keep_identities_and_valid_frames() -> None:

@@ -1,4 +1,4 @@
-"""Terms of guidance against their definitions, and what they reach with the exact denoiser of a Gaussian of motions."""
+"""Guidance terms against their definitions, and what they reach with the exact denoiser of a Gaussian of motions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,9 +43,9 @@ PENETRATES = 0.02  # metres, as in `motion.metrics.plausibility`
 
 
 class Motions:
-    """A Gaussian of motions: people who walk somewhere, each turned, bent and placed otherwise.
+    """Gaussian of motions: persons who walk somewhere, each turned, bent and placed otherwise.
 
-    The covariance of 80 samples and a little of the identity: E[x_0 | x_t] is a linear map of x_t.
+    The covariance is that of 80 samples and a little of the identity: E[x_0 | x_t] is a linear map of x_t.
     """
 
     def __init__(self, spread: float, height: float = 0.0) -> None:
@@ -60,7 +60,7 @@ class Motions:
         self.variances = sizes.square()
 
     def draw(self, seed: int) -> Tensor:
-        """Features (frame, 282)."""
+        """Draw features (frame, 282)."""
         random = torch.Generator().manual_seed(seed)
         walk = {name: torch.from_numpy(getattr(self.clip, name)) for name in ("transl", "global_orient", "body_pose")}
         time = torch.linspace(0, 1, len(walk["transl"][0]))[:, None, None]
@@ -89,7 +89,7 @@ def motions(spread: float, height: float = 0.0) -> Motions:
 
 
 def sampled(of: Motions, terms: Sequence[Term], batch: int, persons: int = 1) -> tuple[list[Pose], list[list[Pose]]]:
-    """One pose a sample by DDIM, and those of the estimates at every step."""
+    """Sample one pose a sample by DDIM; also return those of the estimates at every step."""
     x = torch.stack(
         [torch.randn(persons, *of.draw(0).shape, generator=torch.Generator().manual_seed(i)) for i in range(batch)]
     )
@@ -122,7 +122,7 @@ def always(batch: int, weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def camera(batch: int) -> tuple[Tensor, Tensor]:
-    """1.5 m high, looks along +y from 5 m away, 500 pixels of focal length."""
+    """Place a camera 1.5 m high that looks along +y from 5 m away, 500 pixels of focal length."""
     extrinsics = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, 1.5], [0, 1, 0, 5], [0, 0, 0, 1]])
     intrinsics = torch.tensor([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
     return intrinsics.expand(batch, 3, 3), extrinsics.expand(batch, 4, 4)
@@ -139,7 +139,7 @@ def capsules(pose: Pose) -> Capsules:
 
 
 def someone(batch: int, persons: int = 1) -> tuple[Tensor, BodyShape, Tensor]:
-    """Normalised features of walks 0.3 m or so apart."""
+    """Draw normalized features of walks 0.3 m or so apart."""
     of = motions(0.3)
     x = torch.stack([torch.stack([of.draw(persons * i + k) for k in range(persons)]) for i in range(batch)])
     body_shape = BodyShape.of(BODY, torch.zeros(batch, persons, 10))
@@ -151,14 +151,14 @@ def steered(x: Tensor, body_shape: BodyShape, valid: Tensor, terms: Sequence[Ter
 
 
 def pelvis_path(x: Tensor, shift: float = 0.4, weight: float = 1.0) -> Trajectory:
-    """The way of the pelvis over the floor, moved along x and y."""
+    """Return the pelvis' path over the floor, moved along x and y."""
     target = motions(0.3).normalizer.denormalize(x)[..., None, :3] + shift
     known = torch.tensor([True, True, False]).expand(target.shape).clone()
     return Trajectory(*always(len(x), weight), (PELVIS,), target, known)
 
 
 def test_keypoints_are_met_to_the_end() -> None:
-    """Half the unguided error and less, and it still falls in the last quarter: the thesis' failure.
+    """The error is at most half the unguided one, and still falls in the last quarter: the thesis' failure.
 
     At a third of a pixel the last steps differ by a few hundredths.
     """
@@ -212,7 +212,7 @@ def test_people_in_exactly_the_same_place_come_apart() -> None:
 
 
 def box() -> np.ndarray:
-    """Points of the surface of a box of 60 cm that stands where people walk."""
+    """Sample points of the surface of a box of 60 cm that stands where persons walk."""
     points = np.random.default_rng(0).uniform(-0.3, 0.3, (6000, 3))
     rows, face = np.arange(6000), np.abs(points).argmax(axis=1)
     points[rows, face] = 0.3 * np.sign(points[rows, face])
@@ -276,7 +276,7 @@ def test_skin_comes_out_of_the_floor() -> None:
 
 
 def test_standing_feet_stop_sliding() -> None:
-    """A walk that drifts sideways by 1 cm a frame: the feet that stood still do so again."""
+    """A walk drifts sideways by 1 cm a frame: the feet that stood still do so again."""
     of, (_, body_shape, valid) = motions(0.3), someone(1)
     features = encode(torch.from_numpy(of.clip.joints), torch.from_numpy(of.clip.body_pose))[None]
     still = features[..., POSITIONS].unflatten(-1, (24, 3))[:, :, :, FEET]
@@ -315,9 +315,9 @@ def test_positions_velocities_and_rotations_stay_one_motion() -> None:
 
 
 def test_a_sample_depends_on_itself_alone() -> None:
-    """Alone or padded beside others: to the bit, or to what rounding over another number of frames grows to.
+    """Alone or padded beside others it is the same to the bit, or to rounding over another number of frames.
 
-    Padding and neighbours without a wish come back as they were.
+    Padding and unconstrained neighbours come back as they were.
     """
     x, body_shape, valid = someone(3, persons=2)
     valid[0, 1], valid[0, :, 20:] = False, False
@@ -350,7 +350,7 @@ def test_terms_act_between_start_and_stop_also_in_inference_mode() -> None:
 
 
 def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
-    """To first order; a keypoint that was not seen may be NaN, and behind the camera nothing blows up."""
+    """They agree to first order; an unseen keypoint may be NaN, and behind the camera nothing blows up."""
     x, body_shape, valid = someone(1)
     points = joints(poses(motions(0.3), x))
     wanted = projected(points) + torch.tensor([1.0, 0.0])
@@ -370,7 +370,7 @@ def test_keypoint_energy_is_the_pixels_error_at_its_depth() -> None:
 
 
 def test_a_damped_step_is_where_its_quadratic_is_least_row_by_row() -> None:
-    """Of rank 4, so that conjugate gradients end before their iterations do; one row is stiff, one is flat."""
+    """The rank is 4, so that conjugate gradients end before their iterations do; one row is stiff, one is flat."""
     random = torch.Generator().manual_seed(0)
     shape = (3, 2, 10, 5)  # batch, person, frame, part
     slope, *ways = torch.randn(5, *shape, generator=random, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The field's metrics: the peers' own numbers, identities, chance levels, and what a protocol refuses to do."""
+"""Field's metrics: the peers' own numbers, identities, chance levels, and what a protocol refuses to do."""
 
 import json
 from dataclasses import replace
@@ -189,7 +189,7 @@ def test_strata_keep_their_shares(counts: list[int], size: int, seed: int) -> No
 
 
 def embedded(motions: int, captions: int, seed: int, noise: float = 0.1) -> EmbeddedSet:
-    """Motions around the embeddings of their captions, which are given out in turn."""
+    """Draw motions around the embeddings of their captions, which are given out in turn."""
     names = [f"caption {k}" for k in range(captions)]
     texts = dict(zip(names, np.random.default_rng(0).normal(size=(captions, 6)).astype(np.float32), strict=True))
     own = [names[k % captions] for k in range(motions)]

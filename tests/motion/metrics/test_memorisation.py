@@ -1,4 +1,4 @@
-"""Copies of training clips are found however they are turned, shifted and cropped; what is no copy is not."""
+"""Memorisation: copies of training clips are found however they are turned, shifted and cropped; others are not."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ INDEX = build_index(CLIPS)
 
 
 def noisy(sequence: MotionSequence, size: float) -> MotionSequence:
-    """Its joints off by Gaussian noise of `size` metres a coordinate."""
+    """Add Gaussian noise of `size` metres a coordinate to the joints."""
     noise = np.random.default_rng(0).normal(0, size, sequence.joints.shape)
     return replace(sequence, joints=(sequence.joints + noise).astype(np.float32))
 

@@ -1,4 +1,4 @@
-"""Planted faults raise their own measures and no others; what real clips reach; edge cases."""
+"""Planted faults, which raise their own measures and no others; what real clips reach; edge cases."""
 
 import math
 import warnings
@@ -31,13 +31,13 @@ IN_SCENE = {"scene_penetration_volume", "scene_penetration_frames"}
 
 @lru_cache
 def _clip(name: str) -> MotionSequence:
-    """One of DeepMimic's clips at the training rate."""
+    """Read one of DeepMimic's clips at the training rate."""
     clip = next(c for c in deepmimic.list_clips() if c.id.endswith(f"_{name}"))
     return resample(deepmimic.read_clip(clip, BODY), 20.0, BODY)
 
 
 def _beside(one: MotionSequence, offset: tuple[float, float, float]) -> MotionSequence:
-    """Two people: one and the same, moved."""
+    """Put a person beside a moved copy of themselves."""
     other = transform(one, np.eye(3, dtype=np.float32), np.array(offset, dtype=np.float32), BODY)
     arrays: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in (one, other)]) for name in one.ARRAYS}
     return replace(one, **arrays)
@@ -49,7 +49,7 @@ def _walkers() -> MotionSequence:
 
 
 def _standing(frames: int = 41, height: float = 0.0) -> MotionSequence:
-    """One person in T-pose on the floor, or above it."""
+    """Pose one person in T-pose on the floor, or above it."""
     soles = BODY.v_template[:, 1].min()
     place = torch.tensor([0, 0, height - soles]).expand(1, frames, 3).contiguous()
     pose = torch.eye(3).expand(1, frames, 23, 3, 3).contiguous()
@@ -94,7 +94,7 @@ def _growing(sequence: MotionSequence) -> MotionSequence:
 
 
 def _jittered(sequence: MotionSequence) -> MotionSequence:
-    """10 Hz, 1 cm, every joint for itself."""
+    """Shake every joint for itself at 10 Hz by 1 cm."""
     rng = np.random.default_rng(0)
     direction = rng.normal(size=(2, 1, 24, 3))
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
@@ -103,17 +103,17 @@ def _jittered(sequence: MotionSequence) -> MotionSequence:
 
 
 def _frozen(sequence: MotionSequence) -> MotionSequence:
-    """One pose for good, which stands with both feet where they are."""
+    """Repeat one pose that stands with both feet where they are."""
     return replace(sequence, joints=np.repeat(sequence.joints[:, 12:13], sequence.num_frames, axis=1))
 
 
 def _jumped(sequence: MotionSequence) -> MotionSequence:
-    """In the middle, both are all at once a metre further."""
+    """Move both all at once a metre further in the middle."""
     return _moved(sequence, (np.arange(sequence.num_frames) > 12)[None, :, None, None] * np.array([1.0, 0, 0]))
 
 
 def _bent(sequence: MotionSequence) -> MotionSequence:
-    """The left knees of both bend forward by 40 degrees."""
+    """Bend the left knees of both forward by 40 degrees."""
     pose = sequence.body_pose.copy()
     pose[:, :, JOINT["left_knee"] - 1] = matrix_from_axis_angle(torch.tensor([-math.radians(40), 0, 0])).numpy()
     return replace(sequence, body_pose=pose)
@@ -154,7 +154,7 @@ def test_a_planted_fault_raises_its_measure_and_leaves_the_others(
 
 
 def test_real_clips_are_plausible_where_they_should_be() -> None:
-    """Flips, runs and kicks jerk, dancers and fighters slide; nothing else, and nobody who walks, crawls or gets up."""
+    """Flips, runs and kicks jerk, dancers and fighters slide; no walking, crawling or getting up does."""
     for clip in deepmimic.list_clips():
         name = clip.id.removeprefix("deepmimic/humanoid3d_")
         values = plausibility(_clip(name), BODY)
@@ -176,7 +176,7 @@ def test_speeds_are_per_second(fps: float) -> None:
 
 
 def test_only_those_who_stand_can_skate() -> None:
-    """Someone who lies on the floor, or sits with the feet in the air, and is moved does not."""
+    """A person who lies on the floor, or sits with the feet in the air, and is moved does not skate."""
     lying = _standing()
     turn = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], dtype=np.float32)
     lying = replace(lying, joints=lying.joints @ turn.T + np.array([0, 0, 0.1], dtype=np.float32))
@@ -193,7 +193,7 @@ def test_a_leap_is_no_floating_but_a_levitation_is() -> None:
 
 
 def test_furniture_holds_people_up() -> None:
-    """By what is said of them, or by what is under them."""
+    """Their action says so, or the scene under them."""
     high = _standing(height=0.5)
     assert plausibility(high, BODY)["floating"] == pytest.approx(0.5, abs=0.02)
     in_bed = replace(high, action=np.full_like(high.action, ACTIONS.index("sitting_on_bed_edge")))
@@ -271,7 +271,7 @@ def test_joint_limits_know_the_directions(joint: str, turn: tuple[float, float, 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-3.1, 3.1), st.floats(-2.5, 2.5), st.floats(-3.1, 3.1))
 def test_swing_and_twist_are_told_apart(twist: float, swing: float, direction: float) -> None:
-    """A thigh, whose bone is along y: turned about it, then swung about an axis across it."""
+    """A thigh, whose bone is along y, is turned about it, then swung about an axis across it."""
     across = swing * torch.tensor([math.cos(direction), 0, math.sin(direction)])
     rotation = matrix_from_axis_angle(across) @ matrix_from_axis_angle(torch.tensor([0, twist, 0]))
     angles = swing_and_twist(np.tile(rotation.numpy(), (23, 1, 1)))[JOINT["left_hip"] - 1]
@@ -289,7 +289,7 @@ def test_short_clips_have_what_can_be_told(frames: int) -> None:
 
 
 def test_only_valid_frames_count() -> None:
-    """Whoever is never there changes nothing, nor does what happens while somebody is away."""
+    """A person who is never valid changes nothing, nor do frames in which a person is away."""
     both, alone = _walkers(), plausibility(_clip("walk"), BODY)
     never = both.valid.copy()
     never[1] = False
@@ -310,7 +310,7 @@ def test_only_valid_frames_count() -> None:
 
 
 def test_measures_hold_at_any_frame_rate() -> None:
-    """At 20 fps as at 60, but for jerk, which rises at the corners of what was interpolated, and a frame's skating."""
+    """They agree at 20 and 60 fps, but for jerk, which rises at the corners of interpolation, and a frame's skating."""
     slow = plausibility(_clip("walk"), BODY)
     for name, value in plausibility(resample(_clip("walk"), 60.0, BODY), BODY).items():
         if name not in IN_SCENE | PEOPLE | {"jerk", "skate_ratio"}:

@@ -31,7 +31,7 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def joints(rng: np.random.Generator) -> np.ndarray:
-    """Two people over five frames."""
+    """Draw two persons over five frames."""
     return rng.normal(size=(2, 5, NUM_JOINTS, 3)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""HumanML3D's, InterGen's and SceneInterGen's numbers and back."""
+"""HumanML3D's, InterGen's and SceneInterGen's representations and back."""
 
 import math
 import re
@@ -41,7 +41,7 @@ BODY = load_body()
 
 
 def turning_clip(persons: int, frames: int, fps: float, turns: float, seed: int = 0) -> MotionSequence:
-    """People who swing their limbs and walk along a curve that turns them `turns` times about themselves."""
+    """Make persons who swing their limbs and walk along a curve that turns them `turns` times about themselves."""
     generator = torch.Generator().manual_seed(seed)
     start = random_clip(BODY, persons, 1, seed)
     time = torch.linspace(0, 1, frames)
@@ -67,12 +67,12 @@ def turning_clip(persons: int, frames: int, fps: float, turns: float, seed: int 
 
 
 def without_heights(joints: Tensor) -> Tensor:
-    """Each person (first axis) with their lowest joint at 0."""
+    """Put each person (first axis) with their lowest joint at 0."""
     return joints - joints[..., 2].amin(dim=(1, 2))[:, None, None, None] * torch.tensor([0, 0, 1])
 
 
 def assert_same_up_to_start(found: Tensor, expected: Tensor) -> None:
-    """Equal to 0.1 mm after one turn about Z and one shift along the floor for all of it."""
+    """Assert equality to 0.1 mm after one turn about Z and one shift along the floor for all of it."""
     flat_found, flat_expected = (points.reshape(-1, 3).double() for points in (found, expected))
     turn, shift = roma.rigid_points_registration(flat_expected, flat_found)
     torch.testing.assert_close(turn[2, 2], torch.ones_like(turn[2, 2]), atol=1e-6, rtol=0)
@@ -89,7 +89,7 @@ any_clip = {
 
 
 def build(persons: int, frames: int, turns: float | None, seed: int, fps: float = 20.0) -> MotionSequence:
-    """A smooth clip, or without `turns` one that jumps from pose to pose."""
+    """Make a smooth clip, or without `turns` one that jumps from pose to pose."""
     if turns is None:
         return replace(random_clip(BODY, persons, frames, seed), fps=fps)
     return turning_clip(persons, frames, fps, turns, seed)
@@ -139,7 +139,7 @@ def test_record_to_sceneintergen_and_back(persons: int, frames: int, turns: floa
 
 
 def test_first_frame_faces_minus_y() -> None:
-    """By hips and shoulders in HumanML3D, by the hips alone in InterGen; left is then +X."""
+    """It faces so by hips and shoulders in HumanML3D, by the hips alone in InterGen; left is then +X."""
     clip = turning_clip(persons=2, frames=30, fps=20.0, turns=0.4)
     joints = joints_from_263(humanml3d_263(clip))[0, 0]
     to_the_left = joints[1] - joints[2] + joints[16] - joints[17]

@@ -1,4 +1,4 @@
-"""The two records: what they refuse."""
+"""Records, and what they refuse."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The two records show themselves: a line, a picture in a notebook, and a description of every field."""
+"""Records on display: a line, a picture in a notebook, and a description of every field."""
 
 import ast
 import inspect
@@ -38,7 +38,7 @@ def test_a_record_shows_itself_in_one_line(clip: MotionSequence, scene: Scene) -
 
 
 def drawn(record: MotionSequence | Scene) -> tuple[str, list[ElementTree.Element]]:
-    """The text of a record's notebook view, and the shapes of its picture other than the floor's line."""
+    """Return the text of a record's notebook view, and the shapes of its picture other than the floor's line."""
     view = ElementTree.fromstring(f"<body>{record._repr_html_()}</body>")
     line, picture = view
     size = [float(number) for number in picture.attrib["viewBox"].split()[2:]]

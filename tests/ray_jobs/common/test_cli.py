@@ -1,4 +1,4 @@
-"""The command line: what is wrong is said in one sentence, and nothing runs."""
+"""Command line of the jobs: bad input ends in one sentence, and nothing runs."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""The page about a prepared data set."""
+"""Page about a prepared data set."""
 
 import base64
 import re

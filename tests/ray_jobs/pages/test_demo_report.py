@@ -1,4 +1,4 @@
-"""The demo's page: its numbers, its safety, and that a browser draws it."""
+"""Demo page: its numbers, its safety, and that a browser draws it."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def real() -> list[MotionSequence]:
 
 
 def sampled(clip: MotionSequence, seed: int, error: float) -> MotionSequence:
-    """The clip with one wrist moved so far that the mean error over all joints is `error`."""
+    """Move one wrist of the clip so far that the mean error over all joints is `error`."""
     joints = clip.joints.copy()
     joints[:, :, JOINT["left_wrist"], 0] += error * NUM_JOINTS
     provenance = {
@@ -54,7 +54,7 @@ def sampled(clip: MotionSequence, seed: int, error: float) -> MotionSequence:
 
 @pytest.fixture(scope="module")
 def generated(real: list[MotionSequence]) -> list[MotionSequence]:
-    """Three samples per caption, their errors 0.3, 0.1 and 0.2 m by rising seed, told in another order."""
+    """Make three samples per caption, their errors 0.3, 0.1 and 0.2 m by rising seed, in another order."""
     samples = [
         sampled(clip, 10 * k + n, error) for k, clip in enumerate(real) for n, error in enumerate((0.3, 0.1, 0.2))
     ]
@@ -76,7 +76,7 @@ def make_report(real: list[MotionSequence], generated: list[MotionSequence]) -> 
 
 
 class Page(HTMLParser):
-    """What the tests look at: every tag, the text in each cell of the table, the text in each h3 and the data."""
+    """Parsed page: every tag, the text in each cell of the table, the text in each h3 and the data."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The evaluation's page and tables: their comparisons, their safety, and that a browser draws the page."""
+"""Evaluation page and tables: their comparisons, their safety, and that a browser draws the page."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ MEANS = {
 
 
 def evaluation(*names: str) -> dict[str, Any]:
-    """What evaluation.json holds of these generated sets."""
+    """Build the content of evaluation.json for these generated sets."""
     sets: list[dict[str, Any]] = []
     for index, name in enumerate(("real", *names)):
         metrics = {
@@ -113,19 +113,19 @@ def rendered(page: dict[str, Any], clips: Sequence[MotionSequence] = ()) -> str:
 
 
 def columns(markdown: str, first: str) -> list[str]:
-    """The cells of the row that begins with `first`."""
+    """Find the cells of the row that begins with `first`."""
     line = next(line for line in markdown.splitlines() if line.startswith(f"| {first}"))
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[2:-1]]
 
 
 def part(page: str, heading: str) -> str:
-    """The section with this id of its heading."""
+    """Find the section whose heading has this id."""
     return page.split(f'<section aria-labelledby="{heading}">')[1].split("</section>")[0]
 
 
 @pytest.fixture(scope="module")
 def clips() -> list[MotionSequence]:
-    """Two of two persons; the second person of the second clip leaves."""
+    """Make two clips of two persons; the second person of the second clip leaves."""
     there = motion(load_body(), frames=12)
     valid = there.valid.copy()
     valid[1, 6:] = False
@@ -152,7 +152,7 @@ def test_a_single_value_or_a_single_set_is_never_best() -> None:
 
 
 def test_nearer_to_real_counts_the_real_interval() -> None:
-    """Distances from 6 are 2 and 1: told apart until the real value itself is uncertain by 0.6."""
+    """Distances from 6 are 2 and 1: they differ until the real value itself is uncertain by 0.6."""
     unsure = evaluation("a", "b")
     unsure["sets"][0]["metrics"]["diversity"]["interval"] = 0.6
     assert columns(table(unsure), "b")[2] == "7.000 ± 0.050"

@@ -1,4 +1,4 @@
-"""What all HTML pages share."""
+"""Rendering that all HTML pages share."""
 
 import jinja2
 import pytest
