@@ -64,7 +64,7 @@ def test_golden_respacing(golden: Path) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], name: str) -> None:
-    """q_sample, the posterior mean and variance, ε from x_0 and back agree at t = 0 … 999."""
+    """Samples of q, the posterior mean and variance, ε from x_0 and back agree at t = 0 … 999."""
     schedule = make_schedule(name, 1000)
     values = {
         key.rsplit(".", 1)[1]: torch.from_numpy(value)

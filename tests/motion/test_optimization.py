@@ -1,4 +1,4 @@
-"""How the learning rate falls, and the average of a network's weights."""
+"""Tests of the learning rate's fall, and of the average of a network's weights."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_early_updates_keep_ever_more() -> None:
 
 
 def test_a_count_that_is_set_goes_on_from_there() -> None:
-    """As after a resume: count 1 + steps is what an average without a break has."""
+    """Count 1 + steps, as after a resume, is the count of an average without a break."""
     whole, resumed = (weight_average(filled(1.0), decay=0.99) for _ in range(2))
     for _ in range(3):
         whole.update_parameters(filled(0.5))

@@ -90,7 +90,7 @@ class TwoGaussians(nn.Module):
 
 
 def test_an_exact_classifier_makes_the_unconditional_estimate_the_conditional_one() -> None:
-    """At s = 1 in eq. 2.20, and at every noise level, E[x_0 | x_t] becomes E[x_0 | x_t, y]."""
+    """E[x_0 | x_t] becomes E[x_0 | x_t, y] at s = 1 in eq. 2.20, at every noise level."""
     t = torch.arange(1000)
     middle = torch.linspace(-0.5, 0.5, 6, dtype=torch.float64).expand(4, 6) / 2
     exact = TwoGaussians(middle, spread=0.4)

@@ -164,7 +164,7 @@ def expected_text(words: str, folder: Path, w: dict[str, Tensor]) -> Tensor:
 def test_motions_of_a_mixed_batch_are_what_the_sums_give_for_each(
     evaluator: HumanML3DEvaluator, folder: Path, weights: dict[str, dict[str, Tensor]]
 ) -> None:
-    """Of 9 steps 8 count, of 230 the first 196; they come back in the order given."""
+    """The first 8 of 9 steps count, the first 196 of 230; embeddings come back in the order given."""
     motions = [solo(10, 1), solo(231, 2), solo(40, 3)]
     together = evaluator.embed_motions(motions)
     expected = torch.stack([expected_motion(m, folder, weights) for m in motions])

@@ -107,7 +107,7 @@ def others() -> list[Given]:
 
 @pytest.mark.parametrize("editable", [True, False])
 def test_what_is_kept_comes_out_to_the_bit(editable: bool) -> None:
-    """With clean-up or without it, the rest is the network's."""
+    """Free frames are the network's, with clean-up or without it."""
     for cleaned in (False, True):
         given = others()
         made = generator(editable).generate([replace(PAIR, clean_up=cleaned)] * 3, given)
@@ -249,7 +249,7 @@ def always(weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_paths_and_held_joints_are_met_in_the_world() -> None:
-    """Beside a given motion elsewhere, a path turns off by 30 cm, and joints are 15 cm higher for a while."""
+    """A path turns off by 30 cm and joints are 15 cm higher for a while, after a constraint elsewhere."""
     model, clip = generator(), placed(CLIP)
     imitate(model, CLIP)
     start = prefix(crop(clip, 0, 8))
@@ -300,7 +300,7 @@ def test_the_given_person_does_not_give_way() -> None:
     assert np.array_equal(made.joints[0], placed(one).joints[0])
 
 
-def test_adjustments_come_before_what_is_given(model: Generator) -> None:
+def test_corrections_come_before_constraints(model: Generator) -> None:
     seen: list[tuple[int, ...]] = []
 
     def turn_off(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
