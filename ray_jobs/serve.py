@@ -119,14 +119,17 @@ class Api:
 
     @api.get("/healthz")
     async def health(self) -> dict[str, str]:
+        """Answer that the server is up."""
         return {"status": "ok"}
 
     @api.get("/v1/model")
     async def model(self) -> dict[str, Any]:
+        """Describe the served model: its version and its recipe."""
         return await self.sampler.describe.remote()
 
     @api.post("/v1/motions")
     async def motions(self, body: MotionBody) -> Response:
+        """Sample a motion; answer 400 for a bad request and 503 when full or when replicas are lost."""
         if not self.free:
             return failure(503, "all places are taken, try again", {"Retry-After": "1"})
         self.free -= 1

@@ -157,7 +157,7 @@ def encoded(data: str, split: str, names: tuple[str, ...]) -> ray.data.Dataset:
 
 
 def encode_labelled(table: pa.Table, split: str, names: tuple[str, ...]) -> pa.Table:
-    """Encode features and frames' labels of a split's clips in which somebody has a label."""
+    """Encode features and frames' labels of a split's clips in which any person has a label."""
     rows = []
     for motion in from_table(MotionSequence, storage.of_split(table, split)):
         example = Example.of(motion, action_labels(motion, names))

@@ -93,6 +93,7 @@ class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
         return EvaluatorNetwork(self.config.network)
 
     def losses(self, network: EvaluatorNetwork, device: torch.device, seed: int) -> Iterator[Tensor]:
+        """Yield the contrastive loss of each batch without end."""
         encode_text, rng = load_text_encoder(self.config.network.text_encoder), np.random.default_rng(seed)
         for table in single_worker_training.tables(self.config.batch_size, seed):
             batch, texts = captioned_batch(*decode_rows(table), self.config.network.max_frames, rng)

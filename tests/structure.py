@@ -93,6 +93,7 @@ def module_circles(package: str) -> tuple[tuple[str, ...], ...]:
 
 
 def main() -> None:
+    """Print the numbers of each top-level package."""
     for package in PACKAGES:
         shape = structure(package)
         print(

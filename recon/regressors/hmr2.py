@@ -132,6 +132,7 @@ class SMPLHead(nn.Module):
         self.register_buffer("init_cam", torch.tensor([[0.9, 0.0, 0.0]]))
 
     def forward(self, context_BND: Float[Tensor, "batch token width"]) -> CropEstimates:
+        """Estimate SMPL parameters from the image's tokens, in fp32."""
         with torch.autocast(context_BND.device.type, enabled=False):  # the head is small: nothing is rounded here
             found = self.transformer(context_BND.float())
             pose = (self.decpose(found) + self.init_body_pose).unflatten(-1, (24, 6))

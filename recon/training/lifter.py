@@ -63,14 +63,14 @@ def train(options: LifterOptions) -> None:
     mean = weight_average(network, AVERAGE_DECAY)
     checkpoint = Checkpoint(options.checkpoint, {"network": network, "mean": mean, "optimizer": optimizer})
     spent, step = checkpoint.resume()
-    random = torch.Generator().manual_seed(1 + step)
+    generator = torch.Generator().manual_seed(1 + step)
     saved = reported = time.monotonic()
     while spent < 60 * options.minutes:
         began = time.process_time()
         done = spent / (60 * options.minutes)
         _set_rate(optimizer, step, done)
         frames = SHORT_FRAMES if done < 0.5 else WINDOW_FRAMES
-        loss = _loss(network, draw(learnt, BATCH_FRAMES // frames, body, random, frames), points, body, random)
+        loss = _loss(network, draw(learnt, BATCH_FRAMES // frames, body, generator, frames), points, body, generator)
         optimizer.zero_grad()
         torch.stack(list(loss.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -103,9 +103,9 @@ def report(network: nn.Module, held_out: list[PoseClip], points: BodyKeypoints, 
 @torch.no_grad()
 def evaluate(network: nn.Module, pool: Pool, noise: Noise, points: BodyKeypoints, body: Body) -> dict[str, float]:
     """Compute errors in millimetres from COCO-17 without depth, on 128 windows drawn of `pool`."""
-    random = torch.Generator().manual_seed(0)
-    seen = draw(pool, 128, body, random)
-    annotated = annotate(seen, points, noise, random, names="coco17")
+    generator = torch.Generator().manual_seed(0)
+    seen = draw(pool, 128, body, generator)
+    annotated = annotate(seen, points, noise, generator, names="coco17")
     lifted, _ = _lift(network, annotated, seen, depth=False)
     joints, truth = _joints(lifted, body)[0].numpy(), seen.joints.numpy()
     errors = pa_mpjpe(joints, truth), mpjpe(joints, truth), world_mpjpe(joints, truth)
@@ -124,10 +124,10 @@ def _lift(network: nn.Module, annotated: Annotated, seen: Seen, depth: bool = Tr
 
 
 def _loss(
-    network: LifterNetwork, seen: Seen, points: BodyKeypoints, body: Body, random: torch.Generator
+    network: LifterNetwork, seen: Seen, points: BodyKeypoints, body: Body, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Compute the weighted terms; errors in the world are divided by the distance, those in the image by the size."""
-    lifted, view = _lift(network, annotate(seen, points, Noise(), random), seen)
+    lifted, view = _lift(network, annotate(seen, points, Noise(), generator), seen)
     joints, turns = _joints(lifted, body)
     near = 1 / seen.joints[:, :, :1].norm(dim=-1).clamp_min(1.0)
     camera = pad(seen.height[:, None, None, None], (2, 0))

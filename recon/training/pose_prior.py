@@ -75,10 +75,12 @@ def report(prior: PosePrior, poses: Float[Tensor, "pose 23 3 3"], name: str) -> 
 
 
 def spoilt_poses(
-    poses: Float[Tensor, "pose 23 3 3"], random: torch.Generator
+    poses: Float[Tensor, "pose 23 3 3"], generator: torch.Generator
 ) -> dict[str, Float[Tensor, "pose 23 3 3"]]:
     """Make each pose implausible: joints bent the wrong way, a spine twisted, noise on all joints."""
-    noise = np.radians(40) * torch.nn.functional.normalize(torch.randn(*poses.shape[:2], 3, generator=random), dim=-1)
+    noise = np.radians(40) * torch.nn.functional.normalize(
+        torch.randn(*poses.shape[:2], 3, generator=generator), dim=-1
+    )
     return {
         "knee 50 degrees backward": _bent(poses, "left_knee", (-50.0, 0.0, 0.0)),
         "elbow 60 degrees backward": _bent(poses, "left_elbow", (0.0, 60.0, 0.0)),

@@ -59,6 +59,7 @@ def main() -> None:
 
 
 def measure(jobs: Jobs) -> None:
+    """Train an evaluator on labelled data, run both measurements, and append the time that each job took."""
     sources = write_labelled(SHARED_DATA, jobs.folder / "files")
     prepare = ("--output", jobs.folder / "data", "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
     jobs.run("prepare", *prepare)
@@ -106,6 +107,7 @@ def metric(evaluation: dict[str, Any], name: str) -> list[float]:
 
 
 def find_held_out_clips(jobs: Jobs) -> None:
+    """Evaluate held-out clips with noise on their joints, and with shuffled captions."""
     rng = np.random.default_rng(0)
     clips = [clip for clip in read_motions(jobs.folder / "data" / "motions") if clip.split == "test"]
     names = [f"noise-{centimetres:02}cm" for centimetres in NOISES]
@@ -130,6 +132,7 @@ def find_held_out_clips(jobs: Jobs) -> None:
 
 
 def compare_checkpoints(jobs: Jobs) -> None:
+    """Train the motion model, generate with an early and the last checkpoint, and evaluate both."""
     recipe = {
         "max-persons": 2,
         "max-frames": 100,

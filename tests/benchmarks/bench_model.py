@@ -25,6 +25,7 @@ from tests.benchmarks.results_file import write_section
 
 
 def hardware(gain: float) -> str:
+    """Describe processor, threads, versions and the gain of bf16."""
     about = Path("/proc/cpuinfo").read_text()
     cpu = about.partition("model name")[2].partition(":")[2].splitlines()[0].strip()
     return (

@@ -32,6 +32,7 @@ def main() -> None:
 
 
 def measure(tmp_path: Path) -> None:
+    """Time the whole job `REPEATS` times and write the table."""
     files = write_bandai_namco(SHARED_DATA / "bandai_namco" / "bandai_namco_30fps.npz", tmp_path / "bvh", None)
     taken = []
     for repeat in range(REPEATS):

@@ -22,9 +22,9 @@ POSE_SPREAD = 0.3
 
 def hmr2_bf16_speedup() -> dict[str, float]:
     """Measure speedup, fp32_images_per_s, bf16_images_per_s (best of alternating rounds) and mean_joint_change_mm."""
-    random = torch.Generator().manual_seed(0)
-    crops = torch.randint(0, 256, (BATCH, 256, 256, 3), generator=random, dtype=torch.uint8)
-    state = random_state(random)
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (BATCH, 256, 256, 3), generator=generator, dtype=torch.uint8)
+    state = random_state(generator)
     exact = HMR2Regressor(filled(state), load_body())
     spread_poses(exact, crops)
     rounded = HMR2Regressor(filled(state), load_body(), bf16=True)
@@ -42,13 +42,14 @@ def hmr2_bf16_speedup() -> dict[str, float]:
     }
 
 
-def random_state(random: torch.Generator) -> dict[str, Tensor]:
+def random_state(generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw random weights whose activations keep their size."""
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in HMR2(OFFICIAL).state_dict().items()}
     state = {}
     for name, shape in shapes.items():
         scale = 0.02 if len(shape) >= 2 else 0.01
-        state[name] = scale * torch.randn(shape, generator=random) + (
+        state[name] = scale * torch.randn(shape, generator=generator) + (
             1.0 if "norm" in name and "weight" in name else 0.0
         )
     state["smpl_head.init_body_pose"] = torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.0, 0.0] * 24])

@@ -63,6 +63,7 @@ class Task:
 
 
 def make_task(data: Path) -> Task:
+    """Build the task of prepared data: its test clips, requests for them, and a judge trained on its train split."""
     labels, normalizer = labels_of_captions(), read_normalizer(str(data))
     motions = [motion for motion in read_motions(data / "motions") if motion.texts and motion.texts[0] in labels]
     train, real = ([motion for motion in motions if motion.split == split] for split in ("train", "test"))

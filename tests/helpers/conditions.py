@@ -9,6 +9,7 @@ from motion.denoiser.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
 def conditions(
     batch: int, persons: int, frames: int, text_dim: int, groups: int = 0, heights: bool = False
 ) -> Conditions:
+    """Draw conditions of this size, the same every time."""
     generator = torch.Generator().manual_seed(3)
     return Conditions(
         valid=torch.ones(batch, persons, frames, dtype=torch.bool),

@@ -80,6 +80,7 @@ def generated(body: Body, data: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def asked(evaluator: Path, data: Path, generated: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateConfig:
+    """Configure an evaluation of the same motions under two names."""
     return EvaluateConfig(
         real=str(data),
         evaluator=str(evaluator),

@@ -54,6 +54,7 @@ def data(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def training(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainClassifierConfig:
+    """Configure a short training."""
     output = tmp_path_factory.mktemp("classifier") / "run"
     return TrainClassifierConfig(
         data=str(data),

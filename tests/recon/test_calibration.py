@@ -97,6 +97,7 @@ def visible_place(camera: Camera, rng: np.random.Generator) -> Float[Tensor, "2"
 
 
 def sequence_of(people: list[Float[Tensor, "frame keypoint 3"]], actions: list[int] | None = None) -> TetonSequence:
+    """Build a sequence of these keypoints, a person each."""
     frames = len(people[0])
     tracks = tuple(
         Track(

@@ -12,6 +12,7 @@ from recon.people import People
 
 
 def some_people(seed: int) -> People:
+    """Draw two persons of random pose over three frames."""
     generator = torch.Generator().manual_seed(seed)
     return People(
         transl=torch.randn(2, 3, 3, generator=generator),

@@ -136,6 +136,7 @@ def test_unreachable_proportions_do_not_make_monsters() -> None:
 
 
 def broken(change: str) -> tuple[Tensor, list[str]]:
+    """Spoil joints and names in one way that the fit must refuse."""
     joints, names = posed(1, 4, seed=9)[0], list(JOINT_NAMES)
     match change:
         case "nan":

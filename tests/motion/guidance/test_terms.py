@@ -232,6 +232,7 @@ def test_a_walk_through_a_box_goes_around_it() -> None:
 
 
 def room(points: np.ndarray) -> Scene:
+    """Build a scene of these points, all labelled as bed."""
     return Scene(
         id="room",
         points=points,

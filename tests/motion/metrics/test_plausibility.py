@@ -193,7 +193,7 @@ def test_a_leap_is_no_floating_but_a_levitation_is() -> None:
 
 
 def test_furniture_holds_people_up() -> None:
-    """Their action says so, or the scene under them."""
+    """A person counts as supported by their action, or by the scene under them."""
     high = _standing(height=0.5)
     assert plausibility(high, BODY)["floating"] == pytest.approx(0.5, abs=0.02)
     in_bed = replace(high, action=np.full_like(high.action, ACTIONS.index("sitting_on_bed_edge")))

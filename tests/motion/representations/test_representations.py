@@ -287,7 +287,7 @@ def test_golden_humanml3d_back(golden: Path) -> None:
 
 
 def test_official_humanml3d_clip(shared_data: Path) -> None:
-    """Its numbers give its joints; its joints give its numbers, but for the smoothing at the end.
+    """The clip's numbers give its joints; its joints give its numbers, but for the smoothing at the end.
 
     The official joints are one frame short of those that were encoded.
     """

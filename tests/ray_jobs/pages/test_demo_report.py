@@ -62,6 +62,7 @@ def generated(real: list[MotionSequence]) -> list[MotionSequence]:
 
 
 def make_report(real: list[MotionSequence], generated: list[MotionSequence]) -> Report:
+    """Build a report of these clips whose texts need escaping."""
     return Report(
         model_version="0a1b",
         num_parameters=1234567,

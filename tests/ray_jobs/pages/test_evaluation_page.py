@@ -86,6 +86,7 @@ def evaluation(*names: str) -> dict[str, Any]:
 
 
 def samples(page: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """Draw values of each set's motions for three measures, some of them NaN."""
     rng = np.random.default_rng(0)
     return {
         each["name"]: {

@@ -25,6 +25,7 @@ from recon.training.depth_tiny import WARM_UP_SHARE, keep, metric_loss, relative
 
 
 def save_depth_anything(folder: Path, kind: str) -> Path:
+    """Save a tiny Depth Anything network with random weights."""
     backbone = Dinov2Config(
         hidden_size=24,
         num_hidden_layers=4,
@@ -56,6 +57,7 @@ def save_depth_anything(folder: Path, kind: str) -> Path:
 
 
 def save_zoedepth(folder: Path) -> Path:
+    """Save a tiny ZoeDepth network with random weights."""
     backbone = BeitConfig(
         hidden_size=16,
         num_hidden_layers=4,

@@ -32,6 +32,7 @@ FRAMES = 4
 
 
 def a_track(actions: list[str], kind: str = "patient", present: list[bool] | None = None) -> Track:
+    """Annotate a person's actions, frame by frame, without boxes or keypoints."""
     frames = len(actions)
     return Track(
         "7",

@@ -13,8 +13,7 @@ from motion.errors import InputError
 from motion.sequence import LABELS, read_motions, read_scenes
 from recon.people import people_of
 from recon.pipeline import Bodies, Mode, load_bodies, reconstruct
-from recon.pipeline import steps as pipeline
-from recon.pipeline.__main__ import PipelineConfig
+from recon.pipeline.__main__ import PipelineConfig, run
 from recon.pipeline.accuracy_report import compare
 from recon.pipeline.contact_sheet import contact_sheet, overlay
 from recon.pipeline.record import describe_quality
@@ -141,7 +140,7 @@ def test_who_holds_still_keeps_the_depth_of_a_key_frame() -> None:
 
 
 def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodies: Bodies) -> None:
-    """Where most of a person's poses are off, their few good ones would only pull at the others."""
+    """A person's few good poses would only pull at the others if most are off."""
     people = people_of(room.truth.motion)
     masks = np.stack([room.sequence.mask(number) for number in room.sequence.keyframes])
     observed = observe(room.sequence, build_room(room.sequence, room.perception, masks), masks, bodies.body)
@@ -175,7 +174,7 @@ def test_the_command_writes_what_it_can_and_names_what_it_cannot(
     (broken / "annotations.json").write_text("{")
     config = PipelineConfig((room.sequence.folder, broken), output=tmp_path / "out", mode="hybrid")
     with pytest.raises(InputError, match="1 of 2 sequences could not be reconstructed"):
-        pipeline.run(config)
+        run(config)
     assert str(broken) in capsys.readouterr().err
     (motion,), (scene,) = read_motions(tmp_path / "out" / "motions"), read_scenes(tmp_path / "out" / "scenes")
     assert motion.scene_id == scene.id == room.sequence.id
@@ -184,4 +183,4 @@ def test_the_command_writes_what_it_can_and_names_what_it_cannot(
 
 def test_sequences_or_simulation_not_both() -> None:
     with pytest.raises(InputError, match="expected folders of sequences, or --simulate N"):
-        pipeline.run(PipelineConfig())
+        run(PipelineConfig())

@@ -45,6 +45,7 @@ def make_track(rng: np.random.Generator, object_id: str, num_frames: int = FRAME
 
 
 def write_valid(folder: Path, tracks: list[Track], intrinsics: np.ndarray | None = None) -> None:
+    """Write a valid sequence of these tracks, with random pixels and labels."""
     rng = np.random.default_rng(1)
     mask = rng.choice(np.array([0, 1, 9, PERSON_LABEL], dtype=np.uint8), (HEIGHT, WIDTH))
     write_sequence(
