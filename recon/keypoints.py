@@ -35,16 +35,6 @@ _ON_SKIN = {
     "{side}_small_toe": ("{side}_foot", "{S}SmallToe"),
     "{side}_heel": ("{side}_ankle", "{S}Heel"),
 }
-# Vertices of the default body, chosen on its rest mesh.
-_DEFAULT = {
-    "nose": 5038,
-    "left_eye": 6771, "left_eye_inner": 6881, "left_eye_outer": 6860, "left_ear": 12006, "mouth_left": 7183,
-    "left_thumb": 9413, "left_index": 8675, "left_pinky": 9686,
-    "left_big_toe": 11519, "left_small_toe": 12592, "left_heel": 12783,
-    "right_eye": 3, "right_eye_inner": 113, "right_eye_outer": 92, "right_ear": 5423, "mouth_right": 439,
-    "right_thumb": 2761, "right_index": 2023, "right_pinky": 3034,
-    "right_big_toe": 4917, "right_small_toe": 6011, "right_heel": 6202,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +92,7 @@ def known_names(body: Body) -> tuple[str, ...]:
 
 
 def _skin(body: Body) -> dict[str, tuple[str, int]]:
-    """Map each skin point to its joint and vertex: ours on the default body, smplx's on the official ones."""
+    """Map each skin point to its joint and vertex: by the body's own table, or smplx's for the official bodies."""
     family = {6890: "smplh", 10475: "smplx"}.get(len(body.v_template), "")
     theirs = smplx.vertex_ids.vertex_ids.get(family, {})
     found = {}
@@ -110,7 +100,7 @@ def _skin(body: Body) -> dict[str, tuple[str, int]]:
         for side in ("left", "right"):
             words = {"side": side, "s": side[0], "S": side[0].upper()}
             name = pattern.format(**words)
-            index = _DEFAULT.get(name) if body.name == "default" else theirs.get(vertex.format(**words))
+            index = body.keypoint_vertices.get(name, theirs.get(vertex.format(**words)))
             if index is not None:
                 found[name] = (joint.format(**words), index)
     return found

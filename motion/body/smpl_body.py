@@ -13,6 +13,7 @@ fingers, jaw and eyes at rest. Skinning is smplx's (Loper et al. 2015); joints f
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import as_file, files
@@ -33,6 +34,7 @@ from motion.unpickle import load_arrays
 NUM_BETAS = 10
 FRAMES_AT_ONCE = 64  # bounds the memory of skinning: about 1.5 MB a frame for the default body
 FIELDS = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
+KEYPOINTS = ("vertex_names", "vertex_ids")
 FAMILIES = {  # by number of joints: the name, and which joints are SMPL's 24
     24: ("smpl", tuple(range(24))),
     52: ("smplh", (*range(22), 22, 37)),
@@ -66,6 +68,9 @@ class Body:
     joint_indices: tuple[int, ...]
     joint_template: Float[Tensor, "24 3"]
     joint_shapedirs: Float[Tensor, "24 3 10"]
+    keypoint_vertices: Mapping[str, int]
+    """Vertices of the skin that stand for 2D keypoints, by the names of `motion.skeleton.KEYPOINT_SETS`; empty unless
+    the file has them, as the default body's has."""
 
     def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]:
         """T-pose joints in SMPL's frame; the regressor is linear, so they need no mesh."""
@@ -176,7 +181,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in (*FIELDS, "posedirs") if name in archive}
+            return {name: archive[name] for name in (*FIELDS, "posedirs", *KEYPOINTS) if name in archive}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is a damaged .npz, or holds more than plain arrays ({error}).") from error
 
@@ -202,6 +207,7 @@ def _to_body(arrays: dict[str, Any], path: Path, name: str | None = None) -> Bod
         joint_indices=joint_indices,
         joint_template=_float(rows @ template),
         joint_shapedirs=_float(np.einsum("jv,vkb->jkb", rows, shapedirs)),
+        keypoint_vertices=dict(zip(*(np.ravel(arrays.get(field, ())).tolist() for field in KEYPOINTS), strict=True)),
     )
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from motion.body import Body, load_body
+from motion.body.export_default import KEYPOINT_VERTICES
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
 from motion.rotations import matrix_from_axis_angle
@@ -49,6 +50,21 @@ def test_faces_look_forward_and_left_is_left(body: Body, betas: torch.Tensor) ->
         assert place[f"{side}_heel"][1] < ankle[1]
         assert sign * place[f"{side}_index"][0] > sign * place[f"{side}_wrist"][0]
         assert place[f"{side}_thumb"][2] > place[f"{side}_index"][2] > place[f"{side}_pinky"][2]
+
+
+def test_skin_points_are_the_assets_and_a_new_export_keeps_them(body: Body) -> None:
+    """The networks that ship have learnt these points: whoever moves one trains them again."""
+    assert body.keypoint_vertices == KEYPOINT_VERTICES
+    places = {
+        "nose": (0.0, 0.558, 0.165),
+        "left_eye": (0.030, 0.601, 0.141),
+        "left_index": (0.837, 0.353, 0.059),
+        "left_pinky": (0.835, 0.361, -0.025),
+        "left_small_toe": (0.144, -0.970, 0.176),
+        "right_heel": (-0.113, -0.971, -0.053),
+    }
+    found = at_rest(body, tuple(places), torch.zeros(10))
+    torch.testing.assert_close(found, torch.tensor(list(places.values())), atol=1e-3, rtol=0)
 
 
 def test_left_and_right_mirror_each_other(body: Body) -> None:

@@ -46,8 +46,7 @@ def smplx_default() -> smplx.SMPL:
     with np.load(ASSET) as archive:
         arrays = dict(archive)
     arrays["posedirs"] = np.zeros((len(arrays["v_template"]), 3, 207), dtype=np.float32)
-    ids = dict(zip(arrays["vertex_names"].tolist(), arrays["vertex_ids"].tolist(), strict=True))
-    return smplx.SMPL(model_path="", data_struct=Struct(**arrays), vertex_ids=ids)
+    return smplx.SMPL(model_path="", data_struct=Struct(**arrays))
 
 
 # --- the default body
