@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 Prediction = Literal["epsilon", "x0", "v"]
@@ -59,11 +59,18 @@ def make_schedule(name: ScheduleName, num_steps: int) -> NoiseSchedule:
     return {"linear": linear_schedule, "cosine": cosine_schedule}[name](num_steps)
 
 
+def broadcast_over(
+    values: Shaped[Tensor, " batch"], like: Float[Tensor, "batch *rest"]
+) -> Float[Tensor, "batch *ones"]:
+    """Shape one value per sample to multiply `like`, in its type and on its device."""
+    return values.to(like).view(-1, *(1,) * (like.ndim - 1))
+
+
 def coefficient(
     table: Float[Tensor, " step"], t: Int[Tensor, " batch"], like: Float[Tensor, "batch *rest"]
 ) -> Float[Tensor, "batch *ones"]:
     """Read `table[t]` per sample, shaped to multiply `like` and of its type."""
-    return table[t.to(table.device)].to(like).view(-1, *(1,) * (like.ndim - 1))
+    return broadcast_over(table[t.to(table.device)], like)
 
 
 def signal_and_noise(

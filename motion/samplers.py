@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from motion.diffusion import NoiseSchedule, epsilon_from_x0
+from motion.diffusion import NoiseSchedule, broadcast_over, epsilon_from_x0
 from motion.errors import InputError
 
 
@@ -115,11 +115,6 @@ def _half_log_snr(schedule: NoiseSchedule, t: Int[Tensor, " batch"]) -> Float[Te
     return table[t.to(table.device)]
 
 
-def _weight(value: Float[Tensor, " batch"], like: Tensor) -> Tensor:
-    """Reshape one coefficient per sample to multiply `like`, in its type."""
-    return value.to(like).view(-1, *(1,) * (like.ndim - 1))
-
-
 def _posterior_variance(alpha: Float[Tensor, " batch"], alpha_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Compute β̃ (eq. 2.9), which is zero on the last step."""
     return (1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)
@@ -139,7 +134,8 @@ def ddpm(
     from_x0 = alpha_next.sqrt() * (1 - alpha / alpha_next) / (1 - alpha)
     from_x_t = (alpha / alpha_next).sqrt() * (1 - alpha_next) / (1 - alpha)
     deviation = _posterior_variance(alpha, alpha_next).sqrt()
-    return _weight(from_x0, x_t) * x0 + _weight(from_x_t, x_t) * x_t + _weight(deviation, x_t) * draw_noise(), history
+    mean = broadcast_over(from_x0, x_t) * x0 + broadcast_over(from_x_t, x_t) * x_t
+    return mean + broadcast_over(deviation, x_t) * draw_noise(), history
 
 
 def _first_order(
@@ -156,7 +152,8 @@ def _first_order(
     """
     _, alpha_next = _alphas(schedule, t, t_next)
     epsilon = epsilon_from_x0(schedule, x0, x_t, t)
-    return _weight(alpha_next.sqrt(), x_t) * x0 + _weight((1 - alpha_next - variance).sqrt(), x_t) * epsilon
+    deviation = (1 - alpha_next - variance).sqrt()
+    return broadcast_over(alpha_next.sqrt(), x_t) * x0 + broadcast_over(deviation, x_t) * epsilon
 
 
 def ddim(
@@ -177,7 +174,7 @@ def ddim(
         raise InputError(f"eta is {eta}, expected 0 (deterministic) to 1 (ancestral)")
     variance = eta**2 * _posterior_variance(*_alphas(schedule, t, t_next))
     x = _first_order(schedule, x_t, x0, t, t_next, variance)
-    return (x + _weight(variance.sqrt(), x_t) * draw_noise() if eta else x), history
+    return (x + broadcast_over(variance.sqrt(), x_t) * draw_noise() if eta else x), history
 
 
 def dpmpp_2m(
@@ -197,7 +194,7 @@ def dpmpp_2m(
     h, h_before = _half_log_snr(schedule, t_next) - now, now - _half_log_snr(schedule, history.t)
     # First order where h is infinite, on the last step, and where h' is, with no step before.
     weight = torch.where(h.isfinite() & h_before.isfinite(), h / (2 * h_before), 0)
-    x = _first_order(schedule, x_t, x0 + _weight(weight, x_t) * (x0 - history.x0), t, t_next)
+    x = _first_order(schedule, x_t, x0 + broadcast_over(weight, x_t) * (x0 - history.x0), t, t_next)
     return x, history.remember(x_t, x0, t)
 
 
@@ -215,10 +212,10 @@ def unipc(
     UniC first corrects x_t by the estimate there, which costs no further call; UniP-2 is the step of `dpmpp_2m`.
     """
     older, newer = _unic_weights(schedule, t, history)
-    estimate = history.x0 + _weight(older, x_t) * (history.x0_before - history.x0)
-    estimate = estimate + _weight(newer, x_t) * (x0 - history.x0)
+    estimate = history.x0 + broadcast_over(older, x_t) * (history.x0_before - history.x0)
+    estimate = estimate + broadcast_over(newer, x_t) * (x0 - history.x0)
     corrected = _first_order(schedule, history.x_t, estimate, history.t, t)
-    known = (history.t >= 0).view(-1, *(1,) * (x_t.ndim - 1))
+    known = broadcast_over(history.t >= 0, x_t).bool()
     return dpmpp_2m(schedule, torch.where(known, corrected, x_t), x0, t, t_next, history, draw_noise)
 
 

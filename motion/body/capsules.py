@@ -52,6 +52,12 @@ def rest_skin(body: Body, betas: Float[np.ndarray, "10"]) -> Float[np.ndarray, "
     return (body.v_template + body.shapedirs @ torch.from_numpy(betas)).numpy()
 
 
+def heights_over_sole(body: Body, betas: Float[np.ndarray, "person 10"]) -> Float[np.ndarray, "person 24"]:
+    """Measure how high each joint of the T-pose lies over the sole, which is the lowest skin; metres."""
+    soles = np.array([rest_skin(body, shape)[:, 1].min() for shape in betas])
+    return body.rest_joints(torch.from_numpy(betas)).numpy()[..., 1] - soles[:, None]
+
+
 def _segments(
     joints: Float[np.ndarray, "*batch 24 3"], beyond: Float[np.ndarray, "*#batch 24"]
 ) -> tuple[Float[np.ndarray, "*batch 24 3"], Float[np.ndarray, "*batch 24 3"]]:

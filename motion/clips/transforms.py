@@ -64,6 +64,11 @@ def windows(seconds: float, max_seconds: float) -> list[tuple[float, float]]:
     return list(pairwise(seconds * i / count for i in range(count + 1)))
 
 
+def smoothstep(share: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Ease from 0 to 1 without a jump in speed at either end; `share` is within 0 to 1."""
+    return share**2 * (3 - 2 * share)
+
+
 def resample(sequence: MotionSequence, fps: float, body: Body) -> MotionSequence:
     """The same motion at `fps`, from its first frame to the last that fits; the same record if the rate fits.
 

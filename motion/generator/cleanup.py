@@ -24,14 +24,14 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from motion.body import Body
-from motion.body.capsules import Capsules, fit_capsules, rest_skin
+from motion.body.capsules import Capsules, fit_capsules, heights_over_sole
 from motion.body.penetration import FLOOR_LABEL, TOUCH_M, person_penetration, scene_penetration
 from motion.clips.ground import LONGEST_LEAP, SUPPORTED, lowest_skin
-from motion.clips.transforms import check_body
+from motion.clips.transforms import check_body, smoothstep
 from motion.kinematics import forward_kinematics
 from motion.rotations import shortest_rotation
 from motion.sequence import MotionSequence, Scene
-from motion.skeleton import JOINT, PARENTS
+from motion.skeleton import FEET, JOINT, PARENTS
 
 SMOOTHING_S = 0.1  # standard deviation of the filters on whole bodies' shifts
 AFLOAT_M = 0.03  # lower skin than this is on the floor or nearly so
@@ -48,10 +48,8 @@ BLEND_S = 0.2  # in which a foot leaves its own path and comes back to it
 STRAIGHT_SHARE = 0.995  # of the leg's length; legs stretch no further to reach a place
 STRAIGHT_SINE = 0.02  # of the bend; below, the thigh's back is where the knee bends to
 MAX_SINK_M = 0.03  # of the pelvis, for feet out of reach
-HIPS, KNEES, ANKLES, TOES = (
-    [JOINT[f"left_{name}"], JOINT[f"right_{name}"]] for name in ("hip", "knee", "ankle", "foot")
-)
-FEET = np.stack([ANKLES, TOES], axis=1)
+HIPS, KNEES, ANKLES = ([JOINT[f"left_{name}"], JOINT[f"right_{name}"]] for name in ("hip", "knee", "ankle"))
+FOOT_JOINTS = np.reshape(FEET, (2, 2))  # ankle and toe base of the left foot, then of the right one
 
 
 @dataclass(frozen=True)
@@ -147,10 +145,8 @@ def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person
 
     From one frame to the next a foot stands on heel or toe, whichever is slower, as it rolls and turns.
     """
-    rest = body.rest_joints(torch.from_numpy(motion.betas)).numpy()
-    soles = np.array([rest_skin(body, betas)[:, 1].min() for betas in motion.betas])
-    points = motion.joints[:, :, FEET].astype(np.float64)
-    clearance = points[..., 2] - (rest[:, FEET, 1] - soles[:, None, None])[:, None]
+    points = motion.joints[:, :, FOOT_JOINTS].astype(np.float64)
+    clearance = points[..., 2] - heights_over_sole(body, motion.betas)[:, None, FOOT_JOINTS]
     steps = np.diff(points[..., :2], axis=1)
     speed, height = np.linalg.norm(steps, axis=-1) * motion.fps, np.maximum(clearance[:, 1:], clearance[:, :-1])
     seen = (motion.valid[:, 1:] & motion.valid[:, :-1])[..., None, None]
@@ -163,8 +159,8 @@ def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person
     contact = np.asarray(down.any(axis=-1))
     slips = np.take_along_axis(steps, slower, axis=3)[..., 0, :] * contact[..., None]
     blend = max(1, round(BLEND_S * motion.fps))
-    shifts = np.zeros((*motion.valid.shape, len(FEET), 2))
-    for person, foot in np.ndindex(len(slips), len(FEET)):
+    shifts = np.zeros((*motion.valid.shape, len(FOOT_JOINTS), 2))
+    for person, foot in np.ndindex(len(slips), len(FOOT_JOINTS)):
         shifts[person, :, foot] = _shift(slips[person, :, foot], contact[person, :, foot], blend)
     return shifts
 
@@ -182,7 +178,7 @@ def _shift(
     for stand in np.split(steps, np.flatnonzero(np.diff(steps) > blend) + 1) if len(steps) else ():
         first, last = stand[0], stand[-1] + 1
         near = np.clip(1 - np.maximum(first - frames, frames - last) / blend, 0, 1)
-        shift += (near**2 * (3 - 2 * near))[:, None] * (path[first : last + 1].mean(axis=0) - path)
+        shift += smoothstep(near)[:, None] * (path[first : last + 1].mean(axis=0) - path)
     return shift
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from motion.body import Body
-from motion.clips.transforms import check_body, heading, transform
+from motion.clips.transforms import check_body, heading, smoothstep, transform
 from motion.errors import InputError
 from motion.features import VELOCITIES, encode_sequence
 from motion.rotations import matrix_from_6d, matrix_to_6d, slerp
@@ -145,7 +145,7 @@ def fade_cleanup(cleaned: MotionSequence, raw: MotionSequence, given: Given, bod
     kept = given.in_clip(*raw.valid.shape)
     frames = np.stack([distance_transform_edt(~row) if row.any() else np.full(len(row), np.inf) for row in kept])
     share = np.clip(frames / (FADE_S * raw.fps), 0, 1)
-    weight = torch.from_numpy((share**2 * (3 - 2 * share)).astype(np.float32))
+    weight = torch.from_numpy(smoothstep(share).astype(np.float32))
     before, after = ([torch.from_numpy(getattr(each, name)) for name in POSE] for each in (raw, cleaned))
     transl = torch.lerp(before[0], after[0], weight[..., None])
     orient = slerp(before[1], after[1], weight)

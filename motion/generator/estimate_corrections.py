@@ -16,7 +16,7 @@ from motion.body import NUM_BETAS, Body
 from motion.errors import InputError
 from motion.features import POSITIONS, ROTATIONS, Normalizer
 from motion.generator.constraints import Given
-from motion.guidance.terms import BodyShape, Figure, Term, steer
+from motion.guidance.terms import BodyShape, Figure, Term, in_doubles, steer
 from motion.skeleton import NUM_JOINTS
 
 SEPARATION_ROUNDS = 8  # per step of sampling
@@ -124,10 +124,7 @@ class _FreeFramesOnly(Term):
     def of(cls, term: Term, known: Bool[Tensor, "batch person frame"]) -> "_FreeFramesOnly":
         """Wrap a term with float64 copies of its tensors on the device of `known`, which may take part in gradients."""
         with torch.inference_mode(False):
-            tensors = {name: value for name, value in vars(term).items() if isinstance(value, Tensor)}
-            copies = {name: value.to(known.device).clone() for name, value in tensors.items()}
-            floats = {name: value.double() for name, value in copies.items() if value.is_floating_point()}
-            term = replace(term, **(copies | floats))
+            term = in_doubles(term, known.device)
         return cls(term.weight, term.start, term.stop, term, known)
 
     def energy(self, figure: Figure) -> Float[Tensor, " batch"]:

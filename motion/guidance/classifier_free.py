@@ -18,6 +18,7 @@ from torch import Tensor
 
 from motion.denoiser import Conditions
 from motion.denoiser.conditions import CONDITION_KINDS, ConditionKind
+from motion.diffusion import broadcast_over
 
 
 @runtime_checkable
@@ -53,7 +54,7 @@ class ClassifierFree:
     def combine(self, x0: Float[Tensor, "branches *rest"]) -> Float[Tensor, "batch *rest"]:
         """Extrapolate from the unconditional to the conditional estimate (eq. 2.21)."""
         conditional, unconditional = x0.chunk(2)
-        return unconditional + _per_sample(self.scale, conditional) * (conditional - unconditional)
+        return unconditional + broadcast_over(self.scale, conditional) * (conditional - unconditional)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Separated:
         """Add each kind's scaled difference to the unconditional estimate."""
         unconditional, *only = x0.chunk(self.num_forward_passes)
         scaled = [
-            _per_sample(scale, unconditional) * (conditional - unconditional)
+            broadcast_over(scale, unconditional) * (conditional - unconditional)
             for scale, conditional in zip(self.scales.values(), only, strict=True)
         ]
         return unconditional + sum(scaled)
@@ -110,7 +111,3 @@ class Unguided:
 
 def _everyone(conditions: Conditions) -> Tensor:
     return torch.ones(len(conditions.valid), dtype=torch.bool, device=conditions.valid.device)
-
-
-def _per_sample(scale: Float[Tensor, " batch"], like: Tensor) -> Tensor:
-    return scale.to(like).view(-1, *(1,) * (like.ndim - 1))

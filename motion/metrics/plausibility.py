@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import binary_opening, uniform_filter1d
 
 from motion.body import Body
-from motion.body.capsules import fit_capsules, rest_skin
+from motion.body.capsules import fit_capsules, heights_over_sole
 from motion.body.penetration import TOUCH_M, person_penetration, scene_penetration
 from motion.clips.ground import LONGEST_LEAP, SUPPORTED
 from motion.clips.transforms import check_body
@@ -161,13 +161,12 @@ def plausibility(sequence: MotionSequence, body: Body, scene: Scene | None = Non
     check_body(sequence, body)
     joints, valid, fps = sequence.joints.astype(np.float64), sequence.valid, sequence.fps
     rest = body.rest_joints(torch.from_numpy(sequence.betas)).numpy()
-    soles = np.array([rest_skin(body, betas)[:, 1].min() for betas in sequence.betas])
     capsules = fit_capsules(sequence.joints, sequence.betas, body)
     nowhere = np.full(valid.shape, -np.inf)
     in_scene = (nowhere, nowhere) if scene is None else scene_penetration(capsules, valid, scene)
     supported = np.isin(sequence.action, SUPPORTED) | (in_scene[1] > -TOUCH_M)
     return {
-        **_feet(joints, rest, soles, valid, fps),
+        **_feet(joints, heights_over_sole(body, sequence.betas), valid, fps),
         "floating": _floating(capsules.lowest(), valid & ~supported, fps),
         "floor_penetration": _floor_penetration(capsules.lowest(), valid),
         "jerk": _jerk(joints, valid, fps),
@@ -198,18 +197,17 @@ def _horizontal_speed(
 
 def _feet(
     joints: Float[np.ndarray, "person frame 24 3"],
-    rest: Float[np.ndarray, "person 24 3"],
-    soles: Float[np.ndarray, "person"],
+    standing: Float[np.ndarray, "person 24"],
     valid: Bool[np.ndarray, "person frame"],
     fps: float,
 ) -> dict[str, float]:
     """Measure foot skate; heights count from where each person's feet mostly come down."""
-    clearance = joints[:, :, FEET, 2] - (rest[:, FEET, 1] - soles[:, None])[:, None]
+    clearance = joints[:, :, FEET, 2] - standing[:, None, FEET]
     lowest = [
         each[seen].min(axis=-1) if seen.any() else np.zeros(1) for each, seen in zip(clearance, valid, strict=True)
     ]
     ground = np.array([np.quantile(heights, LOW_QUANTILE) for heights in lowest])[:, None]
-    upright = joints[:, :, 0, 2] - ground > UPRIGHT_SHARE * (rest[:, 0, 1] - soles)[:, None]
+    upright = joints[:, :, 0, 2] - ground > UPRIGHT_SHARE * standing[:, :1]
     steps = _in_a_row(valid, 2)
     low = (clearance - ground[..., None] < SOLE_CLEARANCE_M) & (valid & upright)[..., None]
     down = low[:, :-1] & low[:, 1:]

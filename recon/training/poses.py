@@ -20,7 +20,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from motion.body import Body
-from motion.clips.transforms import resample
+from motion.clips.transforms import resample, smoothstep
 from motion.datasets import bvh, deepmimic
 from motion.kinematics import forward_kinematics
 from motion.rotations import about_degrees, slerp
@@ -167,8 +167,7 @@ def _compose(source: PoseClip, frames: int, body: Body, rng: np.random.Generator
 def _ease(frames: int, rng: np.random.Generator) -> Float64[np.ndarray, " frame"]:
     """Compute a smooth rise from 0 to 1 at a random time."""
     start, length = rng.uniform(0.0, 0.6), rng.uniform(0.25, 0.6)
-    t = np.clip((np.linspace(0, 1, frames) - start) / length, 0, 1)
-    return t * t * (3 - 2 * t)
+    return smoothstep(np.clip((np.linspace(0, 1, frames) - start) / length, 0, 1))
 
 
 def _draw(kind: str, rng: np.random.Generator) -> dict[str, float]:

@@ -7,7 +7,7 @@ network is not differentiated: guidance of this kind adds no forward pass.
 
 from motion.guidance.terms.contact import ApartFromPeople, OutOfScene, distance_fields
 from motion.guidance.terms.figure import BodyShape, Figure
-from motion.guidance.terms.steering import steer
+from motion.guidance.terms.steering import in_doubles, steer
 from motion.guidance.terms.term import FloorContact, Keypoints2D, Term, Trajectory
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Term",
     "Trajectory",
     "distance_fields",
+    "in_doubles",
     "steer",
 ]

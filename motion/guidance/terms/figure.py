@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motion.body import Body
-from motion.body.capsules import BEFORE_ENDS, ENDS, STARTS, fit_capsules, rest_skin
+from motion.body.capsules import BEFORE_ENDS, ENDS, STARTS, fit_capsules, heights_over_sole
 from motion.skeleton import FEET
 
 SHORTEST_M = 1e-6  # so that a bone of no length points nowhere
@@ -33,8 +33,8 @@ class BodyShape:
         rest = body.rest_joints(shapes)
         capsules = fit_capsules(rest[:, None].numpy(), shapes.numpy(), body)
         beyond = torch.from_numpy(capsules.ends)[:, 0] - rest[:, ENDS]
-        soles = torch.tensor([rest_skin(body, shape)[:, 1].min() for shape in shapes.numpy()])
-        parts = (rest, beyond.norm(dim=-1), torch.from_numpy(capsules.radii), rest[:, FEET, 1] - soles[:, None])
+        feet = torch.from_numpy(heights_over_sole(body, shapes.numpy()))[:, FEET]
+        parts = (rest, beyond.norm(dim=-1), torch.from_numpy(capsules.radii), feet)
         return cls(*(part.to(betas).unflatten(0, betas.shape[:2]) for part in parts))
 
 

@@ -71,8 +71,9 @@ def steer(
         raise InputError(f"a guidance term has not {len(x0)} weights, expected one for each sample of the batch")
     with torch.inference_mode(False):
         weights = [term.active_weight(progress).double() for term in terms]
-        terms = [_in_doubles(term) for term in terms]
-        estimate = _Estimate.of(x0.double(), _in_doubles(normalizer), _in_doubles(body_shape), valid.clone())
+        terms = [in_doubles(term, x0.device) for term in terms]
+        scale, shape = (in_doubles(record, x0.device) for record in (normalizer, body_shape))
+        estimate = _Estimate.of(x0.double(), scale, shape, valid.clone())
         prior = _prior(estimate)
 
         def energy(joints: Tensor) -> Tensor:
@@ -96,13 +97,13 @@ def _derivatives(energy: Energy, linkage: "_Linkage", pull: Tensor) -> tuple[Ten
     return linkage.pulled(slope) + pull, lambda along: linkage.pulled(curvature(linkage.moved(along))[0])
 
 
-def _in_doubles(record: Any) -> Any:
-    """Copy a dataclass with its tensors in float64.
+def in_doubles(record: Any, device: torch.device) -> Any:
+    """Copy the tensors of a dataclass to `device`, numbers as float64, so that they can take part in gradients.
 
-    Tensors made in inference mode take no part in gradients; and rounding depends on a batch's shape.
+    Tensors made in inference mode could not. Float64, as rounding depends on a batch's shape.
     """
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    tensors = {name: value.clone() for name, value in values.items() if isinstance(value, Tensor)}
+    tensors = {name: value.to(device).clone() for name, value in values.items() if isinstance(value, Tensor)}
     floats = {name: value.double() for name, value in tensors.items() if value.is_floating_point()}
     return replace(record, **(tensors | floats))
 
