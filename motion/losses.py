@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from motion.features import POSITIONS
 from motion.representations.contacts import CONTACT_HEIGHTS_M, INTERGEN_STILL_M2
-from motion.skeleton import BONES, FEET, JOINT
+from motion.skeleton import BONES, FEET, to_the_right
 
 CLOSE_M = 1.0  # the distance map counts joints that are nearer than this
 TOUCHING_M = 0.1
@@ -184,7 +184,7 @@ def relative_orientation(
 
 def facing(joints: Float[Tensor, "*batch joint 3"]) -> Float[Tensor, "*batch 2"]:
     """Compute the horizontal unit vector that a person faces: the line from left to right hip, turned left by 90°."""
-    x, y = (joints[..., JOINT["right_hip"], :2] - joints[..., JOINT["left_hip"], :2]).unbind(dim=-1)
+    x, y = to_the_right(joints, "hip")[..., :2].unbind(dim=-1)
     return normalize(torch.stack([-y, x], dim=-1), dim=-1, eps=MIN_HIPS_M)
 
 

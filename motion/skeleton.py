@@ -5,6 +5,13 @@ Order and names are SMPL's (Loper et al. 2015); joint 0 is the pelvis. Sources w
 and annotators use are here by name; where each lies on a body says `recon.keypoints`.
 """
 
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+
 JOINT_NAMES: tuple[str, ...] = (
     "pelvis",
     "left_hip",
@@ -107,3 +114,16 @@ KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
 
 COCO (Lin et al. 2014), OpenPose BODY_25 (Cao et al. 2019), BlazePose (Bazarevsky et al. 2020), and SMPL's own joints.
 """
+
+
+def to_the_right(joints: Array, *pairs: str) -> Array:
+    """Add up the vectors from the left to the right joint of pairs such as "hip"; `joints` are "*batch joint 3".
+
+    A person faces a quarter turn to the left of it. Formats differ in the pairs, and in what they say of someone who
+    lies on their side, where the line stands upright.
+    """
+    first, *others = ((joints[..., JOINT[f"left_{name}"], :], joints[..., JOINT[f"right_{name}"], :]) for name in pairs)
+    line = first[1] - first[0]
+    for left, right in others:
+        line = line - left + right
+    return line

@@ -18,7 +18,7 @@ from motion.body import Body
 from motion.errors import InputError
 from motion.rotations import slerp
 from motion.sequence import MotionSequence
-from motion.skeleton import JOINT
+from motion.skeleton import to_the_right
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,9 @@ def heading(joints: Float32[np.ndarray, "24 3"], global_orient: Float32[np.ndarr
     It is at right angles to the line across hips and shoulders, which lies level in a standing person and in
     one on their back or belly. On their side that line is upright, but the pelvis' forward axis is level.
     """
-    across = joints[JOINT["left_hip"]] - joints[JOINT["right_hip"]]
-    across = across + joints[JOINT["left_shoulder"]] - joints[JOINT["right_shoulder"]]
-    facing = np.array([across[1], -across[0]])
-    if np.linalg.norm(facing) < 0.5 * np.linalg.norm(across):
+    right = to_the_right(joints, "hip", "shoulder")
+    facing = np.array([-right[1], right[0]])
+    if np.linalg.norm(facing) < 0.5 * np.linalg.norm(right):
         facing = global_orient[:2, 2]
     return (facing / np.linalg.norm(facing)).astype(np.float32)
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Complex, Float, Float32
 from torch import Tensor
 
 from motion.sequence import MotionSequence
-from motion.skeleton import JOINT, MIRRORED, NUM_JOINTS
+from motion.skeleton import JOINT, MIRRORED, NUM_JOINTS, to_the_right
 
 NUM_FEATURES = 2 * NUM_JOINTS * 3 + 4
 
@@ -88,14 +88,13 @@ def _heading(joints: Float32[np.ndarray, "person frame 24 3"]) -> Complex[np.nda
     """Compute the unit direction over the floor that each person faces, as a complex number.
 
     It is at right angles to the line across hips and shoulders, or, where that stands upright because the person lies
-    on their side, to that line and the spine.
+    on their side, to that line and the spine: `clips.transforms.heading` takes the pelvis' rotation, unknown here.
     """
-    across = joints[:, :, JOINT["left_hip"]] - joints[:, :, JOINT["right_hip"]]
-    across = across + joints[:, :, JOINT["left_shoulder"]] - joints[:, :, JOINT["right_shoulder"]]
+    right = to_the_right(joints, "hip", "shoulder")
     spine = joints[:, :, JOINT["neck"]] - joints[:, :, JOINT["pelvis"]]
-    level = across[..., 1] - 1j * across[..., 0]
-    on_side = np.cross(across, spine)
-    lying = np.abs(level) < 0.5 * np.linalg.norm(across, axis=-1)
+    level = -right[..., 1] + 1j * right[..., 0]
+    on_side = np.cross(spine, right)
+    lying = np.abs(level) < 0.5 * np.linalg.norm(right, axis=-1)
     facing = np.where(lying, on_side[..., 0] + 1j * on_side[..., 1], level)
     return facing / np.maximum(np.abs(facing), 1e-9)
 

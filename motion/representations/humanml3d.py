@@ -14,10 +14,8 @@ from motion.representations.y_up import (
     NUM_JOINTS,
     bones_of,
     from_start,
-    hips,
     joints_of,
     on_ground,
-    shoulders,
     to_y_up,
     turned,
     yaw_of,
@@ -31,7 +29,7 @@ from motion.rotations import (
     shortest_rotation,
 )
 from motion.sequence import MotionSequence
-from motion.skeleton import JOINT, PARENTS
+from motion.skeleton import JOINT, PARENTS, to_the_right
 
 HUMANML3D_FPS = 20
 
@@ -88,7 +86,7 @@ def encode_263(joints: Float[Tensor, "*batch frame 22 3"]) -> Float[Tensor, "*ba
     """Encode joints at 20 fps as HumanML3D's numbers."""
     upright = to_y_up(joints.double())
     first = upright[..., 0, :, :]
-    placed = from_start(upright, first[..., 0, :], yaw_of(hips(first) + shoulders(first)))
+    placed = from_start(upright, first[..., 0, :], yaw_of(to_the_right(first, "hip", "shoulder")))
     yaw = _heading(placed)
     turn = (yaw.diff(dim=-1) + pi) % (2 * pi) - pi
     steps = placed.diff(dim=-3)
@@ -132,7 +130,7 @@ def joints_from_263_rotations(
 
 def _heading(joints: Float[Tensor, "*batch frame 22 3"]) -> Float[Tensor, "*batch frame"]:
     """Compute HumanML3D's smooth heading, which starts at 0."""
-    right = normalize(shoulders(joints) - hips(joints), dim=-1)
+    right = normalize(to_the_right(joints, "shoulder") - to_the_right(joints, "hip"), dim=-1)
     smooth = gaussian_filter1d(right.numpy(), HEADING_SMOOTHING_FRAMES, axis=-2, mode="nearest")
     return pad(yaw_of(torch.from_numpy(smooth))[..., 1:], (1, 0))
 

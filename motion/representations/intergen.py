@@ -8,10 +8,10 @@ from torch.nn.functional import pad
 from motion.clips.transforms import to_z_up
 from motion.features import encode
 from motion.representations.contacts import CONTACT_HEIGHTS_M, INTERGEN_STILL_M2, slow_feet
-from motion.representations.y_up import NUM_JOINTS, from_start, hips, joints_of, to_y_up, yaw_of
+from motion.representations.y_up import NUM_JOINTS, from_start, joints_of, to_y_up, yaw_of
 from motion.rotations import matrix_to_6d
 from motion.sequence import MotionSequence
-from motion.skeleton import FEET, MIRRORED
+from motion.skeleton import FEET, MIRRORED, to_the_right
 
 INTERGEN_FPS = 30
 MIRROR = MIRRORED[:NUM_JOINTS]
@@ -54,7 +54,7 @@ def encode_262(
     """
     upright = to_y_up(joints.double())
     first = upright[:1, 0]
-    placed = from_start(upright, first[..., 0, :], yaw_of(hips(first)))
+    placed = from_start(upright, first[..., 0, :], yaw_of(to_the_right(first, "hip")))
     low = placed[:, :-1, FEET, 1] < placed.new_tensor(CONTACT_HEIGHTS_M)
     parts = [
         placed[:, :-1].flatten(-2),

@@ -7,7 +7,7 @@ from torch import Tensor
 from motion.errors import InputError
 from motion.rotations import about, rotate
 from motion.sequence import MotionSequence
-from motion.skeleton import JOINT, PARENTS
+from motion.skeleton import PARENTS
 
 NUM_JOINTS = 22
 
@@ -44,18 +44,9 @@ def turned(angle: Float[Tensor, "..."], points: Float[Tensor, "*batch 3"]) -> Fl
     return rotate(about("y", angle), points)
 
 
-def hips(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]:
-    """Compute the vector from the left to the right hip."""
-    return joints[..., JOINT["right_hip"], :] - joints[..., JOINT["left_hip"], :]
-
-
-def shoulders(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 3"]:
-    return joints[..., JOINT["right_shoulder"], :] - joints[..., JOINT["left_shoulder"], :]
-
-
-def yaw_of(to_the_right: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+def yaw_of(right: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     """Compute the angle from +Z to the facing direction of a person with that right side."""
-    return torch.atan2(to_the_right[..., 2], -to_the_right[..., 0])
+    return torch.atan2(right[..., 2], -right[..., 0])
 
 
 def from_start(
