@@ -24,7 +24,7 @@ from recon.camera import intrinsics_matrix, looking_down
 from recon.keypoints import body_keypoints
 from recon.teton import TetonSequence, Track
 
-# Keypoints whose mean lies above the ankles of who is upright, from floor to head, the best first.
+# Keypoints whose mean lies above an upright person's ankles, from floor to head, the best first.
 LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("left_ankle", "right_ankle"),),
     (("left_hip", "right_hip"), ("mid_hip",), ("pelvis",)),

@@ -21,9 +21,7 @@ STRUCTURE = ("none", "floor", "wall", "door", "window")
 """Labels that are not furniture."""
 POINTS_PER_GROUP = 64
 """Number of points in one of the denoiser's scene tokens (`motion.denoiser.scene_tokens`)."""
-_STEEPEST_SLOPE = (  # depth per metre across; surfaces seen at less than 5 degrees are smeared edges
-    12.0  # depth per metre across; surfaces seen at less than 5 degrees are edges smeared between two others
-)
+_STEEPEST_SLOPE = 12.0  # depth per metre across; surfaces seen at less than 5 degrees are smeared edges
 _NEIGHBOURS = 16
 _OUTLIER_SIGMAS = 3.0
 

@@ -25,9 +25,9 @@ from motion.guidance.terms import ApartFromPeople, Keypoints2D, OutOfScene, dist
 from motion.metrics.plausibility import SKIN_TOLERANCE_M
 from motion.sequence import MotionSequence, Scene
 
-FOCAL, CENTRE = 900.0, (640.0, 360.0)  # pixels
-CAMERA_HEIGHT, CAMERA_AWAY = 2.2, 6.0  # metres above the floor and behind the origin, level, looking along +Y
-SIDE = 0.6  # metres, of the box that stands in the way
+FOCAL_PX, CENTRE_PX = 900.0, (640.0, 360.0)
+CAMERA_HEIGHT_M, CAMERA_AWAY_M = 2.2, 6.0  # above the floor and behind the origin, level, looking along +Y
+BOX_SIDE_M = 0.6  # of the box that stands in the way
 BOX_POINTS = 6000
 
 
@@ -189,8 +189,8 @@ def seam_ratio(made: MotionSequence, parts: Int[np.ndarray, "person frame"], lik
 
 def camera() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]]:
     """Return intrinsics, and extrinsics from the world to OpenCV's axes."""
-    intrinsics = torch.tensor([[FOCAL, 0, CENTRE[0]], [0, FOCAL, CENTRE[1]], [0, 0, 1]])
-    extrinsics = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, CAMERA_HEIGHT], [0, 1, 0, CAMERA_AWAY], [0, 0, 0, 1]])
+    intrinsics = torch.tensor([[FOCAL_PX, 0, CENTRE_PX[0]], [0, FOCAL_PX, CENTRE_PX[1]], [0, 0, 1]])
+    extrinsics = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, CAMERA_HEIGHT_M], [0, 1, 0, CAMERA_AWAY_M], [0, 0, 0, 1]])
     return intrinsics, extrinsics
 
 
@@ -198,7 +198,7 @@ def project(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
     """Project to pixels; points nearer to the camera than half a metre are seen as from there."""
     intrinsics, extrinsics = camera()
     seen = points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
-    return seen[..., :2] / seen[..., 2:].clamp_min(0.5) * FOCAL + intrinsics[:2, 2]
+    return seen[..., :2] / seen[..., 2:].clamp_min(0.5) * FOCAL_PX + intrinsics[:2, 2]
 
 
 def _alone(generator: Generator, clips: Sequence[MotionSequence]) -> tuple[list[MotionRequest], list[MotionSequence]]:
@@ -239,7 +239,7 @@ def _box(centre: Float[np.ndarray, "3"]) -> Scene:
     points = np.random.default_rng(0).uniform(-1, 1, (BOX_POINTS, 3))
     rows, face = np.arange(BOX_POINTS), np.abs(points).argmax(axis=1)
     points[rows, face] = np.sign(points[rows, face])
-    points = (points * SIDE / 2 + [centre[0], centre[1], SIDE / 2]).astype(np.float32)
+    points = (points * BOX_SIDE_M / 2 + [centre[0], centre[1], BOX_SIDE_M / 2]).astype(np.float32)
     return Scene(
         id="box",
         points=points,

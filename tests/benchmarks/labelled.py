@@ -22,7 +22,7 @@ from tests.helpers.sources.positions import SOURCES
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 """Small samples of the real data sets, a folder beside the repo."""
 FPS = 60.0  # of CMU's files beside the repo
-FASTEST = 20.0  # m/s; in nine of CMU's 96 clips limbs fly at 22 to 71 for a frame, the others reach 14 in a kick
+FASTEST_M_S = 20.0  # in nine of CMU's 96 clips limbs fly at 22 to 71 for a frame, the others reach 14 in a kick
 SALSA = ("two people dance salsa together", "a couple is dancing salsa", "two persons hold each other and dance salsa")
 
 CONTENTS = {  # each in two ways; bye and guide are done with the right hand by all, byebye with both
@@ -92,7 +92,7 @@ def write_labelled(shared_data: Path, folder: Path) -> tuple[str, ...]:
         _describe(bandai / row["clip"], captions(row["content"], row["style"]))
     action_of = {row["clip"]: row["action"] for row in _rows(shared_data / actions.name)}
     for name, joints in _joints("cmu", shared_data):
-        if _fastest(joints) < FASTEST:
+        if _fastest(joints) < FASTEST_M_S:
             write_positions(actions / f"{name}.bvh", joints)
             _describe(actions / name, ACTIONS[action_of[name]])
     pairs = ["person1,person2"]

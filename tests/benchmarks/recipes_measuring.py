@@ -27,7 +27,7 @@ from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.generate import like
 from tests.benchmarks.labelled import ACTIONS, CONTENTS, SALSA, STYLES, captions
 
-MERGED = 0.2  # metres between two pelvises
+MERGED_M = 0.2  # between two pelvises
 BATCH = 16
 JUDGE_STEPS = 800
 
@@ -169,4 +169,4 @@ def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -
 def _merged(pelvis: np.ndarray) -> np.ndarray:
     apart = torch.cdist(*[torch.from_numpy(pelvis).transpose(0, 1)] * 2)
     pairs = torch.triu_indices(len(pelvis), len(pelvis), offset=1)
-    return (apart[:, pairs[0], pairs[1]] < MERGED).any(dim=1).numpy()
+    return (apart[:, pairs[0], pairs[1]] < MERGED_M).any(dim=1).numpy()
