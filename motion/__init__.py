@@ -51,8 +51,8 @@ thesis, DTU, 2024. "eq. 4.1" names one of its equations, "thesis §4.1" one of i
               test_extrinsics_are_rodrigues_rotation_up_to_a_turn_about_z
     eq. 4.5   recon.floor.extrinsics                tests/recon/test_floor.py
               test_extrinsics_put_the_floor_at_zero_and_the_view_along_y
-    eq. 4.6   recon.people.People.moved             tests/recon/test_people.py
-              test_moved_parameters_give_the_moved_joints_and_keypoints
+    eq. 4.6   motion.smpl_parameters.SmplParameters.moved  tests/motion/test_smpl_parameters.py
+              test_moved_parameters_give_the_moved_joints_and_skin
     eq. 4.7   motion.features.encode                tests/motion/test_features.py
               test_golden_sceneintergen_features
 

@@ -15,6 +15,7 @@ from motion.kinematics import root_orientation
 from motion.rotations import matrix_from_6d, matrix_to_6d
 from motion.sequence import MotionSequence
 from motion.skeleton import NUM_JOINTS
+from motion.smpl_parameters import SmplParameters
 
 POSITIONS = slice(0, NUM_JOINTS * 3)
 VELOCITIES = slice(POSITIONS.stop, POSITIONS.stop + NUM_JOINTS * 3)
@@ -33,27 +34,18 @@ def encode_sequence(sequence: MotionSequence) -> Float[Tensor, "person frame 282
     return encode(torch.from_numpy(sequence.joints), torch.from_numpy(sequence.body_pose))
 
 
-@dataclass(frozen=True)
-class Pose:
-    """SMPL parameters of a clip and the joints they give."""
+def decode(
+    features: Float[Tensor, "person frame 282"], body: Body, betas: Float[Tensor, "person 10"]
+) -> SmplParameters:
+    """Pose bodies whose pelvis and root orientation follow the positions and whose limbs follow the rotations.
 
-    transl: Float[Tensor, "person frame 3"]
-    global_orient: Float[Tensor, "person frame 3 3"]
-    body_pose: Float[Tensor, "person frame 23 3 3"]
-    joints: Float[Tensor, "person frame 24 3"]
-
-
-def decode(features: Float[Tensor, "person frame 282"], body: Body, betas: Float[Tensor, "person 10"]) -> Pose:
-    """The pose whose pelvis and root orientation follow the positions and whose limbs follow the rotations.
-
-    `joints` are the forward kinematics of the result, so bones have the body's lengths whatever the network said.
+    Their joints have the body's bone lengths whatever the network said.
     """
     positions = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS, 3))
     body_pose = matrix_from_6d(features[..., ROTATIONS].unflatten(-1, (NUM_JOINTS - 1, 6)))
     rest = body.rest_joints(betas)[:, None].expand_as(positions)
-    transl = positions[..., 0, :] - rest[..., 0, :]
-    global_orient = root_orientation(positions, rest)
-    return Pose(transl, global_orient, body_pose, body.joints(transl, global_orient, body_pose, betas))
+    rotations = torch.cat([root_orientation(positions, rest)[..., None, :, :], body_pose], dim=-3)
+    return SmplParameters.from_pelvis(positions[..., 0, :], rotations, betas, body)
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def root_orientation(
 
 def pose_from_joints(
     joints: Float[Tensor, "*batch frame 24 3"], rest_joints: Float[Tensor, "*batch 24 3"]
-) -> tuple[Float[Tensor, "*batch frame 3"], Float[Tensor, "*batch frame 3 3"], Float[Tensor, "*batch frame 23 3 3"]]:
-    """Compute `transl`, `global_orient` and `body_pose` that carry the body with these `rest_joints` to the joints.
+) -> Float[Tensor, "*batch frame 24 3 3"]:
+    """Compute the rotations (the pelvis' to the world, the others' relative to their parents) that show the joints.
 
     The joints come back exactly where the bones have the body's lengths; else the bones' directions do. A bone of no
     length has no direction: its joint keeps still against its parent.
@@ -100,8 +100,7 @@ def pose_from_joints(
     for leaf in ("head", "left_foot", "right_foot", "left_hand", "right_hand"):
         chain.world[JOINT[leaf]] = chain.world[PARENTS[JOINT[leaf]]]
     world = torch.stack([chain.world[joint] for joint in range(NUM_JOINTS)], dim=-3)
-    body_pose = world[..., PARENTS[1:], :, :].mT @ world[..., 1:, :, :]
-    return joints[..., 0, :] - rest[..., 0, :], world[..., 0, :, :], body_pose
+    return torch.cat([world[..., :1, :, :], world[..., PARENTS[1:], :, :].mT @ world[..., 1:, :, :]], dim=-3)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import tyro
 from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -143,9 +142,7 @@ def body_strip(sequence: MotionSequence, body: Body, path: Path, frames: int = 8
     Raises InputError if no person is valid in any frame.
     """
     chosen, axes = _moments(sequence, frames), _axes(sequence)
-    pose = (sequence.transl, sequence.global_orient, sequence.body_pose)
-    transl, global_orient, body_pose = (torch.from_numpy(array[:, chosen]) for array in pose)
-    vertices = body.vertices(transl, global_orient, body_pose, torch.from_numpy(sequence.betas)).numpy()
+    vertices = body.vertices(sequence.parameters[:, chosen]).numpy()
     shown = sequence.valid[:, chosen]
     vertices = _side_by_side(vertices, shown, axes)
     view = View.around(vertices[shown], axes, STRIP_WIDTH, None)

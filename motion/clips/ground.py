@@ -12,7 +12,6 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.clips.transforms import check_body, transform
-from motion.kinematics import forward_kinematics
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, NUM_JOINTS
 
@@ -61,15 +60,13 @@ def lowest_skin(sequence: MotionSequence, body: Body) -> Float32[np.ndarray, "pe
     With A_j, b_j the height row of joint j's transform from rest to world, a vertex v of weights w_j is at
     `z = sum_j w_j (A_j v + b_j)`: one matrix product for all frames.
     """
-    betas = torch.from_numpy(sequence.betas)
-    rest = body.rest_joints(betas)[:, None]
-    pose = [torch.from_numpy(a) for a in (sequence.transl, sequence.global_orient, sequence.body_pose)]
-    joints, rotations = forward_kinematics(rest.expand(-1, sequence.num_frames, -1, -1), *pose)
+    parameters = sequence.parameters
+    joints, rotations = parameters.kinematics(body)
     rows = rotations[..., 2, :]
-    shifts = joints[..., 2] - (rows * rest).sum(dim=-1)
+    shifts = joints[..., 2] - (rows * parameters.rest_joints(body)).sum(dim=-1)
     transforms = torch.cat([rows, shifts[..., None]], dim=-1).flatten(-2)
     vertices, weights = _outermost_skin(body)
-    skin = body.v_template[vertices] + torch.einsum("pb,vkb->pvk", betas, body.shapedirs[vertices])
+    skin = body.v_template[vertices] + torch.einsum("pb,vkb->pvk", parameters.betas, body.shapedirs[vertices])
     homogeneous = torch.nn.functional.pad(skin, (0, 1), value=1.0)
     weighted = torch.einsum("vj,pvk->pjkv", weights, homogeneous).flatten(1, 2)
     return (transforms @ weighted).amin(dim=-1).numpy()

@@ -1,8 +1,6 @@
 """Clips moved, turned, cut and resampled, each as a whole record.
 
-World: Z up, metres. Rotations are resampled by slerp, positions linearly. A rotation R of the world turns
-SMPL's parameters into `global_orient' = R O` and `transl' = R (transl + J0) - J0`, because SMPL rotates about
-J0, the rest pelvis.
+World: Z up, metres. Rotations are resampled by slerp, positions linearly.
 """
 
 import math
@@ -16,9 +14,9 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.errors import InputError
-from motion.rotations import slerp
 from motion.sequence import MotionSequence
 from motion.skeleton import to_the_right
+from motion.smpl_parameters import SmplParameters
 
 
 @dataclass(frozen=True)
@@ -86,33 +84,22 @@ def resample(sequence: MotionSequence, fps: float, body: Body) -> MotionSequence
     count = math.floor(last / ratio + 1e-6) + 1
     near = Neighbours.at((torch.arange(count, dtype=torch.float64) * ratio).clamp_max(last), last + 1)
     nearest = torch.where(near.weight < 0.5, near.lower, near.upper).numpy()
-    transl, global_orient, body_pose = _interpolate(sequence, near)
-    joints = body.joints(transl, global_orient, body_pose, torch.from_numpy(sequence.betas))
     return replace(
         sequence,
+        **_interpolated(sequence, near).posed_arrays(body),
         fps=float(fps),
-        transl=transl.numpy(),
-        global_orient=global_orient.numpy(),
-        body_pose=body_pose.numpy(),
-        joints=joints.numpy(),
         valid=sequence.valid[:, nearest],
         action=sequence.action[:, nearest],
     )
 
 
-def _interpolate(sequence: MotionSequence, near: Neighbours) -> tuple[Tensor, Tensor, Tensor]:
-    """`transl`, `global_orient` and `body_pose` between the neighbouring frames."""
+def _interpolated(sequence: MotionSequence, near: Neighbours) -> SmplParameters:
+    """Parameters between the neighbouring frames."""
     valid = torch.from_numpy(sequence.valid)
     start, end = valid[:, near.lower], valid[:, near.upper]
     weight = torch.where(start == end, near.weight, end.float())
-    arrays = [torch.from_numpy(a) for a in (sequence.transl, sequence.global_orient, sequence.body_pose)]
-    transl, global_orient, body_pose = ((a[:, near.lower], a[:, near.upper]) for a in arrays)
-    per_joint = weight[..., None].expand(*weight.shape, sequence.body_pose.shape[2])
-    return (
-        torch.lerp(*transl, weight[..., None]),
-        slerp(*global_orient, weight),
-        slerp(*body_pose, per_joint),
-    )
+    parameters = sequence.parameters
+    return parameters[:, near.lower].blended(parameters[:, near.upper], weight)
 
 
 def heading(joints: Float32[np.ndarray, "24 3"], global_orient: Float32[np.ndarray, "3 3"]) -> Float32[np.ndarray, "2"]:
@@ -133,11 +120,11 @@ def transform(
 ) -> MotionSequence:
     """All persons together, turned about the world's origin, then shifted by `offset`."""
     check_body(sequence, body)
-    rest_pelvis = body.rest_joints(torch.from_numpy(sequence.betas))[:, 0].numpy()[:, None]
+    moved = sequence.parameters.moved(torch.from_numpy(turn), torch.from_numpy(offset), body)
     return replace(
         sequence,
-        transl=(sequence.transl + rest_pelvis) @ turn.T + offset - rest_pelvis,
-        global_orient=turn @ sequence.global_orient,
+        transl=moved.transl.numpy(),
+        global_orient=moved.global_orient.numpy(),
         joints=sequence.joints @ turn.T + offset,
     )
 

@@ -15,27 +15,25 @@ World: Z up already, metres; rotations are axis-angle in the files and matrices 
                                    `poses` tells the family
     dmpls, markers, labels         dropped: soft tissue and raw capture
 
-SMPL rotates about J0, the rest pelvis: the pelvis lies at trans + J0(betas). With another body (the built-in
-default) the betas mean nothing, so the shape is the mean one and the pelvis follows the recorded path up to a constant
-of about a centimetre; feet then slide by as much as the legs differ in length.
+With another body (the built-in default) the betas mean nothing, so the shape is the mean one and the pelvis follows the
+recorded path up to a constant of about a centimetre; feet then slide by as much as the legs differ in length.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
 from motion.datasets.clip import LARGEST, Clip, check_fps, frame_range, to_record, with_sidecar
 from motion.errors import InputError
-from motion.features import Pose
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
+from motion.smpl_parameters import SmplParameters
 
 LICENCE = "AMASS: for non-commercial scientific research only, no redistribution (amass.is.tue.mpg.de/license.html)."
 
@@ -57,27 +55,23 @@ class AmassPoses:
     """One file: the motion of a body of some family and gender."""
 
     fps: float
-    transl: Float[Tensor, "frame 3"]
-    global_orient: Float[Tensor, "frame 3 3"]
-    body_pose: Float[Tensor, "frame 23 3 3"]
-    betas: Float[Tensor, "10"]
+    parameters: SmplParameters
+    """Of one person, batch shape (frame,)."""
     gender: str
     family: str
 
-    @classmethod
-    def of(cls, axis_angles: Float64[Tensor, "frame 66"], **others: Any) -> "AmassPoses":
-        """From the axis-angles of joints 0 to 21; the hands stay at rest."""
-        rotations = matrix_from_axis_angle(axis_angles.unflatten(1, (-1, 3))).float()
-        hands = torch.eye(3).expand(len(rotations), 2, 3, 3)
-        return cls(global_orient=rotations[:, 0], body_pose=torch.cat([rotations[:, 1:], hands], dim=1), **others)
-
     def crop(self, frames: slice) -> "AmassPoses":
-        return replace(
-            self,
-            transl=self.transl[frames],
-            global_orient=self.global_orient[frames],
-            body_pose=self.body_pose[frames],
-        )
+        return replace(self, parameters=self.parameters[frames])
+
+
+def to_parameters(
+    transl: Float64[Tensor, "frame 3"], axis_angles: Float64[Tensor, "frame 66"], betas: Float64[Tensor, "10"]
+) -> SmplParameters:
+    """Convert the axis-angles of joints 0 to 21; the hands stay at rest."""
+    rotations = matrix_from_axis_angle(axis_angles.unflatten(1, (-1, 3))).float()
+    hands = torch.eye(3).expand(len(rotations), 2, 3, 3)
+    body_pose = torch.cat([rotations[:, 1:], hands], dim=1)
+    return SmplParameters(transl.float(), rotations[:, 0], body_pose, betas.float())
 
 
 def list_clips(root: Path) -> list[Clip]:
@@ -103,23 +97,22 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     if clip.problem:
         raise InputError(clip.problem)
     poses = read_poses(Path(clip.files[0]))
-    pose, betas = to_pose(poses.crop(frame_range(clip, poses.fps, len(poses.transl))), body)
+    parameters = on_body(poses.crop(frame_range(clip, poses.fps, len(poses.parameters.transl))), body)
     provenance = {
         "family": poses.family,
         "gender": poses.gender,
         "betas": "the file's" if _same_shapes(poses, body) else f"zeros: the file's do not fit body {body.name}",
     }
-    return settle(to_record(clip, poses.fps, pose, betas, body, provenance), body)
+    return settle(to_record(clip, poses.fps, parameters, body, provenance), body)
 
 
-def to_pose(poses: AmassPoses, body: Body) -> tuple[Pose, Float[Tensor, "1 10"]]:
-    """The parameters for `body`: the same rotations, and the pelvis on the same path (see the module)."""
-    transl, global_orient, body_pose = poses.transl[None], poses.global_orient[None], poses.body_pose[None]
-    betas = poses.betas[None]
+def on_body(poses: AmassPoses, body: Body) -> SmplParameters:
+    """Parameters (one person, frames) for `body`: the same rotations, and the pelvis on the same path (see above)."""
+    own = poses.parameters
     if not _same_shapes(poses, body):
-        betas = torch.zeros_like(betas)
-        transl = transl + torch.tensor(MEAN_PELVIS[poses.family]) - body.rest_joints(betas)[0, 0]
-    return Pose(transl, global_orient, body_pose, body.joints(transl, global_orient, body_pose, betas)), betas
+        pelvis = own.transl + torch.tensor(MEAN_PELVIS[poses.family])
+        own = SmplParameters.from_pelvis(pelvis, own.rotations, torch.zeros_like(own.betas), body)
+    return SmplParameters(*(tensor[None] for tensor in vars(own).values()))
 
 
 def _same_shapes(poses: AmassPoses, body: Body) -> bool:
@@ -138,14 +131,8 @@ def read_poses(path: Path) -> AmassPoses:
         raise InputError(f"{path}: betas holds {len(betas)} numbers, expected at least {NUM_BETAS}")
     if not 0 < len(poses) == len(transl):
         raise InputError(f"{path}: has {len(poses)} poses and {len(transl)} trans, expected one of each per frame")
-    return AmassPoses.of(
-        torch.from_numpy(poses[:, :NUM_COLUMNS]),
-        fps=_fps(path, arrays),
-        transl=torch.from_numpy(transl).float(),
-        betas=torch.from_numpy(betas[:NUM_BETAS]).float(),
-        gender=gender,
-        family=family,
-    )
+    tensors = map(torch.from_numpy, (transl, poses[:, :NUM_COLUMNS], betas[:NUM_BETAS]))
+    return AmassPoses(_fps(path, arrays), to_parameters(*tensors), gender, family)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

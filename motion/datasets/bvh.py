@@ -33,9 +33,9 @@ from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh
 from motion.datasets.clip import Clip, frame_range, to_record, with_sidecar
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
-from motion.features import Pose
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, JOINT_NAMES
+from motion.smpl_parameters import SmplParameters
 
 LICENCE = (
     "BVH files keep the licence of their source: CMU's captures may be used for anything but resale of the data, "
@@ -161,16 +161,16 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     for file, person in zip(clip.files, positions, strict=True):
         _check(file, person, joints)
     t_pose = max(_t_pose_frames(person, joints, people[0].fps) for person in positions)
-    pose, betas = fit_files(clip.files, torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
+    posed = fit_files(clip.files, torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
     if all(axes):
-        pose = _turn_heads(pose, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
+        posed = _turn_heads(posed, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
     provenance = {
         "joint_names": layout,
         "metres_per_unit": f"{scale:.6g}",
         "head_and_feet": "turned as in the file" if all(axes) else "where the file has them",
         "t_pose_frames": str(t_pose),
     }
-    return settle(to_record(clip, people[0].fps, pose, betas, body, provenance), body)
+    return settle(to_record(clip, people[0].fps, posed, body, provenance), body)
 
 
 def _read_people(clip: Clip) -> list[Bvh]:
@@ -257,14 +257,14 @@ def _tracks(
     return positions[:, list(number.values())], turn
 
 
-def _turn_heads(pose: Pose, heads: Float[Tensor, "person frame 3 3"]) -> Pose:
-    """The pose with these rotations (y up) of the heads, on which nothing hangs."""
-    neck = pose.global_orient
+def _turn_heads(posed: SmplParameters, heads: Float[Tensor, "person frame 3 3"]) -> SmplParameters:
+    """The people with these rotations (y up) of the heads, on which nothing hangs."""
+    neck = posed.global_orient
     for joint in ("spine1", "spine2", "spine3", "neck"):
-        neck = neck @ pose.body_pose[:, :, JOINT[joint] - 1]
-    body_pose = pose.body_pose.clone()
+        neck = neck @ posed.body_pose[:, :, JOINT[joint] - 1]
+    body_pose = posed.body_pose.clone()
     body_pose[:, :, JOINT["head"] - 1] = neck.mT @ to_z_up(heads.mT).mT
-    return replace(pose, body_pose=body_pose)
+    return replace(posed, body_pose=body_pose)
 
 
 def _leg(tracks: Float64[np.ndarray, "frame joint 3"], joints: list[str]) -> float:

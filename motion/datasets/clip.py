@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
-from torch import Tensor
+from jaxtyping import Float32
 
 from motion.body import Body
 from motion.errors import InputError
-from motion.features import Pose
 from motion.sequence import SPLITS, MotionSequence
+from motion.smpl_parameters import SmplParameters
 
 FPS_RANGE = (5.0, 1000.0)
 LARGEST = 1e4  # metres or radians; beyond it a number is damage
@@ -168,25 +167,19 @@ def check_fps(where: str, fps: float) -> float:
 def to_record(
     clip: Clip,
     fps: float,
-    pose: Pose,
-    betas: Float[Tensor, "person 10"],
+    parameters: SmplParameters,
     body: Body,
     provenance: dict[str, str] | None = None,
 ) -> MotionSequence:
     """The record of persons who are there all the time and of whose actions nothing is known."""
-    people, frames = pose.transl.shape[:2]
+    people, frames = parameters.transl.shape[:2]
     files = ", ".join(Path(file).name for file in clip.files)
     return MotionSequence(
         id=clip.id,
         source=clip.source,
         split=clip.split,
         fps=fps,
-        transl=pose.transl.float().numpy(),
-        global_orient=pose.global_orient.float().numpy(),
-        body_pose=pose.body_pose.float().numpy(),
-        betas=betas.float().numpy(),
-        joints=pose.joints.float().numpy(),
-        body=body.name,
+        **parameters.posed_arrays(body),
         valid=np.ones((people, frames), dtype=np.bool_),
         person_class=np.ones(people, dtype=np.int8),
         action=np.zeros((people, frames), dtype=np.int8),

@@ -26,10 +26,10 @@ from motion.body import Body
 from motion.clips.transforms import Neighbours
 from motion.datasets.clip import Clip, check_fps, to_record
 from motion.errors import InputError
-from motion.features import Pose
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, shortest_rotation, slerp
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT, NUM_JOINTS, PARENTS
+from motion.smpl_parameters import SmplParameters
 
 LICENCE = "DeepMimic: MIT; the captions are carescene's, Apache-2.0."
 
@@ -120,11 +120,10 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     check_fps(str(path), fps)
     rest = body.rest_joints(torch.zeros(1, 10))[0]
     pose = _smpl_rotations(rotations, rest)
-    transl = _on_the_floor(_translation(position, pose[:, 0], rest), pose, fps, body)
-    betas, pose = torch.zeros(1, 10), pose[None]
-    joints = body.joints(transl, pose[:, :, 0], pose[:, :, 1:], betas)
+    pelvis = _pelvis(position, pose[:, 0], rest)
+    posed = SmplParameters.from_pelvis(pelvis[None], pose[None], torch.zeros(1, 10), body)
     provenance = {"frames": f"0:{len(frames)}"} | ({"caption_by": "carescene"} if clip.texts else {})
-    record = to_record(clip, fps, Pose(transl, pose[:, :, 0], pose[:, :, 1:], joints), betas, body, provenance)
+    record = to_record(clip, fps, _on_the_floor(posed, fps, body), body, provenance)
     action = ACTIONS.index(CLIP_ACTIONS.get(path.stem, "unknown"))
     return replace(record, action=np.full_like(record.action, action))
 
@@ -229,20 +228,18 @@ def _rest_swings(rest: Float[Tensor, "24 3"]) -> Float[Tensor, "24 3 3"]:
     return swings
 
 
-def _translation(
+def _pelvis(
     root: Float[Tensor, "time 3"], orient: Float[Tensor, "time 3 3"], rest: Float[Tensor, "24 3"]
-) -> Float[Tensor, "1 time 3"]:
-    """SMPL's transl for which the middle of the hips, DeepMimic's root, follows the path, scaled by leg."""
+) -> Float[Tensor, "time 3"]:
+    """Where the pelvis is when the middle of the hips, DeepMimic's root, follows the path, scaled by leg."""
     left, right = rest[JOINT["left_hip"]], rest[JOINT["right_hip"]]
     hip_to_pelvis = rest[0] - (left + right) / 2
     knee, ankle = rest[JOINT["left_knee"]], rest[JOINT["left_ankle"]]
     scale = ((left - knee).norm() + (knee - ankle).norm()) / LEG_LENGTH
-    return (scale * root @ TO_WORLD.T + orient @ hip_to_pelvis - rest[0])[None]
+    return scale * root @ TO_WORLD.T + orient @ hip_to_pelvis
 
 
-def _on_the_floor(
-    transl: Float[Tensor, "1 time 3"], pose: Float[Tensor, "time 24 3 3"], fps: float, body: Body
-) -> Float[Tensor, "1 time 3"]:
+def _on_the_floor(posed: SmplParameters, fps: float, body: Body) -> SmplParameters:
     """Let the lowest skin rest on z = 0, except in flight.
 
     DeepMimic's body is thinner lying down and shorter in the arms than ours, so one offset for a whole get-up
@@ -250,15 +247,14 @@ def _on_the_floor(
     morphological opening, which cuts off peaks shorter than a leap and follows all else, and some smoothing.
     """
     every = max(1, round(fps / FLOOR_RATE))
-    sampled = pose[None, ::every]
-    skin = body.vertices(transl[:, ::every], sampled[:, :, 0], sampled[:, :, 1:], torch.zeros(1, 10))
+    skin = body.vertices(posed[:, ::every])
     rate, lowest = fps / every, skin[0, ..., 2].amin(dim=-1).numpy()
     window = 1 + round(rate * LONGEST_LEAP)
     # Clips start and end on the floor, so the ground goes on level beyond both ends.
     ground = grey_opening(np.pad(lowest, window, mode="edge"), size=window)[window:-window]
     ground = gaussian_filter1d(ground, rate * GROUND_SMOOTHING, mode="nearest")
-    frames = np.arange(transl.shape[1])
+    frames = np.arange(posed.transl.shape[1])
     height = np.interp(frames, frames[::every], ground)
-    lowered = transl.clone()
+    lowered = posed.transl.clone()
     lowered[..., 2] -= torch.from_numpy(height).float()
-    return lowered
+    return replace(posed, transl=lowered)

@@ -37,7 +37,7 @@ from motion.clips.augment import mirror
 from motion.clips.ground import settle
 from motion.clips.mirror_words import mirror_words
 from motion.clips.transforms import to_z_up
-from motion.datasets.amass import read_poses, to_pose
+from motion.datasets.amass import on_body, read_poses
 from motion.datasets.clip import (
     Caption,
     Clip,
@@ -239,11 +239,12 @@ def _from_amass(clip: Clip, path: Path, body: Body) -> MotionSequence:
     if poses.fps < FPS:
         raise InputError(f"{path}: has {poses.fps:g} frames per second, expected at least {FPS:g} in HumanML3D")
     step = int(poses.fps / FPS)
-    kept = _frames(clip, -(-len(poses.transl) // step))
-    frames = slice(kept.start * step, min(kept.stop * step, len(poses.transl)))
-    pose, betas = to_pose(poses.crop(frames), body)
+    length = len(poses.parameters.transl)
+    kept = _frames(clip, -(-length // step))
+    frames = slice(kept.start * step, min(kept.stop * step, length))
+    parameters = on_body(poses.crop(frames), body)
     provenance = _provenance(clip, frames) | {"family": poses.family, "gender": poses.gender}
-    return to_record(clip, poses.fps, pose, betas, body, provenance)
+    return to_record(clip, poses.fps, parameters, body, provenance)
 
 
 def _from_joints(clip: Clip, path: Path, body: Body) -> MotionSequence:
@@ -253,9 +254,9 @@ def _from_joints(clip: Clip, path: Path, body: Body) -> MotionSequence:
     if faces_backwards(joints):
         names = tuple(JOINT_NAMES[MIRRORED[joint]] for joint in range(joints.shape[1]))
         provenance["left_right"] = "exchanged in the file"
-    pose, betas = fit_files(clip.files, joints[None, frames], names, body)
+    parameters = fit_files(clip.files, joints[None, frames], names, body)
     fps = HUMANACT12_FPS if path.parent.name == HUMANACT12 else FPS
-    return to_record(clip, fps, pose, betas, body, provenance)
+    return to_record(clip, fps, parameters, body, provenance)
 
 
 def _frames(clip: Clip, count: int) -> slice:

@@ -8,7 +8,7 @@
     [split/]{train,val,test}.txt          ids; those in no list are left out, as is any in [split/]ignore_list.txt
 
 World: Z up and metres in both forms. The raw bodies are SMPL-H (the processed pelvis is trans + SMPL-H's J0), so their
-betas mean something to that body only: `motion.datasets.amass.to_pose`. The processed files hold each second raw frame:
+betas mean something to that body only: `motion.datasets.amass.on_body`. The processed files hold each second raw frame:
 clip 1000 has 160 of the one and 81 of the other, and InterGen's loader takes them as they are, for 30 fps.
 
 Two of the official annotations have an apostrophe in GB 18030 instead of UTF-8.
@@ -25,14 +25,14 @@ from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
-from motion.datasets.amass import AmassPoses, to_pose
+from motion.datasets.amass import AmassPoses, on_body, to_parameters
 from motion.datasets.clip import LARGEST, Clip, check_fps, read_array, read_splits, to_record
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
-from motion.features import Pose
 from motion.representations import split_492
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES
+from motion.smpl_parameters import SmplParameters
 from motion.unpickle import load_arrays
 
 LICENCE = "InterHuman: CC BY-NC-SA 4.0, for non-commercial purposes with credit, no redistribution of the data."
@@ -89,22 +89,21 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     if clip.problem:
         raise InputError(clip.problem)
     paths = [Path(file) for file in clip.files]
-    fps, pose, betas = _from_parameters(paths[0], body) if len(paths) == 1 else _from_joints(paths, body)
-    return settle(to_record(clip, fps, pose, betas, body), body)
+    fps, parameters = _from_parameters(paths[0], body) if len(paths) == 1 else _from_joints(paths, body)
+    return settle(to_record(clip, fps, parameters, body), body)
 
 
-def _from_parameters(path: Path, body: Body) -> tuple[float, Pose, Float[Tensor, "2 10"]]:
+def _from_parameters(path: Path, body: Body) -> tuple[float, SmplParameters]:
     people = read_people(path)
-    poses, betas = zip(*(to_pose(person, body) for person in people), strict=True)
-    together = [torch.cat([getattr(pose, name) for pose in poses]) for name in Pose.__dataclass_fields__]
-    return people[0].fps, Pose(*together), torch.cat(betas)
+    tensors = zip(*(vars(on_body(person, body)).values() for person in people), strict=True)
+    return people[0].fps, SmplParameters(*map(torch.cat, tensors))
 
 
 def read_people(path: Path) -> list[AmassPoses]:
     """The two people of a raw file, frame by frame together."""
     content = load_arrays(path)
     people = [_person(path, content, name, _fps(path, content.get("mocap_framerate"))) for name in PERSONS]
-    lengths = [len(person.transl) for person in people]
+    lengths = [len(person.parameters.transl) for person in people]
     if lengths[0] != lengths[1]:
         raise InputError(
             f"{path}: {lengths[0]} frames of person1 and {lengths[1]} of person2, expected as many of both"
@@ -132,14 +131,8 @@ def _person(path: Path, content: dict[str, Any], name: str, fps: float) -> Amass
     if not 0 < len(transl) == len(orient) == len(pose):
         found = f"{len(transl)} trans, {len(orient)} root_orient and {len(pose)} pose_body"
         raise InputError(f"{path}: {name} has {found}, expected one of each per frame")
-    return AmassPoses.of(
-        torch.cat([orient, pose], dim=1),
-        fps=fps,
-        transl=transl.float(),
-        betas=betas.float(),
-        gender=str(fields.get("gender", "neutral")),
-        family="smplh",
-    )
+    parameters = to_parameters(transl, torch.cat([orient, pose], dim=1), betas)
+    return AmassPoses(fps, parameters, gender=str(fields.get("gender", "neutral")), family="smplh")
 
 
 def _table(path: Path, person: str, fields: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
@@ -155,7 +148,7 @@ def _table(path: Path, person: str, fields: dict[str, Any], name: str, shape: tu
     return torch.from_numpy(array.astype(np.float64))
 
 
-def _from_joints(paths: list[Path], body: Body) -> tuple[float, Pose, Float[Tensor, "2 10"]]:
+def _from_joints(paths: list[Path], body: Body) -> tuple[float, SmplParameters]:
     arrays = [read_array(path) for path in paths]
     for path, array in zip(paths, arrays, strict=True):
         if array.shape[1:] != (PROCESSED_COLUMNS,):
@@ -164,4 +157,4 @@ def _from_joints(paths: list[Path], body: Body) -> tuple[float, Pose, Float[Tens
         found = f"{len(arrays[0])} frames, but {paths[1]} has {len(arrays[1])}"
         raise InputError(f"{paths[0]}: has {found}, expected as many of both people")
     positions = torch.stack([split_492(torch.from_numpy(array))[0] for array in arrays])
-    return PROCESSED_FPS, *fit_files([str(path) for path in paths], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)
+    return PROCESSED_FPS, fit_files([str(path) for path in paths], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)

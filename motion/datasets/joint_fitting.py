@@ -14,10 +14,10 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.errors import InputError
-from motion.features import Pose
 from motion.kinematics import pose_from_joints
 from motion.rotations import rotate
 from motion.skeleton import JOINT, NUM_JOINTS, PARENTS
+from motion.smpl_parameters import SmplParameters
 
 LIMBS = tuple(
     (f"{side}_{start}", f"{side}_{end}")
@@ -29,9 +29,7 @@ SPINE = ("spine1", "spine2", "spine3")
 SMALLEST = 1e-3  # metres, or square metres
 
 
-def fit_joints(
-    positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
-) -> tuple[Pose, Float[Tensor, "person 10"]]:
+def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body) -> SmplParameters:
     """The body's shape and pose for positions (m, Z up) of the joints `names` (SMPL's), any that hold `NEEDED`.
 
     The middle of the hips follows its path, scaled by the ratio of the legs, for where the shape cannot reach the
@@ -46,15 +44,15 @@ def fit_joints(
     joints, known = _all_joints(positions.float(), names)
     betas = body.fit_betas(joints, known)
     rest = body.rest_joints(betas)
-    _, global_orient, body_pose = pose_from_joints(_complete(joints, known, rest), rest)
+    rotations = pose_from_joints(_complete(joints, known, rest), rest)
     hips = _scaled_path(joints, rest)
-    transl = hips - torch.einsum("ptij,pj->pti", global_orient, _middle(rest, "hip") - rest[:, 0]) - rest[:, None, 0]
-    return Pose(transl, global_orient, body_pose, body.joints(transl, global_orient, body_pose, betas)), betas
+    pelvis = hips - torch.einsum("ptij,pj->pti", rotations[:, :, 0], _middle(rest, "hip") - rest[:, 0])
+    return SmplParameters.from_pelvis(pelvis, rotations, betas, body)
 
 
 def fit_files(
     files: Sequence[str], positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
-) -> tuple[Pose, Float[Tensor, "person 10"]]:
+) -> SmplParameters:
     """`fit_joints`, whose complaints then name the file(s) of the persons."""
     try:
         return fit_joints(positions, names, body)

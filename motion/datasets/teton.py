@@ -17,6 +17,7 @@ from motion.datasets.clip import Clip
 from motion.errors import InputError
 from motion.parquet import iter_parquet, parquet_files
 from motion.sequence import MotionSequence
+from motion.smpl_parameters import SmplParameters
 
 LICENCE = "Reconstructed from your own videos; simulated rooms move by DeepMimic's clips (MIT)."
 
@@ -55,7 +56,5 @@ def _on_body(motion: MotionSequence, body: Body) -> MotionSequence:
         return motion
     seen = torch.from_numpy(motion.joints)
     betas = body.fit_betas(seen, torch.ones(seen.shape[2], dtype=torch.bool))
-    transl = seen[:, :, 0] - body.rest_joints(betas)[:, None, 0]
-    orient, pose = (torch.from_numpy(array) for array in (motion.global_orient, motion.body_pose))
-    joints = body.joints(transl, orient, pose, betas)
-    return replace(motion, transl=transl.numpy(), betas=betas.numpy(), joints=joints.numpy(), body=body.name)
+    posed = SmplParameters.from_pelvis(seen[:, :, 0], motion.parameters.rotations, betas, body)
+    return replace(motion, **posed.posed_arrays(body))

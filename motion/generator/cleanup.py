@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +27,10 @@ from motion.body.capsules import Capsules, fit_capsules, heights_over_sole
 from motion.body.penetration import FLOOR_LABEL, TOUCH_M, person_penetration, scene_penetration
 from motion.clips.ground import LONGEST_LEAP, SUPPORTED, lowest_skin
 from motion.clips.transforms import check_body, smoothstep
-from motion.kinematics import forward_kinematics
 from motion.rotations import shortest_rotation
 from motion.sequence import MotionSequence, Scene
 from motion.skeleton import FEET, JOINT, PARENTS
+from motion.smpl_parameters import SmplParameters
 
 SMOOTHING_S = 0.1  # standard deviation of the filters on whole bodies' shifts
 AFLOAT_M = 0.03  # lower skin than this is on the floor or nearly so
@@ -94,7 +93,7 @@ def stand_on_floor(motion: MotionSequence, body: Body, scene: Scene | None = Non
     ground = np.where(carried, np.minimum(ground, 0), ground)
     offset = np.zeros_like(motion.transl)
     offset[..., 2] = -gaussian_filter1d(ground, SMOOTHING_S * motion.fps, mode="nearest")
-    return _posed(motion, body, transl=motion.transl + offset)
+    return _shifted_valid(motion, body, offset)
 
 
 def push_apart(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
@@ -113,7 +112,7 @@ def push_apart(motion: MotionSequence, body: Body, scene: Scene | None = None) -
         if not push.any():
             break
         moved += np.stack([_envelope(each, motion.fps) for each in push])
-    return _posed(motion, body, transl=motion.transl + moved)
+    return _shifted_valid(motion, body, moved)
 
 
 def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) -> MotionSequence:
@@ -123,9 +122,8 @@ def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) ->
     """
     del scene  # feet meet the floor alone
     shifts = torch.from_numpy(foot_shifts(motion, body))
-    rest = body.rest_joints(torch.from_numpy(motion.betas).double())[:, None].expand(-1, motion.num_frames, -1, -1)
-    pose = [torch.from_numpy(a).double() for a in (motion.transl, motion.global_orient, motion.body_pose)]
-    joints, world = forward_kinematics(rest, *pose)
+    parameters = SmplParameters(*(tensor.double() for tensor in vars(motion.parameters).values()))
+    joints, world = parameters.kinematics(body)
     hips, knees, ankles = (joints[:, :, legs] for legs in (HIPS, KNEES, ANKLES))
     targets = ankles + pad(shifts, (0, 1))
     longest = torch.maximum(
@@ -134,10 +132,10 @@ def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) ->
     sink = _sink(targets - hips, longest, motion.valid, motion.fps)
     thighs, shins = reach(hips, knees, ankles, targets + sink[:, :, None], longest, -world[:, :, HIPS, :, 2])
     world[:, :, HIPS], world[:, :, KNEES] = thighs @ world[:, :, HIPS], thighs @ shins @ world[:, :, KNEES]
-    body_pose = pose[2].clone()
+    body_pose = parameters.body_pose.clone()
     for joint in (*HIPS, *KNEES, *ANKLES):
         body_pose[:, :, joint - 1] = world[:, :, PARENTS[joint]].mT @ world[:, :, joint]
-    return _posed(motion, body, transl=(pose[0] - sink).numpy(), body_pose=body_pose.numpy())
+    return _posed(motion, body, replace(parameters, transl=parameters.transl - sink, body_pose=body_pose))
 
 
 def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person frame foot 2"]:
@@ -312,16 +310,16 @@ def _hysteresis(
     return binary_propagation(start & on, np.ones((1, 3, *(1,) * (on.ndim - 2))), mask=on)
 
 
-def _posed(motion: MotionSequence, body: Body, **parameters: Float[np.ndarray, "person frame ..."]) -> MotionSequence:
-    """Replace these parameters in the valid frames, and compute the joints that they give."""
-    changed: dict[str, Any] = {}
-    for name, values in parameters.items():
-        before = getattr(motion, name)
-        seen = motion.valid.reshape(*motion.valid.shape, *(1,) * (before.ndim - 2))
-        changed[name] = np.where(seen, values, before).astype(np.float32)
-    moved = replace(motion, **changed)
-    pose = [torch.from_numpy(a) for a in (moved.transl, moved.global_orient, moved.body_pose, moved.betas)]
-    return replace(moved, joints=np.where(motion.valid[..., None, None], body.joints(*pose).numpy(), motion.joints))
+def _shifted_valid(motion: MotionSequence, body: Body, shift: Float[np.ndarray, "person frame 3"]) -> MotionSequence:
+    """Shift persons (m) in their valid frames."""
+    parameters = motion.parameters
+    return _posed(motion, body, replace(parameters, transl=parameters.transl + torch.from_numpy(shift)))
+
+
+def _posed(motion: MotionSequence, body: Body, parameters: SmplParameters) -> MotionSequence:
+    """Replace the parameters in the valid frames, and compute the joints that they give."""
+    posed = replace(motion, **parameters.where(torch.from_numpy(motion.valid), motion.parameters).posed_arrays(body))
+    return replace(posed, joints=np.where(motion.valid[..., None, None], posed.joints, motion.joints))
 
 
 Stage = Callable[[MotionSequence, Body, Scene | None], MotionSequence]

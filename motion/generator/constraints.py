@@ -20,14 +20,15 @@ from motion.body import Body
 from motion.clips.transforms import check_body, heading, smoothstep, transform
 from motion.errors import InputError
 from motion.features import VELOCITIES, encode_sequence
-from motion.rotations import matrix_from_6d, matrix_to_6d, slerp
+from motion.rotations import matrix_from_6d, matrix_to_6d
 from motion.sequence import MotionSequence
+from motion.smpl_parameters import SmplParameters
 
 USUAL_QUANTILE = 0.9  # of the kept changes of velocity; up to about it, one at a seam is no jump
 SEAM_S = 0.15  # over which generated frames bend to meet kept ones
 FADE_S = 0.5  # from the nearest kept frame to where clean-up acts in full
-POSE = ("transl", "global_orient", "body_pose")
-"""Fields of a record that hold the pose."""
+KEPT = ("transl", "global_orient", "body_pose", "joints")
+"""Fields of a record that kept frames keep."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,21 +100,22 @@ class Given:
 
     def digest(self) -> str:
         """Compute a hash that is the same for the same kept frames of the same motion."""
-        arrays = [self.kept, self.motion.betas, *(getattr(self.motion, name)[self.kept] for name in POSE)]
+        arrays = [self.kept, self.motion.betas, *(getattr(self.motion, name)[self.kept] for name in KEPT[:3])]
         return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
 def blend_into(motion: MotionSequence, given: Given, body: Body) -> MotionSequence:
     """Move a motion from the network's frame into the world, with the kept frames and without a jump at their ends."""
     motion = copy_kept(transform(motion, *given.placement(), body), given)
-    transl, orient, pose = (torch.from_numpy(getattr(motion, name)) for name in POSE)
-    rotations = matrix_to_6d(torch.cat([orient[:, :, None], pose], dim=2)).transpose(1, 2)
+    parameters = motion.parameters
+    transl, rotations = parameters.transl, matrix_to_6d(parameters.rotations).transpose(1, 2)
     met = [transl.clone(), rotations.clone()]
     for person, kept in enumerate(torch.from_numpy(given.in_clip(*motion.valid.shape))):
         met[0][person] = match_curvature(transl[person, None].double(), kept, motion.fps)[0]
         met[1][person] = match_curvature(rotations[person].double(), kept, motion.fps)
     turned = matrix_from_6d(met[1].transpose(1, 2))
-    return copy_kept(_posed(motion, body, met[0], turned[:, :, 0], turned[:, :, 1:]), given)
+    joined = SmplParameters(met[0], turned[:, :, 0], turned[:, :, 1:], parameters.betas)
+    return copy_kept(replace(motion, **joined.posed_arrays(body)), given)
 
 
 def match_curvature(
@@ -146,25 +148,15 @@ def fade_cleanup(cleaned: MotionSequence, raw: MotionSequence, given: Given, bod
     frames = np.stack([distance_transform_edt(~row) if row.any() else np.full(len(row), np.inf) for row in kept])
     share = np.clip(frames / (FADE_S * raw.fps), 0, 1)
     weight = torch.from_numpy(smoothstep(share).astype(np.float32))
-    before, after = ([torch.from_numpy(getattr(each, name)) for name in POSE] for each in (raw, cleaned))
-    transl = torch.lerp(before[0], after[0], weight[..., None])
-    orient = slerp(before[1], after[1], weight)
-    pose = slerp(before[2], after[2], weight[..., None].expand(before[2].shape[:-2]))
-    return copy_kept(_posed(cleaned, body, transl, orient, pose), given)
+    eased = raw.parameters.blended(cleaned.parameters, weight)
+    return copy_kept(replace(cleaned, **eased.posed_arrays(body)), given)
 
 
 def copy_kept(motion: MotionSequence, given: Given) -> MotionSequence:
     """Copy the kept frames into the motion, bit-identical."""
     persons, frames = given.kept.shape
     changed: dict[str, Any] = {}
-    for name in (*POSE, "joints"):
+    for name in KEPT:
         changed[name] = getattr(motion, name).copy()
         changed[name][:persons, :frames][given.kept] = getattr(given.motion, name)[given.kept]
     return replace(motion, **changed)
-
-
-def _posed(motion: MotionSequence, body: Body, transl: Tensor, orient: Tensor, pose: Tensor) -> MotionSequence:
-    """Replace the pose and compute its joints."""
-    joints = body.joints(transl, orient, pose, torch.from_numpy(motion.betas))
-    arrays: dict[str, Any] = dict(zip((*POSE, "joints"), (transl, orient, pose, joints), strict=True))
-    return replace(motion, **{name: array.numpy() for name, array in arrays.items()})

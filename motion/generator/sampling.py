@@ -232,16 +232,13 @@ class Generator:
         betas = self.body.fit_betas(positions, torch.ones(NUM_JOINTS, dtype=torch.bool))
         if given is not None:
             betas[: given.motion.num_persons] = torch.from_numpy(given.motion.betas)
-        pose = decode(features, self.body, betas)
         person_class, action = labels_of(request, given, "person")
         sequence = MotionSequence(
             id=request_id(request, self.version, given, terms, row),
             source="generated",
             split="train",
             fps=self.recipe.fps,
-            betas=betas.numpy(),
-            **{name: value.numpy() for name, value in vars(pose).items()},
-            body=self.body.name,
+            **decode(features, self.body, betas).posed_arrays(self.body),
             valid=np.ones(features.shape[:2], dtype=np.bool_),
             person_class=person_class,
             action=action,

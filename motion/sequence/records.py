@@ -11,12 +11,14 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import torch
 from jaxtyping import Bool, Float32, Int8, UInt8
 
 from motion.errors import InputError
 from motion.parquet import ArrayField, Record, arrow_schema, iter_parquet
 from motion.sequence.picture import skeleton_strip, top_view
 from motion.skeleton import ACTIONS, PERSON_CLASSES
+from motion.smpl_parameters import SmplParameters
 
 SOURCES = ("humanml3d", "interhuman", "teton", "amass", "bvh", "deepmimic", "simulated", "generated")
 """Origins that a motion can have: the readers of `motion.datasets`, the rooms of `recon.simulate`, and the model."""
@@ -75,10 +77,10 @@ class MotionSequence(Record):
     transl: Float32[np.ndarray, "person frame 3"]
     """Translation of SMPL in the world, metres.
 
-    It is the pelvis minus the rest pelvis of that body shape, so not the pelvis itself (that is `joints[:, :, 0]`).
+    It is not where the pelvis is (that is `joints[:, :, 0]`); see `motion.smpl_parameters`.
     """
     global_orient: Float32[np.ndarray, "person frame 3 3"]
-    """Rotation matrix from the pelvis' frame to the world; SMPL turns about the rest pelvis."""
+    """Rotation matrix from the pelvis' frame to the world."""
     body_pose: Float32[np.ndarray, "person frame 23 3 3"]
     """Rotation matrices of joints 1 to 23, each relative to its parent in `motion.skeleton.PARENTS`."""
     betas: Float32[np.ndarray, "person 10"]
@@ -122,6 +124,14 @@ class MotionSequence(Record):
                 raise InputError(f"{owner}: {name} lies outside 0..{len(table) - 1}")
         for name in ("global_orient", "body_pose"):
             _check_rotations(owner, name, getattr(self, name))
+
+    @property
+    def parameters(self) -> SmplParameters:
+        """The persons' SMPL parameters (person, frame), tensors that share the arrays' memory.
+
+        `replace(sequence, **parameters.posed_arrays(body))` is the way back.
+        """
+        return SmplParameters(*map(torch.from_numpy, (self.transl, self.global_orient, self.body_pose, self.betas)))
 
     @property
     def num_persons(self) -> int:

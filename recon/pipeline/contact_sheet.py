@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import open3d as o3d
-import torch
 from jaxtyping import Bool, Float32, Int64
 from PIL import Image, ImageDraw, ImageFont
 
@@ -61,11 +60,7 @@ def overlay(sequence: TetonSequence, scene: Scene, motion: MotionSequence, body:
 def _meshes(
     motion: MotionSequence, body: Body, persons: Int64[np.ndarray, " shown"], number: int
 ) -> Float32[np.ndarray, "shown vertex 3"]:
-    transl, orient, pose = (
-        torch.from_numpy(array[persons, number : number + 1])
-        for array in (motion.transl, motion.global_orient, motion.body_pose)
-    )
-    return body.vertices(transl, orient, pose, torch.from_numpy(motion.betas[persons]))[:, 0].numpy()
+    return body.vertices(motion.parameters[persons, number : number + 1])[:, 0].numpy()
 
 
 def _cast(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageFilter
 
@@ -60,13 +59,9 @@ def _shoot(
     boxes = np.zeros((persons, num_frames, 4), dtype=np.float32)
     seen = np.zeros((persons, num_frames), dtype=np.float32)
     models = [render.PersonMesh.of(body, dress(rng, body, int(code) == STAFF)) for code in motion.person_class]
-    transl, orient, pose, betas = (
-        torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas)
-    )
     rays, finish = render.rays_of(camera), Finish.random(rng)
     for frame in range(num_frames):
-        now = slice(frame, frame + 1)
-        vertices = body.vertices(transl[:, now], orient[:, now], pose[:, now], betas)[:, 0]
+        vertices = body.vertices(motion.parameters[:, frame : frame + 1])[:, 0]
         color, lamp = background.color.copy(), background.lamp.copy()
         depth[frame], labels[frame] = background.depth, background.labels
         drawn = [render.draw_figure(*pair, camera, rays, light) for pair in zip(models, vertices.numpy(), strict=True)]

@@ -121,9 +121,7 @@ def _shown(
 def skin(body: Body, motion: MotionSequence) -> Float32[np.ndarray, "frame point 3"]:
     """Sample every tenth vertex in up to a dozen frames, in the world (metres)."""
     chosen = np.unique(np.linspace(0, motion.num_frames - 1, CHECKED_FRAMES).astype(int))
-    pose = (motion.transl, motion.global_orient, motion.body_pose)
-    transl, global_orient, body_pose = (torch.from_numpy(array[:, chosen]) for array in pose)
-    return body.vertices(transl, global_orient, body_pose, torch.from_numpy(motion.betas))[0, :, ::10].numpy()
+    return body.vertices(motion.parameters[:, chosen])[0, :, ::10].numpy()
 
 
 def tuck_in(rng: np.random.Generator, stage: Stage, people: Sequence[Person]) -> SimulatedRoom:

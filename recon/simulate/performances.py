@@ -20,6 +20,7 @@ from motion.datasets import deepmimic
 from motion.rotations import slerp, yaw_matrix
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT, NUM_JOINTS
+from motion.smpl_parameters import SmplParameters
 
 CARE = ("getup_facedown", "getup_faceup", "crawl", "roll")
 FIDGETS = ("walk", "dance_a", "dance_b", "punch", "kick", "crawl", "getup_faceup")
@@ -53,14 +54,10 @@ class Actor:
 
         `action` is one index into `motion.skeleton.ACTIONS`, or one for each frame.
         """
-        betas = self.betas[None]
-        transl = (pelvis - self.body.rest_joints(betas)[0, 0])[None].float()
-        orient, pose = rotations[None, :, 0].contiguous(), rotations[None, :, 1:].contiguous()
+        posed = SmplParameters.from_pelvis(pelvis[None], rotations[None], self.betas[None], self.body)
         actions = np.broadcast_to(np.asarray(action, dtype=np.int8), (1, len(pelvis)))
         return MotionSequence(
-            id="simulated", source="simulated", split="train", fps=self.fps, transl=transl.numpy(),
-            global_orient=orient.numpy(), body_pose=pose.numpy(), betas=betas.numpy(),
-            joints=self.body.joints(transl, orient, pose, betas).numpy(), body=self.body.name,
+            id="simulated", source="simulated", split="train", fps=self.fps, **posed.posed_arrays(self.body),
             valid=np.ones((1, len(pelvis)), dtype=np.bool_), person_class=np.ones(1, dtype=np.int8),
             action=actions.copy(),
         )  # fmt: skip
@@ -79,8 +76,7 @@ def sample(
     """Interpolate a person's pelvis and local rotations at any times (seconds); times outside the clip are clamped."""
     last = clip.num_frames - 1
     near = Neighbours.at(torch.from_numpy(np.clip(times * clip.fps, 0, last)), last + 1)
-    orient, pose = (torch.from_numpy(array[person]) for array in (clip.global_orient, clip.body_pose))
-    rotations = torch.cat([orient[:, None], pose], dim=1)
+    rotations = clip.parameters.rotations[person]
     pelvis = torch.from_numpy(clip.joints[person, :, 0])
     weight = near.weight[:, None].expand(-1, rotations.shape[1])
     mixed = slerp(rotations[near.lower], rotations[near.upper], weight)

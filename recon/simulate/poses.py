@@ -107,9 +107,7 @@ def _seated(rng: np.random.Generator, actor: Actor, action: str, lean: float, kn
 
 def _on_seat(performance: MotionSequence, body: Body) -> MotionSequence:
     """Shift the performance so that buttocks and thighs press `SINK` metres into z = 0 in the first frame."""
-    pose = (performance.transl, performance.global_orient, performance.body_pose)
-    transl, global_orient, body_pose = (torch.from_numpy(array[:, :1]) for array in pose)
-    skin = body.vertices(transl, global_orient, body_pose, torch.from_numpy(performance.betas))[0, 0]
+    skin = body.vertices(performance.parameters[:, :1])[0, 0]
     seat = torch.isin(body.weights.argmax(dim=1), torch.tensor(SEAT))
     offset = np.array([0, 0, -SINK_M - float(skin[seat, 2].min())], dtype=np.float32)
     return transform(performance, np.eye(3, dtype=np.float32), offset, body)

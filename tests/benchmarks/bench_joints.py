@@ -31,7 +31,7 @@ def measure(name: str, root: Path) -> str:
     """Measure one source: one row of the table."""
     found = []
     for positions, names in replace(SOURCES[name], every=1).clips(root):
-        posed = pick(fit_joints(positions, names, BODY)[0].joints, names)
+        posed = pick(fit_joints(positions, names, BODY).joints(BODY), names)
         angle = degrees_apart(directions(posed, names), directions(positions, names)).mean()
         apart = posed - hips(posed, names)[:, :, None] - positions + hips(positions, names)[:, :, None]
         found.append((float(angle), 1000 * float(apart.norm(dim=-1).mean()), jitter(posed) / jitter(positions)))
@@ -51,7 +51,7 @@ def limb_errors() -> list[str]:
     apart = []
     for clip in deepmimic.list_clips():
         sequence = deepmimic.read_clip(clip, BODY)
-        _, _, body_pose = pose_from_joints(torch.from_numpy(sequence.joints)[0], rest)
+        body_pose = pose_from_joints(torch.from_numpy(sequence.joints)[0], rest)[:, 1:]
         own = torch.from_numpy(sequence.body_pose)[0]
         apart.append(roma.rotmat_geodesic_distance(body_pose, own).rad2deg().mean(dim=0))
     mean = torch.stack(apart).mean(dim=0)

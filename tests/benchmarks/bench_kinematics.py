@@ -20,6 +20,7 @@ from motion.datasets.joint_fitting import fit_joints
 from motion.kinematics import pose_from_joints
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT_NAMES
+from motion.smpl_parameters import SmplParameters
 
 RESULTS = Path(__file__).parent / "results" / "kinematics.md"
 REPEATS = 5
@@ -50,7 +51,7 @@ def main() -> None:
         rest = body.rest_joints(betas)
         time_line = torch.linspace(0, frames / 30, frames)[:, None, None]
         pose = matrix_from_axis_angle(0.5 * torch.sin(time_line + 6 * torch.rand(clips, 1, 24, 3)))
-        joints = body.joints(torch.zeros(clips, frames, 3), pose[:, :, 0], pose[:, :, 1:], betas)
+        joints = SmplParameters(torch.zeros(clips, frames, 3), pose[:, :, 0], pose[:, :, 1:], betas).joints(body)
         found[clips, frames] = (
             rates(clips * frames, partial(pose_from_joints, joints, rest)),
             rates(clips * frames, partial(fit_joints, joints, JOINT_NAMES, body)),

@@ -57,7 +57,12 @@ def keypoint_guidance(generator: Generator, clips: Sequence[MotionSequence]) -> 
         rows = [row[:, : clip.num_frames] for row, clip in zip(features, clips, strict=True)]
         shapes = [torch.from_numpy(clip.betas) for clip in clips]
         errors.append(
-            error([decode(row, generator.body, betas).joints for row, betas in zip(rows, shapes, strict=True)])
+            error(
+                [
+                    decode(row, generator.body, betas).joints(generator.body)
+                    for row, betas in zip(rows, shapes, strict=True)
+                ]
+            )
         )
         return x0
 

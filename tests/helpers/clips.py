@@ -10,6 +10,7 @@ from torch import Tensor
 from motion.body import Body
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
+from motion.smpl_parameters import SmplParameters
 
 UPRIGHT = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # SMPL's axes, facing +x
 
@@ -26,15 +27,7 @@ def simulated(body: Body, transl: Tensor, orient: Tensor, pose: Tensor, betas: T
         "person_class": np.ones(people, dtype=np.int8),
         "action": np.zeros((people, frames), dtype=np.int8),
     }
-    return MotionSequence(
-        transl=transl.numpy(),
-        global_orient=orient.numpy(),
-        body_pose=pose.numpy(),
-        betas=betas.numpy(),
-        joints=body.joints(transl, orient, pose, betas).numpy(),
-        body=body.name,
-        **values | others,
-    )
+    return MotionSequence(**SmplParameters(transl, orient, pose, betas).posed_arrays(body), **values | others)
 
 
 def random_clip(body: Body, persons: int = 2, frames: int = 7, seed: int = 0, name: str = "clip") -> MotionSequence:

@@ -81,8 +81,7 @@ def joints_of(pose: Tensor, rest: Tensor = REST) -> Tensor:
 
 def solved(joints: Tensor, rest: Tensor = REST) -> Tensor:
     """Find 24 rotations a frame by `pose_from_joints`."""
-    _, orient, body_pose = pose_from_joints(joints, rest)
-    return torch.cat([orient.unsqueeze(-3), body_pose], dim=-3)
+    return pose_from_joints(joints, rest)
 
 
 def still_clip(frames: int) -> Tensor:
@@ -109,8 +108,9 @@ def test_joints_come_back_through_rotations(seed: int, size: float, spread: floa
     generator = torch.Generator().manual_seed(seed)
     rest = BODY.rest_joints(spread * torch.randn(2, 10, generator=generator).clamp(-1.5, 1.5))
     joints = joints_of(smooth_pose(2, 11, size, generator), rest)
-    transl, orient, body_pose = pose_from_joints(joints, rest)
-    again, rotations = forward_kinematics(rest[:, None].expand_as(joints), transl, orient, body_pose)
+    pose, still = pose_from_joints(joints, rest), rest[:, None].expand_as(joints)
+    transl = joints[:, :, 0] - still[:, :, 0]
+    again, rotations = forward_kinematics(still, transl, pose[:, :, 0], pose[:, :, 1:])
     assert (again - joints).norm(dim=-1).max() < 1e-4
     assert (roma.rotmat_inverse(rotations) @ rotations - torch.eye(3)).abs().max() < 1e-4
 
@@ -121,11 +121,11 @@ def test_real_motion_comes_back_with_its_rotations(clip: str) -> None:
     (listed,) = (c for c in deepmimic.list_clips() if c.id == f"deepmimic/humanoid3d_{clip}")
     sequence = deepmimic.read_clip(listed, BODY)
     joints = torch.from_numpy(sequence.joints)[0]
-    transl, orient, body_pose = pose_from_joints(joints, REST)
-    again = forward_kinematics(REST.expand_as(joints), transl, orient, body_pose)[0]
+    pose = pose_from_joints(joints, REST)
+    again = forward_kinematics(REST.expand_as(joints), joints[:, 0] - REST[0], pose[:, 0], pose[:, 1:])[0]
     assert (again - joints).norm(dim=-1).max() < 1e-5
     limbs = [i - 1 for i, name in enumerate(JOINT_NAMES) if name.endswith(("hip", "knee", "shoulder", "elbow"))]
-    error = degrees_apart(body_pose[:, limbs], torch.from_numpy(sequence.body_pose)[0, :, limbs])
+    error = degrees_apart(pose[:, 1:][:, limbs], torch.from_numpy(sequence.body_pose)[0, :, limbs])
     assert error.mean() < 5
 
 
@@ -186,11 +186,10 @@ def test_the_spine_shares_its_twist() -> None:
 def test_turning_and_shifting_the_joints_turns_and_shifts_the_root_alone() -> None:
     joints = joints_of(smooth_pose(1, 20, 0.6, torch.Generator().manual_seed(3)))[0]
     turn, shift = about((0, 0, 1), torch.tensor([77.0]))[0], torch.tensor([3.0, -2.0, 0.5])
-    transl, orient, body_pose = pose_from_joints(joints, REST)
+    pose = pose_from_joints(joints, REST)
     moved = pose_from_joints(joints @ turn.mT + shift, REST)
-    torch.testing.assert_close(moved[0] + REST[0], (transl + REST[0]) @ turn.mT + shift, atol=1e-5, rtol=0)
-    torch.testing.assert_close(moved[1], turn @ orient, atol=1e-4, rtol=0)
-    torch.testing.assert_close(moved[2], body_pose, atol=1e-3, rtol=0)
+    torch.testing.assert_close(moved[:, 0], turn @ pose[:, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved[:, 1:], pose[:, 1:], atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import torch
 from motion.body import Body, load_body
 from motion.body.export_default import KEYPOINT_VERTICES
 from motion.errors import InputError
-from motion.kinematics import forward_kinematics
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES, KEYPOINT_SETS, MIRRORED
+from motion.smpl_parameters import SmplParameters
 from recon.keypoints import body_keypoints, known_names
 
 
@@ -81,10 +81,10 @@ def test_skin_points_of_head_and_feet_are_those_of_the_mesh(body: Body) -> None:
     pose = matrix_from_axis_angle(0.5 * torch.randn(1, 1, 23, 3))
     orient = matrix_from_axis_angle(torch.randn(1, 1, 3))
     transl, betas = torch.randn(1, 1, 3), torch.randn(1, 10)
-    rest = body.rest_joints(betas)[:, None]
+    parameters = SmplParameters(transl, orient, pose, betas)
     keypoints = body_keypoints(body, ("nose", "left_ear", "right_heel"))
-    seen = keypoints.positions(*forward_kinematics(rest, transl, orient, pose), betas[:, None])[0, 0]
-    mesh = body.vertices(transl, orient, pose, betas)[0, 0]
+    seen = keypoints.positions(*parameters.kinematics(body), betas[:, None])[0, 0]
+    mesh = body.vertices(parameters)[0, 0]
     torch.testing.assert_close(seen, mesh[[5038, 12006, 6202]], atol=5e-3, rtol=0)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from motion.datasets.amass import MEAN_PELVIS
-from motion.features import Pose
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources.humanml3d import (
+    BODY,
     amass_fields,
     change_npz,
     empty,
@@ -27,12 +28,12 @@ from tests.helpers.sources.humanml3d import (
 CAPTIONS = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\n\nthe left knee bends#the/DET#0.5#1.5\n"
 
 
-def smpl_fields(pose: Pose, fps: float) -> dict[str, Any]:
+def smpl_fields(pose: SmplParameters, fps: float) -> dict[str, Any]:
     fields = amass_fields(pose, fps)
     return fields | {"poses": fields["poses"][:, :72], "betas": np.zeros(10), "gender": np.array("female")}
 
 
-def smplx_fields(pose: Pose, fps: float) -> dict[str, Any]:
+def smplx_fields(pose: SmplParameters, fps: float) -> dict[str, Any]:
     """Make a "stageii" file's fields, all of them, of which the markers are pickled objects."""
     old = amass_fields(pose, fps)
     poses = np.pad(old["poses"][:, :66], ((0, 0), (0, 99)))
@@ -44,7 +45,7 @@ def smplx_fields(pose: Pose, fps: float) -> dict[str, Any]:
         "markers_latent": np.zeros((41, 3)),
         "latent_labels": np.array(["C7", "CLAV"]),
         "markers_latent_vids": np.array({"C7": 3832}, dtype=object),
-        "trans": (pose.joints[0, :, 0] - torch.tensor(MEAN_PELVIS["smplx"])).numpy().astype(np.float64),
+        "trans": (pose.joints(BODY)[0, :, 0] - torch.tensor(MEAN_PELVIS["smplx"])).numpy().astype(np.float64),
         "poses": poses,
         "betas": np.zeros(16),
         "num_betas": np.array(16),

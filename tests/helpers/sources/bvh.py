@@ -12,12 +12,11 @@ import roma
 import torch
 from scipy.spatial.transform import Rotation
 
-from motion.body import load_body
 from motion.datasets.bvh import LAYOUTS
-from motion.features import Pose
 from motion.skeleton import JOINT, JOINT_NAMES, PARENTS
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources.amass import SPANS, SPOILT_TEXTS
-from tests.helpers.sources.humanml3d import empty, truncate, walk, y_up
+from tests.helpers.sources.humanml3d import BODY, empty, truncate, walk, y_up
 
 POSER, MOTION_BUILDER, BANDAI_NAMCO = LAYOUTS
 CAPTIONS = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\n\nthe left knee bends#the/DET#0.5#1.5\n"
@@ -79,7 +78,7 @@ def _joint_lines(
 
 def write_pose(
     path: Path,
-    pose: Pose,
+    pose: SmplParameters,
     fps: float,
     layout: str = BANDAI_NAMCO,
     unit: float = 0.01,
@@ -94,18 +93,18 @@ def write_pose(
     those that a joint has in the file; the zero pose turns with them, the motion does not.
     """
     in_file = {name: LAYOUTS[layout].joints.get(name, f"smpl_{name}") for name in JOINT_NAMES}
-    rest = load_body().rest_joints(torch.zeros(10)).numpy() / unit
+    rest = BODY.rest_joints(torch.zeros(10)).numpy() / unit
     offsets = rest - rest[list(PARENTS)] * (np.array(PARENTS) >= 0)[:, None]
     for name, bone in (bones or {}).items():
         offsets[JOINT[name]] = np.array(bone) / unit
     upright = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32)
-    rotations = torch.cat([pose.global_orient[0, :, None], pose.body_pose[0]], dim=1).numpy()
+    rotations = pose.rotations[0].numpy()
     rotations[:, 0] = upright @ rotations[:, 0]
     own = np.stack([(frames or {}).get(name, np.eye(3)) for name in JOINT_NAMES])
     above = np.concatenate([np.eye(3)[None], own[list(PARENTS[1:])]])
     offsets = np.einsum("jkl,jl->jk", above, offsets)
     rotations = above @ rotations @ own.swapaxes(-1, -2)
-    root = y_up(pose.joints[0, :, 0]) / unit
+    root = y_up(pose.joints(BODY)[0, :, 0]) / unit
     write_bvh(path, [prefix + in_file[name] for name in JOINT_NAMES], PARENTS, offsets, rotations, root, fps, order)
 
 

@@ -15,11 +15,12 @@ import torch
 
 from motion.body import load_body
 from motion.datasets.amass import MEAN_PELVIS
-from motion.features import Pose
 from motion.representations import encode_263
 from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle
 from motion.skeleton import JOINT, LEFT, RIGHT
+from motion.smpl_parameters import SmplParameters
 
+BODY = load_body()
 CAPTION = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\n"
 TEXTS = {
     "000000": "a person kicks with the left leg#a/DET#0.0#0.0\n",
@@ -44,7 +45,7 @@ FULL: dict[str, tuple[str, int, int, str, float, float]] = {
 HUMANACT12 = "humanact12/humanact12/P11G01R02F1812T1847A0402"
 
 
-def walk(seconds: float, fps: float, seed: int) -> Pose:
+def walk(seconds: float, fps: float, seed: int) -> SmplParameters:
     """Walk one person in a wide bend, every joint moving smoothly."""
     phase = torch.arange(round(seconds * fps), dtype=torch.float64) / fps * 5 + seed
     angles = torch.zeros(len(phase), 24, 3, dtype=torch.float64)
@@ -62,19 +63,17 @@ def walk(seconds: float, fps: float, seed: int) -> Pose:
     path = torch.stack(
         [2 * (0.1 * phase).cos(), 2 * (0.1 * phase).sin(), 0.9 + 0.02 * (2 * phase).sin()], dim=1
     ).float()
-    body, betas = load_body(), torch.zeros(1, 10)
-    transl = (path - body.rest_joints(betas)[:, 0])[None]
-    pose = transl, (heading @ upright)[None], rotations[None, :, 1:]
-    return Pose(*pose, body.joints(*pose, betas))
+    rotations[:, 0] = heading @ upright
+    return SmplParameters.from_pelvis(path[None], rotations[None], torch.zeros(1, 10), BODY)
 
 
-def amass_fields(pose: Pose, fps: float) -> dict[str, Any]:
+def amass_fields(pose: SmplParameters, fps: float) -> dict[str, Any]:
     """Make the arrays of an AMASS file (SMPL-H) of this motion."""
-    rotations = torch.cat([pose.global_orient[0, :, None], pose.body_pose[0, :, :21]], dim=1)
+    rotations = pose.rotations[0, :, :22]
     poses = torch.nn.functional.pad(matrix_to_axis_angle(rotations).flatten(1), (0, 90))
     return {
         "poses": poses.numpy().astype(np.float64),
-        "trans": (pose.joints[0, :, 0] - torch.tensor(MEAN_PELVIS["smplh"])).numpy().astype(np.float64),
+        "trans": (pose.joints(BODY)[0, :, 0] - torch.tensor(MEAN_PELVIS["smplh"])).numpy().astype(np.float64),
         "betas": np.zeros(16),
         "dmpls": np.zeros((len(poses), 8)),
         "gender": np.array("male"),
@@ -100,7 +99,7 @@ def write_dataset(folder: Path) -> list[str]:
     for name, (source, start, end, file, fps, seconds) in FULL.items():
         save_npz(folder / "amass_data" / file, amass_fields(walk(seconds, fps, int(name)), fps))
         rows.append((f"./pose_data/{source}.npy", start, end, f"{name}.npy"))
-    joints = exchanged(y_up(walk(1.6, 15.0, 1).joints[0]))
+    joints = exchanged(y_up(walk(1.6, 15.0, 1).joints(BODY)[0]))
     save_npy(folder / "pose_data" / f"{HUMANACT12}.npy", joints)
     rows.append((f"./pose_data/{HUMANACT12}.npy", 0, -1, "000001.npy"))
     with (folder / "index.csv").open("w", newline="") as file_:
@@ -111,7 +110,7 @@ def write_dataset(folder: Path) -> list[str]:
 def write_processed(folder: Path) -> list[str]:
     """Write the processed form, joints of some ids, 263 numbers of the others; return the ids of its clips."""
     for name in (name for names in SPLITS.values() for name in names if name != "M000006"):
-        joints = walk(3.0, 20.0, int(name.removeprefix("M"))).joints[0, :, :22]
+        joints = walk(3.0, 20.0, int(name.removeprefix("M"))).joints(BODY)[0, :, :22]
         if name.endswith("4"):
             save_npy(folder / "new_joint_vecs" / f"{name}.npy", encode_263(joints).numpy())
         else:
@@ -240,7 +239,7 @@ SPOILT_ROWS = {
 
 def write_malformed(folder: Path) -> dict[str, str]:
     """Add spoilt clips to a full form; return their ids and what each one's rejection must say."""
-    fields, joints = amass_fields(walk(1.1, 120.0, 0), 120.0), y_up(walk(1.1, 15.0, 0).joints[0])
+    fields, joints = amass_fields(walk(1.1, 120.0, 0), 120.0), y_up(walk(1.1, 15.0, 0).joints(BODY)[0])
     rows: list[tuple] = []
     expected = {"humanml3d/unknown": r"not in index\.csv"}
     list_clip(folder / "HumanML3D", "unknown", CAPTION)
@@ -273,7 +272,7 @@ def write_malformed(folder: Path) -> dict[str, str]:
 
 def write_malformed_processed(folder: Path) -> dict[str, str]:
     """Add spoilt clips to a processed form; return their ids and what each one's rejection must say."""
-    joints = walk(1.0, 20.0, 0).joints[0, :, :22]
+    joints = walk(1.0, 20.0, 0).joints(BODY)[0, :, :22]
     expected = {"humanml3d/unknown": r"not in index\.csv, new_joints"}
     list_clip(folder, "unknown", CAPTION)
     for form, array in (("new_joints", y_up(joints)), ("new_joint_vecs", encode_263(joints).numpy())):

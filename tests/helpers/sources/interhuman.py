@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from motion.features import Pose
 from motion.rotations import columns_first, matrix_to_6d, matrix_to_axis_angle
+from motion.smpl_parameters import SmplParameters
 from motion.unpickle import load_arrays
 from tests.helpers.sources.humanml3d import (
+    BODY,
     MEAN_PELVIS,
     SPOILT_ARRAY,
     Hostile,
@@ -34,16 +35,16 @@ ODD_TEXT = b"one\xa1\xafs arm swings\n"  # GB 18030, as in two official files
 ASIDE = torch.tensor([0.7, 0.4, 0.0])
 
 
-def people(name: str, seconds: float = 1.5, fps: float = FPS) -> list[Pose]:
+def people(name: str, seconds: float = 1.5, fps: float = FPS) -> list[SmplParameters]:
     """Make the two persons of a clip."""
     first, second = walk(seconds, fps, int(name)), walk(seconds, fps, int(name) + 1)
-    return [first, replace(second, transl=second.transl + ASIDE, joints=second.joints + ASIDE)]
+    return [first, replace(second, transl=second.transl + ASIDE)]
 
 
-def parameters(pose: Pose) -> dict[str, Any]:
+def parameters(pose: SmplParameters) -> dict[str, Any]:
     """Make a person's part of a raw file."""
     return {
-        "trans": (pose.joints[0, :, 0] - torch.tensor(MEAN_PELVIS["smplh"])).numpy(),
+        "trans": (pose.joints(BODY)[0, :, 0] - torch.tensor(MEAN_PELVIS["smplh"])).numpy(),
         "root_orient": matrix_to_axis_angle(pose.global_orient[0]).numpy(),
         "pose_body": matrix_to_axis_angle(pose.body_pose[0, :, :21]).flatten(1).numpy(),
         "betas": np.full(10, 0.3, dtype=np.float32),
@@ -56,11 +57,11 @@ def raw(name: str) -> dict[str, Any]:
     return {"person1": first, "mocap_framerate": FPS, "frames": len(first["trans"]), "person2": second}
 
 
-def columns(pose: Pose) -> np.ndarray:
+def columns(pose: SmplParameters) -> np.ndarray:
     """Make a person's processed file: 62 positions and 51 rotations a frame, those beyond the body at rest."""
-    frames = pose.joints.shape[1]
+    frames = pose.transl.shape[1]
     positions, rotations = torch.zeros(frames, 62, 3), torch.zeros(frames, 51, 6)
-    positions[:, :22] = pose.joints[0, :, :22]
+    positions[:, :22] = pose.joints(BODY)[0, :, :22]
     rotations[:, :21] = columns_first(matrix_to_6d(pose.body_pose[0, :, :21]))
     return torch.cat([positions.flatten(1), rotations.flatten(1)], dim=1).numpy()
 

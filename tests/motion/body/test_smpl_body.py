@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ from motion.body import NUM_BETAS, load_body
 from motion.body.smpl_body import FAMILIES
 from motion.errors import InputError
 from motion.skeleton import JOINT, LEFT, PARENTS, RIGHT
+from motion.smpl_parameters import SmplParameters
 
 ASSET = Path(__file__).parents[3] / "motion" / "assets" / "default_body.npz"
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
-def random_motion(people: int, frames: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def random_motion(people: int, frames: int, seed: int) -> SmplParameters:
     torch.manual_seed(seed)
-    return (
+    return SmplParameters(
         torch.randn(people, frames, 3),
         roma.random_rotmat((people, frames)),
         roma.random_rotmat((people, frames, 23)),
@@ -36,10 +38,9 @@ def random_motion(people: int, frames: int, seed: int) -> tuple[Tensor, Tensor, 
     )
 
 
-def still(betas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    people = len(betas)
-    eye = torch.eye(3)
-    return torch.zeros(people, 1, 3), eye.expand(people, 1, 3, 3), eye.expand(people, 1, 23, 3, 3), betas
+def still(betas: Tensor) -> SmplParameters:
+    rotations = torch.eye(3).expand(len(betas), 1, 24, 3, 3)
+    return SmplParameters(torch.zeros(len(betas), 1, 3), rotations[:, :, 0], rotations[:, :, 1:], betas)
 
 
 def smplx_default() -> smplx.SMPL:
@@ -102,7 +103,7 @@ def test_default_body_height_and_what_the_first_shape_does() -> None:
     body = load_body()
     betas = torch.zeros(5, NUM_BETAS)
     betas[:, 0] = torch.arange(-2, 3)
-    heights = (mesh := body.vertices(*still(betas))[:, 0, :, 1]).amax(1) - mesh.amin(1)
+    heights = (mesh := body.vertices(still(betas))[:, 0, :, 1]).amax(1) - mesh.amin(1)
     assert 1.6 < heights[2] < 1.8
     assert (heights.diff() > 0.05).all(), "more of it is taller"
 
@@ -120,42 +121,43 @@ def test_bones_keep_a_sensible_length_for_likely_shapes() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_default_body_agrees_with_smplx_and_forward_kinematics(seed: int) -> None:
-    transl, global_orient, body_pose, betas = motion = random_motion(people=2, frames=5, seed=seed)
+    motion = random_motion(people=2, frames=5, seed=seed)
     body = load_body()
     with torch.no_grad():
         expected = smplx_default()(
-            betas=betas.repeat_interleave(5, 0),
-            body_pose=body_pose.flatten(0, 1),
-            global_orient=global_orient.flatten(0, 1)[:, None],
-            transl=transl.flatten(0, 1),
+            betas=motion.betas.repeat_interleave(5, 0),
+            body_pose=motion.body_pose.flatten(0, 1),
+            global_orient=motion.global_orient.flatten(0, 1)[:, None],
+            transl=motion.transl.flatten(0, 1),
             pose2rot=False,
         )
-    joints, vertices = body.joints(*motion).flatten(0, 1), body.vertices(*motion).flatten(0, 1)
+    joints, vertices = motion.joints(body).flatten(0, 1), body.vertices(motion).flatten(0, 1)
     torch.testing.assert_close(joints, expected.joints[:, :24], atol=1e-5, rtol=0)
     torch.testing.assert_close(vertices, expected.vertices, atol=1e-5, rtol=0)
 
 
 def test_turning_the_root_turns_the_mesh_about_the_pelvis() -> None:
-    transl, global_orient, body_pose, betas = random_motion(people=1, frames=3, seed=0)
+    motion = random_motion(people=1, frames=3, seed=0)
     body, turn = load_body(), roma.random_rotmat()
-    pelvis = body.rest_joints(betas)[0, 0] + transl[0, :, None]
-    mesh = body.vertices(transl, global_orient, body_pose, betas)[0] - pelvis
-    turned = body.vertices(transl, turn @ global_orient, body_pose, betas)[0] - pelvis
+    pelvis = motion.joints(body)[0, :, :1]
+    mesh = body.vertices(motion)[0] - pelvis
+    turned = body.vertices(replace(motion, global_orient=turn @ motion.global_orient))[0] - pelvis
     torch.testing.assert_close(turned, mesh @ turn.T, atol=1e-5, rtol=0)
 
 
 def test_meshes_do_not_depend_on_how_frames_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     motion = random_motion(people=2, frames=4, seed=1)
-    together = load_body().vertices(*motion)
+    together = load_body().vertices(motion)
     monkeypatch.setattr("motion.body.smpl_body.FRAMES_AT_ONCE", 3)
-    torch.testing.assert_close(load_body().vertices(*motion), together, atol=1e-6, rtol=0)
+    torch.testing.assert_close(load_body().vertices(motion), together, atol=1e-6, rtol=0)
 
 
 def test_gradients_reach_pose_and_shape() -> None:
-    motion = [part.requires_grad_() for part in random_motion(people=1, frames=1, seed=0)]
+    parts = [part.requires_grad_() for part in vars(random_motion(people=1, frames=1, seed=0)).values()]
+    motion = SmplParameters(*parts)
     body = load_body()
-    (body.joints(*motion).square().sum() + body.vertices(*motion).square().mean()).backward()
-    assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in motion)
+    (motion.joints(body).square().sum() + body.vertices(motion).square().mean()).backward()
+    assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in parts)
 
 
 # --- the user's own files
@@ -215,13 +217,13 @@ def test_family_and_gender_are_told_by_the_file(tmp_path: Path, joint_count: int
 def test_files_agree_with_smplx_and_forward_kinematics(tmp_path: Path, joint_count: int, seed: int) -> None:
     arrays = fake_model(joint_count)
     body = load_body(save_npz(tmp_path / "model.npz", **arrays))
-    transl, global_orient, body_pose, betas = motion = random_motion(people=2, frames=3, seed=seed)
+    motion = random_motion(people=2, frames=3, seed=seed)
     own = torch.eye(3).repeat(6, joint_count, 1, 1)
     moved = 24 if joint_count == 24 else 22
-    own[:, :moved] = torch.cat([global_orient[:, :, None], body_pose], 2).flatten(0, 1)[:, :moved]
+    own[:, :moved] = motion.rotations.flatten(0, 1)[:, :moved]
     tensors = {field: torch.tensor(arrays[field]) for field in arrays if field not in ("kintree_table", "f")}
     vertices, joints = smplx.lbs.lbs(
-        betas.repeat_interleave(3, 0).double(),
+        motion.betas.repeat_interleave(3, 0).double(),
         own.double(),
         tensors["v_template"],
         tensors["shapedirs"][..., :NUM_BETAS],
@@ -231,10 +233,10 @@ def test_files_agree_with_smplx_and_forward_kinematics(tmp_path: Path, joint_cou
         tensors["weights"],
         pose2rot=False,
     )
-    offset = transl.flatten(0, 1)[:, None].double()
+    offset = motion.transl.flatten(0, 1)[:, None].double()
     chosen = joints[:, FAMILIES[joint_count][1]] + offset
-    torch.testing.assert_close(body.joints(*motion).flatten(0, 1).double(), chosen, atol=1e-5, rtol=0)
-    mesh = body.vertices(*motion).flatten(0, 1).double()
+    torch.testing.assert_close(motion.joints(body).flatten(0, 1).double(), chosen, atol=1e-5, rtol=0)
+    mesh = body.vertices(motion).flatten(0, 1).double()
     torch.testing.assert_close(mesh, vertices + offset, atol=2e-5, rtol=0)
 
 
@@ -262,7 +264,7 @@ def test_official_pickle_loads_without_chumpy(tmp_path: Path, monkeypatch: pytes
     assert "chumpy" not in sys.modules
     assert body.name == "smpl-neutral"
     motion = random_motion(people=1, frames=2, seed=0)
-    torch.testing.assert_close(body.vertices(*motion), same.vertices(*motion))
+    torch.testing.assert_close(body.vertices(motion), same.vertices(motion))
     np.testing.assert_array_equal(body.faces, arrays["f"])
 
 

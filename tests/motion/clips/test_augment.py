@@ -40,9 +40,7 @@ def clip(body: Body, frames: int = 7, seed: int = 0) -> MotionSequence:
 
 def assert_consistent(sequence: MotionSequence, body: Body) -> None:
     """Assert that forward kinematics of the parameters gives the joints."""
-    pose = (sequence.transl, sequence.global_orient, sequence.body_pose, sequence.betas)
-    joints = body.joints(*(torch.from_numpy(array) for array in pose))
-    np.testing.assert_allclose(joints.numpy(), sequence.joints, atol=1e-4)
+    np.testing.assert_allclose(sequence.parameters.joints(body).numpy(), sequence.joints, atol=1e-4)
 
 
 def assert_same(one: MotionSequence, other: MotionSequence, atol: float = 1e-5) -> None:

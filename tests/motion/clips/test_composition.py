@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from motion.body import load_body
 from motion.clips.composition import APART_M, compose
@@ -28,8 +27,7 @@ def test_everybody_is_there_as_long_as_before(clips: list[MotionSequence]) -> No
     assert scene.valid.sum(axis=1).tolist() == [7, 5, 5, 9]
     assert (scene.id, scene.texts) == ("clip0+clip1+clip2", ["clip0", "clip1", "clip2"])
     check_body(scene, BODY)
-    pose = (torch.from_numpy(array) for array in (scene.transl, scene.global_orient, scene.body_pose, scene.betas))
-    np.testing.assert_allclose(BODY.joints(*pose).numpy(), scene.joints, atol=1e-4)
+    np.testing.assert_allclose(scene.parameters.joints(BODY).numpy(), scene.joints, atol=1e-4)
 
 
 def test_clips_are_moved_as_a_whole_and_the_first_not_at_all(clips: list[MotionSequence]) -> None:

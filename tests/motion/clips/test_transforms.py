@@ -17,6 +17,7 @@ from motion.clips.transforms import canonical_start, crop, cut, heading, resampl
 from motion.datasets.deepmimic import list_clips, read_clip
 from motion.errors import InputError
 from motion.sequence import MotionSequence
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.clips import UPRIGHT, motion
 
 ANGLES = st.floats(-3.1, 3.1)
@@ -31,15 +32,12 @@ def standing(body: Body, heights: np.ndarray, orient: torch.Tensor = UPRIGHT) ->
     transl, global_orient, body_pose = (torch.zeros_like(arrays[0]), orient.expand_as(arrays[1]), arrays[2])
     body_pose = torch.eye(3).expand_as(body_pose)
     betas = torch.from_numpy(still.betas)[:people]
-    lowest = body.vertices(transl[:, :1], global_orient[:, :1], body_pose[:, :1], betas)[..., 2].amin(dim=-1)
+    parameters = SmplParameters(transl, global_orient.clone(), body_pose.clone(), betas)
+    lowest = body.vertices(parameters[:, :1])[..., 2].amin(dim=-1)
     transl[..., 2] = torch.from_numpy(heights).float() - lowest
     return replace(
         still,
-        transl=transl.numpy(),
-        global_orient=global_orient.numpy().copy(),
-        body_pose=body_pose.numpy().copy(),
-        betas=betas.numpy(),
-        joints=body.joints(transl, global_orient, body_pose, betas).numpy(),
+        **parameters.posed_arrays(body),
         valid=still.valid[:people],
         person_class=still.person_class[:people],
         action=still.action[:people],
@@ -70,9 +68,7 @@ def mimic(body: Body) -> dict[str, MotionSequence]:
 
 def assert_consistent(sequence: MotionSequence, body: Body) -> None:
     """Assert that forward kinematics of the parameters gives the joints."""
-    pose = (sequence.transl, sequence.global_orient, sequence.body_pose, sequence.betas)
-    joints = body.joints(*(torch.from_numpy(array) for array in pose))
-    np.testing.assert_allclose(joints.numpy(), sequence.joints, atol=1e-5)
+    np.testing.assert_allclose(sequence.parameters.joints(body).numpy(), sequence.joints, atol=1e-5)
 
 
 def test_the_same_rate_is_the_same_record(body: Body) -> None:
@@ -231,8 +227,7 @@ def test_the_lowest_skin_is_that_of_the_mesh(body: Body, mimic: dict[str, Motion
     above = []
     for clip in (motion(body, 5), motion(body, 5, lean=(0, -1.6, 0)), *mimic.values()):
         some = crop(clip, 0, min(20, clip.num_frames))
-        pose = (some.transl, some.global_orient, some.body_pose, some.betas)
-        skin = body.vertices(*(torch.from_numpy(array) for array in pose))[..., 2].amin(dim=-1).numpy()
+        skin = body.vertices(some.parameters)[..., 2].amin(dim=-1).numpy()
         above.append((lowest_skin(some, body) - skin).ravel())
     assert np.concatenate(above).min() > -1e-5
     assert np.concatenate(above).mean() < 3e-3

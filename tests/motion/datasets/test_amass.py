@@ -67,14 +67,14 @@ def test_reads_every_family_at_its_own_rate(
     dataset: Path, body: Body, name: str, seconds: float, fps: float, seed: int
 ) -> None:
     record = amass.read_clip(clips(dataset)[name], body)
-    wanted = walk(seconds, fps, seed).joints.numpy()
+    wanted = walk(seconds, fps, seed).joints(body).numpy()
     assert (record.source, record.body, record.fps) == ("amass", "default", fps)
     np.testing.assert_allclose(level(record.joints), level(wanted), atol=1e-4)
 
 
 def test_a_described_span_is_that_part_of_the_motion(dataset: Path, body: Body) -> None:
     record = amass.read_clip(clips(dataset)["CMU/01/01_01_poses@0.5-1.5"], body)
-    wanted = walk(2.0, 120.0, 1).joints.numpy()[:, 60:180]
+    wanted = walk(2.0, 120.0, 1).joints(body).numpy()[:, 60:180]
     assert record.texts == ["the left knee bends"]
     np.testing.assert_allclose(level(record.joints), level(wanted), atol=1e-4)
 
@@ -84,10 +84,10 @@ def test_betas_are_used_with_a_body_of_the_same_family_and_gender_only(tmp_path:
     save_npz(tmp_path / "clip.npz", fields)
     poses = amass.read_poses(tmp_path / "clip.npz")
     for name, same in (("smplh-male", True), ("smplh", True), ("smplh-female", False), ("smplx-male", False)):
-        pose, betas = amass.to_pose(poses, replace(body, name=name))
-        assert bool(betas.any()) is same
-        assert torch.equal(pose.transl[0], poses.transl) is same
-    np.testing.assert_allclose(poses.betas, fields["betas"][:10], atol=1e-6)
+        pose = amass.on_body(poses, replace(body, name=name))
+        assert bool(pose.betas.any()) is same
+        assert torch.equal(pose.transl[0], poses.parameters.transl) is same
+    np.testing.assert_allclose(poses.parameters.betas, fields["betas"][:10], atol=1e-6)
     said = {name: _said(clips(tmp_path)["clip"], replace(body, name=name)) for name in ("smplh-male", "smplx")}
     assert said == {"smplh-male": "the file's", "smplx": "zeros: the file's do not fit body smplx"}
 
@@ -99,15 +99,17 @@ def _said(clip: Clip, body: Body) -> str:
 def test_another_body_walks_the_same_path_up_to_a_constant(tmp_path: Path, body: Body) -> None:
     save_npz(tmp_path / "clip.npz", amass_fields(walk(1.0, 60.0, 0), 60.0))
     poses = amass.read_poses(tmp_path / "clip.npz")
-    pose, _ = amass.to_pose(poses, body)
-    offset = pose.joints[0, :, 0] - poses.transl
+    pose = amass.on_body(poses, body)
+    offset = pose.joints(body)[0, :, 0] - poses.parameters.transl
     torch.testing.assert_close(offset, torch.tensor(amass.MEAN_PELVIS["smplh"]).expand_as(offset))
 
 
 def test_hands_are_at_rest_and_rotations_carry_over(dataset: Path) -> None:
     poses = amass.read_poses(dataset / "BMLrub" / "rub001" / "0001_walk_stageii.npz")
-    assert (poses.body_pose[:, 21:] == torch.eye(3)).all()
-    torch.testing.assert_close(poses.body_pose[:, :21], walk(1.0, 100.0, 2).body_pose[0, :, :21], atol=1e-5, rtol=0)
+    assert (poses.parameters.body_pose[:, 21:] == torch.eye(3)).all()
+    torch.testing.assert_close(
+        poses.parameters.body_pose[:, :21], walk(1.0, 100.0, 2).body_pose[0, :, :21], atol=1e-5, rtol=0
+    )
 
 
 def test_gender_may_be_bytes(tmp_path: Path) -> None:

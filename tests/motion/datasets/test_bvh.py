@@ -3,7 +3,6 @@
 import math
 import time
 from contextlib import suppress
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from motion.datasets import bvh
 from motion.datasets.bvh_file import joint_transforms, read_bvh
 from motion.datasets.clip import Clip
 from motion.errors import InputError
-from motion.features import Pose
-from motion.kinematics import forward_kinematics
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import FEET, JOINT
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources import bvh as source
 from tests.helpers.sources.humanml3d import walk
 
@@ -159,7 +157,7 @@ def test_reads_each_layout_and_unit(
     dataset: Path, body: Body, name: str, seconds: float, fps: float, seed: int, layout: str
 ) -> None:
     record = bvh.read_clip(clips(dataset)[name], body)
-    wanted = walk(seconds, fps, seed).joints.numpy()
+    wanted = walk(seconds, fps, seed).joints(body).numpy()
     assert (record.source, record.fps, record.num_frames) == ("bvh", fps, round(seconds * fps))
     assert record.provenance["joint_names"] == layout
     assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
@@ -167,14 +165,14 @@ def test_reads_each_layout_and_unit(
 
 def test_a_described_span_is_that_part_of_the_motion(dataset: Path, body: Body) -> None:
     record = bvh.read_clip(clips(dataset)["bandai/walk_old_001@0.5-1.5"], body)
-    wanted = walk(2.0, 30.0, 1).joints.numpy()[:, 15:45]
+    wanted = walk(2.0, 30.0, 1).joints(body).numpy()[:, 15:45]
     assert record.texts == ["the left knee bends"]
     assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
 
 
 def test_a_pair_is_one_record_on_one_scale(dataset: Path, body: Body) -> None:
     record = bvh.read_clip(clips(dataset)["cmu/60_01+61_01"], body)
-    wanted = torch.cat([walk(1.0, 120.0, seed).joints for seed in (5, 6)]).numpy()
+    wanted = torch.cat([walk(1.0, 120.0, seed).joints(body) for seed in (5, 6)]).numpy()
     metres = float(record.provenance["metres_per_unit"])
     assert record.num_persons == 2
     gap, own_gap = (joints[0, :, 0] - joints[1, :, 0] for joints in (wanted, record.joints))
@@ -229,7 +227,7 @@ def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body
     assert (record.provenance["t_pose_frames"], record.num_frames) == ("0", 8)
 
 
-def nod(body: Body) -> Pose:
+def nod() -> SmplParameters:
     """Walk while head and feet turn of themselves."""
     phase = torch.arange(60) / 10
     pose = walk(2.0, 30.0, 0)
@@ -237,15 +235,11 @@ def nod(body: Body) -> Pose:
     for joint, (nods, shakes) in turns.items():
         angles = torch.stack([nods * phase.sin(), shakes * phase.cos(), 0 * phase], dim=1)
         pose.body_pose[0, :, JOINT[joint] - 1] = matrix_from_axis_angle(angles)
-    return replace(pose, joints=body.joints(pose.transl, pose.global_orient, pose.body_pose, torch.zeros(1, 10)))
+    return pose
 
 
-def global_rotations(
-    body: Body, betas: np.ndarray, transl: np.ndarray, global_orient: np.ndarray, body_pose: np.ndarray
-) -> np.ndarray:
-    arrays = [torch.as_tensor(array) for array in (transl, global_orient, body_pose)]
-    rest = body.rest_joints(torch.as_tensor(betas))[:, None].expand(-1, transl.shape[1], -1, -1)
-    return forward_kinematics(rest, *arrays)[1].numpy()
+def global_rotations(parameters: SmplParameters, body: Body) -> np.ndarray:
+    return parameters.kinematics(body)[1].numpy()
 
 
 def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -281,14 +275,13 @@ def astride() -> dict[str, np.ndarray]:
 def test_head_and_feet_turn_as_in_the_file(
     tmp_path: Path, body: Body, layout: str, frames: dict[str, np.ndarray]
 ) -> None:
-    pose = nod(body)
+    pose = nod()
     # as other skeletons have them: the head straight above the neck, the toes far below the ankle
     bones = {"head": (0.0, 0.1, 0.0), "left_foot": (0.0, -0.075, 0.09), "right_foot": (0.0, -0.075, 0.09)}
     source.write_pose(tmp_path / "clip.bvh", pose, 30.0, layout, bones=bones, frames=frames)
     record = bvh.read_clip(clips(tmp_path)["clip"], body)
     assert record.provenance["head_and_feet"] == "turned as in the file"
-    wanted = global_rotations(body, np.zeros((1, 10), np.float32), pose.transl, pose.global_orient, pose.body_pose)
-    ours = global_rotations(body, record.betas, record.transl, record.global_orient, record.body_pose)
+    wanted, ours = global_rotations(pose, body), global_rotations(record.parameters, body)
     head = JOINT["head"]
     for axis in range(3):
         assert angles_between(ours[..., head, :, axis], wanted[..., head, :, axis]).max() < 0.2
@@ -298,11 +291,11 @@ def test_head_and_feet_turn_as_in_the_file(
 
 
 def test_head_and_feet_stay_where_the_file_has_them_if_nothing_tells_how_they_turn(tmp_path: Path, body: Body) -> None:
-    pose = nod(body)
+    pose = nod()
     source.write_pose(tmp_path / "clip.bvh", pose, 30.0, source.MOTION_BUILDER, frames=own_axes(source.MOTION_BUILDER))
     record = bvh.read_clip(clips(tmp_path)["clip"], body)
     assert record.provenance["head_and_feet"] == "where the file has them"
-    assert np.linalg.norm(level(record.joints) - level(pose.joints.numpy()), axis=-1).max() < 0.02
+    assert np.linalg.norm(level(record.joints) - level(pose.joints(body).numpy()), axis=-1).max() < 0.02
 
 
 def test_random_damage_never_ends_in_another_error(tmp_path: Path, body: Body, rng: np.random.Generator) -> None:
@@ -361,9 +354,9 @@ def test_who_stands_in_bandai_namco_files_has_flat_soles_and_looks_ahead(
     for clip in bvh.list_clips(tmp_path):
         record = bvh.read_clip(clip, body)
         still = np.abs(np.gradient(record.joints[0, :, FEET], axis=1)).max(axis=(0, 2)) < 0.003
-        arrays = [array[:, still][:, ::8] for array in (record.transl, record.global_orient, record.body_pose)]
-        gaze.append(global_rotations(body, record.betas, *arrays)[0, :, JOINT["head"], 2, 2])
-        skin = body.vertices(*(torch.from_numpy(array) for array in (*arrays, record.betas)))[0].numpy()
+        standing = record.parameters[:, still][:, ::8]
+        gaze.append(global_rotations(standing, body)[0, :, JOINT["head"], 2, 2])
+        skin = body.vertices(standing)[0].numpy()
         soles.append([skin[:, part, 2].min(axis=1) for part in sole_parts(body)])
     assert sum(len(part) for part in gaze) > 80
     assert abs(np.degrees(np.arcsin(np.concatenate(gaze))).mean()) < 6

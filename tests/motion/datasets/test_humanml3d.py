@@ -13,9 +13,9 @@ from motion.clips.transforms import canonical_start
 from motion.datasets import humanml3d
 from motion.datasets.clip import Clip
 from motion.errors import InputError
-from motion.features import Pose
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources import humanml3d as source
 
 
@@ -47,9 +47,9 @@ def level(joints: np.ndarray) -> np.ndarray:
     return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 
-def joint_error(record: MotionSequence, pose: Pose, frames: slice) -> float:
+def joint_error(record: MotionSequence, pose: SmplParameters, frames: slice) -> float:
     """Compute the largest joint error in metres, but for the height of the floor."""
-    return np.abs(level(record.joints[0]) - level(pose.joints[0, frames].numpy())).max()
+    return np.abs(level(record.joints[0]) - level(pose.joints(source.BODY)[0, frames].numpy())).max()
 
 
 def test_lists_the_clips_of_both_forms(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_reads_the_processed_form(processed: Path, body: Body, name: str) -> Non
     assert record.fps == 20.0
     assert record.num_frames in (20, 59, 60)
     assert "left_right" not in record.provenance
-    wanted = MotionSequence(**vars(record) | {name: getattr(pose, name)[:, frames].numpy() for name in vars(pose)})
+    wanted = MotionSequence(**vars(record) | pose[:, frames].posed_arrays(body))
     found, wanted = (level(canonical_start(sequence, body).joints) for sequence in (record, wanted))
     assert np.abs(found - wanted).max() < 0.02  # of another shape than the mean by the fit
 

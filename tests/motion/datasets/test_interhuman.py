@@ -25,7 +25,7 @@ def clips(folder: Path) -> dict[str, Clip]:
 
 
 def joints_of(name: str, fps: float) -> np.ndarray:
-    return np.concatenate([pose.joints.numpy() for pose in source.people(name, fps=fps)])
+    return np.concatenate([pose.joints(source.BODY).numpy() for pose in source.people(name, fps=fps)])
 
 
 def level(joints: np.ndarray) -> np.ndarray:

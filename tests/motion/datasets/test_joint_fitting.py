@@ -15,6 +15,7 @@ from motion.datasets.joint_fitting import NEEDED, fit_joints
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
 from motion.skeleton import BONES, JOINT, JOINT_NAMES
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.clips import smooth_pose
 from tests.helpers.sources.positions import SOURCES, degrees_apart, directions, hips, jitter, pick
 
@@ -28,7 +29,7 @@ def posed(persons: int, frames: int, seed: int, size: float = 0.3, spread: float
     pose = smooth_pose(persons, frames, size, generator)
     path = torch.linspace(0, 2, frames)[:, None] * torch.tensor([1.0, 0.5, 0.0]) + torch.tensor([0.0, 0.0, 0.9])
     transl = path + torch.arange(persons)[:, None, None] * torch.tensor([0.0, 1.0, 0.0])
-    return BODY.joints(transl, pose[:, :, 0], pose[:, :, 1:], betas), betas
+    return SmplParameters(transl, pose[:, :, 0], pose[:, :, 1:], betas).joints(BODY), betas
 
 
 def lengths(betas: Tensor) -> Tensor:
@@ -40,33 +41,31 @@ def lengths(betas: Tensor) -> Tensor:
 @given(st.integers(0, 10_000), st.floats(0, 0.6), st.floats(0, 1.3))
 def test_own_proportions_come_back(seed: int, size: float, spread: float) -> None:
     joints, betas = posed(2, 13, seed, size, spread)
-    pose, found = fit_joints(joints, JOINT_NAMES, BODY)
-    assert (lengths(found) - lengths(betas)).abs().max() < 1e-3
-    assert (pose.joints - joints).norm(dim=-1).mean() < 0.01
-    again = BODY.joints(pose.transl, pose.global_orient, pose.body_pose, found)
-    torch.testing.assert_close(again, pose.joints)
+    pose = fit_joints(joints, JOINT_NAMES, BODY)
+    assert (lengths(pose.betas) - lengths(betas)).abs().max() < 1e-3
+    assert (pose.joints(BODY) - joints).norm(dim=-1).mean() < 0.01
 
 
 def test_real_motion_comes_back_whichever_joints_are_known() -> None:
     """All 24 joints come back within 10 mm; without trunk, head, hands and feet, the known ones within 25 mm."""
     for clip in deepmimic.list_clips()[::4]:
         joints = torch.from_numpy(deepmimic.read_clip(clip, BODY).joints)
-        assert (fit_joints(joints, JOINT_NAMES, BODY)[0].joints - joints).norm(dim=-1).mean() < 0.01
+        assert (fit_joints(joints, JOINT_NAMES, BODY).joints(BODY) - joints).norm(dim=-1).mean() < 0.01
         names = sorted(NEEDED)
-        pose, _ = fit_joints(pick(joints, names), names, BODY)
-        assert (pick(pose.joints, names) - pick(joints, names)).norm(dim=-1).mean() < 0.025, clip.id
+        pose = fit_joints(pick(joints, names), names, BODY)
+        assert (pick(pose.joints(BODY), names) - pick(joints, names)).norm(dim=-1).mean() < 0.025, clip.id
 
 
 def test_a_pelvis_left_out_is_placed_above_the_hips() -> None:
     joints, _ = posed(1, 9, seed=1, size=0.05)
     names = [name for name in JOINT_NAMES if name != "pelvis"]
-    pose, _ = fit_joints(pick(joints, names), names, BODY)
-    assert (pose.joints - joints).norm(dim=-1).mean() < 0.02
+    pose = fit_joints(pick(joints, names), names, BODY)
+    assert (pose.joints(BODY) - joints).norm(dim=-1).mean() < 0.02
 
 
 def test_what_a_source_lacks_keeps_still() -> None:
     joints, _ = posed(1, 9, seed=2)
-    pose, _ = fit_joints(pick(joints, sorted(NEEDED)), sorted(NEEDED), BODY)
+    pose = fit_joints(pick(joints, sorted(NEEDED)), sorted(NEEDED), BODY)
     for name in ("neck", "head", "left_ankle", "right_ankle", "left_wrist", "right_wrist", "left_hand", "right_foot"):
         torch.testing.assert_close(
             pose.body_pose[:, :, JOINT[name] - 1], torch.eye(3).expand(1, 9, 3, 3), atol=1e-4, rtol=0
@@ -77,15 +76,14 @@ def test_the_order_of_the_joints_does_not_matter() -> None:
     joints, _ = posed(1, 5, seed=3)
     names = list(JOINT_NAMES[::-1])
     torch.testing.assert_close(
-        fit_joints(pick(joints, names), names, BODY)[0].joints, fit_joints(joints, JOINT_NAMES, BODY)[0].joints
+        fit_joints(pick(joints, names), names, BODY).joints(BODY), fit_joints(joints, JOINT_NAMES, BODY).joints(BODY)
     )
 
 
 def test_persons_do_not_influence_each_others_pose_and_shape() -> None:
     joints, _ = posed(2, 5, seed=4)
-    pose, betas = fit_joints(joints, JOINT_NAMES, BODY)
-    alone, own = fit_joints(joints[1:], JOINT_NAMES, BODY)
-    torch.testing.assert_close(betas[1:], own)
+    pose, alone = (fit_joints(some, JOINT_NAMES, BODY) for some in (joints, joints[1:]))
+    torch.testing.assert_close(pose.betas[1:], alone.betas)
     torch.testing.assert_close(pose.body_pose[1:], alone.body_pose, atol=1e-4, rtol=0)
 
 
@@ -93,32 +91,31 @@ def test_turned_and_shifted_joints_give_a_turned_and_shifted_body() -> None:
     """Giants are included, whose path is scaled about where they start."""
     joints = 1.4 * posed(1, 9, seed=5)[0]
     turn, shift = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([5.0, -3.0, 0.0])
-    pose, betas = fit_joints(joints, JOINT_NAMES, BODY)
-    moved, same = fit_joints(joints @ turn.T + shift, JOINT_NAMES, BODY)
-    torch.testing.assert_close(same, betas, atol=1e-3, rtol=0)
-    torch.testing.assert_close(moved.joints, pose.joints @ turn.T + shift, atol=1e-3, rtol=0)
+    pose, moved = (fit_joints(some, JOINT_NAMES, BODY) for some in (joints, joints @ turn.T + shift))
+    torch.testing.assert_close(moved.betas, pose.betas, atol=1e-3, rtol=0)
+    torch.testing.assert_close(moved.joints(BODY), pose.joints(BODY) @ turn.T + shift, atol=1e-3, rtol=0)
 
 
 def test_giants_walk_in_proportion_and_still_meet() -> None:
     """Two persons have twice the size: shape stays human, and path, floor and distance shrink with the legs."""
     joints, _ = posed(2, 30, seed=6, size=0.1, spread=0.0)
-    pose, betas = fit_joints(2 * joints, JOINT_NAMES, BODY)
-    assert betas.abs().max() <= 3
+    pose = fit_joints(2 * joints, JOINT_NAMES, BODY)
+    assert pose.betas.abs().max() <= 3
     names = list(JOINT_NAMES)
-    rest, own = BODY.rest_joints(betas)[0], BODY.rest_joints(torch.zeros(10))
+    rest, own = BODY.rest_joints(pose.betas)[0], BODY.rest_joints(torch.zeros(10))
     ratio = (rest[1] - rest[4]).norm() + (rest[4] - rest[7]).norm()
     ratio = ratio / ((own[1] - own[4]).norm() + (own[4] - own[7]).norm()) / 2
-    found, seen = hips(pose.joints, names), 2 * hips(joints, names)
+    found, seen = hips(pose.joints(BODY), names), 2 * hips(joints, names)
     torch.testing.assert_close(found.diff(dim=1), ratio * seen.diff(dim=1), atol=1e-3, rtol=0)
     torch.testing.assert_close(found[0] - found[1], ratio * (seen[0] - seen[1]), atol=1e-3, rtol=0)
-    floor, own_floor = pose.joints[..., 2].amin(dim=(1, 2)), 2 * joints[..., 2].amin(dim=(1, 2))
+    floor, own_floor = pose.joints(BODY)[..., 2].amin(dim=(1, 2)), 2 * joints[..., 2].amin(dim=(1, 2))
     assert (floor - ratio * own_floor).abs().max() < 0.05
 
 
 def test_one_frame_is_enough() -> None:
     joints, _ = posed(1, 1, seed=7)
-    pose, _ = fit_joints(joints, JOINT_NAMES, BODY)
-    assert (pose.joints - joints).norm(dim=-1).max() < 0.01
+    pose = fit_joints(joints, JOINT_NAMES, BODY)
+    assert (pose.joints(BODY) - joints).norm(dim=-1).max() < 0.01
 
 
 def test_unreachable_proportions_do_not_make_monsters() -> None:
@@ -132,7 +129,7 @@ def test_unreachable_proportions_do_not_make_monsters() -> None:
     for parent, child in BONES:
         rest[child] = rest[parent] + stretch[child] * (offsets[child] - offsets[parent])
     joints = forward_kinematics(rest.expand(1, 9, 24, 3), torch.zeros(1, 9, 3), pose[:, :, 0], pose[:, :, 1:])[0]
-    assert fit_joints(joints, JOINT_NAMES, BODY)[1].abs().max() < 2
+    assert fit_joints(joints, JOINT_NAMES, BODY).betas.abs().max() < 2
 
 
 def broken(change: str) -> tuple[Tensor, list[str]]:
@@ -179,11 +176,11 @@ def test_real_sources_keep_their_motion(name: str, shared_data: Path) -> None:
     """Bones stay within 4 degrees; so do the path of the hips after one scale, standing feet's heights, and jitter."""
     angles, ratios = [], []
     for positions, names in SOURCES[name].clips(shared_data):
-        pose, betas = fit_joints(positions, names, BODY)
-        found = pick(pose.joints, names)
+        pose = fit_joints(positions, names, BODY)
+        found = pick(pose.joints(BODY), names)
         angles.append(degrees_apart(directions(found, names), directions(positions, names)).mean())
         ratios.append(jitter(found) / jitter(positions))
-        assert betas.abs().max() < 3
+        assert pose.betas.abs().max() < 3
         seen, kept = (hips(joints, names)[..., :2] for joints in (positions, found))
         seen, kept = seen - seen[:, :1], kept - kept[:, :1]
         scale = (seen * kept).sum() / seen.square().sum()

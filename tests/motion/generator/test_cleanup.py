@@ -107,8 +107,7 @@ def _change(before: MotionSequence, after: MotionSequence) -> float:
 
 
 def _is_consistent(sequence: MotionSequence) -> bool:
-    pose = [torch.from_numpy(getattr(sequence, n)) for n in ("transl", "global_orient", "body_pose", "betas")]
-    return bool(np.abs(BODY.joints(*pose).numpy() - sequence.joints)[sequence.valid].max() < 1e-4)
+    return bool(np.abs(sequence.parameters.joints(BODY).numpy() - sequence.joints)[sequence.valid].max() < 1e-4)
 
 
 def _depth(sequence: MotionSequence) -> float:

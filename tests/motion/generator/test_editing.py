@@ -30,7 +30,7 @@ from motion.generator import (
     reaction,
     trajectory,
 )
-from motion.generator.constraints import POSE, match_curvature
+from motion.generator.constraints import KEPT, match_curvature
 from motion.guidance.terms import ApartFromPeople, FloorContact
 from motion.recipes import OptimConfig, Recipe, SamplingConfig
 from motion.rotations import matrix_from_axis_angle
@@ -56,7 +56,7 @@ def real_pair() -> MotionSequence:
     clips = {clip.id.removeprefix("deepmimic/humanoid3d_"): clip for clip in deepmimic.list_clips()}
     pair = [resample(deepmimic.read_clip(clips[name], BODY), 20.0, BODY) for name in ("walk", "kick")]
     transl, orient, pose = (
-        torch.from_numpy(np.concatenate([getattr(clip, name)[:, :FRAMES] for clip in pair])) for name in POSE
+        torch.from_numpy(np.concatenate([getattr(clip, name)[:, :FRAMES] for clip in pair])) for name in KEPT[:3]
     )
     transl[1, :, 0] += 1.5
     betas = torch.tensor([[0.8, 0.5], [-0.8, 0.2]]).repeat(1, 5)
@@ -68,7 +68,6 @@ def real_pair() -> MotionSequence:
 CLIP = real_pair()
 NORMALIZER = Moments.of(torch.cat([encode_sequence(CLIP)[0], encode_sequence(CLIP)[1]])).normalizer()
 PAIR = MotionRequest("two people move", FRAMES, 2, seed=3)
-KEPT = (*POSE, "joints", "action")
 
 
 def placed(clip: MotionSequence) -> MotionSequence:
@@ -114,10 +113,10 @@ def test_what_is_kept_comes_out_to_the_bit(editable: bool) -> None:
         for each, result in zip(given, made, strict=True):
             persons, frames = each.kept.shape
             assert np.array_equal(result.betas[:persons], each.motion.betas)
-            for name in KEPT:
+            for name in (*KEPT, "action"):
                 found = getattr(result, name)[:persons, :frames][each.kept]
                 assert np.array_equal(found, getattr(each.motion, name)[each.kept]), name
-            joints = BODY.joints(*(torch.from_numpy(getattr(result, name)) for name in (*POSE, "betas"))).numpy()
+            joints = result.parameters.joints(BODY).numpy()
             np.testing.assert_allclose(result.joints, joints, atol=1e-4)
         assert np.abs(made[0].joints[:, 12:20] - made[1].joints[:, 12:20]).max() > 1e-3
         assert (made[2].betas[1] != given[2].motion.betas[0]).any()
@@ -159,7 +158,7 @@ def test_the_velocity_after_a_gap_is_the_next_one() -> None:
 def nearly(clip: MotionSequence) -> MotionSequence:
     """Make an imperfect network's answer: the clip two frames late, 10 cm away, every joint turned by 0.1 rad or so."""
     random = torch.Generator().manual_seed(1)
-    late = [torch.from_numpy(getattr(clip, name)).roll(2, dims=1) for name in POSE]
+    late = [torch.from_numpy(getattr(clip, name)).roll(2, dims=1) for name in KEPT[:3]]
     for values in late:
         values[:, :2] = values[:, 2:3]
     turn = matrix_from_axis_angle(0.06 * torch.randn(2, 1, 24, 3, generator=random))
@@ -233,7 +232,7 @@ def test_extending_goes_window_by_window(model: Generator) -> None:
         del model.generate
     assert windows == [26, 26, 14, 26, 26, 20, 26]
     assert made.num_frames == plain.num_frames == 60
-    for name in KEPT:
+    for name in (*KEPT, "action"):
         assert np.array_equal(getattr(made, name)[:, :12], getattr(start, name))
     assert (made.source, made.provenance["seed"], made.provenance["given"]) == ("generated", "3", start.id)
     assert "given" not in plain.provenance
@@ -274,8 +273,7 @@ def test_guidance_pulls_at_each_persons_own_body(given: bool) -> None:
     """One person is far taller than the mean, whether that is given or just predicted by the network."""
     tall = np.zeros((2, 10), dtype=np.float32)
     tall[:, 0] = 2.5
-    pose = [torch.from_numpy(getattr(CLIP, name)) for name in POSE]
-    big = replace(CLIP, betas=tall, joints=BODY.joints(*pose, torch.from_numpy(tall)).numpy())
+    big = replace(CLIP, **replace(CLIP.parameters, betas=torch.from_numpy(tall)).posed_arrays(BODY))
     model = generator()
     imitate(model, big)
     frames = np.zeros((2, FRAMES), dtype=np.bool_)
@@ -290,7 +288,7 @@ def test_guidance_pulls_at_each_persons_own_body(given: bool) -> None:
 def test_the_given_person_does_not_give_way() -> None:
     """Two persons are in one place: the generated one moves out of the way alone, and wholly."""
     model, one = generator(), reaction(CLIP, [0]).motion
-    per_person = (*KEPT, "betas", "valid", "person_class")
+    per_person = (*KEPT, "action", "betas", "valid", "person_class")
     imitate(model, replace(one, **{name: getattr(one, name).repeat(2, axis=0) for name in per_person}))
     made = model.generate([replace(PAIR, clean_up=False)], [reaction(placed(one), [0])], [ApartFromPeople(*always())])[
         0

@@ -17,7 +17,7 @@ from motion.clips import transforms as unify
 from motion.datasets import deepmimic
 from motion.diffusion import NoiseSchedule, cosine_schedule, epsilon_from_x0, q_sample, signal_and_noise
 from motion.errors import InputError
-from motion.features import POSITIONS, VELOCITIES, Moments, Pose, decode, encode
+from motion.features import POSITIONS, VELOCITIES, Moments, decode, encode
 from motion.guidance.terms import (
     ApartFromPeople,
     BodyShape,
@@ -34,6 +34,7 @@ from motion.guidance.terms.least_squares import Prior, damped_step
 from motion.samplers import respaced
 from motion.sequence import Scene
 from motion.skeleton import FEET, JOINT
+from motion.smpl_parameters import SmplParameters
 
 BODY = load_body()
 SCHEDULE: NoiseSchedule = cosine_schedule()
@@ -71,7 +72,8 @@ class Motions:
         pelvis = walk["transl"] - walk["transl"].mean(dim=1, keepdim=True) * torch.tensor([1.0, 1.0, 0.0])
         transl = pelvis @ turn.T + place + torch.tensor([0.0, 0.0, self.height])
         pose = walk["body_pose"] @ bent[None, :, 1:]
-        joints = BODY.joints(transl, turn @ walk["global_orient"] @ bent[None, :, 0], pose, torch.zeros(1, 10))
+        turned = turn @ walk["global_orient"] @ bent[None, :, 0]
+        joints = SmplParameters(transl, turned, pose, torch.zeros(1, 10)).joints(BODY)
         return encode(joints, pose)[0]
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -88,7 +90,9 @@ def motions(spread: float, height: float = 0.0) -> Motions:
     return Motions(spread, height)
 
 
-def sampled(of: Motions, terms: Sequence[Term], batch: int, persons: int = 1) -> tuple[list[Pose], list[list[Pose]]]:
+def sampled(
+    of: Motions, terms: Sequence[Term], batch: int, persons: int = 1
+) -> tuple[list[SmplParameters], list[list[SmplParameters]]]:
     """Sample one pose a sample by DDIM; also return those of the estimates at every step."""
     x = torch.stack(
         [torch.randn(persons, *of.draw(0).shape, generator=torch.Generator().manual_seed(i)) for i in range(batch)]
@@ -109,12 +113,12 @@ def sampled(of: Motions, terms: Sequence[Term], batch: int, persons: int = 1) ->
     return poses(of, x), seen
 
 
-def poses(of: Motions, x: Tensor) -> list[Pose]:
+def poses(of: Motions, x: Tensor) -> list[SmplParameters]:
     return [decode(of.normalizer.denormalize(each), BODY, torch.zeros(len(each), 10)) for each in x]
 
 
-def joints(of: list[Pose]) -> Tensor:
-    return torch.stack([pose.joints for pose in of])
+def joints(of: list[SmplParameters]) -> Tensor:
+    return torch.stack([pose.joints(BODY) for pose in of])
 
 
 def always(batch: int, weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,8 +138,8 @@ def projected(points: Tensor) -> Tensor:
     return seen[..., :2] / seen[..., 2:]
 
 
-def capsules(pose: Pose) -> Capsules:
-    return fit_capsules(pose.joints.numpy(), np.zeros((len(pose.joints), 10), dtype=np.float32), BODY)
+def capsules(pose: SmplParameters) -> Capsules:
+    return fit_capsules(pose.joints(BODY).numpy(), np.zeros((len(pose.transl), 10), dtype=np.float32), BODY)
 
 
 def someone(batch: int, persons: int = 1) -> tuple[Tensor, BodyShape, Tensor]:
@@ -166,7 +170,7 @@ def test_keypoints_are_met_to_the_end() -> None:
     wanted = projected(torch.stack([of.draw(1000 + i)[None, :, POSITIONS].unflatten(-1, (24, 3)) for i in range(4)]))
     term = Keypoints2D(*always(4), *camera(4), wanted, torch.ones(wanted.shape[:-1]))
 
-    def error(found: list[Pose]) -> Tensor:
+    def error(found: list[SmplParameters]) -> Tensor:
         return (projected(joints(found)) - wanted).norm(dim=-1).mean(dim=(1, 2, 3))
 
     unguided, guided = sampled(of, [], 4)[0], sampled(of, [term], 4)
@@ -191,8 +195,8 @@ def test_a_path_is_followed_and_waypoints_are_reached() -> None:
 
 
 def test_two_people_in_one_place_come_apart() -> None:
-    def share(found: list[Pose]) -> float:
-        there = np.ones((2, found[0].joints.shape[1]), dtype=np.bool_)
+    def share(found: list[SmplParameters]) -> float:
+        there = np.ones((2, found[0].transl.shape[1]), dtype=np.bool_)
         depths = np.stack([person_penetration(capsules(pose), there)[1] for pose in found])
         return float((depths > PENETRATES).mean())
 
@@ -220,8 +224,8 @@ def box() -> np.ndarray:
 
 
 def test_a_walk_through_a_box_goes_around_it() -> None:
-    def share(found: list[Pose]) -> float:
-        there = np.ones((1, found[0].joints.shape[1]), dtype=np.bool_)
+    def share(found: list[SmplParameters]) -> float:
+        there = np.ones((1, found[0].transl.shape[1]), dtype=np.bool_)
         depths = np.stack([scene_penetration(capsules(pose), there, room(box()))[1] for pose in found])
         return float((depths > PENETRATES).mean())
 
@@ -266,7 +270,7 @@ def test_a_room_without_end_is_refused() -> None:
 
 
 def test_skin_comes_out_of_the_floor() -> None:
-    def lowest(found: list[Pose]) -> np.ndarray:
+    def lowest(found: list[SmplParameters]) -> np.ndarray:
         return np.stack([capsules(pose).lowest() for pose in found])
 
     of = motions(0.5, height=-0.06)
@@ -300,14 +304,14 @@ def test_positions_velocities_and_rotations_stay_one_motion() -> None:
     wrist = replace(term, joints=(JOINT["left_wrist"],), targets=term.targets + torch.tensor([0.0, 0.0, 0.5]))
     features = motions(0.3).normalizer.denormalize(steered(x, body_shape, valid, [term, wrist]))[0]
     pose = decode(features, BODY, torch.zeros(1, 10))
-    torch.testing.assert_close(features, encode(pose.joints, pose.body_pose), atol=2e-3, rtol=0)
-    torch.testing.assert_close(features[..., POSITIONS], pose.joints.flatten(-2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features, encode(pose.joints(BODY), pose.body_pose), atol=2e-3, rtol=0)
+    torch.testing.assert_close(features[..., POSITIONS], pose.joints(BODY).flatten(-2), atol=1e-4, rtol=0)
     noisy = x + 0.3 * torch.randn_like(x)
     before, after = (
         motions(0.3).normalizer.denormalize(each)[0] for each in (noisy, steered(noisy, body_shape, valid, [term]))
     )
     gaps = [
-        (each[..., POSITIONS] - decode(each, BODY, torch.zeros(1, 10)).joints.flatten(-2)).norm()
+        (each[..., POSITIONS] - decode(each, BODY, torch.zeros(1, 10)).joints(BODY).flatten(-2)).norm()
         for each in (before, after)
     ]
     torch.testing.assert_close(gaps[0], gaps[1], rtol=1e-3, atol=0)

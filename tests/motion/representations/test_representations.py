@@ -35,6 +35,7 @@ from motion.representations import (
 )
 from motion.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d, shortest_rotation
 from motion.sequence import MotionSequence
+from motion.smpl_parameters import SmplParameters
 from tests.helpers.clips import random_clip
 
 BODY = load_body()
@@ -60,7 +61,7 @@ def turning_clip(persons: int, frames: int, fps: float, turns: float, seed: int 
         transl=transl.numpy(),
         global_orient=global_orient.numpy(),
         body_pose=body_pose.numpy(),
-        joints=BODY.joints(transl, global_orient, body_pose, betas).numpy(),
+        joints=SmplParameters(transl, global_orient, body_pose, betas).joints(BODY).numpy(),
         valid=np.ones((persons, frames), dtype=np.bool_),
         action=np.zeros((persons, frames), dtype=np.int8),
     )
@@ -135,7 +136,7 @@ def test_record_to_sceneintergen_and_back(persons: int, frames: int, turns: floa
     features = encode_286(torch.from_numpy(clip.joints), torch.from_numpy(clip.body_pose))
     assert torch.equal(features[..., :NUM_FEATURES], encode_sequence(clip))
     pose = decode(features[..., :NUM_FEATURES], BODY, torch.from_numpy(clip.betas))
-    np.testing.assert_allclose(pose.joints, clip.joints, atol=1e-4)
+    np.testing.assert_allclose(pose.joints(BODY), clip.joints, atol=1e-4)
 
 
 def test_first_frame_faces_minus_y() -> None:

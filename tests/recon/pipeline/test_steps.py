@@ -47,8 +47,7 @@ def test_perfect_networks_give_the_room_and_the_people_that_were_rendered(
 
 def test_the_record_is_whole_and_says_where_it_comes_from(room: Rendered, bodies: Bodies) -> None:
     motion = reconstruct(room.sequence, room.perception, bodies, "regression").motion
-    pose = (torch.from_numpy(a) for a in (motion.transl, motion.global_orient, motion.body_pose, motion.betas))
-    np.testing.assert_allclose(load_body().joints(*pose).numpy(), motion.joints, atol=1e-4)
+    np.testing.assert_allclose(motion.parameters.joints(load_body()).numpy(), motion.joints, atol=1e-4)
     assert (motion.id, motion.scene_id, motion.source) == (room.sequence.id, room.sequence.id, "teton")
     assert motion.provenance["mode"] == "regression"
     assert motion.provenance["focal_length"] == "annotated"

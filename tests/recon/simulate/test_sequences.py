@@ -106,9 +106,7 @@ def test_keypoints_are_the_projected_joints(rooms: list[Simulated]) -> None:
     np.testing.assert_allclose(room.keypoints[:, :, columns], pixels, atol=0.01)
     body = load_body()
     motion = room.motion
-    arrays = (motion.transl, motion.global_orient, motion.body_pose, motion.betas)
-    joints = body.joints(*(torch.from_numpy(array) for array in arrays))
-    np.testing.assert_allclose(motion.joints, joints, atol=1e-4)
+    np.testing.assert_allclose(motion.joints, motion.parameters.joints(body), atol=1e-4)
 
 
 def test_people_stand_before_the_room_and_their_depth_is_their_bodies(rooms: list[Simulated]) -> None:
