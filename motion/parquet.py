@@ -4,9 +4,10 @@ One record is one row; arrays are stored flat (C order) beside the lengths of th
 `num_points`), so that any Arrow reader can reshape them.
 """
 
+import json
 import math
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -91,11 +92,31 @@ class Record:
         return cls(**values)
 
 
-def arrow_schema(arrays: dict[str, ArrayField], scalars: dict[str, pa.DataType]) -> pa.Schema:
-    """Build the Arrow schema of a record: scalars, the lengths of the axes, flat arrays."""
+def arrow_schema(
+    arrays: dict[str, ArrayField], scalars: dict[str, pa.DataType], tables: Mapping[str, Sequence[str]] | None = None
+) -> pa.Schema:
+    """Build the Arrow schema of a record: scalars, the lengths of the axes, flat arrays.
+
+    `tables` are the names that its numbers stand for, by what they name ("actions"); they go into the metadata.
+    """
     lengths = {f"num_{axis}s": pa.int32() for spec in arrays.values() for axis in spec.axes}
     lists = {name: pa.list_(pa.from_numpy_dtype(spec.dtype)) for name, spec in arrays.items()}
-    return pa.schema(list((scalars | lengths | lists).items()))
+    metadata = {name: json.dumps(list(names)) for name, names in (tables or {}).items()}
+    return pa.schema(list((scalars | lengths | lists).items()), metadata=metadata)
+
+
+def check_tables(kind: type[Record], schema: pa.Schema, where: str) -> None:
+    """Raise InputError unless the names that numbers in `schema` stand for are the first of today's.
+
+    What has no such table is taken to have today's. `where` says in the error what was read.
+    """
+    for key, ours in (kind.SCHEMA.metadata or {}).items():
+        theirs = (schema.metadata or {}).get(key, ours)
+        names, today = json.loads(theirs), json.loads(ours)
+        if names != today[: len(names)]:
+            raise InputError(
+                f"{where} numbers the {key.decode()} as {', '.join(names)}, expected the first of {', '.join(today)}"
+            )
 
 
 def resolve(uri: str | Path) -> tuple[pa.fs.FileSystem, str]:
@@ -164,6 +185,7 @@ def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
             missing = set(kind.SCHEMA.names) - set(file.schema_arrow.names)
             if missing:
                 raise InputError(f"{path} lacks the column(s) {', '.join(sorted(missing))}")
+            check_tables(kind, file.schema_arrow, path)
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=kind.SCHEMA.names):
                 yield from from_table(kind, batch)
         except pa.ArrowException as error:
@@ -172,6 +194,7 @@ def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
 
 def from_table(kind: type[R], table: pa.Table | pa.RecordBatch) -> Iterator[R]:
     """Convert an Arrow table to records, arrays as NumPy (far faster than Arrow's own Python lists)."""
+    check_tables(kind, table.schema, f"a table of {kind.__name__}s")
     for index in range(table.num_rows):
         cells = {name: table.column(name)[index] for name in table.schema.names}
         yield kind.from_row(

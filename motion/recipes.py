@@ -6,7 +6,7 @@ travels inside the model file, so a model is one file.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 from motion.denoiser import DenoiserConfig
 from motion.diffusion import Prediction, ScheduleName
@@ -228,9 +228,10 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
         raise InputError(f"{where} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
     if missing := sorted(set(known) - set(values)):
         raise InputError(f"{where} lacks the key(s) {', '.join(missing)}")
-    return kind(
-        **{
-            name: _build(known[name], value, f"{where}.{name}") if is_dataclass(known[name]) else value
-            for name, value in values.items()
-        }
-    )
+    return kind(**{name: _value(known[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        return _build(kind, value, where)
+    return tuple(value) if get_origin(kind) is tuple else value  # JSON has lists alone

@@ -15,13 +15,14 @@ from motion.body import Body
 from motion.clips.augment import mirror, random_crop
 from motion.clips.composition import compose
 from motion.denoiser import Conditions
-from motion.denoiser.conditions import empty_conditions, with_captions
+from motion.denoiser.conditions import empty_conditions, own_numbers, with_captions
 from motion.diffusion import NoiseSchedule, l_simple, loss_weights, predicted_x0, q_sample, target
 from motion.features import Normalizer, encode_sequence
 from motion.losses import motion_losses
 from motion.optimization import cosine_decay
 from motion.recipes import Recipe
 from motion.sequence import MotionSequence
+from motion.skeleton import ACTIONS, PERSON_CLASSES
 from motion.text import TextEncoder
 
 MAX_COMPOSED = 4  # clips in one scene
@@ -66,8 +67,12 @@ def collate(
         p, f = sequence.valid.shape
         x0[i, :p, :f] = normalizer.normalize(encode_sequence(sequence))
         conditions.valid[i, :p, :f] = torch.from_numpy(sequence.valid)
-        conditions.person_class[i, :p] = torch.from_numpy(sequence.person_class)
-        conditions.action[i, :p, :f] = torch.from_numpy(sequence.action)
+        conditions.person_class[i, :p] = torch.from_numpy(
+            own_numbers(sequence.person_class, PERSON_CLASSES, recipe.denoiser.person_classes, "person_class")
+        )
+        conditions.action[i, :p, :f] = torch.from_numpy(
+            own_numbers(sequence.action, ACTIONS, recipe.denoiser.actions, "action")
+        )
         conditions.identity[i] = torch.from_numpy(rng.permutation(recipe.denoiser.max_persons)[:persons])
     conditions = with_captions(conditions, captions, encode_text, recipe.denoiser)
     return DiffusionBatch(x0 * conditions.valid[..., None], conditions)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from motion.denoiser.config import DenoiserConfig
 from motion.denoiser.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
+from motion.errors import InputError
 from motion.text import TextEncoder
 
 ConditionKind = Literal["text", "person_class", "action", "scene"]
@@ -93,6 +95,20 @@ def with_captions(
             if states is not None:
                 text[i, c, : len(states)], valid[i, c, : len(states)] = states, True
     return replace(conditions, text=text, text_valid=valid)
+
+
+def own_numbers(
+    numbers: Int8[np.ndarray, "*shape"], names: Sequence[str], known: Sequence[str], kind: str
+) -> Int[np.ndarray, "*shape"]:
+    """Map numbers of a record, indices into `names`, by name to those of a network that knows the names `known`.
+
+    Raises InputError where the network does not know a name; `kind` says there what is named.
+    """
+    own = np.array([known.index(name) if name in known else -1 for name in names])[numbers]
+    if (own < 0).any():
+        name = names[int(numbers[own < 0][0])]
+        raise InputError(f"{kind} {name!r} is unknown to this model, expected one of {', '.join(known)}")
+    return own
 
 
 def empty_conditions(batch: int, persons: int, frames: int, config: DenoiserConfig) -> Conditions:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from motion.features import NUM_FEATURES
+from motion.skeleton import ACTIONS, PERSON_CLASSES
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,7 @@ class DenoiserConfig:
     """Whether the room's height map gives tokens."""
     editable: bool = False
     """Whether tokens carry a mark that their frames are constraints and not noisy."""
+    actions: tuple[str, ...] = ACTIONS
+    """Names of the actions, in the order of the network's own numbers; 0 means "unknown"."""
+    person_classes: tuple[str, ...] = PERSON_CLASSES
+    """Names of the person classes, in the order of the network's own numbers; 0 means "unknown"."""

@@ -27,7 +27,6 @@ from motion.denoiser.blocks import (
 from motion.denoiser.conditions import Conditions
 from motion.denoiser.config import DenoiserConfig
 from motion.denoiser.scene_tokens import HEIGHT_PATCH, HEIGHT_SHAPE, POINTS_PER_GROUP, height_patches
-from motion.skeleton import ACTIONS, PERSON_CLASSES
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ class Denoiser(nn.Module):
         self.embed_frame = SinusoidEmbedding(width) if config.time == "sinusoid" else None
         self.embed_step = SinusoidEmbedding(width)
         self.embed_identity = nn.Embedding(config.max_persons, width)
-        self.embed_class = nn.Embedding(len(PERSON_CLASSES), width, padding_idx=0)
-        self.embed_action = nn.Embedding(len(ACTIONS), width, padding_idx=0)
+        self.embed_class = nn.Embedding(len(config.person_classes), width, padding_idx=0)
+        self.embed_action = nn.Embedding(len(config.actions), width, padding_idx=0)
         self.embed_text = nn.Linear(config.text_dim, width)
         self.embed_points = nn.Linear(POINTS_PER_GROUP * 3, width)
         self.embed_heights = HeightTokens(width) if config.height_map else None

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from motion.denoiser import Denoiser
 from motion.features import Normalizer
 from motion.recipes import Recipe, from_dict, to_dict
-from motion.weights import normalized_tensors, read_weights, weights_bytes
+from motion.skeleton import ACTIONS, PERSON_CLASSES
+from motion.weights import Weights, normalized_tensors, read_weights, weights_bytes
 
 FORMAT = "carescene-model/3"
 MODEL_FILE = "model.safetensors"
@@ -30,7 +32,23 @@ def model_bytes(network: Denoiser, normalizer: Normalizer, recipe: Recipe) -> by
 def load_model(path: Path) -> Model:
     """Read a model file; raises InputError for another architecture, a damaged or a foreign file."""
     weights = read_weights(path, FORMAT, "ray_jobs.train")
-    recipe = from_dict(weights.description)
+    recipe = from_dict(_with_tables(weights))
     network = Denoiser(recipe.denoiser)
     normalizer = weights.load_normalized(network, recipe.denoiser.num_features)
     return Model(network, normalizer, recipe, weights.version)
+
+
+def _with_tables(weights: Weights) -> dict[str, Any]:
+    """Add the names of actions and person classes to the description of a file from before it held them.
+
+    Both tables only grew at their end since, so such a network knows as many of the first names as it has embeddings.
+    """
+
+    def first(table: tuple[str, ...], layer: str) -> tuple[str, ...]:
+        return table[: len(weights.tensors.get(f"network.{layer}.weight", table))]
+
+    tables = {
+        "actions": first(ACTIONS, "embed_action"),
+        "person_classes": first(PERSON_CLASSES, "embed_class"),
+    }
+    return weights.description | {"denoiser": tables | weights.description["denoiser"]}

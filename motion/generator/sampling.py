@@ -14,12 +14,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from motion.body import Body, load_body
 from motion.denoiser import Conditions
-from motion.denoiser.conditions import empty_conditions, with_captions
+from motion.denoiser.conditions import empty_conditions, own_numbers, with_captions
 from motion.diffusion import make_schedule, predicted_x0, q_sample
 from motion.errors import InputError
 from motion.features import POSITIONS, decode
@@ -80,12 +80,17 @@ class Generator:
             values = getattr(request, name)
             if values and len(values) != request.num_persons:
                 raise InputError(f"{name} has {len(values)} entries, expected {request.num_persons}, one a person")
-        for name, table in (("person_class", PERSON_CLASSES), ("action", ACTIONS)):
-            if unknown := set(getattr(request, name)) - set(table):
-                raise InputError(f"{name} {sorted(unknown)[0]!r} is unknown, expected one of {', '.join(table)}")
+        for name, own, table in (
+            ("person_class", recipe.denoiser.person_classes, PERSON_CLASSES),
+            ("action", recipe.denoiser.actions, ACTIONS),
+        ):
+            known = [each for each in own if each in table]
+            if unknown := set(getattr(request, name)) - set(known):
+                raise InputError(f"{name} {sorted(unknown)[0]!r} is unknown, expected one of {', '.join(known)}")
         self.text_encoder([caption for caption in captions_of(request) if caption is not None])
         if given is not None:
             given.check(request.num_persons, request.num_frames, recipe.fps, self.body)
+            self._own_labels(request, given)
 
     def generate(
         self,
@@ -187,6 +192,20 @@ class Generator:
         asked = request.guidance_scale
         return self.recipe.sampling.guidance_scale if asked is None else asked
 
+    def _own_labels(
+        self, request: MotionRequest, given: Given | None
+    ) -> tuple[Int[np.ndarray, " person"], Int[np.ndarray, "person frame"]]:
+        """Number the class of each person and the action of each frame as the network does.
+
+        Raises InputError where the network does not know one.
+        """
+        person_class, action = labels_of(request, given, "unknown")
+        config = self.recipe.denoiser
+        return (
+            own_numbers(person_class, PERSON_CLASSES, config.person_classes, "person_class"),
+            own_numbers(action, ACTIONS, config.actions, "action"),
+        )
+
     def _conditions(
         self,
         requests: Sequence[MotionRequest],
@@ -200,7 +219,7 @@ class Generator:
             conditions.valid[i, :p, :f] = True
             identities = torch.randperm(self.recipe.denoiser.max_persons, generator=generator)
             conditions.identity[i] = identities[:persons]
-            person_class, action = labels_of(request, each, "unknown")
+            person_class, action = self._own_labels(request, each)
             conditions.person_class[i, :p] = torch.from_numpy(person_class)
             conditions.action[i, :p, :f] = torch.from_numpy(action)
             if each is not None:

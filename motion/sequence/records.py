@@ -63,6 +63,7 @@ class MotionSequence(Record):
             "scene_id": pa.string(),
             "provenance": pa.map_(pa.string(), pa.string()),
         },
+        {"actions": ACTIONS, "person_classes": PERSON_CLASSES},
     )
     CONTAINERS: ClassVar[dict[str, type]] = {"texts": list, "provenance": dict}
 

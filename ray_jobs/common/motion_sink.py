@@ -52,7 +52,8 @@ class MotionSink(BlockBasedFileDatasink):
 
     def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
         name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
-        write_table(block.to_arrow().drop_columns([CLIP]), storage.join(self.uri, name))
+        table = block.to_arrow().drop_columns([CLIP]).replace_schema_metadata(MotionSequence.SCHEMA.metadata)
+        write_table(table, storage.join(self.uri, name))
 
 
 def checkpoint(output: str) -> CheckpointConfig:

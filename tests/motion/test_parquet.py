@@ -1,5 +1,6 @@
 """Records in Parquet: on local disk, on an object store, read by other tools, written by killed processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from motion.body import load_body
 from motion.errors import InputError
 from motion.parquet import Record, from_table, parquet_files, write_parquet
 from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
+from motion.skeleton import ACTIONS, PERSON_CLASSES
 from tests.helpers.clips import random_clip
 from tests.helpers.scenes import random_scene
 
@@ -117,3 +119,22 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path: Path) -> 
     assert not (tmp_path / "a.parquet").exists()
     assert parquet_files(tmp_path) == []
     assert any(tmp_path.iterdir()), "the partial file was there when the writer died"
+
+
+def test_files_name_what_their_numbers_stand_for(clip: MotionSequence, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_parquet([clip], path)
+    table = pq.read_table(path)
+    assert json.loads(table.schema.metadata[b"actions"]) == list(ACTIONS)
+    assert json.loads(table.schema.metadata[b"person_classes"]) == list(PERSON_CLASSES)
+    for names in (None, ACTIONS[:5]):  # from before there was a table, and from before actions were added
+        pq.write_table(table.replace_schema_metadata(names and {"actions": json.dumps(names)}), path)
+        assert_same(read_motions(path)[0], clip)
+    for names in (ACTIONS[::-1], (*ACTIONS, "flying")):
+        pq.write_table(table.replace_schema_metadata({"actions": json.dumps(names)}), path)
+        with pytest.raises(
+            InputError, match=r"a.parquet numbers the actions as .*, expected the first of unknown, lay"
+        ):
+            read_motions(path)
+        with pytest.raises(InputError, match="a table of MotionSequences numbers the actions as"):
+            next(from_table(MotionSequence, pq.read_table(path)))
