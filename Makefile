@@ -10,12 +10,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint bench bench-recon bench-model clean
+.PHONY: help demo test lint docs bench bench-recon bench-model clean
 
 help:
 	@echo "make demo    the whole pipeline on this machine: rooms, training, generation, pictures in demo/"
 	@echo "make test    all tests (a part: .venv/bin/python tests/run_tests.py tests/motion -k features)"
-	@echo "make lint    format, lint, types, and who may import whom"
+	@echo "make lint    format, lint, types, who may import whom, and whether the docs build"
+	@echo "make docs    the API reference, in build/docs/index.html"
 	@echo "make bench   the benchmarks; make bench-recon those of the reconstruction, make bench-model of the model's speed"
 	@echo "make clean   remove demo/ and the caches; .venv stays"
 	@echo "Each makes .venv from cluster/requirements.lock first when it is missing or older than the lock."
@@ -31,6 +32,15 @@ lint: $(VENV)
 	ruff check .
 	mypy
 	lint-imports
+	$(MAKE) --no-print-directory docs
+
+# Each module by its own name, parents first, and with it out of the list again: pdoc follows __all__, which names no
+# submodules, and refuses a name that comes twice. A warning, such as of an annotation that means nothing, is an error.
+MODULES = $(subst /,.,$(patsubst %/__init__,%,$(filter-out %/__main__,$(basename $(SOURCES)))))
+SOURCES = $(sort $(shell find motion recon ray_jobs -name '*.py'))
+docs: $(VENV)
+	@PDOC_ALLOW_EXEC=1 python -W error::UserWarning -m pdoc --docformat markdown --output-directory build/docs \
+	  $(foreach module,$(MODULES),'!$(module)\b' $(module))
 
 bench: $(VENV)
 	python -m tests.benchmarks
