@@ -36,7 +36,7 @@ thesis, DTU, 2024. "eq. 4.1" names one of its equations, "thesis §4.1" one of i
     eq. 2.18  derivation only: the score as the predicted noise
     eq. 2.19  derivation only: the score of a condition, on the way to eq. 2.20
     eq. 2.20  motion.guidance.ClassifierGuidance    tests/motion/evaluator/test_action_classifier.py
-              test_an_exact_classifier_makes_the_untold_estimate_the_told_one
+              test_an_exact_classifier_makes_the_unconditional_estimate_the_conditional_one
     eq. 2.21  motion.guidance.ClassifierFree        tests/motion/guidance/test_classifier_free.py
               test_each_sample_has_its_own_scale
     eq. 2.22  motion.denoiser.blocks.Attention      tests/motion/denoiser/test_blocks.py
@@ -51,7 +51,7 @@ thesis, DTU, 2024. "eq. 4.1" names one of its equations, "thesis §4.1" one of i
               test_extrinsics_are_rodrigues_rotation_up_to_a_turn_about_z
     eq. 4.5   recon.floor.extrinsics                tests/recon/test_floor.py
               test_extrinsics_put_the_floor_at_zero_and_the_view_along_y
-    eq. 4.6   motion.smpl_parameters.SmplParameters.moved  tests/motion/test_smpl_parameters.py
+    eq. 4.6   motion.smpl_parameters.SmplParameters.moved tests/motion/test_smpl_parameters.py
               test_moved_parameters_give_the_moved_joints_and_skin
     eq. 4.7   motion.features.encode                tests/motion/test_features.py
               test_golden_sceneintergen_features
