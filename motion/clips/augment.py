@@ -1,7 +1,7 @@
 """Variations of a clip that are as real as the clip.
 
-World: Z up, metres, radians. Whatever is done is done to all persons together, and the joints stay the forward
-kinematics of the pose. A clip that has a scene would no longer fit into it, so it is not moved or mirrored.
+World: Z up, metres, radians. All persons vary together, and the joints stay the forward kinematics of the pose. A clip
+that has a scene would no longer fit into it, so moving or mirroring it raises InputError.
 """
 
 import math
@@ -19,7 +19,7 @@ from motion.sequence import MotionSequence
 
 
 def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.random.Generator) -> MotionSequence:
-    """A short clip as it is; of a long one a random window, started anew at the origin."""
+    """Cut a random window of `max_frames` out of a longer clip, started anew at the origin."""
     spare = sequence.num_frames - max_frames
     if spare <= 0:
         return sequence
@@ -28,7 +28,7 @@ def random_crop(sequence: MotionSequence, max_frames: int, body: Body, rng: np.r
 
 
 def mirror(sequence: MotionSequence, body: Body) -> MotionSequence:
-    """What a mirror in the world's plane x = 0 shows, left and right exchanged in the captions too.
+    """Mirror the clip in the world's plane x = 0, left and right exchanged in the captions too.
 
     The pelvis is mirrored exactly, the other joints as far as the body is symmetric.
     """
@@ -39,19 +39,19 @@ def mirror(sequence: MotionSequence, body: Body) -> MotionSequence:
 
 
 def yaw(sequence: MotionSequence, angle: float, body: Body) -> MotionSequence:
-    """Turned by `angle` radians about the world's Z axis, counterclockwise seen from above."""
+    """Turn the clip by `angle` radians about the world's Z axis, counterclockwise seen from above."""
     _check_no_scene(sequence)
     return transform(sequence, yaw_matrix(angle), np.zeros(3, dtype=np.float32), body)
 
 
 def translate(sequence: MotionSequence, offset: Float32[np.ndarray, "2"], body: Body) -> MotionSequence:
-    """Shifted by `offset` metres along X and Y."""
+    """Shift the clip by `offset` metres along X and Y."""
     _check_no_scene(sequence)
     return transform(sequence, np.eye(3, dtype=np.float32), np.append(offset, np.float32(0)), body)
 
 
 def change_speed(sequence: MotionSequence, factor: float, body: Body) -> MotionSequence:
-    """The same movements `factor` times as fast, at the same frame rate."""
+    """Play the movements `factor` times as fast, at the same frame rate; raises InputError unless it is positive."""
     if not (math.isfinite(factor) and factor > 0):
         raise InputError(f"{sequence.id}: cannot change its speed by {factor}, expected a positive factor")
     return resample(replace(sequence, fps=sequence.fps * factor), sequence.fps, body)

@@ -1,4 +1,4 @@
-"""The ground of a clip: the lowest skin of its persons, and the floor they stand or lie on; metres, Z up."""
+"""Ground of a clip: the lowest skin of its persons, and the floor they stand or lie on; metres, Z up."""
 
 import math
 from functools import lru_cache
@@ -15,7 +15,7 @@ from motion.clips.transforms import check_body, transform
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, NUM_JOINTS
 
-LONGEST_LEAP = 0.7  # seconds in the air
+LONGEST_LEAP_S = 0.7
 SUPPORTED = tuple(
     ACTIONS.index(name)
     for name in (
@@ -23,42 +23,42 @@ SUPPORTED = tuple(
         *("sitting_in_lift", "sitting_in_walker", "sitting_on_bed_edge"),
     )
 )
-# All around, 20 to 30 degrees apart: where the outermost skin of a limb is looked for.
+# All around, 20 to 30 degrees apart, to find the outermost skin of a limb.
 DIRECTIONS = torch.tensor([d for d in product((-2.0, -1.0, 0.0, 1.0, 2.0), repeat=3) if any(d)])
-SPIKE = 0.1  # seconds; the lowest skin is median-filtered over this time
-GROUND_SECONDS, GROUND_SHARE = 0.25, 0.05  # for so long, and in so many of the frames, the ground is touched
-GROUND_BAND = 0.03  # metres over which the touched skin may spread
+SPIKE_S = 0.1  # window of the median filter on the lowest skin
+GROUND_S, GROUND_SHARE = 0.25, 0.05  # the ground is touched for so long, and in so many of the frames
+GROUND_BAND_M = 0.03  # over which the touched skin may spread
 
 
 def settle(sequence: MotionSequence, body: Body) -> MotionSequence:
     """Lower or lift all persons together so that the ground they stand or lie on is z = 0.
 
-    The ground is the lowest level at which someone's lowest skin stays for some time, so neither a bed beside it
-    nor a few frames that dive below it move the floor. Nothing changes where no frame is valid.
+    The ground is the lowest level at which a person's lowest skin stays for some time, so neither a bed nearby nor a
+    few frames that dive below it move the floor. Nothing changes where no frame is valid.
     """
     check_body(sequence, body)
     lowest = np.where(sequence.valid, lowest_skin(sequence, body), np.inf)
-    lowest = median_filter(lowest, (1, 1 + 2 * round(SPIKE * sequence.fps / 2)), mode="nearest").min(axis=0)
+    lowest = median_filter(lowest, (1, 1 + 2 * round(SPIKE_S * sequence.fps / 2)), mode="nearest").min(axis=0)
     heights = np.sort(lowest[np.isfinite(lowest)])
     if not len(heights):
         return sequence
-    stay = max(math.ceil(GROUND_SECONDS * sequence.fps), math.ceil(GROUND_SHARE * len(heights)))
+    stay = max(math.ceil(GROUND_S * sequence.fps), math.ceil(GROUND_SHARE * len(heights)))
     offset = np.array([0, 0, -_lowest_level(heights, min(stay, len(heights)))], dtype=np.float32)
     return transform(sequence, np.eye(3, dtype=np.float32), offset, body)
 
 
 def _lowest_level(heights: Float32[np.ndarray, " frame"], stay: int) -> float:
-    """Middle of the lowest `GROUND_BAND` that holds `stay` of the sorted heights, or of the lowest if none does."""
+    """Find the middle of the lowest `GROUND_BAND_M` of the sorted heights that has `stay`, or of the lowest one."""
     spread = heights[stay - 1 :] - heights[: len(heights) - stay + 1]
-    base = heights[np.argmax(spread <= GROUND_BAND)]
-    return float(np.median(heights[(heights >= base) & (heights <= base + GROUND_BAND)]))
+    base = heights[np.argmax(spread <= GROUND_BAND_M)]
+    return float(np.median(heights[(heights >= base) & (heights <= base + GROUND_BAND_M)]))
 
 
 def lowest_skin(sequence: MotionSequence, body: Body) -> Float32[np.ndarray, "person frame"]:
-    """Height of each person's lowest skin, by linear blend skinning of the few hundred outermost vertices.
+    """Compute the height of each person's lowest skin, by linear blend skinning of the few hundred outermost vertices.
 
-    With A_j, b_j the height row of joint j's transform from rest to world, a vertex v of weights w_j is at
-    `z = sum_j w_j (A_j v + b_j)`: one matrix product for all frames.
+    With A_j, b_j the height row of joint j's transform from rest to world, a vertex v of weights w_j is at `z = sum_j
+    w_j (A_j v + b_j)`: one matrix product for all frames.
     """
     parameters = sequence.parameters
     joints, rotations = parameters.kinematics(body)
@@ -74,9 +74,9 @@ def lowest_skin(sequence: MotionSequence, body: Body) -> Float32[np.ndarray, "pe
 
 @lru_cache(maxsize=4)
 def _outermost_skin(body: Body) -> tuple[Int64[Tensor, " vertex"], Float[Tensor, "vertex 24"]]:
-    """The vertices that lie farthest out on a joint in one of `DIRECTIONS`, and their weights on the 24 joints."""
+    """Find the vertices that lie farthest out on a joint in one of `DIRECTIONS`, and their weights on the 24 joints."""
     owner: list[int] = []
-    for own, parent in enumerate(body.parents.tolist()):  # fingers, jaw and eyes go with what they hang on
+    for own, parent in enumerate(body.parents.tolist()):  # fingers, jaw and eyes go with the joint that they hang on
         owner.append(body.joint_indices.index(own) if own in body.joint_indices else owner[parent])
     weights = torch.zeros(len(body.weights), NUM_JOINTS).index_add_(1, torch.tensor(owner), body.weights)
     joint_of = weights.argmax(dim=1)

@@ -1,4 +1,4 @@
-"""Clips moved, turned, cut and resampled, each as a whole record.
+"""Transforms of whole clips: moved, turned, cut and resampled.
 
 World: Z up, metres. Rotations are resampled by slerp, positions linearly.
 """
@@ -21,7 +21,7 @@ from motion.smpl_parameters import SmplParameters
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each new frame, the old frames around it and how far it lies from `lower` (0) to `upper` (1)."""
+    """Old frames around each new frame, and how far it lies from `lower` (0) to `upper` (1)."""
 
     lower: Int64[Tensor, " frame"]
     upper: Int64[Tensor, " frame"]
@@ -29,26 +29,29 @@ class Neighbours:
 
     @classmethod
     def at(cls, positions: Float[Tensor, " frame"], num_frames: int) -> "Neighbours":
-        """Neighbours of fractional frame numbers within 0 .. num_frames - 1."""
+        """Compute the neighbours of fractional frame numbers within 0 .. num_frames - 1."""
         lower = positions.floor().long().clamp(0, num_frames - 1)
         return cls(lower, (lower + 1).clamp_max(num_frames - 1), (positions - lower).float())
 
 
 def to_z_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """Y-up coordinates in the Z-up world: (x, y, z) to (x, -z, y)."""
+    """Convert Y-up coordinates to the Z-up world: (x, y, z) to (x, -z, y)."""
     x, y, z = points.unbind(dim=-1)
     return torch.stack([x, -z, y], dim=-1)
 
 
 def crop(sequence: MotionSequence, start: int, stop: int) -> MotionSequence:
-    """Frames `start` to `stop` (exclusive) of every person."""
+    """Cut frames `start` to `stop` (exclusive) of every person."""
     frames = slice(start, stop)
     per_frame = ("transl", "global_orient", "body_pose", "joints", "valid", "action")
     return replace(sequence, **{name: getattr(sequence, name)[:, frames] for name in per_frame})
 
 
 def cut(sequence: MotionSequence, start: float, stop: float) -> MotionSequence:
-    """The frames from second `start` to `stop` (exclusive), each taken to the nearest frame."""
+    """Cut the frames from second `start` to `stop` (exclusive), each taken to the nearest frame.
+
+    Raises InputError where the clip is shorter.
+    """
     first, last = round(start * sequence.fps), round(stop * sequence.fps)
     if not 0 <= first < last <= sequence.num_frames:
         seconds = sequence.num_frames / sequence.fps
@@ -57,7 +60,7 @@ def cut(sequence: MotionSequence, start: float, stop: float) -> MotionSequence:
 
 
 def windows(seconds: float, max_seconds: float) -> list[tuple[float, float]]:
-    """`seconds` in as few pieces as fit into `max_seconds`, all of one length, as (start, stop) in seconds."""
+    """Split `seconds` into as few pieces as fit into `max_seconds`, all of one length, as (start, stop) in seconds."""
     count = max(1, math.ceil(seconds / max_seconds - 1e-6))
     return list(pairwise(seconds * i / count for i in range(count + 1)))
 
@@ -68,10 +71,10 @@ def smoothstep(share: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"
 
 
 def resample(sequence: MotionSequence, fps: float, body: Body) -> MotionSequence:
-    """The same motion at `fps`, from its first frame to the last that fits; the same record if the rate fits.
+    """Resample a motion to `fps`, from its first frame to the last that fits; at its own rate it is unchanged.
 
-    `valid` and `action` are those of the nearest frame. Between a valid and an invalid frame the
-    pose is the valid one's, unmixed.
+    `valid` and `action` are those of the nearest frame. Between a valid and an invalid frame the pose is the valid
+    one's, unmixed. Raises InputError unless `fps` is positive.
     """
     if not (math.isfinite(fps) and fps > 0):
         raise InputError(f"{sequence.id}: cannot resample to {fps} frames per second, expected a positive number")
@@ -94,7 +97,7 @@ def resample(sequence: MotionSequence, fps: float, body: Body) -> MotionSequence
 
 
 def _interpolated(sequence: MotionSequence, near: Neighbours) -> SmplParameters:
-    """Parameters between the neighbouring frames."""
+    """Interpolate the parameters between the neighbouring frames."""
     valid = torch.from_numpy(sequence.valid)
     start, end = valid[:, near.lower], valid[:, near.upper]
     weight = torch.where(start == end, near.weight, end.float())
@@ -103,10 +106,10 @@ def _interpolated(sequence: MotionSequence, near: Neighbours) -> SmplParameters:
 
 
 def heading(joints: Float32[np.ndarray, "24 3"], global_orient: Float32[np.ndarray, "3 3"]) -> Float32[np.ndarray, "2"]:
-    """Unit XY direction a person faces.
+    """Compute the unit XY direction that a person faces.
 
-    It is at right angles to the line across hips and shoulders, which lies level in a standing person and in
-    one on their back or belly. On their side that line is upright, but the pelvis' forward axis is level.
+    It is at right angles to the line across hips and shoulders, which lies level in a standing person and in one on
+    their back or belly. On their side that line is upright, but the pelvis' forward axis is level.
     """
     right = to_the_right(joints, "hip", "shoulder")
     facing = np.array([-right[1], right[0]])
@@ -118,7 +121,7 @@ def heading(joints: Float32[np.ndarray, "24 3"], global_orient: Float32[np.ndarr
 def transform(
     sequence: MotionSequence, turn: Float32[np.ndarray, "3 3"], offset: Float32[np.ndarray, "3"], body: Body
 ) -> MotionSequence:
-    """All persons together, turned about the world's origin, then shifted by `offset`."""
+    """Turn all persons together about the world's origin, then shift them by `offset` (m)."""
     check_body(sequence, body)
     moved = sequence.parameters.moved(torch.from_numpy(turn), torch.from_numpy(offset), body)
     return replace(

@@ -1,9 +1,9 @@
 """AMASS (Mahmood et al. 2019, amass.is.tue.mpg.de): motion capture as SMPL-family parameters, one .npz a clip.
 
-    ROOT/SUBSET/SUBJECT/NAME.npz      a clip; NAME.txt beside it may hold captions (see `clip.read_captions`)
+    ROOT/SUBSET/SUBJECT/NAME.npz      a clip; NAME.txt next to it may hold captions (see `clip.read_captions`)
     ROOT/SUBSET/SUBJECT/shape.npz     also neutral_stagei.npz and the like: a subject's shape, no motion
 
-World: Z up already, metres; rotations are axis-angle in the files and matrices here. What becomes of the fields:
+World: Z up already, metres; rotations are axis-angle in the files and matrices here. Use of the fields:
 
     poses (T, 72 | 156 | 165)      SMPL, SMPL-H, SMPL-X: the first 66 numbers are joints 0 to 21, kept; fingers, jaw
                                    and eyes have no joint here, and SMPL's two hands stay at rest for all families
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
-from motion.datasets.clip import LARGEST, Clip, check_fps, frame_range, to_record, with_sidecar
+from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, frame_range, to_record, with_sidecar
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
@@ -52,22 +52,23 @@ MEAN_PELVIS = {
 
 @dataclass(frozen=True)
 class AmassPoses:
-    """One file: the motion of a body of some family and gender."""
+    """Motion of one file, of a body of some family and gender."""
 
     fps: float
     parameters: SmplParameters
-    """Of one person, batch shape (frame,)."""
+    """Parameters of one person, batch shape (frame,)."""
     gender: str
     family: str
 
     def crop(self, frames: slice) -> "AmassPoses":
+        """Cut these frames."""
         return replace(self, parameters=self.parameters[frames])
 
 
 def to_parameters(
     transl: Float64[Tensor, "frame 3"], axis_angles: Float64[Tensor, "frame 66"], betas: Float64[Tensor, "10"]
 ) -> SmplParameters:
-    """Convert the axis-angles of joints 0 to 21; the hands stay at rest."""
+    """Convert the axis-angles (rad) of joints 0 to 21 to parameters of one person; the hands stay at rest."""
     rotations = matrix_from_axis_angle(axis_angles.unflatten(1, (-1, 3))).float()
     hands = torch.eye(3).expand(len(rotations), 2, 3, 3)
     body_pose = torch.cat([rotations[:, 1:], hands], dim=1)
@@ -75,7 +76,10 @@ def to_parameters(
 
 
 def list_clips(root: Path) -> list[Clip]:
-    """All motions under `root`, sorted by id; a described span of seconds is a clip of its own."""
+    """List all motions under `root`, sorted by id; a described span of seconds is a clip of its own.
+
+    Raises InputError if there is no .npz of a motion.
+    """
     paths = [path for path in root.rglob("*.npz") if not _is_shape(path)]
     if not paths:
         raise InputError(f"{root} holds no AMASS motion, expected .npz files in folders SUBSET/SUBJECT")
@@ -93,7 +97,7 @@ def _clip(root: Path, path: Path) -> Clip:
 
 
 def read_clip(clip: Clip, body: Body) -> MotionSequence:
-    """The clip at its own frame rate, posed with `body`, floor on z = 0."""
+    """Read the clip at its own frame rate, posed with `body`, floor on z = 0; raises InputError where it is damaged."""
     if clip.problem:
         raise InputError(clip.problem)
     poses = read_poses(Path(clip.files[0]))
@@ -107,7 +111,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
 
 
 def on_body(poses: AmassPoses, body: Body) -> SmplParameters:
-    """Parameters (one person, frames) for `body`: the same rotations, and the pelvis on the same path (see above)."""
+    """Convert to parameters of `body` (one person, frames): the same rotations, and the pelvis on the same path."""
     own = poses.parameters
     if not _same_shapes(poses, body):
         pelvis = own.transl + torch.tensor(MEAN_PELVIS[poses.family])
@@ -120,7 +124,7 @@ def _same_shapes(poses: AmassPoses, body: Body) -> bool:
 
 
 def read_poses(path: Path) -> AmassPoses:
-    """The motion in an AMASS .npz; InputError where it is damaged or something else."""
+    """Read the motion in an AMASS .npz; raises InputError where it is damaged or something else."""
     arrays = _read(path)
     poses, family = _poses(path, arrays)
     gender = _word(path, arrays, "gender", "unknown")
@@ -136,7 +140,7 @@ def read_poses(path: Path) -> AmassPoses:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """The fields that matter; pickled objects, which may run code, are never opened."""
+    """Read the fields that matter; pickled objects, which may run code, are never opened."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in FIELDS if name in archive}
@@ -146,7 +150,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _poses(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Float64[np.ndarray, "frame column"], str]:
-    """Axis-angles of at least joints 0 to 21, and the family they belong to."""
+    """Read axis-angles of at least joints 0 to 21, and the family they belong to."""
     if "poses" in arrays:
         poses = _numbers(path, arrays, "poses", 2)
         guess = next((name for name, columns in FAMILIES.items() if columns == poses.shape[1]), "unknown")
@@ -177,8 +181,8 @@ def _numbers(path: Path, arrays: dict[str, np.ndarray], name: str, dimensions: i
     array = arrays[name]
     if array.ndim != dimensions or not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{path}: {name} is {array.dtype} of shape {array.shape}, expected {dimensions}D floats")
-    if not (np.abs(array) < LARGEST).all():
-        raise InputError(f"{path}: {name} holds NaN or numbers beyond {LARGEST:g}, expected radians and metres")
+    if not (np.abs(array) < MAX_MAGNITUDE).all():
+        raise InputError(f"{path}: {name} holds NaN or numbers beyond {MAX_MAGNITUDE:g}, expected radians and metres")
     return array.astype(np.float64)
 
 
@@ -190,7 +194,7 @@ def _fps(path: Path, arrays: dict[str, np.ndarray]) -> float:
 
 
 def _word(path: Path, arrays: dict[str, np.ndarray], name: str, missing: str) -> str:
-    """What is stored as one str or bytes, lower case."""
+    """Read a field that is one str or bytes, lower case."""
     if name not in arrays:
         return missing
     array = arrays[name]

@@ -1,18 +1,18 @@
 """BVH files of any skeleton whose joint names are known: cgspeed's two of CMU's captures, Mixamo, Bandai-Namco.
 
-    ROOT/ANY/FOLDER/NAME.bvh     one person; NAME.txt beside it may hold captions (see `clip.read_captions`)
+    ROOT/ANY/FOLDER/NAME.bvh     one person; NAME.txt next to it may hold captions (see `clip.read_captions`)
     ROOT/pairs.csv               optional, columns person1,person2: files (relative to ROOT) of one recording of two
-                                 people in one space, which become one record with person 1's captions
+                                 persons in one space, which become one record with person 1's captions
 
 The unit of a file (see `bvh_file`) is the one of `UNITS` in which thigh and shin make a person's leg. cgspeed's Poser
-names (hip, abdomen, lThigh …) put every subject on one figure of arbitrary size, so there the leg is taken to be
-0.84 m. A pair has person 1's scale.
+names (hip, abdomen, lThigh …) put every subject on one figure of arbitrary size, so there the leg is taken to be 0.84
+m. A pair has person 1's scale.
 
-Positions are taken over, of the joints that mean the same in SMPL; `joints.fit_joints` makes rotations of them. But
-where a skeleton has its head joint above the neck and its toes before the ankle is its own affair. So these lie where
-neck and ankles, turned as in the file since the person stood upright, have the body's, and the head turns likewise:
-soles are flat on the floor and eyes look where they did. The T-pose that cgspeed put before each capture is left out,
-and what resampling smeared of it. Output: metres, Z up, the file's own frame rate.
+Positions are copied for the joints that mean the same in SMPL; `joint_fitting.fit_joints` makes rotations of them. The
+place of a skeleton's head joint above the neck, and of its toes before the ankle, is its own affair. So these are
+placed from neck and ankles as the body has them, turned as in the file since the person stood upright, and the head
+turns likewise: soles are flat on the floor and eyes look as they did. The T-pose that cgspeed put before each capture,
+and its traces after resampling, are left out. Output: metres, Z up, the file's own frame rate.
 """
 
 import csv
@@ -42,25 +42,25 @@ LICENCE = (
     "Bandai-Namco's are CC BY-NC 4.0, Mixamo's may not be redistributed."
 )
 
-UNITS = {"m": 1.0, "CMU's 0.45 inch": 0.0254 / 0.45, "inch": 0.0254, "cm": 0.01, "mm": 0.001}  # each in metres
-LEG_RANGE = (0.55, 1.15)  # metres of thigh and shin; narrow enough that only one unit fits
-POSER_LEG = 0.84
-FARTHEST = 1e4  # metres from the origin; beyond it a number is damage
+UNITS = {"m": 1.0, "CMU's 0.45 inch": 0.0254 / 0.45, "inch": 0.0254, "cm": 0.01, "mm": 0.001}  # metres
+LEG_RANGE_M = (0.55, 1.15)  # thigh and shin; narrow enough that only one unit fits
+POSER_LEG_M = 0.84
+FARTHEST_M = 1e4  # from the origin; beyond it a number is damage
 # A T-pose put before a capture: arms this straight (distance of the wrists to length of both arms) and this level
 # (height between the wrists to that length), left at a speed (m/s) that starts no motion. Resampled ones of CMU have
 # 0.86 to 0.91, 0.03 to 0.08 and 26 to 30, then 23 to 29 and 16 to 20; Bandai-Namco's captures start at 9 or less.
-T_POSE_STRAIGHT, T_POSE_LEVEL, T_POSE_SPEED = 0.8, 0.1, 12.0
+T_POSE_STRAIGHT, T_POSE_LEVEL, T_POSE_SPEED_M_PER_S = 0.8, 0.1, 12.0
 CARRIED = {"head": "neck", "left_foot": "left_ankle", "right_foot": "right_ankle"}
 STANDING = [("right_hip", "left_hip")] + [
     (f"{side}_{start}", end.format(side))
     for side in ("left", "right")
     for start, end in (("hip", "neck"), ("hip", "{}_knee"), ("knee", "{}_ankle"))
-]  # bones that lie alike in all who stand upright, facing +z
-ALIKE = math.radians(35)  # by which bones of an upright skeleton differ from the body's at most; CMU's legs by 20
+]  # bones that lie alike in all upright persons, facing +z
+ALIKE_RAD = math.radians(35)  # between bones of an upright skeleton and the body's, at most; CMU's legs differ by 20
 
 
 def _names(left: str, right: str, sided: str, neck: str, head: str) -> dict[str, str]:
-    """SMPL's names to a file's; `sided` are its joints from hip to foot, then from shoulder to wrist."""
+    """Map SMPL's names to a file's; `sided` are its joints from hip to foot, then from shoulder to wrist."""
     joints = ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist")
     pairs = list(zip(joints, sided.split(), strict=True))
     both = {
@@ -76,15 +76,16 @@ Upright = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to name joints: SMPL's name to the file's, of which feet and head may be missing."""
+    """Naming of joints: SMPL's name to the file's; feet and head may be missing."""
 
     joints: dict[str, str]
     leg: float | None = None
-    """Metres of thigh and shin where the file's own size means nothing."""
+    """Length of thigh and shin in metres, where the file's own size means nothing."""
     upright: dict[str, Upright] = field(default_factory=dict)
-    """Where the zero pose is not upright: which axes of neck, head and ankles point up and forward in who stands."""
+    """Axes of neck, head and ankles that point up and forward in a standing person, if the zero pose is not upright."""
 
     def fits(self, names: list[str]) -> bool:
+        """Tell whether a file with these joints has this layout."""
         optional = ("left_foot", "right_foot", "head")
         return all(name in names for joint, name in self.joints.items() if joint not in optional)
 
@@ -100,7 +101,7 @@ BANDAI_NAMCO_UPRIGHT: dict[str, Upright] = {
 }
 LAYOUTS = {
     "Poser (cgspeed)": Layout(
-        _names("l", "r", "{}Thigh {}Shin {}Foot {}Foot_end {}Shldr {}ForeArm {}Hand", "neck", "head"), leg=POSER_LEG
+        _names("l", "r", "{}Thigh {}Shin {}Foot {}Foot_end {}Shldr {}ForeArm {}Hand", "neck", "head"), leg=POSER_LEG_M
     ),
     "MotionBuilder (cgspeed, Mixamo)": Layout(
         _names("Left", "Right", "{}UpLeg {}Leg {}Foot {}ToeBase {}Arm {}ForeArm {}Hand", "Neck", "Head")
@@ -115,7 +116,10 @@ LAYOUTS = {
 
 
 def list_clips(root: Path) -> list[Clip]:
-    """All files under `root`, those of `pairs.csv` two by two, sorted by id; a described span is a clip of its own."""
+    """List all files under `root`, those of `pairs.csv` two by two, sorted by id.
+
+    A described span of seconds is a clip of its own. Raises InputError if there is no .bvh.
+    """
     names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() == ".bvh"]
     if not names:
         raise InputError(f"{root} holds no motion, expected .bvh files")
@@ -147,7 +151,10 @@ def _clip(root: Path, files: tuple[str, ...]) -> Clip:
 
 
 def read_clip(clip: Clip, body: Body) -> MotionSequence:
-    """The clip at its own frame rate, `body` fitted to its joints, floor on z = 0."""
+    """Read the clip at its own frame rate, `body` fitted to its joints, floor on z = 0.
+
+    Raises InputError where a file is damaged, its joints are unknown, or the persons of a pair do not match.
+    """
     if clip.problem:
         raise InputError(clip.problem)
     people = _read_people(clip)
@@ -186,7 +193,7 @@ def _read_people(clip: Clip) -> list[Bvh]:
 
 
 def _layout(files: tuple[str, ...], people: list[Bvh]) -> tuple[str, list[str]]:
-    """The layout of person 1 and SMPL's names of the joints that it has, and the others must have."""
+    """Find the layout of person 1 and SMPL's names of the joints that it has, and the others must have."""
     first = people[0].names
     layout = next((name for name, names in LAYOUTS.items() if names.fits(first)), None)
     if layout is None:
@@ -202,21 +209,21 @@ def _layout(files: tuple[str, ...], people: list[Bvh]) -> tuple[str, list[str]]:
 
 
 def _upright_axes(bvh: Bvh, layout: Layout, body: Body) -> dict[str, Float64[np.ndarray, "3 3"]]:
-    """SMPL's axes (left, up, forward) in the frames of neck, head and ankles of someone who stands upright.
+    """Compute SMPL's axes (left, up, forward) in the frames of neck, head and ankles of an upright person.
 
     Empty where neither a zero pose that stands nor the layout tells them.
     """
     own = dict(zip(JOINT_NAMES, body.rest_joints(torch.zeros(10)).double().numpy(), strict=True))
     zero_pose = bvh.zero_pose()
     at = {joint: zero_pose[bvh.names.index(name)] for joint, name in layout.joints.items() if name in bvh.names}
-    if all(_angle(at[end] - at[start], own[end] - own[start]) < ALIKE for start, end in STANDING):
+    if all(_angle(at[end] - at[start], own[end] - own[start]) < ALIKE_RAD for start, end in STANDING):
         axes = {f"{side}_ankle": _splay(at, own, side) for side in ("left", "right")}
         axes |= {"neck": np.eye(3), "head": np.eye(3)}
     else:
         upright = {joint: tuple(map(np.array, pair)) for joint, pair in layout.upright.items()}
         axes = {joint: np.stack([np.cross(up, ahead), up, ahead], axis=1) for joint, (up, ahead) in upright.items()}
     for end, start in CARRIED.items():
-        if axes and end in at and _angle(at[end] - at[start], axes[start] @ (own[end] - own[start])) > ALIKE:
+        if axes and end in at and _angle(at[end] - at[start], axes[start] @ (own[end] - own[start])) > ALIKE_RAD:
             return {}
     return axes
 
@@ -224,7 +231,7 @@ def _upright_axes(bvh: Bvh, layout: Layout, body: Body) -> dict[str, Float64[np.
 def _splay(
     at: dict[str, Float64[np.ndarray, "3"]], own: dict[str, Float64[np.ndarray, "3"]], side: str
 ) -> Float64[np.ndarray, "3 3"]:
-    """The turn, seen from the front, of a leg from where the body has it to where the zero pose does.
+    """Compute the turn, seen from the front, of a leg from the body's direction to the zero pose's.
 
     CMU's skeletons stand astride in their zero pose and are captured turned against that.
     """
@@ -234,14 +241,14 @@ def _splay(
 
 
 def _angle(first: Float64[np.ndarray, "3"], second: Float64[np.ndarray, "3"]) -> float:
-    """Radians, 0 where a bone has no length."""
+    """Compute the angle in radians; 0 where a bone has no length."""
     return math.atan2(float(np.linalg.norm(np.cross(first, second))), float(first @ second))
 
 
 def _tracks(
     bvh: Bvh, layout: Layout, joints: list[str], axes: dict[str, Float64[np.ndarray, "3 3"]], body: Body
 ) -> tuple[Float64[np.ndarray, "frame joint 3"], Float64[np.ndarray, "frame 3 3"]]:
-    """Positions of SMPL's `joints` in the file's unit, those in `CARRIED` as `axes` say, and the head's rotation."""
+    """Compute positions of SMPL's `joints` in the file's unit, `CARRIED` ones by `axes`, and the head's rotation."""
     positions, rotations = joint_transforms(bvh)
     number = {joint: bvh.names.index(layout.joints[joint]) for joint in joints}
     own = body.rest_joints(torch.zeros(10)).double().numpy()
@@ -258,7 +265,7 @@ def _tracks(
 
 
 def _turn_heads(posed: SmplParameters, heads: Float[Tensor, "person frame 3 3"]) -> SmplParameters:
-    """The people with these rotations (y up) of the heads, on which nothing hangs."""
+    """Turn the heads, which carry nothing, to these rotations (y up)."""
     neck = posed.global_orient
     for joint in ("spine1", "spine2", "spine3", "neck"):
         neck = neck @ posed.body_pose[:, :, JOINT[joint] - 1]
@@ -268,35 +275,35 @@ def _turn_heads(posed: SmplParameters, heads: Float[Tensor, "person frame 3 3"])
 
 
 def _leg(tracks: Float64[np.ndarray, "frame joint 3"], joints: list[str]) -> float:
-    """Length of the left thigh and shin."""
+    """Measure the left thigh and shin."""
     hip, knee, ankle = (tracks[:, joints.index(f"left_{joint}")] for joint in ("hip", "knee", "ankle"))
     return float(np.median(np.linalg.norm(hip - knee, axis=-1) + np.linalg.norm(knee - ankle, axis=-1)))
 
 
 def _scale(file: str, tracks: Float64[np.ndarray, "frame joint 3"], joints: list[str], leg: float | None) -> float:
-    """Metres per unit of the file."""
+    """Find the metres per unit of the file."""
     found = _leg(tracks, joints)
     if leg and found > 0:
         return leg / found
     for metres in UNITS.values():
-        if LEG_RANGE[0] < metres * found < LEG_RANGE[1]:
+        if LEG_RANGE_M[0] < metres * found < LEG_RANGE_M[1]:
             return metres
     units = ", ".join(UNITS)
     raise InputError(
-        f"{file}: thigh and shin measure {found:g}, expected {LEG_RANGE[0]} to {LEG_RANGE[1]} m in one of {units}"
+        f"{file}: thigh and shin measure {found:g}, expected {LEG_RANGE_M[0]} to {LEG_RANGE_M[1]} m in one of {units}"
     )
 
 
 def _check(file: str, positions: Float64[np.ndarray, "frame joint 3"], joints: list[str]) -> None:
-    if not np.abs(positions).max() < FARTHEST:
-        raise InputError(f"{file}: has joints {FARTHEST:g} m away or farther, expected a person in a room")
+    if not np.abs(positions).max() < FARTHEST_M:
+        raise InputError(f"{file}: has joints {FARTHEST_M:g} m away or farther, expected a person in a room")
     leg = _leg(positions, joints)
-    if not LEG_RANGE[0] < leg < LEG_RANGE[1]:
+    if not LEG_RANGE_M[0] < leg < LEG_RANGE_M[1]:
         raise InputError(f"{file}: thigh and shin measure {leg:g} m in the unit of the other person of the pair")
 
 
 def _t_pose_frames(positions: Float64[np.ndarray, "frame joint 3"], joints: list[str], fps: float) -> int:
-    """How many frames to leave out at the start: those up to the end of the leap if it starts from a T-pose."""
+    """Count the frames to leave out at the start: those up to the end of the leap if it starts from a T-pose."""
     chain = [f"left_{joint}" for joint in ("wrist", "elbow", "shoulder")]
     chain += [joint.replace("left", "right") for joint in reversed(chain)]
     arms = positions[0, [joints.index(joint) for joint in chain]]
@@ -305,4 +312,4 @@ def _t_pose_frames(positions: Float64[np.ndarray, "frame joint 3"], joints: list
     if np.linalg.norm(span) < T_POSE_STRAIGHT * bones or abs(span[2]) > T_POSE_LEVEL * bones:
         return 0
     speeds = fps * np.linalg.norm(np.diff(positions, axis=0), axis=-1).max(axis=1)
-    return int(np.argmin(np.append(speeds > T_POSE_SPEED, False)))
+    return int(np.argmin(np.append(speeds > T_POSE_SPEED_M_PER_S, False)))

@@ -1,12 +1,12 @@
-"""What every reader of `motion.datasets` shares: a clip before it is read, its captions, and the record it becomes.
+"""Clips before they are read, their captions, and the records they become: common to all readers of `motion.datasets`.
 
 A reader is a module with two functions:
 
     list_clips(root) -> list[Clip]            cheap: looks at names, lists and captions, not at motion
     read_clip(clip, body) -> MotionSequence   the clip at its own frame rate, Z up, metres, floor on z = 0
 
-`list_clips` raises InputError only where `root` is no such data set at all; what is wrong with one clip is noted
-in `Clip.problem` and raised by `read_clip`, so that a job can reject that clip and go on.
+`list_clips` raises InputError only where `root` is no such data set at all; a fault of one clip is noted in
+`Clip.problem` and raised by `read_clip`, so that a job can reject that clip and go on.
 """
 
 import json
@@ -25,38 +25,43 @@ from motion.sequence import SPLITS, MotionSequence
 from motion.smpl_parameters import SmplParameters
 
 FPS_RANGE = (5.0, 1000.0)
-LARGEST = 1e4  # metres or radians; beyond it a number is damage
+MAX_MAGNITUDE = 1e4  # metres or radians; beyond it a number is damage
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Where a clip lies and what is known of it before it is read. Plain values only: it travels as JSON."""
+    """Location of a clip, and its known properties before it is read. Plain values only: it travels as JSON."""
 
     id: str
     source: str
     files: tuple[str, ...]
-    """The file of the motion, or one per person."""
+    """File of the motion, or one per person."""
     split: str = "train"
     texts: tuple[str, ...] = ()
+    """Captions of the clip."""
     start: float = 0.0
-    """Seconds into the file(s)."""
+    """Start of the clip in seconds into the file(s)."""
     stop: float | None = None
+    """End of the clip in seconds into the file(s); None for all of the file."""
     mirrored: bool = False
+    """Whether the clip is the mirror image of its file."""
     problem: str | None = None
-    """Why it cannot be read, where listing found out."""
+    """Reason why it cannot be read, if listing found one."""
 
     def to_json(self) -> str:
+        """Serialize the clip."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Clip":
+        """Read a serialized clip."""
         values: dict[str, Any] = json.loads(text)
         return cls(**values | {name: tuple(values[name]) for name in ("files", "texts")})
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A description of a clip, or of the seconds `start` to `stop` of it."""
+    """Description of a clip, or of the seconds `start` to `stop` of it."""
 
     text: str
     start: float = 0.0
@@ -64,9 +69,10 @@ class Caption:
 
 
 def read_captions(path: Path) -> list[Caption]:
-    """Captions in HumanML3D's form, one a line: `text#word/TAG word/TAG#from#to`, or the text alone.
+    """Read captions in HumanML3D's form, one a line: `text#word/TAG word/TAG#from#to`, or the text alone.
 
-    From and to are seconds; 0 and 0 (or nothing, or HumanML3D's nan) mean the whole clip.
+    From and to are seconds; 0 and 0 (or nothing, or HumanML3D's nan) mean the whole clip. Raises InputError where the
+    file cannot be read or a line is damaged.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -97,7 +103,7 @@ def _caption(path: Path, number: int, line: str) -> Caption:
 
 
 def with_captions(clip: Clip, captions: Sequence[Caption]) -> list[Clip]:
-    """The clip with what is said of all of it, and a clip `ID@FROM-TO` for each span of seconds that is described.
+    """Split a clip by its captions: the whole clip with its captions, and a clip `ID@FROM-TO` for each described span.
 
     Where only spans are described, only they become clips. Seconds count from the clip's own start.
     """
@@ -111,7 +117,7 @@ def with_captions(clip: Clip, captions: Sequence[Caption]) -> list[Clip]:
 
 
 def with_sidecar(clip: Clip, path: Path) -> list[Clip]:
-    """`with_captions` of the file that may lie beside a motion; a bad one is noted in `Clip.problem`."""
+    """Apply `with_captions` of the file that may lie next to a motion; a bad one is noted in `Clip.problem`."""
     if not path.is_file():
         return [clip]
     try:
@@ -121,7 +127,7 @@ def with_sidecar(clip: Clip, path: Path) -> list[Clip]:
 
 
 def frame_range(clip: Clip, fps: float, num_frames: int) -> slice:
-    """The frames from `Clip.start` to `Clip.stop`, which must lie within the motion; half a frame is forgiven."""
+    """Compute the frames from `Clip.start` to `Clip.stop`; InputError unless the motion has them, to half a frame."""
     stop = num_frames if clip.stop is None else round(clip.stop * fps)
     start = round(clip.start * fps)
     if not start < stop <= num_frames:
@@ -131,7 +137,10 @@ def frame_range(clip: Clip, fps: float, num_frames: int) -> slice:
 
 
 def read_splits(folder: Path) -> dict[str, str]:
-    """The split of each id in train.txt, val.txt and test.txt; what is tested on is never trained on."""
+    """Read the split of each id from train.txt, val.txt and test.txt; the later of these wins.
+
+    Raises InputError if the folder has none of them.
+    """
     paths = {split: folder / f"{split}.txt" for split in SPLITS}
     if not any(path.is_file() for path in paths.values()):
         raise InputError(f"{folder} lacks train.txt, val.txt and test.txt, expected lists of clip ids")
@@ -142,7 +151,10 @@ def read_splits(folder: Path) -> dict[str, str]:
 
 
 def read_array(path: Path) -> Float32[np.ndarray, "frame *row"]:
-    """A .npy of finite floats, at least one row; pickled objects, which may run code, are never opened."""
+    """Read a .npy of finite floats, at least one row; pickled objects, which may run code, are never opened.
+
+    Raises InputError where the file holds anything else.
+    """
     try:
         # Mapped, so that a damaged header which claims terabytes takes no memory.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -151,13 +163,13 @@ def read_array(path: Path) -> Float32[np.ndarray, "frame *row"]:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim < 2 or not len(array):
         found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise InputError(f"{path}: holds {found}, expected floats with one row a frame")
-    if not (np.abs(array) < LARGEST).all():
-        raise InputError(f"{path}: holds NaN or numbers beyond {LARGEST:g}, expected metres")
+    if not (np.abs(array) < MAX_MAGNITUDE).all():
+        raise InputError(f"{path}: holds NaN or numbers beyond {MAX_MAGNITUDE:g}, expected metres")
     return np.array(array, dtype=np.float32)
 
 
 def check_fps(where: str, fps: float) -> float:
-    """The rate itself when it can be one of motion capture; nan, 0 or 100000 are damage."""
+    """Return the rate if it can be one of motion capture; raises InputError for nan, 0 or 100000."""
     low, high = FPS_RANGE
     if not low <= fps <= high:
         raise InputError(f"{where}: has {fps:g} frames per second, expected {low:g} to {high:g}")
@@ -171,7 +183,7 @@ def to_record(
     body: Body,
     provenance: dict[str, str] | None = None,
 ) -> MotionSequence:
-    """The record of persons who are there all the time and of whose actions nothing is known."""
+    """Make the record of persons who are valid throughout and whose actions are unknown."""
     people, frames = parameters.transl.shape[:2]
     files = ", ".join(Path(file).name for file in clip.files)
     return MotionSequence(

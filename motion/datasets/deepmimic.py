@@ -56,7 +56,7 @@ HANGING: dict[str, str] = {
     for side in ("left", "right")
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 }
-LEG_LENGTH = 0.421546 + 0.409870  # thigh and shin, DeepMimic humanoid3d.txt (MIT)
+LEG_LENGTH_M = 0.421546 + 0.409870  # thigh and shin, DeepMimic humanoid3d.txt (MIT)
 
 TO_SMPL = torch.tensor([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 TO_WORLD = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -87,13 +87,16 @@ CAPTIONS: dict[str, str] = {
 # The Teton actions have no word for most of what happens here; crawling on hands and knees is one of them.
 CLIP_ACTIONS: dict[str, str] = {"humanoid3d_crawl": "crawling"}
 
-FLOOR_RATE = 15  # skinned frames a second that the ground is estimated from
-LONGEST_LEAP = 0.8  # seconds without touching the floor
-GROUND_SMOOTHING = 0.1  # seconds
+FLOOR_FPS = 15  # skinned frames that the ground is estimated from
+LONGEST_LEAP_S = 0.8  # without contact to the floor
+GROUND_SMOOTHING_S = 0.1
 
 
 def list_clips(root: Path | None = None) -> list[Clip]:
-    """The humanoid clips in `root`, or in the installed `pybullet_data`, sorted by name."""
+    """List the humanoid clips in `root`, or for None in the installed `pybullet_data`, sorted by name.
+
+    Raises InputError if there are none.
+    """
     if root is None:
         spec = importlib.util.find_spec("pybullet_data")
         if spec is None or not spec.submodule_search_locations:
@@ -113,7 +116,7 @@ def _clip(path: Path) -> Clip:
 
 
 def read_clip(clip: Clip, body: Body) -> MotionSequence:
-    """One clip as a person of mean shape."""
+    """Read one clip as a person of mean shape; raises InputError where it is damaged."""
     path = Path(clip.files[0])
     frames = _read_frames(path)
     position, rotations, fps = _at_uniform_rate(frames)
@@ -129,7 +132,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
 
 
 def _read_frames(path: Path) -> Float64[np.ndarray, "frame 44"]:
-    """The table of numbers in a clip, checked."""
+    """Read the table of numbers in a clip, and check it."""
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -170,7 +173,7 @@ def _check_values(path: Path, frames: Float64[np.ndarray, "frame 44"]) -> None:
 def _at_uniform_rate(
     frames: Float64[np.ndarray, "frame 44"],
 ) -> tuple[Float[Tensor, "time 3"], dict[str, Float[Tensor, "time 3 3"]], float]:
-    """Root position, rotation of each link and the rate, resampled to the median duration if those differ."""
+    """Compute root position, rotation of each link and the rate, resampled to the median duration where they vary."""
     table = torch.from_numpy(frames).float()
     rotations = {
         link: roma.unitquat_to_rotmat(roma.quat_normalize(table[:, first : first + 4].roll(-1, dims=-1)))
@@ -180,7 +183,7 @@ def _at_uniform_rate(
     for link, column in HINGES.items():
         rotations[link] = matrix_from_axis_angle(table[:, column, None] * z_axis)
     position = table[:, ROOT_POSITION]
-    # A duration is the time to the next frame, so the last one (mostly 0) says nothing.
+    # A duration is the time to the next frame, so the last one (mostly 0) means nothing.
     durations = frames[:-1, 0] if len(frames) > 1 else np.array([1 / 30])
     step = np.median(durations)
     fps = round(float(1 / step), 2)
@@ -201,7 +204,7 @@ def _even_steps(durations: Float64[np.ndarray, " interval"], step: float) -> Nei
 def _smpl_rotations(
     links: dict[str, Float[Tensor, "time 3 3"]], rest: Float[Tensor, "24 3"]
 ) -> Float[Tensor, "time 24 3 3"]:
-    """Global orientation (joint 0, Z-up world) and the local rotations of the other joints."""
+    """Compute the global orientation (joint 0, Z-up world) and the local rotations of the other joints."""
     rotations = torch.eye(3).repeat(len(links["root"]), NUM_JOINTS, 1, 1)
     for link, rotation in links.items():
         joints = SHARED.get(link, ("pelvis" if link == "root" else link,))
@@ -215,7 +218,7 @@ def _smpl_rotations(
 
 
 def _rest_swings(rest: Float[Tensor, "24 3"]) -> Float[Tensor, "24 3 3"]:
-    """A_j in SMPL's axes: the shortest rotation of each limb bone of the T-pose to hanging straight down.
+    """Compute A_j in SMPL's axes: the shortest rotation of each limb bone of the T-pose to hanging straight down.
 
     Hands go along with the forearm; the trunk and the feet rest alike in both skeletons.
     """
@@ -231,28 +234,28 @@ def _rest_swings(rest: Float[Tensor, "24 3"]) -> Float[Tensor, "24 3 3"]:
 def _pelvis(
     root: Float[Tensor, "time 3"], orient: Float[Tensor, "time 3 3"], rest: Float[Tensor, "24 3"]
 ) -> Float[Tensor, "time 3"]:
-    """Where the pelvis is when the middle of the hips, DeepMimic's root, follows the path, scaled by leg."""
+    """Compute the pelvis' path for which the middle of the hips, DeepMimic's root, follows its own, scaled by leg."""
     left, right = rest[JOINT["left_hip"]], rest[JOINT["right_hip"]]
     hip_to_pelvis = rest[0] - (left + right) / 2
     knee, ankle = rest[JOINT["left_knee"]], rest[JOINT["left_ankle"]]
-    scale = ((left - knee).norm() + (knee - ankle).norm()) / LEG_LENGTH
+    scale = ((left - knee).norm() + (knee - ankle).norm()) / LEG_LENGTH_M
     return scale * root @ TO_WORLD.T + orient @ hip_to_pelvis
 
 
 def _on_the_floor(posed: SmplParameters, fps: float, body: Body) -> SmplParameters:
-    """Let the lowest skin rest on z = 0, except in flight.
+    """Bring the lowest skin to z = 0, except in flight.
 
-    DeepMimic's body is thinner lying down and shorter in the arms than ours, so one offset for a whole get-up
-    would leave it afloat when it stands. The ground is the lowest skin's height over time after a
-    morphological opening, which cuts off peaks shorter than a leap and follows all else, and some smoothing.
+    DeepMimic's body is thinner lying down and shorter in the arms than ours, so one offset for a whole get-up would
+    leave it afloat when it stands. The ground is the lowest skin's height over time after a morphological opening,
+    which cuts off peaks shorter than a leap and follows all else, and some smoothing.
     """
-    every = max(1, round(fps / FLOOR_RATE))
+    every = max(1, round(fps / FLOOR_FPS))
     skin = body.vertices(posed[:, ::every])
     rate, lowest = fps / every, skin[0, ..., 2].amin(dim=-1).numpy()
-    window = 1 + round(rate * LONGEST_LEAP)
+    window = 1 + round(rate * LONGEST_LEAP_S)
     # Clips start and end on the floor, so the ground goes on level beyond both ends.
     ground = grey_opening(np.pad(lowest, window, mode="edge"), size=window)[window:-window]
-    ground = gaussian_filter1d(ground, rate * GROUND_SMOOTHING, mode="nearest")
+    ground = gaussian_filter1d(ground, rate * GROUND_SMOOTHING_S, mode="nearest")
     frames = np.arange(posed.transl.shape[1])
     height = np.interp(frames, frames[::every], ground)
     lowered = posed.transl.clone()

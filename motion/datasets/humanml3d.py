@@ -14,7 +14,7 @@ Processed form: Y up, 20 fps, all on one skeleton.
     [HumanML3D/]new_joint_vecs/ID.npy         (T, 263), see `motion.representations`
 
 M... is an id's mirror image. All times of the data set count frames of 20 a second, made by keeping every
-int(fps / 20)th frame after dropping the first seconds of some subsets (`SKIPPED`; raw_pose_processing.ipynb there). So
+int(fps / 20)th frame after dropping the start of some subsets (`SKIPPED_S`; raw_pose_processing.ipynb there). So
 its second is 40 frames of a file of 59.99 fps; the same cut is taken here, and the true rate kept. Use AMASS' SMPL+H
 files: some SMPL-X ones have another rate written in them, which moves the cuts (IDEA-Research/Motion-X issue 43).
 
@@ -62,7 +62,7 @@ LICENCE = (
 FPS = 20.0
 HUMANACT12 = "humanact12"
 HUMANACT12_FPS = 15.0
-SKIPPED = {  # seconds at the start of each file of a subset
+SKIPPED_S = {  # at the start of each file of a subset
     "Eyes_Japan_Dataset": 3.0,
     "MPI_HDM05": 3.0,
     "TotalCapture": 1.0,
@@ -79,11 +79,14 @@ RENAMED = {  # folders of newer AMASS releases, and what HumanML3D calls them
     "SSM": "SSM_synced",
     "Transitions": "Transitions_mocap",
 }
-OVERSHOOT = 1.0  # seconds; spans were set by hand, and the official loader cuts what reaches beyond the end
+OVERSHOOT_S = 1.0  # spans were set by hand, and the official loader cuts them at the end of the motion
 
 
 def list_clips(root: Path) -> list[Clip]:
-    """The clips of the split lists; each described span of seconds is a clip of its own."""
+    """List the clips of the split lists; each described span of seconds is a clip of its own.
+
+    Raises InputError if `root` is no HumanML3D data set.
+    """
     inner = root / "HumanML3D" if (root / "HumanML3D" / "texts").is_dir() else root
     splits = read_splits(inner)
     sources = _full_form(root) or _processed_form(inner, splits)
@@ -100,7 +103,7 @@ def list_clips(root: Path) -> list[Clip]:
 
 
 def _source(sources: dict[str, Clip], name: str) -> Clip:
-    """The clip of an id; that of a mirrored id without a motion of its own is the mirrored one."""
+    """Find the clip of an id; a mirrored id without a motion of its own gets the mirrored one."""
     if name in sources:
         return replace(sources[name], id=f"humanml3d/{name}")
     if name.startswith("M") and name[1:] in sources:
@@ -110,7 +113,7 @@ def _source(sources: dict[str, Clip], name: str) -> Clip:
 
 
 def _described(clip: Clip, texts: Path, name: str) -> list[Clip]:
-    """The clip with its captions, and the clips of described spans."""
+    """Split the clip by its captions into the clip and its described spans."""
     if clip.problem:
         return [clip]
     try:
@@ -121,7 +124,7 @@ def _described(clip: Clip, texts: Path, name: str) -> list[Clip]:
 
 
 def _captions(texts: Path, name: str) -> list[Caption]:
-    """A mirrored id without texts of its own gets the unmirrored ones with mirrored words."""
+    """Read the captions; a mirrored id without texts of its own gets the unmirrored ones with mirrored words."""
     own = texts / f"{name}.txt"
     if own.is_file() or not name.startswith("M"):
         return read_captions(own)
@@ -130,10 +133,10 @@ def _captions(texts: Path, name: str) -> list[Caption]:
 
 
 def _within(clip: Clip, end: float | None) -> Clip:
-    """The clip cut at the end of the motion (seconds) where it reaches a little beyond it."""
+    """Cut the clip at the end of the motion (seconds) where it reaches a little beyond it."""
     if end is None or clip.stop is None or clip.stop <= end:
         return clip
-    if clip.start < end and clip.stop <= end + OVERSHOOT:
+    if clip.start < end and clip.stop <= end + OVERSHOOT_S:
         return replace(clip, stop=end)
     return replace(
         clip,
@@ -153,7 +156,7 @@ def _processed_form(folder: Path, splits: dict[str, str]) -> dict[str, Clip]:
 
 
 def _full_form(root: Path) -> dict[str, Clip]:
-    """Per unmirrored id its cut of a file; nothing where there is no index or none of its files."""
+    """Map each unmirrored id to its cut of a file; empty where there is no index or none of its files."""
     if not (root / "index.csv").is_file():
         return {}
     rows = _index(root / "index.csv")
@@ -174,7 +177,7 @@ def _index(path: Path) -> list[dict[str, str]]:
 
 
 def _motion_files(root: Path) -> dict[str, Path]:
-    """The files of AMASS and HumanAct12 under `root` by `_key`; of several releases of one motion, SMPL+H's."""
+    """Find the files of AMASS and HumanAct12 under `root` by `_key`; of several releases of one motion, SMPL+H's."""
     paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
     files = {}
     for path in sorted(paths, key=lambda path: (not path.name.endswith("_stageii.npz"), path)):
@@ -192,7 +195,7 @@ SUBSETS = (
 
 
 def _key(path: str) -> str | None:
-    """What the names of one motion in all releases have in common: subset and path, but not blanks and dashes."""
+    """Reduce a path to the part that all releases' names of one motion share: subset and path, no blanks or dashes."""
     parts = [RENAMED.get(part, part) for part in PurePosixPath(path).parts]
     subsets = [place for place, part in enumerate(parts) if part in SUBSETS]
     if not subsets:
@@ -203,7 +206,7 @@ def _key(path: str) -> str | None:
 
 
 def _cut(root: Path, row: dict[str, str], files: dict[str, Path]) -> Clip:
-    """One row of the index: frames of 20 a second, the end exclusive, -1 for all of a file."""
+    """Read one row of the index: frames of 20 a second, the end exclusive, -1 for all of a file."""
     source, name = row["source_path"] or "", row["new_name"]
     clip = Clip(name, "humanml3d", (source,))
     path = files.get(_key(source) or "")
@@ -219,12 +222,12 @@ def _cut(root: Path, row: dict[str, str], files: dict[str, Path]) -> Clip:
     if not 0 <= start < stop:
         found = f"the frames {row['start_frame']!r} to {row['end_frame']!r}"
         return replace(clip, problem=f"{root / 'index.csv'}: {name} has {found}, expected 0 <= start < end")
-    skipped = next((seconds for subset, seconds in SKIPPED.items() if subset in source), 0.0)
+    skipped = next((seconds for subset, seconds in SKIPPED_S.items() if subset in source), 0.0)
     return replace(clip, start=skipped + start / FPS, stop=skipped + stop / FPS)
 
 
 def read_clip(clip: Clip, body: Body) -> MotionSequence:
-    """The clip at its file's frame rate, Z up, floor on z = 0; InputError where any of it is damaged."""
+    """Read the clip at its file's frame rate, Z up, floor on z = 0; raises InputError where it is damaged."""
     if clip.problem:
         raise InputError(clip.problem)
     path = Path(clip.files[0])
@@ -260,7 +263,7 @@ def _from_joints(clip: Clip, path: Path, body: Body) -> MotionSequence:
 
 
 def _frames(clip: Clip, count: int) -> slice:
-    """The clip's part of `count` frames of 20 a second."""
+    """Compute the clip's part of `count` frames of 20 a second."""
     clip = _within(clip, count / FPS)
     if clip.problem:
         raise InputError(clip.problem)
@@ -273,7 +276,10 @@ def _provenance(clip: Clip, frames: slice) -> dict[str, str]:
 
 
 def read_joints(path: Path) -> Float[Tensor, "frame joint 3"]:
-    """Z-up positions from a file of 22 or 24 joints or of 263 features a frame, Y up."""
+    """Read Z-up positions (m) from a file of 22 or 24 joints or of 263 features a frame, Y up.
+
+    Raises InputError where the file has another shape.
+    """
     array = torch.from_numpy(read_array(path))
     if array.shape[1:] == (263,):
         return joints_from_263(array)
@@ -284,7 +290,7 @@ def read_joints(path: Path) -> Float[Tensor, "frame joint 3"]:
 
 
 def faces_backwards(joints: Float[Tensor, "frame joint 3"]) -> bool:
-    """Whether knees bend and toes point away from where hips and spine face: left and right are exchanged.
+    """Tell whether knees bend and toes point away from where hips and spine face: left and right are exchanged.
 
     Toes alone do so in kneeling, knees alone in noisy standing.
     """

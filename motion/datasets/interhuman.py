@@ -1,4 +1,4 @@
-"""InterHuman (Liang et al. 2024, github.com/tr3e/InterGen): two people in one world, with captions.
+"""InterHuman (Liang et al. 2024, github.com/tr3e/InterGen): two persons in one world, with captions.
 
     motions/ID.pkl                        raw, preferred: person1 and person2 with trans (T, 3), root_orient (T, 3),
                                           pose_body (T, 63) axis-angle, betas (10); frames; mocap_framerate, 59.94
@@ -26,7 +26,7 @@ from torch import Tensor
 from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
 from motion.datasets.amass import AmassPoses, on_body, to_parameters
-from motion.datasets.clip import LARGEST, Clip, check_fps, read_array, read_splits, to_record
+from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, read_array, read_splits, to_record
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
 from motion.representations import split_492
@@ -44,7 +44,7 @@ NUM_BODY_JOINTS = 22
 
 
 def list_clips(root: Path) -> list[Clip]:
-    """The clips of the split lists, but for the ignored ones."""
+    """List the clips of the split lists, but for the ignored ones; raises InputError if `root` is no InterHuman."""
     raw, processed = root / "motions", root / "motions_processed"
     if not raw.is_dir() and not processed.is_dir():
         raise InputError(f"{root} is no InterHuman data set, expected a folder motions or motions_processed")
@@ -85,7 +85,7 @@ def _captions(path: Path) -> tuple[str, ...]:
 
 
 def read_clip(clip: Clip, body: Body) -> MotionSequence:
-    """Both people at the file's frame rate, Z up, floor on z = 0; InputError where any of it is damaged."""
+    """Read both persons at the file's frame rate, Z up, floor on z = 0; raises InputError where the clip is damaged."""
     if clip.problem:
         raise InputError(clip.problem)
     paths = [Path(file) for file in clip.files]
@@ -100,7 +100,7 @@ def _from_parameters(path: Path, body: Body) -> tuple[float, SmplParameters]:
 
 
 def read_people(path: Path) -> list[AmassPoses]:
-    """The two people of a raw file, frame by frame together."""
+    """Read the two persons of a raw file, frame by frame together; raises InputError where it is damaged."""
     content = load_arrays(path)
     people = [_person(path, content, name, _fps(path, content.get("mocap_framerate"))) for name in PERSONS]
     lengths = [len(person.parameters.transl) for person in people]
@@ -114,7 +114,7 @@ def read_people(path: Path) -> list[AmassPoses]:
 def _fps(path: Path, rate: object) -> float:
     if isinstance(rate, np.ndarray) and rate.size == 1:
         rate = rate.item()
-    if not isinstance(rate, int | float) or abs(rate) > LARGEST:
+    if not isinstance(rate, int | float) or abs(rate) > MAX_MAGNITUDE:
         raise InputError(f"{path}: mocap_framerate is a {type(rate).__name__}, expected a number of frames per second")
     return check_fps(str(path), rate)
 
@@ -136,15 +136,15 @@ def _person(path: Path, content: dict[str, Any], name: str, fps: float) -> Amass
 
 
 def _table(path: Path, person: str, fields: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
-    """Finite floats of the given shape, where -1 stands for any length."""
+    """Read finite floats of the given shape, where -1 stands for any length."""
     array = fields.get(name)
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != len(shape):
         found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise InputError(f"{path}: {name} of {person} is {found}, expected floats of shape {shape}")
     if any(wanted not in (-1, length) for wanted, length in zip(shape, array.shape, strict=True)):
         raise InputError(f"{path}: {name} of {person} has shape {array.shape}, expected {shape}")
-    if not (np.abs(array) < LARGEST).all():
-        raise InputError(f"{path}: {name} of {person} holds NaN or numbers beyond {LARGEST:g}")
+    if not (np.abs(array) < MAX_MAGNITUDE).all():
+        raise InputError(f"{path}: {name} of {person} holds NaN or numbers beyond {MAX_MAGNITUDE:g}")
     return torch.from_numpy(array.astype(np.float64))
 
 

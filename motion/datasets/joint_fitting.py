@@ -1,8 +1,8 @@
-"""Joint positions of any source to a posed body.
+"""Fitting of a posed body to joint positions of any source.
 
-World: Z up, metres. The bones' directions of the source are kept and the body's own lengths, fitted to the
-source's by its shape (`Body.fit_betas`), are put on them (`kinematics.pose_from_joints`). A source that lacks
-joints gets them as the rest body has them in the frames of its hips, trunk and shoulders.
+World: Z up, metres. The bones' directions of the source are kept and the body's own lengths, fitted to the source's by
+its shape (`Body.fit_betas`), are put on them (`kinematics.pose_from_joints`). A source that lacks joints gets them as
+the rest body has them in the frames of its hips, trunk and shoulders.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,18 @@ LIMBS = tuple(
 )
 NEEDED = {"neck"} | {name for limb in LIMBS for name in limb}
 SPINE = ("spine1", "spine2", "spine3")
-SMALLEST = 1e-3  # metres, or square metres
+MIN_SIZE = 1e-3  # metres, or square metres
 
 
 def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body) -> SmplParameters:
-    """The body's shape and pose for positions (m, Z up) of the joints `names` (SMPL's), any that hold `NEEDED`.
+    """Fit the body's shape and pose to positions (m, Z up) of the joints `names` (SMPL's), any that hold `NEEDED`.
 
     The middle of the hips follows its path, scaled by the ratio of the legs, for where the shape cannot reach the
-    source's proportions feet would skate: unscaled, feet on the floor slide 0.039 m/s on Bandai-Namco's clips and
-    0.116 on CMU's, scaled 0.027 and 0.094, the sources' own feet 0.027 and 0.095. Heights are scaled for each
-    person, so that no one floats; level ways by the mean of all about where they start, so that people who meet
-    still do. A source whose "pelvis" is the middle of the hips (BVH, DeepMimic) should leave it out, and likewise
-    spine joints that lie elsewhere than SMPL's.
-    Raises InputError where joints are missing, not finite or coincide.
+    source's proportions feet would skate: unscaled, feet on the floor slide 0.039 m/s on Bandai-Namco's clips and 0.116
+    on CMU's, scaled 0.027 and 0.094, the sources' own feet 0.027 and 0.095. Heights are scaled for each person, so that
+    no one floats; level ways by the mean of all about where they start, so that persons who meet still do. A source
+    whose "pelvis" is the middle of the hips (BVH, DeepMimic) should leave it out, and likewise spine joints that lie
+    elsewhere than SMPL's. Raises InputError where joints are missing, not finite or coincide.
     """
     _check(positions, names)
     joints, known = _all_joints(positions.float(), names)
@@ -53,7 +52,7 @@ def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence
 def fit_files(
     files: Sequence[str], positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
 ) -> SmplParameters:
-    """`fit_joints`, whose complaints then name the file(s) of the persons."""
+    """Call `fit_joints`; an InputError then names the file(s) of the persons."""
     try:
         return fit_joints(positions, names, body)
     except InputError as error:
@@ -79,14 +78,14 @@ def _check(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str
 
 def _check_some(what: str, size: Float[Tensor, "person frame"]) -> None:
     person, frame = np.unravel_index(int(size.argmin()), size.shape)
-    if size[person, frame] < SMALLEST:
+    if size[person, frame] < MIN_SIZE:
         raise InputError(f"{what} is {float(size[person, frame]):.2g} in frame {frame}, expected a human's")
 
 
 def _all_joints(
     positions: Float[Tensor, "person frame joint 3"], names: Sequence[str]
 ) -> tuple[Float[Tensor, "person frame 24 3"], Bool[Tensor, "24"]]:
-    """Positions in SMPL's order, zero where the source has none, and which it has."""
+    """Put positions into SMPL's order, zero where the source has none, and tell which it has."""
     joints = positions.new_zeros(*positions.shape[:2], NUM_JOINTS, 3)
     at = [JOINT[name] for name in names]
     joints[:, :, at] = positions
@@ -98,7 +97,7 @@ def _all_joints(
 def _complete(
     joints: Float[Tensor, "person frame 24 3"], known: Bool[Tensor, "24"], rest: Float[Tensor, "person 24 3"]
 ) -> Float[Tensor, "person frame 24 3"]:
-    """All 24 joints; head, hands and feet that are missing lie on their parents, which says "at rest"."""
+    """Fill in all 24 joints; head, hands and feet that are missing lie on their parents, which says "at rest"."""
     joints = joints.clone()
     rest = rest[:, None]
     trunk = [name for name in (*SPINE, "neck") if known[JOINT[name]]]
@@ -123,7 +122,7 @@ def _place_spine(
     pelvis: Float[Tensor, "person frame 3 3"],
     chest: Float[Tensor, "person frame 3 3"],
 ) -> None:
-    """Missing spine joints on a curve that leaves the pelvis and arrives at the neck as the rest body's does."""
+    """Place missing spine joints on a curve that leaves the pelvis and arrives at the neck as the rest body's does."""
     at = [JOINT[name] for name in ("pelvis", *SPINE, "neck")]
     bones = rest[:, :, at].diff(dim=2)
     weight = torch.linspace(0, 1, len(at) - 1)[:, None]
@@ -143,9 +142,9 @@ def _place_collar(
     chest: Float[Tensor, "person frame 3 3"],
     side: str,
 ) -> None:
-    """A collar as it rests on the chest; the arm moves along so that the shoulder rests on it in the median.
+    """Place a collar as it rests on the chest; the arm moves along so that the shoulder rests on it in the median.
 
-    What the shoulder does beside stays and lifts the collar bone.
+    Other movement of the shoulder stays and lifts the collar bone.
     """
     neck = joints[:, :, JOINT["neck"]]
     collar, shoulder = JOINT[f"{side}_collar"], JOINT[f"{side}_shoulder"]
@@ -164,7 +163,7 @@ def _frame(
     top: str,
     across_first: bool,
 ) -> Float[Tensor, "person frame 3 3"]:
-    """The rotation that carries the rest body's line across hips or shoulders and its trunk onto those seen.
+    """Compute the rotation that carries the rest body's line across hips or shoulders and its trunk onto those seen.
 
     One of the two, named by `across_first`, comes out exactly.
     """
@@ -183,7 +182,7 @@ def _frame(
 def _scaled_path(
     joints: Float[Tensor, "person frame 24 3"], rest: Float[Tensor, "person 24 3"]
 ) -> Float[Tensor, "person frame 3"]:
-    """Where the middle of the hips goes: heights by the ratio of each person's legs, level ways by that of all."""
+    """Scale the path of the hips' middle: heights by the ratio of each person's legs, level ways by that of all."""
     hips = _middle(joints, "hip")
     ratio = _leg_length(rest[:, None]) / _leg_length(joints)
     level = ratio.mean().expand_as(ratio)

@@ -1,8 +1,8 @@
 """Motions that `ray_jobs.reconstruct` made of annotated room videos: Parquet records, ROOT/motions/*.parquet.
 
-Input and output are the same world: Z up, metres, floor z = 0. Motions keep their scene's id, but once a job has
-turned and shifted them to a canonical start they no longer lie in that scene's coordinates. A record of another body
-(SMPL's, from HMR2.0's official weights) keeps its rotations and its joints' bone lengths on the body asked for.
+Input and output are the same world: Z up, metres, floor z = 0. Motions keep their scene's id, but once a job has turned
+and shifted them to a canonical start they no longer lie in that scene's coordinates. A record of another body (SMPL's,
+from HMR2.0's official weights) keeps its rotations and its joints' bone lengths on the body asked for.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ LICENCE = "Reconstructed from your own videos; simulated rooms move by DeepMimic
 
 
 def list_clips(root: Path) -> list[Clip]:
-    """All motions under `root`/motions, sorted by id."""
+    """List all motions under `root`/motions, sorted by id; raises InputError if there is no Parquet file."""
     files = parquet_files(root / "motions")
     if not files:
         raise InputError(f"{root} holds no motions/*.parquet, expected the output of `python -m ray_jobs.reconstruct`")
@@ -41,7 +41,7 @@ def _clips(file: str) -> list[Clip]:
 
 
 def read_clip(clip: Clip, body: Body) -> MotionSequence:
-    """The motion at its own frame rate, posed with `body`."""
+    """Read the motion at its own frame rate, posed with `body`; raises InputError if it cannot be read."""
     if clip.problem:
         raise InputError(clip.problem)
     name = clip.id.removeprefix("teton/")

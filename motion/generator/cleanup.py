@@ -25,7 +25,7 @@ from torch.nn.functional import normalize, pad
 from motion.body import Body
 from motion.body.capsules import Capsules, fit_capsules, heights_over_sole
 from motion.body.penetration import FLOOR_LABEL, TOUCH_M, person_penetration, scene_penetration
-from motion.clips.ground import LONGEST_LEAP, SUPPORTED, lowest_skin
+from motion.clips.ground import LONGEST_LEAP_S, SUPPORTED, lowest_skin
 from motion.clips.transforms import check_body, smoothstep
 from motion.rotations import shortest_rotation
 from motion.sequence import MotionSequence, Scene
@@ -88,7 +88,7 @@ def stand_on_floor(motion: MotionSequence, body: Body, scene: Scene | None = Non
     The ground is the lowest skin's height after a morphological opening, which cuts off peaks shorter than a leap.
     """
     lowest = np.stack([_fill(each, seen) for each, seen in zip(lowest_skin(motion, body), motion.valid, strict=True)])
-    ground = grey_opening(lowest, size=(1, 1 + math.ceil(LONGEST_LEAP * motion.fps)))
+    ground = grey_opening(lowest, size=(1, 1 + math.ceil(LONGEST_LEAP_S * motion.fps)))
     carried = _hysteresis(ground > ON_FURNITURE_M, ground > AFLOAT_M) | _rests(motion, body, scene)
     ground = np.where(carried, np.minimum(ground, 0), ground)
     offset = np.zeros_like(motion.transl)

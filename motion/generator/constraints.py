@@ -28,7 +28,7 @@ USUAL_QUANTILE = 0.9  # of the kept changes of velocity; up to about it, one at 
 SEAM_S = 0.15  # over which generated frames bend to meet kept ones
 FADE_S = 0.5  # from the nearest kept frame to where clean-up acts in full
 KEPT = ("transl", "global_orient", "body_pose", "joints")
-"""Fields of a record that kept frames keep."""
+"""Fields of a record that are copied in kept frames."""
 
 
 @dataclass(frozen=True, eq=False)

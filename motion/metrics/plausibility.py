@@ -18,7 +18,7 @@ from scipy.ndimage import binary_opening, uniform_filter1d
 from motion.body import Body
 from motion.body.capsules import fit_capsules, heights_over_sole
 from motion.body.penetration import TOUCH_M, person_penetration, scene_penetration
-from motion.clips.ground import LONGEST_LEAP, SUPPORTED
+from motion.clips.ground import LONGEST_LEAP_S, SUPPORTED
 from motion.clips.transforms import check_body
 from motion.metrics.measure import Measure
 from motion.sequence import MotionSequence, Scene
@@ -229,7 +229,7 @@ def _floating(
     lowest: Float[np.ndarray, "person frame"], counted: Bool[np.ndarray, "person frame"], fps: float
 ) -> float:
     floats = counted & (lowest > SKIN_TOLERANCE_M)
-    run = min(math.ceil(LONGEST_LEAP * fps), counted.shape[1])
+    run = min(math.ceil(LONGEST_LEAP_S * fps), counted.shape[1])
     return _mean(np.where(binary_opening(floats, np.ones((1, run))), lowest, 0.0), counted)
 
 

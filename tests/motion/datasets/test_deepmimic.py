@@ -9,7 +9,7 @@ import torch
 
 from motion.body import Body, load_body
 from motion.datasets.clip import Clip
-from motion.datasets.deepmimic import CAPTIONS, LEG_LENGTH, TO_WORLD, list_clips, read_clip
+from motion.datasets.deepmimic import CAPTIONS, LEG_LENGTH_M, TO_WORLD, list_clips, read_clip
 from motion.errors import InputError
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, JOINT
@@ -87,7 +87,7 @@ def test_root_rotation_turns_and_path_is_scaled_to_the_legs(tmp_path: Path, body
     np.testing.assert_allclose(forward, [0, 1, 0], atol=1e-5)
     legs = sum(np.linalg.norm(clip.joints[0, 0, a] - clip.joints[0, 0, b]) for a, b in ((1, 4), (4, 7)))
     step = np.diff(clip.joints[0, :, 0], axis=0)
-    np.testing.assert_allclose(step, np.tile([0.1, 0.2, 0], (4, 1)) * legs / LEG_LENGTH, atol=1e-5)
+    np.testing.assert_allclose(step, np.tile([0.1, 0.2, 0], (4, 1)) * legs / LEG_LENGTH_M, atol=1e-5)
 
 
 def test_uneven_durations_are_resampled_to_the_median(tmp_path: Path, body: Body) -> None:
@@ -163,7 +163,7 @@ def test_golden_bone_directions_and_path(shared_data: Path, body: Body) -> None:
             apart = np.linalg.norm(direction(joints, start, end) - bone, axis=-1)
             assert np.degrees(apart.max()) < 0.1, (path.stem, start)
         hips = (joints[:, JOINT["left_hip"]] + joints[:, JOINT["right_hip"]]) / 2
-        offset = hips - legs / LEG_LENGTH * expected[:, 0]
+        offset = hips - legs / LEG_LENGTH_M * expected[:, 0]
         np.testing.assert_allclose(offset[:, :2], 0, atol=1e-4)
         assert np.ptp(offset[:, 2]) < 0.2, path.stem  # the floor under our thicker body: measured 0.17 m
 
