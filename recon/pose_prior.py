@@ -91,7 +91,7 @@ class Mixture:
     factors: Float[Tensor, "component 63 63"]
     """Cholesky factors F of the precisions: C^-1 = F F^T."""
     log_weights: Float[Tensor, " component"]
-    """Logarithm of each component's density at its mean, but for the constant."""
+    """Logarithm of each component's weighted density at its mean, up to a constant."""
     lowest: float
     scale: float
 

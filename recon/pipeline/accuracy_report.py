@@ -81,7 +81,7 @@ class Figures(Errors):
     found: float
     """Share of the annotated frames that have a pose, 0 to 1."""
     seconds: float
-    """Time of the reconstruction without the networks."""
+    """Seconds that the reconstruction took, without the networks."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Perception:
     disparity: Float32[np.ndarray, "keyframe height width"]
     """Relative depth (larger = nearer), at the size of the frames."""
     metric: Float32[np.ndarray, "keyframe low_height low_width"]
-    """Metric depth in metres, at the metric network's own size."""
+    """Metric depth of the key frames in metres, at any resolution."""
 
 
 def perceive(sequence: TetonSequence, regressor: BodyRegressor, relative: DepthModel, metric: DepthModel) -> Perception:

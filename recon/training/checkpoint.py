@@ -1,4 +1,4 @@
-"""A training run's checkpoint on disk, from which a run that was stopped goes on."""
+"""Checkpoint of a training run on disk, from which a run that was stopped goes on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ from motion.parquet import whole_file
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The file of a training run, and the networks and optimizer whose states it holds by name."""
+    """File of a training run, and the networks and the optimizer whose states it holds by name."""
 
     path: Path
     parts: dict[str, Any]
-    """Whatever has `state_dict` and `load_state_dict`."""
+    """Networks and optimizers by name; each has `state_dict` and `load_state_dict`."""
 
     def resume(self) -> tuple[float, int]:
-        """Load the states; return the seconds and steps that lie behind them, zeros where there is no file."""
+        """Load the states; return the seconds and steps behind them, zeros where there is no file."""
         if not self.path.is_file():
             return 0.0, 0
         state = torch.load(self.path, weights_only=True)

@@ -20,8 +20,9 @@ from transformers import (
 from motion.errors import InputError
 from recon.depth import load_depth_model
 from recon.depth.networks import TINY
+from recon.training.checkpoint import Checkpoint
 from recon.training.depth_from_scratch import schedule
-from recon.training.depth_tiny import WARM_UP_SHARE, keep, metric_loss, relative_loss, resume
+from recon.training.depth_tiny import WARM_UP_SHARE, metric_loss, relative_loss
 
 
 def save_depth_anything(folder: Path, kind: str) -> Path:
@@ -130,10 +131,11 @@ def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     network, optimizer = training()
     network(torch.ones(2)).backward()
     optimizer.step()
-    assert resume(tmp_path / "checkpoint.pt", network, optimizer) == (0.0, 0)
-    keep(tmp_path / "checkpoint.pt", network, optimizer, 12.5, 7)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"network": network, "optimizer": optimizer})
+    assert checkpoint.resume() == (0.0, 0)
+    checkpoint.keep(12.5, 7)
     other, other_optimizer = training()
-    assert resume(tmp_path / "checkpoint.pt", other, other_optimizer) == (12.5, 7)
+    assert Checkpoint(checkpoint.path, {"network": other, "optimizer": other_optimizer}).resume() == (12.5, 7)
     torch.testing.assert_close(other.state_dict(), network.state_dict())
     torch.testing.assert_close(other_optimizer.state_dict(), optimizer.state_dict())
 
