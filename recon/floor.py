@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64
 from sklearn.linear_model import RANSACRegressor
 
 from motion.errors import InputError
+from recon.robust import MAD_TO_SIGMA, TUKEY_SIGMAS, tukey_weights
 
 MIN_POINTS = 50
 MIN_INLIER_RATIO = 0.3
@@ -24,7 +25,6 @@ _UP = np.array([0.0, -1.0, 0.0])  # up in the image
 _FORWARD = np.array([0.0, 0.0, 1.0])
 _TRIALS = 300
 _MOST_POINTS = 2000  # used by RANSAC
-_TUKEY_SIGMAS = 4.685  # 95 % efficiency under normal noise
 _FINEST_SCALE_M = 1e-3  # least scale of the residuals' noise
 _VOXEL_M = 0.05
 _UPRIGHT_COSINE = np.cos(np.radians(65))  # between a floor's normal and the image's up, for tilts up to 60 degrees
@@ -157,8 +157,8 @@ def _refine(
         inside = residuals < threshold
         if inside.sum() < 3:
             break
-        scale = np.clip(1.4826 * np.median(residuals[inside]), _FINEST_SCALE_M, threshold / _TUKEY_SIGMAS)
-        weights = np.square(1 - np.square(np.minimum(residuals / (_TUKEY_SIGMAS * scale), 1)))
+        scale = float(np.clip(MAD_TO_SIGMA * np.median(residuals[inside]), _FINEST_SCALE_M, threshold / TUKEY_SIGMAS))
+        weights = tukey_weights(residuals, scale)
         center = np.average(points, axis=0, weights=weights)
         spread = (points - center).T @ ((points - center) * weights[:, None])
         normal = np.linalg.eigh(spread)[1][:, 0]

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int8, UInt8
 from motion.errors import InputError
 from motion.sequence import LABELS, Scene
 from recon.camera import Camera, unproject_image
-from recon.depth.fusion import background, grow, median
+from recon.depth.fusion import grow, median
 from recon.teton import PERSON_LABEL
 
 VOXEL_M = 0.03
@@ -21,7 +21,7 @@ STRUCTURE = ("none", "floor", "wall", "door", "window")
 """Labels that are not furniture."""
 POINTS_PER_GROUP = 64
 """Number of points in one of the denoiser's scene tokens (`motion.denoiser.scene_tokens`)."""
-_STEEPEST_SLOPE = 12.0  # depth per metre across; surfaces seen at less than 5 degrees are smeared edges
+_STEEPEST_SLOPE = 12.0  # metres of depth per metre across; surfaces seen at less than 5 degrees are smeared edges
 _NEIGHBOURS = 16
 _OUTLIER_SIGMAS = 3.0
 
@@ -30,26 +30,25 @@ def build_scene(
     scene_id: str,
     images: UInt8[np.ndarray, "keyframe height width 3"],
     masks: UInt8[np.ndarray, "keyframe height width"],
-    depth: Float32[np.ndarray, "keyframe height width"],
+    empty: Float32[np.ndarray, "height width"],
     camera: Camera,
     floor_inlier_ratio: float,
     depth_scale: float,
 ) -> Scene:
     """Build one voxel-thinned cloud from the key frames of a fixed camera, without outliers and smeared edges.
 
-    `masks` hold the label of each pixel, PERSON_LABEL + k for person k. Raises InputError where no pixel shows the
+    `masks` hold the label of each pixel, PERSON_LABEL + k for person k; `empty` is the depth without persons (metres),
+    NaN where they always covered the pixel: `recon.depth.fusion.background`. Raises InputError where no pixel shows the
     empty room at a known depth.
     """
-    people = masks >= PERSON_LABEL
-    room = background(depth, people)
-    keep = np.isfinite(room) & ~_smeared(room, camera)
+    keep = np.isfinite(empty) & ~_smeared(empty, camera)
     if not keep.any():
         raise InputError(
             f"{scene_id}: no pixel shows the empty room at a known depth, expected key frames without people"
         )
-    in_camera = unproject_image(torch.from_numpy(room).to(camera.intrinsics.dtype), camera.intrinsics)
+    in_camera = unproject_image(torch.from_numpy(empty).to(camera.intrinsics.dtype), camera.intrinsics)
     points = camera.to_world(in_camera).numpy()
-    colors, labels = _empty_room(images, masks, grow(people))
+    colors, labels = _empty_room(images, masks, grow(masks >= PERSON_LABEL))
     cloud = _thin(points[keep], colors[keep], labels[keep])
     return Scene(
         scene_id,

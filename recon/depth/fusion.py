@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, Float32, Float64
 from scipy.ndimage import binary_dilation
 
 from motion.errors import InputError
+from recon.robust import MAD_TO_SIGMA, tukey_weights
 
 FARTHEST_M = 50.0
 """Largest known depth in metres; farther, or behind infinity (`alpha d + beta <= 0`), depth is unknown (NaN)."""
 _MIN_PIXELS = 100
 _MOST_PIXELS = 200_000  # used by the fit
 _PAIRS = 500
-_TUKEY_SIGMAS = 4.685  # 95 % efficiency under normal noise
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def fuse(
             "relative network gives disparity and that both networks saw the same key frames"
         )
     off = np.abs(alpha * d + beta - inverse) / inverse
-    return DepthFusion(float(alpha), float(beta), float((off < 0.1).mean()), float(1.4826 * np.median(off)))
+    return DepthFusion(float(alpha), float(beta), float((off < 0.1).mean()), float(MAD_TO_SIGMA * np.median(off)))
 
 
 def upsample(
@@ -113,9 +113,7 @@ def median(values: Float32[np.ndarray, "keyframe *value"]) -> Float32[np.ndarray
 def _robust_line(d: Float64[np.ndarray, " pixel"], inverse: Float64[np.ndarray, " pixel"]) -> tuple[float, float]:
     alpha, beta, scale = _least_median(d, inverse)
     for _ in range(20):
-        residuals = np.abs(alpha * d + beta - inverse) / (_TUKEY_SIGMAS * scale)
-        weights = np.square(1 - np.square(np.minimum(residuals, 1)))
-        alpha, beta = _line(d, inverse, weights)
+        alpha, beta = _line(d, inverse, tukey_weights(np.abs(alpha * d + beta - inverse), scale))
     return alpha, beta
 
 
@@ -136,7 +134,7 @@ def _least_median(
     some = rng.integers(len(d), size=2000)
     medians = np.median(np.abs(alphas[:, None] * d[some] + betas[:, None] - inverse[some]), axis=1)
     best = int(medians.argmin())
-    return alphas[best], betas[best], max(1.4826 * medians[best], 0.01 * np.median(inverse))
+    return alphas[best], betas[best], max(MAD_TO_SIGMA * medians[best], 0.01 * np.median(inverse))
 
 
 def _line(

@@ -102,7 +102,7 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
         raise InputError(f"{sequence.folder}: nobody could be reconstructed, expected a person with keypoints")
     images = np.stack([sequence.frame(number) for number in sequence.keyframes])
     scene = build_scene(
-        sequence.id, images, masks, room.depth, room.camera, room.floor.inlier_ratio, room.fusion.depth_scale
+        sequence.id, images, masks, room.background, room.camera, room.floor.inlier_ratio, room.fusion.depth_scale
     )
     quality = tuple(
         assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from motion.command_line import run
 from motion.parquet import whole_file
@@ -27,8 +28,6 @@ from recon.simulate import SimulateConfig, simulate
 from recon.training.checkpoint import Checkpoint
 from recon.training.depth_from_scratch import schedule, waves
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 PATCH, ROWS, COLUMNS = 14, 9, 12
 SIZE_PX = (PATCH * ROWS, PATCH * COLUMNS)  # height, width
 MAX_DEPTH_M = 15
@@ -214,7 +213,7 @@ def train_step(
     metric: bool,
 ) -> float:
     """Take one step of the optimiser; return the loss."""
-    mean, std = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(each)[:, None, None] for each in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     pixels = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         predicted = network(pixels).predicted_depth
@@ -289,8 +288,8 @@ def save(network: DepthAnythingForDepthEstimation, folder: Path) -> None:
         size={"height": SIZE_PX[0], "width": SIZE_PX[1]},
         keep_aspect_ratio=True,
         ensure_multiple_of=14,
-        image_mean=list(IMAGENET_MEAN),
-        image_std=list(IMAGENET_STD),
+        image_mean=IMAGENET_DEFAULT_MEAN,
+        image_std=IMAGENET_DEFAULT_STD,
     ).save_pretrained(folder)
 
 

@@ -12,6 +12,7 @@ from motion.errors import InputError
 from motion.sequence import LABELS, Scene
 from recon import scene as module
 from recon.camera import Camera, intrinsics_matrix
+from recon.depth.fusion import background
 from recon.floor import Plane, extrinsics
 from recon.scene import build_scene, object_points
 from recon.teton import PERSON_LABEL
@@ -68,7 +69,11 @@ def keyframes(*people: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def room(*people: float | None) -> Scene:
-    return build_scene("room", *keyframes(*people), camera(), 0.9, 1.5)
+    return build(*keyframes(*people))
+
+
+def build(images: np.ndarray, masks: np.ndarray, depth: np.ndarray) -> Scene:
+    return build_scene("room", images, masks, background(depth, masks >= PERSON_LABEL), camera(), 0.9, 1.5)
 
 
 def distance_to(name: str, points: np.ndarray) -> np.ndarray:
@@ -104,7 +109,7 @@ def test_smeared_edges_and_stray_points_are_left_out() -> None:
     for axis in (0, 1):
         blurred = (np.roll(blurred, 1, axis) + blurred + np.roll(blurred, -1, axis)) / 3
     blurred[20:100:12, 20:140:12] -= 1.0
-    found = build_scene("room", images, masks, blurred[None].astype(np.float32), camera(), 0.9, 1.5)
+    found = build(images, masks, blurred[None].astype(np.float32))
     nearest = np.min([distance_to(name, found.points) for name in BOXES], axis=0)
     assert len(found.points) > 0.8 * len(room(None).points)
     assert np.mean(nearest > 0.05) < 0.01
@@ -120,7 +125,7 @@ def test_points_are_few_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_room_that_nobody_ever_leaves_is_refused() -> None:
     images, masks, depth = keyframes(None)
     with pytest.raises(InputError, match="no pixel shows the empty room"):
-        build_scene("room", images, np.full_like(masks, PERSON_LABEL), depth, camera(), 0.9, 1.5)
+        build(images, np.full_like(masks, PERSON_LABEL), depth)
 
 
 def test_object_points_are_spread_over_the_furniture_in_whole_groups() -> None:
