@@ -20,6 +20,7 @@ from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.rotations import about, matrix_from_6d, rotate
 from motion.skeleton import JOINT_NAMES, KEYPOINT_SETS
+from motion.smpl_parameters import SmplParameters
 from motion.weights import read_weights
 from recon.camera import unproject
 from recon.keypoints import ALIASES, FEWEST
@@ -129,13 +130,8 @@ class Lifter:
         known = (observations.confidence > 0).sum(dim=-1) >= FEWEST
         valid = _without_gaps(known, observations.fps)
         betas = _shape(lifted, valid, body)
-        return People(
-            transl=lifted.pelvis + ground - body.rest_joints(betas)[:, None, 0],
-            global_orient=lifted.rotations[:, :, 0],
-            body_pose=lifted.rotations[:, :, 1:],
-            betas=betas,
-            valid=valid,
-        )
+        parameters = SmplParameters.from_pelvis(lifted.pelvis + ground, lifted.rotations, betas, body)
+        return People(**vars(parameters), valid=valid)
 
     @torch.no_grad()
     def _answers(self, inputs: Float[Tensor, "person frame feature"]) -> Float[Tensor, "person frame output"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.rotations import rotate, shortest_rotation
+from motion.smpl_parameters import SmplParameters
 from recon.camera import project, unproject
 
 SMALLEST_SCALE = 0.02  # of a body in its crop; persons have about 0.9, and at 0 they would be infinitely far
@@ -63,8 +64,9 @@ def in_camera(
     half = squares[:, 2] / 2
     pixels = squares[:, :2] + (scale * half)[:, None] * shift
     origin = unproject(pixels, focal / (scale * half), intrinsics)
-    pelvis = body.rest_joints(estimates.betas)[:, 0]  # SMPL turns about it
-    return origin + rotate(turn, pelvis) - pelvis, turn @ estimates.global_orient
+    own = SmplParameters(torch.zeros_like(origin), estimates.global_orient, estimates.body_pose, estimates.betas)
+    moved = own.moved(turn, origin, body)
+    return moved.transl, moved.global_orient
 
 
 def from_camera(
