@@ -6,7 +6,7 @@ frame of reference that takes points p to `R p + t` takes the parameters to
     global_orient* = R global_orient        transl* = R (transl + J0) - J0 + t
 
 The thesis' eq. 4.6 turns `transl` alone and has no J0, a misprint: bodies would be off by `R J0 - J0`, tens of
-centimetres. Nothing else in the repository needs to know this: whoever moves, mirrors or places a body does it here.
+centimetres. Nothing else in the tree needs to know this: all code that moves, mirrors or places a body does it here.
 
 Metres and rotation matrices, in any frame of reference; rest joints in SMPL's own (y up, facing +z, left = +x).
 """

@@ -3,7 +3,7 @@
     python -m ray_jobs.train tiny --data data/deepmimic --output runs/first
 
 Run again with the same arguments it goes on from its last checkpoint, or does nothing when it has finished. Leaves
-model.safetensors (fp32 EMA weights, normaliser and recipe in one file) and config.yaml in the output folder.
+model.safetensors (fp32 EMA weights, normalizer and recipe in one file) and config.yaml in the output folder.
 """
 
 import json

@@ -1,7 +1,12 @@
 """The house rules that import-linter and ruff cannot express: the top level, file length, docstrings."""
 
 import ast
+import io
+import re
+import statistics
 import subprocess
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,20 @@ TOP_LEVEL = {
     *("pyproject.toml", "README.md", "Makefile", "LICENSE"),
 }
 MAX_LINES = 420
+MAX_LINES_WITHOUT_DOCSTRING = 8
+MAX_MEDIAN, MAX_90TH_PERCENTILE = 6, 19  # lines of a function, its docstring aside
+ROOMS = ["motion", "recon", "ray_jobs"]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+# A reader hovers over one name and sees one docstring: a sentence, not the end of one that the name begins.
+FRAGMENT = re.compile(
+    r"(As|At|Beside|But|By|For|From|How|In|Of|On|Than|That|Those|To|What|When|Where|Which|Who|Whom|Whose|With)\b|[a-z]"
+)
+BANNED_WORDS = re.compile(
+    r"\b(whence|thence|whoever|whomever|whosoever|somebody|told|untold|normalis\w+|to the bit"
+    r"|held(?! out|-out))\b",
+    re.IGNORECASE,
+)
 
 
 def repo_files() -> list[Path]:
@@ -42,7 +61,105 @@ def test_every_module_says_what_it_is() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("room", ["motion", "recon", "ray_jobs"])
+def trees(*rooms: str) -> Iterator[tuple[Path, ast.Module]]:
+    for path in python_files():
+        if path.parts[0] in rooms:
+            yield path, ast.parse((REPO / path).read_text())
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and text of each string that stands alone: docstrings, and those under fields and constants."""
+    for node in ast.walk(tree):
+        for each in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
+            if (
+                isinstance(each, ast.Expr)
+                and isinstance(each.value, ast.Constant)
+                and isinstance(each.value.value, str)
+            ):
+                yield each.lineno, each.value.value
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO((REPO / path).read_text()).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def functions(tree: ast.Module) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def public_functions(body: list[ast.stmt]) -> Iterator[Function]:
+    """Functions and methods that can be hovered over from outside: not those within a function."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body)
+        elif isinstance(node, Function) and not node.name.startswith("_"):
+            yield node
+
+
+def code_lines(function: Function) -> int:
+    """Lines of a function from its `def` on, without its docstring."""
+    lines = (function.end_lineno or 0) - function.lineno + 1
+    first = function.body[0]
+    return lines - ((first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(function) else 0)
+
+
+def is_fragment(docstring: str) -> bool:
+    return FRAGMENT.match(docstring.strip()) is not None
+
+
+def banned(text: str) -> list[str]:
+    """Words that a reader stumbles over; names in backticks are names."""
+    return BANNED_WORDS.findall(re.sub(r"`[^`]*`", "", text))
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "tests"])
+def test_docstrings_stand_alone(room: str) -> None:
+    found = [f"{path}:{line}" for path, tree in trees(room) for line, text in docstrings(tree) if is_fragment(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("text", ["Of each sample.", "What is kept.", "which", "Those beside."])
+def test_a_fragment_is_found(text: str) -> None:
+    assert is_fragment(text)
+    assert not is_fragment(f"Number {text}")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_prose_has_the_fields_words(room: str) -> None:
+    found = [
+        f"{path}:{line}: {word}"
+        for path, tree in trees(room)
+        for line, text in [*docstrings(tree), *comments(path)]
+        for word in banned(text)
+    ]
+    assert found == []
+
+
+def test_a_banned_word_is_found() -> None:
+    assert banned("Somebody is told; `told` is a name, data is held out.") == ["Somebody", "told"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_functions_say_what_they_do(room: str) -> None:
+    silent = [
+        f"{path}:{function.lineno} {function.name}"
+        for path, tree in trees(room)
+        for function in public_functions(tree.body)
+        if code_lines(function) > MAX_LINES_WITHOUT_DOCSTRING and not ast.get_docstring(function)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_functions_stay_small(room: str) -> None:
+    lengths = sorted(code_lines(function) for _, tree in trees(room) for function in functions(tree))
+    assert statistics.median(lengths) <= MAX_MEDIAN
+    assert lengths[int(0.9 * len(lengths))] <= MAX_90TH_PERCENTILE
+
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_rooms_are_typed_packages(room: str) -> None:
     assert (REPO / room / "__init__.py").is_file()
     assert (REPO / room / "py.typed").is_file()

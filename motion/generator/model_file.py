@@ -39,7 +39,7 @@ def load_model(path: Path) -> Model:
 
 
 def _with_tables(weights: Weights) -> dict[str, Any]:
-    """Add the names of actions and person classes to the description of a file from before it held them.
+    """Add the names of actions and person classes to the description of a file that lacks them.
 
     Both tables only grew at their end since, so such a network knows as many of the first names as it has embeddings.
     """

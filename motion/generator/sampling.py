@@ -195,7 +195,7 @@ class Generator:
     def _own_labels(
         self, request: MotionRequest, given: Given | None
     ) -> tuple[Int[np.ndarray, " person"], Int[np.ndarray, "person frame"]]:
-        """Number the class of each person and the action of each frame as the network does.
+        """Convert the class of each person and the action of each frame to the network's numbers.
 
         Raises InputError where the network does not know one.
         """

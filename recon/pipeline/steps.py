@@ -1,7 +1,7 @@
 """Steps from one annotated room video to a metric scene with persons: (Scene, MotionSequence).
 
 The steps are thesis §4.1 to §4.3, misprints corrected: networks (`recon.pipeline.perception`), depth of the empty room,
-floor to the XY plane, poses of somebody else masked, bodies fitted over time. World: Z up, floor z = 0, metres, the
+floor to the XY plane, poses of another person masked, bodies fitted over time. World: Z up, floor z = 0, metres, the
 origin on the floor below the camera.
 
     regression     the body network's poses, smoothed (eq. 4.1)

@@ -55,7 +55,7 @@ class Truth:
 
 
 def write(simulated: Simulated, folder: Path, names: Sequence[str], noise: AnnotationNoise, seed: int) -> None:
-    """Write a simulation as a Teton tree with its truth, replacing what `folder` held.
+    """Write a simulation as a Teton tree with its truth, replacing the content of `folder`.
 
     `names` are the keypoints to annotate, `seed` draws the annotations' errors.
     """

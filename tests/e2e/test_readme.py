@@ -32,13 +32,13 @@ TOOLS = ("make", "mlflow", "ray", "source", "export")
 
 
 def blocks(language: str, heading: str = "") -> list[str]:
-    """The fenced blocks of a language, below a heading or in the whole README."""
+    """List the fenced blocks of a language, below a heading or in the whole README."""
     text = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] if heading else README
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands(block: str) -> Iterator[list[str]]:
-    """The words of each command of a shell block, without comments."""
+    """List the words of each command of a shell block, without comments."""
     for line in block.replace("\\\n", " ").splitlines():
         if words := shlex.split(line, comments=True):
             yield words

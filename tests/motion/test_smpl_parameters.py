@@ -20,7 +20,7 @@ MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
 def low_body() -> Body:
-    """The default body with its pelvis far from its origin; SMPL's own lies 22 cm below it."""
+    """Make the default body with its pelvis far from its origin; SMPL's own lies 22 cm below it."""
     body = load_body()
     return replace(body, joint_template=body.joint_template + torch.tensor([0.0, -0.4, 0.3]))
 

@@ -29,7 +29,7 @@ def with_actions(actions: tuple[str, ...]) -> Recipe:
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
-    """A model that was trained with fewer actions, in an order of its own."""
+    """Make a model that was trained with fewer actions, in an order of its own."""
     torch.manual_seed(0)
     recipe = with_actions(KNOWN)
     (tmp_path / "model.safetensors").write_bytes(model_bytes(Denoiser(recipe.denoiser), NORMALIZER, recipe))
