@@ -1,6 +1,6 @@
 r"""Evaluate generated motions beside real clips that were held out.
 
-    python -m ray_jobs.evaluate --real data/all --generated early:generated/early late:generated/late \\
+    python -m ray_jobs.evaluate --real data/all --generated early:generated/early late:generated/late \
         --evaluator runs/evaluator/evaluator.safetensors --output evaluations/first
 
 Writes to the output folder

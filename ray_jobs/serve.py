@@ -1,7 +1,7 @@
 r"""Serve a model over HTTP with Ray Serve.
 
     python -m ray_jobs.serve --model runs/first/model.safetensors
-    curl -s localhost:8000/v1/motions -H 'content-type: application/json' \\
+    curl -s localhost:8000/v1/motions -H 'content-type: application/json' \
          -d '{"prompt": "a person walks forward", "num_frames": 40, "seed": 7}'
 
 `Api` (FastAPI) checks, limits and retries; `Sampler` replicas sample whole batches, both guidance branches in one
