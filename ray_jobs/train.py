@@ -47,6 +47,9 @@ from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
 
+ZERO_1 = Path(__file__).parent / "common" / "zero1.json"
+"""DeepSpeed's configuration unless the user gives another; cluster/deepspeed/zero1.json is a link to it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,8 +71,9 @@ class TrainConfig:
     """CPUs of each worker."""
     repeats: int = 1
     """Times that an epoch shows each clip; raise it for a handful of clips, so that epochs are not too short."""
-    deepspeed: Path = Path("cluster/deepspeed/zero1.json")
-    """DeepSpeed configuration; batch size, clipping and precision come from the recipe."""
+    deepspeed: Path | None = None
+    """File of a DeepSpeed configuration (JSON); by default the package's own, ZeRO stage 1. Batch size, clipping and
+    precision come from the recipe."""
     log_every: int = 20
     """Steps between two logged losses, each the mean since the last."""
     checkpoint_every: int = 200
@@ -105,8 +109,9 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
     recipe, optim = config.recipe, config.recipe.optim
     if optim.batch_size % config.num_workers:
         raise InputError(f"optim.batch_size {optim.batch_size} does not divide among {config.num_workers} workers")
-    if not config.deepspeed.is_file():
-        raise InputError(f"no DeepSpeed configuration at {config.deepspeed}; give one with --deepspeed")
+    deepspeed = config.deepspeed or ZERO_1
+    if not deepspeed.is_file():
+        raise InputError(f"no DeepSpeed configuration at {deepspeed}; give another --deepspeed, or none for ZeRO-1")
     rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons"))
     persons = [count for split, count in rows if split == "train"]
     if not persons:
@@ -128,7 +133,7 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
         raise InputError(
             f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
         )
-    return TrainInputs(read_normalizer(config.data), json.loads(config.deepspeed.read_text()))
+    return TrainInputs(read_normalizer(config.data), json.loads(deepspeed.read_text()))
 
 
 def train(config: TrainConfig) -> Path:

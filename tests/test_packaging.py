@@ -1,8 +1,11 @@
-"""Agreement of pyproject.toml with cluster/requirements.lock, which installs anywhere."""
+"""Agreement of what is imported, what pyproject.toml declares and what cluster/requirements.lock pins."""
 
+import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import distribution
+from functools import cache
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -17,6 +20,25 @@ LOCKED_EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra !=
 REQUIREMENTS = PROJECT["dependencies"] + [
     line for extra in LOCKED_EXTRAS for line in PROJECT["optional-dependencies"][extra]
 ]
+PRODUCT = ("motion", "recon", "ray_jobs")
+DISTRIBUTIONS = packages_distributions()
+NEVER_IMPORTED = {
+    "beartype": "pytest's option --jaxtyping-packages names it",
+    "import-linter": "make lint",
+    "mypy": "make lint",
+    "pdoc": "make docs",
+    "pre-commit": "a command",
+    "pybullet": "motion.datasets.deepmimic looks for its files, found by find_spec",
+    "pytest-timeout": "a plugin of pytest",
+    "ruff": "make lint",
+    "setuptools": "builds the wheel",
+    "torchvision": "transformers' DPTImageProcessor, which prepares images for the depth networks, runs on it",
+    "trimesh": "anny",
+    "types-pyyaml": "mypy",
+    "types-tqdm": "mypy",
+    "warp-lang": "anny",
+}
+"""Why each requirement that no file imports is declared."""
 
 
 def locked_versions() -> dict[str, str]:
@@ -47,3 +69,45 @@ def test_tests_run_on_the_locked_versions() -> None:
 
 def test_lock_leaves_out_what_only_the_exporter_needs() -> None:
     assert {"chumpy", "anny", "carescene"} & locked_versions().keys() == set()
+
+
+def declared(lines: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+@cache
+def imported(folder: str) -> frozenset[str]:
+    """Top-level names of the third-party modules that the Python files of a folder import, lazily or not."""
+    nodes = [node for path in (REPO / folder).rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return frozenset({name.split(".")[0] for name in names} - sys.stdlib_module_names - {*PRODUCT, "tests"})
+
+
+def imported_by_the_product() -> frozenset[str]:
+    return frozenset().union(*(imported(package) for package in PRODUCT))
+
+
+def distributions_of(module: str) -> set[str]:
+    return {canonicalize_name(name) for name in DISTRIBUTIONS.get(module, [module])}
+
+
+def test_a_plain_install_has_every_module_that_the_product_imports() -> None:
+    """Except anny, which is imported only to export the default body anew and is declared by the extra `body`."""
+    plain = declared(PROJECT["dependencies"])
+    undeclared = {name for name in imported_by_the_product() if not distributions_of(name) & plain}
+    assert undeclared == {"anny"}
+    assert undeclared <= declared(PROJECT["optional-dependencies"]["body"])
+
+
+def test_the_tests_import_only_what_is_declared() -> None:
+    assert {name for name in imported("tests") if not distributions_of(name) & declared(REQUIREMENTS)} == set()
+
+
+def test_every_requirement_is_imported_or_has_a_reason() -> None:
+    product = {name for module in imported_by_the_product() for name in distributions_of(module)}
+    tests = {name for module in imported("tests") for name in distributions_of(module)}
+    extras = PROJECT["optional-dependencies"]
+    plain = declared(PROJECT["dependencies"] + extras["body"] + extras["demo"]) - product
+    development = declared(extras["dev"]) - tests
+    assert plain | development == NEVER_IMPORTED.keys()

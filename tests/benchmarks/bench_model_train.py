@@ -24,7 +24,7 @@ from motion.diffusion import make_schedule
 from motion.features import NUM_FEATURES, Normalizer
 from motion.recipes import OptimConfig, Recipe, thesis, tiny
 from motion.training import DiffusionBatch, diffusion_loss, length_batches
-from ray_jobs.train import TrainConfig, make_engine
+from ray_jobs.train import ZERO_1, make_engine
 from tests.benchmarks.bench_model_step import PlainEncoder
 from tests.benchmarks.bench_model_timing import Comparison, in_turn, quickest, quotients
 
@@ -126,7 +126,7 @@ def engine_step(recipe: Recipe, batch: DiffusionBatch) -> Callable[[], None]:
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
-    settings = json.loads(TrainConfig.deepspeed.read_text())
+    settings = json.loads(ZERO_1.read_text())
     with patch("ray.train.get_context") as context:
         context.return_value.get_world_size.return_value = 1
         engine = make_engine(recipe, settings)
