@@ -77,7 +77,7 @@ def declared(lines: list[str]) -> set[str]:
 
 @cache
 def imported(folder: str) -> frozenset[str]:
-    """Top-level names of the third-party modules that the Python files of a folder import, lazily or not."""
+    """List the top-level names of the third-party modules that the Python files of a folder import, lazily or not."""
     nodes = [node for path in (REPO / folder).rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
@@ -93,7 +93,7 @@ def distributions_of(module: str) -> set[str]:
 
 
 def test_a_plain_install_has_every_module_that_the_product_imports() -> None:
-    """Except anny, which is imported only to export the default body anew and is declared by the extra `body`."""
+    """Only anny is left to the extra `body`: it exports the default body anew."""
     plain = declared(PROJECT["dependencies"])
     undeclared = {name for name in imported_by_the_product() if not distributions_of(name) & plain}
     assert undeclared == {"anny"}

@@ -21,7 +21,7 @@ PACKAGES = ("motion", "recon", "ray_jobs")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built without a network from a copy of what it is made of."""
+    """Build the wheel, without a network, from a copy of what it is made of."""
     source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPO / name, source)
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of a virtual environment that has the wheel and sees the locked packages, but no editable install.
+    """Make a virtual environment that has the wheel and sees the locked packages, but no editable install.
 
     Python follows a .pth file to a folder, but not the .pth files in that folder, one of which leads to the checkout.
     """
@@ -51,7 +51,7 @@ def pip(*arguments: str) -> None:
 
 
 def run(python: Path, folder: Path, *arguments: str) -> str:
-    """Run Python in `folder`, of the checkout's environment keeping only what does not lead back to it."""
+    """Run Python in `folder`, without the environment variables that lead back to the checkout."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     done = subprocess.run(
         [python, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
@@ -61,7 +61,7 @@ def run(python: Path, folder: Path, *arguments: str) -> str:
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
-    """Templates, assets, DeepSpeed's configuration and py.typed as well as modules."""
+    """Every template, asset, DeepSpeed's configuration and py.typed are in the wheel as well as the modules."""
     files = {path.relative_to(REPO) for name in PACKAGES for path in (REPO / name).rglob("*") if path.is_file()}
     wanted = {str(path) for path in files if "__pycache__" not in path.parts}
     assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == wanted
