@@ -22,7 +22,9 @@ class NoiseSchedule:
     """Variances β of the forward process q(x_t | x_{t-1}) (eq. 2.4) and the cumulative product ᾱ of 1 - β."""
 
     betas: Float[Tensor, " step"]
+    """Variance β_t of each step, t = 0 … T-1."""
     alphas_cumprod: Float[Tensor, " step"]
+    """Product ᾱ_t of 1 - β over the steps up to t."""
 
     @property
     def num_steps(self) -> int:

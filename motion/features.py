@@ -58,7 +58,9 @@ class Normalizer:
     """Mean and standard deviation per feature of the training set."""
 
     mean: Float[Tensor, " feature"]
+    """Mean of each feature, in its own unit."""
     std: Float[Tensor, " feature"]
+    """Standard deviation of each feature, in its own unit."""
 
     # A feature that never moves (the hands of mocap without fingers) would otherwise be divided by ~0.
     MIN_STD = 1e-3
@@ -84,8 +86,11 @@ class Moments:
     """
 
     count: int
+    """Number of frames."""
     mean: Float[Tensor, " feature"]
+    """Mean of each feature."""
     squares: Float[Tensor, " feature"]
+    """Sum of the squared deviations from the mean."""
 
     @classmethod
     def of(cls, frames: Float[Tensor, "frame feature"]) -> "Moments":

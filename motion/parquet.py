@@ -29,8 +29,11 @@ class ArrayField:
     """Shape and type of one array: named axes first ("person frame"), then fixed ones."""
 
     axes: tuple[str, ...]
+    """Names of the first axes, whose lengths vary."""
     fixed: tuple[int, ...]
+    """Lengths of the last axes."""
     dtype: type[np.generic]
+    """NumPy type of the numbers."""
 
     def check(self, owner: str, name: str, value: np.ndarray, lengths: dict[str, int]) -> None:
         """Raise InputError on a wrong dtype or shape; learn the lengths of axes not met before."""
@@ -46,10 +49,13 @@ class Record:
     """Base of the two records: validation of their arrays and the way to and from a Parquet row."""
 
     ARRAYS: ClassVar[dict[str, ArrayField]]
+    """Shape and type of each array field."""
     SCHEMA: ClassVar[pa.Schema]
+    """Arrow schema of a row."""
     CONTAINERS: ClassVar[dict[str, type]]
     """Python types of the list and map columns, which Arrow hands out as lists of items."""
     id: str
+    """Unique name of the record."""
 
     def check_arrays(self) -> dict[str, int]:
         """Check each array against `ARRAYS` and for finiteness; return the lengths of the named axes.

@@ -57,10 +57,14 @@ MAX_GIF_FPS = 50  # a GIF frame lasts whole hundredths of a second; viewers slow
 class View:
     """Parallel projection: pixel = scale * (right, down) · point - corner."""
 
-    axes: Float[np.ndarray, "3 3"]  # rows: right, down, forward (into the picture)
+    axes: Float[np.ndarray, "3 3"]
+    """World directions as rows: right, down, forward (into the picture)."""
     scale: float
+    """Pixels per metre."""
     corner: Float[np.ndarray, "2"]
+    """Picture's left upper corner in scaled coordinates, pixels."""
     size: tuple[int, int]
+    """Width and height in pixels."""
 
     @classmethod
     def around(
@@ -82,6 +86,7 @@ class View:
         return cls(axes, float(scale), corner, (width, height))
 
     def project(self, points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
+        """Project world points (m) to pixels."""
         return self.scale * points @ self.axes[:2].T - self.corner
 
     def rays(self) -> Float[np.ndarray, "pixel 6"]:

@@ -34,9 +34,11 @@ class RestBody(Protocol):
     """Interface of a body: its name, and its rest joints for each shape; `motion.body.Body` has both."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name that a record stores."""
 
-    def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]: ...
+    def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]:
+        """Compute T-pose joints in SMPL's own frame (m)."""
 
 
 class PosedArrays(TypedDict):

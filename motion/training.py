@@ -35,6 +35,7 @@ class DiffusionBatch:
     x0: Float[Tensor, "batch person frame 282"]
     """Features of `motion.features`, normalized; zero where not valid."""
     conditions: Conditions
+    """Conditions of the batch, captions embedded."""
 
     def to(self, device: torch.device) -> "DiffusionBatch":
         """Move the batch to `device`."""
@@ -125,7 +126,9 @@ class Loss:
     """Loss to minimize, and the parts of it to log."""
 
     total: Float[Tensor, ""]
+    """Loss to minimize."""
     parts: dict[str, Float[Tensor, ""]]
+    """Terms of the loss by name, detached."""
 
 
 def diffusion_loss(

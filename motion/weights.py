@@ -31,7 +31,9 @@ class Weights:
     """Tensors read from a file, and how the file describes them."""
 
     path: Path
+    """File that they were read from."""
     tensors: dict[str, Tensor]
+    """Tensors by name."""
     description: dict[str, Any] = field(default_factory=dict)
     """Sizes and settings of the network; empty for a file that others released."""
 

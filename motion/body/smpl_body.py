@@ -58,16 +58,27 @@ class Body:
     """
 
     name: str
+    """Name that `MotionSequence.body` stores: `default`, or such as `smpl-neutral`."""
     faces: Int[np.ndarray, "face 3"]
+    """Triangles of the mesh, as indices of vertices."""
     v_template: Float[Tensor, "vertex 3"]
+    """Mesh of the mean shape in T-pose, metres."""
     shapedirs: Float[Tensor, "vertex 3 10"]
+    """Change of the mesh per standard deviation of each shape coefficient, metres."""
     posedirs: Float[Tensor, "pose_feature vertex*3"]
+    """Change of the mesh by pose (pose blend shapes), zero in the default body."""
     J_regressor: Float[Tensor, "own_joint vertex"]
+    """Weights of the vertices whose mean each joint of the file is."""
     weights: Float[Tensor, "vertex own_joint"]
+    """Skinning weights of each vertex on the file's joints."""
     parents: Int[Tensor, "own_joint"]
+    """Parent of each of the file's joints; -1 for the root."""
     joint_indices: tuple[int, ...]
+    """Places of SMPL's 24 joints among the file's."""
     joint_template: Float[Tensor, "24 3"]
+    """Joints of the mean shape in T-pose, metres."""
     joint_shapedirs: Float[Tensor, "24 3 10"]
+    """Change of the joints per standard deviation of each shape coefficient, metres."""
     keypoint_vertices: Mapping[str, int]
     """Vertices of the skin that stand for 2D keypoints, by the names of `motion.skeleton.KEYPOINT_SETS`; empty unless
     the file has them, as the default body's has."""

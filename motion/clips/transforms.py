@@ -24,8 +24,11 @@ class Neighbours:
     """Old frames around each new frame, and how far it lies from `lower` (0) to `upper` (1)."""
 
     lower: Int64[Tensor, " frame"]
+    """Last old frame at or before each new one."""
     upper: Int64[Tensor, " frame"]
+    """First old frame after `lower`, or the last one."""
     weight: Float[Tensor, " frame"]
+    """Share of the way from `lower` (0) to `upper` (1)."""
 
     @classmethod
     def at(cls, positions: Float[Tensor, " frame"], num_frames: int) -> "Neighbours":

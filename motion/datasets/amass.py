@@ -55,10 +55,13 @@ class AmassPoses:
     """Motion of one file, of a body of some family and gender."""
 
     fps: float
+    """Frames per second of the file."""
     parameters: SmplParameters
     """Parameters of one person, batch shape (frame,)."""
     gender: str
+    """Gender of the body model: female, male, neutral or unknown."""
     family: str
+    """Body model that the parameters belong to: smpl, smplh or smplx."""
 
     def crop(self, frames: slice) -> "AmassPoses":
         """Cut these frames."""

@@ -79,6 +79,7 @@ class Layout:
     """Naming of joints: SMPL's name to the file's; feet and head may be missing."""
 
     joints: dict[str, str]
+    """File's joint name of each of SMPL's names."""
     leg: float | None = None
     """Length of thigh and shin in metres, where the file's own size means nothing."""
     upright: dict[str, Upright] = field(default_factory=dict)

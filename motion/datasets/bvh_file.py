@@ -23,8 +23,11 @@ class Joint:
     """Joint of the hierarchy; the end of a limb is one too, `PARENT_end`, without channels."""
 
     name: str
+    """Name without a prefix such as `mixamorig:`."""
     parent: int
+    """Index of the parent; -1 for the root."""
     offset: Float64[np.ndarray, "3"]
+    """Offset from the parent in the file's unit, y up."""
     channels: tuple[str, ...]
     """Channels such as `xposition`, lower case, in the order of the columns."""
 
@@ -39,8 +42,11 @@ class Bvh:
     """Content of a file, in its own unit and axes; names have no prefix such as `mixamorig:`."""
 
     joints: tuple[Joint, ...]
+    """Joints, parents first."""
     frames: Float64[np.ndarray, "frame channel"]
+    """Values of all channels, in the joints' order: the file's unit and degrees."""
     fps: float
+    """Frames per second."""
 
     @property
     def names(self) -> list[str]:

@@ -33,10 +33,13 @@ class Clip:
     """Location of a clip, and its known properties before it is read. Plain values only: it travels as JSON."""
 
     id: str
+    """Unique name that the record will have, such as `amass/CMU/01/01_01_poses`."""
     source: str
+    """Reader of the clip, one of `motion.sequence.SOURCES`."""
     files: tuple[str, ...]
     """File of the motion, or one per person."""
     split: str = "train"
+    """Part of the data: train, val or test."""
     texts: tuple[str, ...] = ()
     """Captions of the clip."""
     start: float = 0.0
@@ -64,8 +67,11 @@ class Caption:
     """Description of a clip, or of the seconds `start` to `stop` of it."""
 
     text: str
+    """Description in a sentence."""
     start: float = 0.0
+    """Start of the described span in seconds."""
     stop: float | None = None
+    """End of the described span in seconds; None for the whole clip."""
 
 
 def read_captions(path: Path) -> list[Caption]:

@@ -19,6 +19,7 @@ class Encoded:
     """Motion as the evaluator's network sees it."""
 
     features: Float32[np.ndarray, "person frame feature"]
+    """Features of `motion_features`."""
     valid: Bool[np.ndarray, "person frame"]
     """True where a person is there."""
 

@@ -19,9 +19,13 @@ class Model:
     """Content of a model file; `version` is the start of its sha256."""
 
     network: Denoiser
+    """Network with the averaged (EMA) weights."""
     normalizer: Normalizer
+    """Normalizer of the features it was trained on."""
     recipe: Recipe
+    """Recipe it was trained by."""
     version: str
+    """Start of the file's sha256."""
 
 
 def model_bytes(network: Denoiser, normalizer: Normalizer, recipe: Recipe) -> bytes:

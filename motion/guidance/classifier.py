@@ -41,7 +41,9 @@ class ClassifierGuidance:
     scale: Float[Tensor, " batch"]
     """Scale s of each sample; 0 guides none of its persons."""
     start: Float[Tensor, " batch"]
+    """Share of sampling where guidance begins, per sample."""
     stop: Float[Tensor, " batch"]
+    """Share of sampling where guidance ends, per sample."""
 
     @property
     def num_forward_passes(self) -> int:

@@ -41,6 +41,7 @@ class ClassifierFree:
     """Classifier-free guidance (eq. 2.21): unconditional + scale · (conditional - unconditional)."""
 
     scale: Float[Tensor, " batch"]
+    """Scale per sample; 1 is the conditional estimate."""
 
     @property
     def num_forward_passes(self) -> int:

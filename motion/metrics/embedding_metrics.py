@@ -32,8 +32,11 @@ class EmbeddedSet:
     """
 
     ids: tuple[str, ...]
+    """Unique name of each motion."""
     captions: tuple[tuple[str, ...], ...]
+    """Captions of each motion, at least one."""
     motions: Float[np.ndarray, "motion dim"]
+    """Embedding of each motion."""
     texts: Mapping[str, np.ndarray]
     """Embedding of each caption."""
 

@@ -32,10 +32,12 @@ def joints_of(sequence: MotionSequence, fps: int) -> Float[Tensor, "person frame
 
 
 def to_y_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Convert Z-up coordinates to Y up: (x, y, z) to (x, z, -y)."""
     return points[..., [0, 2, 1]] * points.new_tensor([1, 1, -1])
 
 
 def on_ground(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Project points to the ground: set their height to zero."""
     return points * points.new_tensor([1, 0, 1])
 
 
@@ -58,4 +60,5 @@ def from_start(
 
 
 def bones_of(joints: Float[Tensor, "*batch 22 3"]) -> Float[Tensor, "*batch 21 3"]:
+    """Compute the vector from each joint's parent to it, without the pelvis."""
     return joints[..., 1:, :] - joints[..., PARENTS[1:NUM_JOINTS], :]

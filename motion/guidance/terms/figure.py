@@ -47,6 +47,7 @@ class Figure:
     estimate: Float[Tensor, "batch person frame 24 3"]
     """Joints before the correction, so that what is read from them, such as contacts, does not change on the way."""
     body_shape: BodyShape
+    """Sizes of the persons' bodies."""
     valid: Bool[Tensor, "batch person frame"]
     """True where a person is there."""
 

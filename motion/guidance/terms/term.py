@@ -35,8 +35,11 @@ class Term(ABC):
     """
 
     weight: Float[Tensor, " batch"]
+    """Weight of the energy per sample; 0 leaves a sample unsteered."""
     start: Float[Tensor, " batch"]
+    """Share of sampling where the term begins, per sample."""
     stop: Float[Tensor, " batch"]
+    """Share of sampling where the term ends, per sample."""
 
     def active_weight(self, progress: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the weight of each sample at this `progress`; 0 outside its interval."""
