@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from motion.body import Body
 from motion.clips.transforms import heading
-from motion.command_line import run
 from motion.errors import InputError
+from motion.errors.command_line import run
 from motion.parquet import iter_parquet
 from motion.sequence import MotionSequence
 from motion.skeleton import BONES, JOINT, LEFT, RIGHT

@@ -3,7 +3,7 @@
 python -m recon
 """
 
-from motion.command_line import exit_on_bad_input, list_programs
+from motion.errors.command_line import exit_on_bad_input, list_programs
 
 if __name__ == "__main__":
     exit_on_bad_input(lambda: list_programs("recon"))

@@ -3,7 +3,7 @@
 python -m motion.body export-default
 """
 
-from motion.command_line import exit_on_bad_input, program
+from motion.errors.command_line import exit_on_bad_input, program
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from motion.command_line import run
 from motion.denoiser.conditions import Conditions, empty_conditions
 from motion.denoiser.network import Denoiser
 from motion.errors import InputError
+from motion.errors.command_line import run
 from motion.features import NUM_FEATURES
 from motion.recipes import RECIPES, Recipe
 

@@ -13,8 +13,7 @@ import ray
 import tyro
 import yaml
 
-from motion import command_line
-from motion.errors import InputError
+from motion.errors import InputError, command_line
 from ray_jobs.common import storage
 
 C = TypeVar("C")

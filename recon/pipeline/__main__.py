@@ -17,8 +17,7 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from motion import command_line
-from motion.errors import InputError
+from motion.errors import InputError, command_line
 from motion.parquet import write_parquet
 from recon.depth import load_depth_model
 from recon.pipeline.contact_sheet import contact_sheet

@@ -9,8 +9,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from motion import command_line
-from motion.errors import InputError
+from motion.errors import InputError, command_line
 from motion.sequence import read_motions
 from motion.skeleton import KEYPOINT_SETS
 from recon.simulate.annotate import CLEAN, NOISY

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from motion.command_line import run
+from motion.errors.command_line import run
 from motion.parquet import whole_file
 from recon.depth import DepthFusion, fuse, load_depth_model
 from recon.depth.networks import ASSETS

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from motion.body import Body, load_body
-from motion.command_line import run
+from motion.errors.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe
 from motion.optimization import weight_average

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from motion.body import Body, load_body
-from motion.command_line import run
+from motion.errors.command_line import run
 from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
 from motion.optimization import cosine_decay, weight_average

@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from motion.body import load_body
-from motion.command_line import run
+from motion.errors.command_line import run
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES
 from motion.weights import save_weights

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from motion.command_line import programs
+from motion.errors.command_line import programs
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 PACKAGES = ("motion", "recon", "ray_jobs")
 IN_THIS_PROCESS = [found.name for package in ("motion", "recon") for found in programs(package)]
 """Programs that import no Ray, which costs seconds a process."""
