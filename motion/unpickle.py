@@ -51,7 +51,7 @@ class _Dtype:
             raise pickle.UnpicklingError(f"it holds an array of dtype {spec!r}, not of numbers or strings.")
         self.dtype = np.dtype(spec)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         if any(part is not None for part in state[2:5]):
             raise pickle.UnpicklingError("it holds an array of records, not of numbers or strings.")
         self.dtype = self.dtype.newbyteorder(state[1])
@@ -62,7 +62,7 @@ class _Array:
 
     value: np.ndarray
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _version, shape, dtype, is_fortran, raw = state
         self.value = _decode(raw, dtype, shape, "F" if is_fortran else "C")
 
@@ -72,7 +72,7 @@ class _Sparse:
 
     layout = "coo"
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
 
     def to_dense(self) -> np.ndarray:
@@ -98,7 +98,7 @@ class _Csr(_Sparse):
 class _Chumpy:
     """Stand-in for chumpy's Ch (an array in `x`) and Select (entries `idxs` of the array `a`)."""
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
 
     def to_dense(self) -> np.ndarray:
@@ -113,7 +113,9 @@ def _decode(raw: Any, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C",
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy(order="K")
 
 
-def _from_buffer(raw: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None) -> _Array:
+def _from_buffer(
+    raw: Any, dtype: _Dtype, shape: tuple[int, ...], order: str, axes: tuple[int, ...] | None = None
+) -> _Array:
     """Decode numpy's `_frombuffer`, of protocol 5; order K stores the transpose by `axes`."""
     array = _Array()
     if order == "K" and axes is not None:
@@ -127,7 +129,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
     return _decode(raw, dtype, (), "C").item()
 
 
-def _reconstruct_array(_subtype: type, _shape: tuple, _typecode: object) -> _Array:
+def _reconstruct_array(_subtype: type, _shape: tuple[int, ...], _typecode: object) -> _Array:
     return _Array()
 
 

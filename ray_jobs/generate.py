@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -25,7 +25,7 @@ from motion.parquet import iter_parquet, parquet_files
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
 from ray_jobs.common import cli, storage
-from ray_jobs.common.sampler import APPLICATION, SamplerConfig, sample, start_sampler
+from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, sample, start_sampler
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def generate(config: GenerateConfig) -> None:
     asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
 
 
-def sampler_handle(model: Path) -> DeploymentHandle:
+def sampler_handle(model: Path) -> DeploymentHandle[Sampler]:
     """Return the running application's sampler, or start one for this job."""
     if APPLICATION in serve.status().applications:
         return serve.get_deployment_handle("Sampler", APPLICATION)
@@ -128,7 +128,9 @@ def parse_line(line: str, where: str) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-async def generate_missing(sampler: DeploymentHandle, requests: list[MotionRequest], config: GenerateConfig) -> None:
+async def generate_missing(
+    sampler: DeploymentHandle[Sampler], requests: list[MotionRequest], config: GenerateConfig
+) -> None:
     """Sample what is not in the output yet and write it shard by shard as it comes."""
     version = (await sampler.describe.remote())["version"]
     motions, rejected = (storage.join(config.output, name) for name in ("motions", "rejected"))
@@ -146,12 +148,12 @@ async def generate_missing(sampler: DeploymentHandle, requests: list[MotionReque
 
 
 async def sample_shard(
-    sampler: DeploymentHandle,
+    sampler: DeploymentHandle[Sampler],
     requests: list[MotionRequest],
     version: str,
     in_flight: int,
     bad: list[tuple[str, str]],
-    bar: tqdm,
+    bar: "tqdm[NoReturn]",
 ) -> list[MotionSequence]:
     """Sample requests; return the good motions, and append (id, reason) of bad requests to `bad`."""
     places = asyncio.Semaphore(in_flight)

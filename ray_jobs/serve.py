@@ -31,7 +31,7 @@ from motion.errors import InputError
 from motion.generator import MotionRequest
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli
-from ray_jobs.common.sampler import APPLICATION, SamplerConfig, bind_sampler, sample
+from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, sample
 
 TOKEN_VARIABLE = "CARESCENE_TOKEN"
 DIGEST_VARIABLE = "CARESCENE_TOKEN_SHA256"  # what replicas get to see of the token
@@ -113,7 +113,7 @@ def authorised(header: str) -> bool:
 class Api:
     """HTTP interface: authorisation, size and load limits, errors as JSON."""
 
-    def __init__(self, sampler: DeploymentHandle, max_in_flight: int) -> None:
+    def __init__(self, sampler: DeploymentHandle[Sampler], max_in_flight: int) -> None:
         self.sampler = sampler
         self.free = max_in_flight
 

@@ -63,7 +63,7 @@ class Sampler:
         return {"version": self.generator.version, "recipe": to_dict(self.generator.recipe)}
 
 
-async def sample(sampler: DeploymentHandle, request: MotionRequest) -> MotionSequence:
+async def sample(sampler: DeploymentHandle[Sampler], request: MotionRequest) -> MotionSequence:
     """Ask a replica for a motion; if it dies meanwhile ask another. A seeded request gives the same motion again."""
     for attempt in range(ATTEMPTS):
         try:
@@ -84,7 +84,7 @@ def bind_sampler(config: SamplerConfig) -> serve.Application:
     )(Sampler).bind(str(config.model.absolute()), config.num_gpus > 0, config.max_batch_size, config.batch_wait_s)
 
 
-def start_sampler(config: SamplerConfig) -> DeploymentHandle:
+def start_sampler(config: SamplerConfig) -> DeploymentHandle[Sampler]:
     """Deploy the replicas without HTTP and return their handle."""
     serve.start(http_options={"location": "NoServer"})
     return serve.run(bind_sampler(config), name=APPLICATION, route_prefix=None)
