@@ -72,8 +72,10 @@ class TrainConfig:
     repeats: int = 1
     """Times that an epoch shows each clip; raise it for a handful of clips, so that epochs are not too short."""
     deepspeed: Path | None = None
-    """File of a DeepSpeed configuration (JSON); by default the package's own, ZeRO stage 1. Batch size, clipping and
-    precision come from the recipe."""
+    """File of a DeepSpeed configuration (JSON); by default the package's own, ZeRO stage 1.
+
+    Batch size, clipping and precision come from the recipe.
+    """
     log_every: int = 20
     """Steps between two logged losses, each the mean since the last."""
     checkpoint_every: int = 200

@@ -49,12 +49,12 @@ def every_command() -> list[list[str]]:
 
 
 class ParsedError(Exception):
-    """The command line was parsed."""
+    """End of a program whose command line was parsed."""
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
 def test_every_command_is_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its module exists and takes these options; anything else is a tool that the README may take for granted."""
+    """The command's module exists and takes these options; other words are tools that README takes for granted."""
     words = words[words.index("--") + 1 :] if words[:3] == ["ray", "job", "submit"] else words
     if words[0] != "python":
         assert words[0] in TOOLS
@@ -77,7 +77,7 @@ def parse_only(parse):  # type: ignore[no-untyped-def]
 
 
 def test_its_jobs_and_its_python_run(tmp_path: Path) -> None:
-    """One folder, one command after the other, as a reader would."""
+    """The commands run in one folder, one after the other, as a reader would run them."""
     (tmp_path / "prompts.txt").write_text("a person walks forward\n")
     (jobs,) = blocks("bash", "The jobs")
     for words in commands(jobs):

@@ -53,7 +53,7 @@ def test_a_count_that_is_set_goes_on_from_there() -> None:
 
 
 def test_a_bf16_network_has_an_average_in_fp32() -> None:
-    """Its full-precision weights come as a list of tensors, as DeepSpeed gathers them."""
+    """The full-precision weights come as a list of tensors, as DeepSpeed gathers them."""
     average = weight_average(filled(1.0, torch.bfloat16), decay=0.99)
     weights = nn.ParameterList([torch.full((2, 3), 1 + 1e-4), torch.full((2,), 1 + 1e-4)])
     for _ in range(50):
