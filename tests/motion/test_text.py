@@ -90,7 +90,7 @@ def test_a_prompt_is_encoded_once_and_the_cache_cannot_be_changed(
 
 
 def test_many_prompts_keep_their_order(minilm: TextEncoder) -> None:
-    texts = [f"a person takes {steps} steps" for steps in range(motion.text.BATCH + 2)]
+    texts = [f"a person takes {steps} steps" for steps in range(motion.text.PROMPTS_PER_PASS + 2)]
     torch.testing.assert_close(minilm(texts)[[0, -1]], minilm([texts[0], texts[-1]]))
     assert (minilm(texts)[0] - minilm(texts)[-1]).abs().max() > 1e-3
 
