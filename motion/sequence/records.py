@@ -15,13 +15,17 @@ import torch
 from jaxtyping import Bool, Float32, Int8, UInt8
 
 from motion.errors import InputError
+from motion.extensions import is_extension
 from motion.parquet import ArrayField, Record, arrow_schema, iter_parquet
 from motion.sequence.picture import skeleton_strip, top_view
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from motion.smpl_parameters import SmplParameters
 
 SOURCES = ("humanml3d", "interhuman", "teton", "amass", "bvh", "deepmimic", "simulated", "generated")
-"""Origins that a motion can have: the readers of `motion.datasets`, the rooms of `recon.simulate`, and the model."""
+"""Origins that a motion can have: the readers of `motion.datasets`, the rooms of `recon.simulate`, and the model.
+
+A reader of the user's own is not among them: its motions have its name, `package.module:object`, as their source.
+"""
 SPLITS = ("train", "val", "test")
 """Parts of the data: only motions of `train` are learnt from."""
 LABELS = ("none", "floor", "wall", "bed", "sofa", "chair", "wardrobe", "table", "door", "window")
@@ -113,7 +117,7 @@ class MotionSequence(Record):
         lengths = self.check_arrays()
         owner = f"MotionSequence {self.id}"
         for name, known in (("source", SOURCES), ("split", SPLITS)):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in known and not (name == "source" and is_extension(self.source)):
                 raise InputError(f"{owner}: {name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise InputError(f"{owner}: fps is {self.fps}, expected a positive number")
