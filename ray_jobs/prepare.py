@@ -2,6 +2,7 @@
 
     python -m ray_jobs.prepare --output data/deepmimic
     python -m ray_jobs.prepare --output data/all --sources deepmimic humanml3d:HumanML3D interhuman:InterHuman
+    python -m ray_jobs.prepare --output data/own --sources mypackage.mocap:reader:captures
 
 Writes to the output folder
 
@@ -37,6 +38,7 @@ from motion.clips.transforms import canonical_start, cut, resample, windows
 from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
 from motion.datasets.clip import Clip
 from motion.errors import InputError
+from motion.extensions import is_extension, load_extension
 from motion.features import Moments, encode_sequence
 from motion.parquet import delete_partial_files, from_table, write_table
 from motion.sequence import MotionSequence
@@ -56,13 +58,16 @@ logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """Module of `motion.datasets` that reads one source; see `motion.datasets.clip`."""
+    """Module of `motion.datasets`, or an object of the user's own, that reads one source; see `motion.datasets.clip`."""
 
     LICENCE: str
+    """Terms of the data, as the data set's card shows them."""
 
-    def list_clips(self, root: Path) -> list[Clip]: ...
+    def list_clips(self, root: Path) -> list[Clip]:
+        """List what lies under `root`, by names and captions, without reading motion."""
 
-    def read_clip(self, clip: Clip, body: Body) -> MotionSequence: ...
+    def read_clip(self, clip: Clip, body: Body) -> MotionSequence:
+        """Read a listed clip at its own frame rate: Z up, metres, floor at z = 0, joints of `body`."""
 
 
 READERS: dict[str, Reader] = {
@@ -85,8 +90,8 @@ class PrepareConfig:
     """Sources to read, any mix of NAME:FOLDER such as bvh:captures.
 
     NAME is amass, bvh, deepmimic, humanml3d, interhuman or teton; the first lines of motion/datasets/NAME.py say what
-    the folder holds. deepmimic alone takes the clips of the installed pybullet_data. On a cluster every node must see
-    the folders.
+    the folder holds. deepmimic alone takes the clips of the installed pybullet_data. A reader of your own is
+    package.module:object:FOLDER (see .github/EXTENDING.md). On a cluster every node must see the folders.
     """
     fps: float = 20.0
     """Frame rate in frames per second that all clips are resampled to."""
@@ -107,9 +112,27 @@ class PrepareConfig:
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is {self.held_out:g}, expected a share of 0 or more and below 1")
         for source in self.sources:
-            name, _, folder = source.partition(":")
-            if name not in READERS or not (folder or name == "deepmimic"):
-                raise InputError(f"{source!r} is no source, expected NAME:FOLDER with NAME of {', '.join(READERS)}")
+            name, folder = split_source(source)
+            if not ((folder and (name in READERS or is_extension(name))) or name == "deepmimic"):
+                raise InputError(
+                    f"{source!r} is no source, expected NAME:FOLDER with NAME of {', '.join(READERS)}, "
+                    "or package.module:object:FOLDER with a reader of your own"
+                )
+
+
+def split_source(source: str) -> tuple[str, str]:
+    """Split NAME:FOLDER, where NAME is a built-in reader's or `package.module:object`."""
+    name, _, folder = source.partition(":")
+    if name not in READERS:
+        attribute, _, folder = folder.partition(":")
+        name = f"{name}:{attribute}"
+    return name, folder
+
+
+def load_readers(sources: Iterable[str]) -> dict[str, Reader]:
+    """Return the built-in readers and those of the user's own that `sources` name, by name."""
+    own = {name for name, _ in map(split_source, sources)} - READERS.keys()
+    return READERS | {name: load_extension(name, Reader) for name in sorted(own)}
 
 
 def prepare(config: PrepareConfig) -> None:
@@ -132,7 +155,8 @@ def prepare(config: PrepareConfig) -> None:
         *(len(survey), before, len(clips), len(reasons), len(storage.read_rows(duplicates, ("id",)))),
     )
     write_normalizer(config.output)
-    card = dataset_card.render(survey, motions, {name: reader.LICENCE for name, reader in READERS.items()}, reasons)
+    licences = {name: reader.LICENCE for name, reader in load_readers(config.sources).items()}
+    card = dataset_card.render(survey, motions, licences, reasons)
     storage.write_bytes(storage.join(config.output, "card.html"), card.encode())
     cli.check_rejected(reasons, len(clips), "clips", config.max_rejected_fraction, rejected)
 
@@ -140,15 +164,33 @@ def prepare(config: PrepareConfig) -> None:
 def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
     """List the clips of all sources in their order; raises InputError for an id that is there twice."""
     clips: dict[str, Clip] = {}
+    sources = list(sources)
+    readers = load_readers(sources)
     for source in sources:
-        name, _, folder = source.partition(":")
+        name, folder = split_source(source)
         root = Path(folder).absolute() if folder else None
-        for clip in READERS[name].list_clips(root) if root else deepmimic.list_clips():
+        for clip in list_folder(name, readers[name], root):
             if clip.id in clips:
                 raise InputError(f"{clip.id} is both {clips[clip.id].files[0]} and {clip.files[0]}: prepare them apart")
             test = name not in WITH_LISTS and is_held_out(clip, root, held_out)
             clips[clip.id] = replace(clip, split="test") if test else clip
     return list(clips.values())
+
+
+def list_folder(name: str, reader: Reader, root: Path | None) -> list[Clip]:
+    """List the clips under `root`, where None means those of the installed pybullet_data."""
+    if root is None:
+        return deepmimic.list_clips()
+    listed = reader.list_clips(root)
+    return listed if name in READERS else [own_clip(name, clip, root) for clip in listed]
+
+
+def own_clip(name: str, clip: Clip, root: Path) -> Clip:
+    """Check a clip that a reader of the user's own listed, and name that reader as its source."""
+    files = clip.files if isinstance(clip, Clip) and isinstance(clip.files, tuple) else ()
+    if not files or not all(isinstance(file, str) and Path(file).is_relative_to(root) for file in files):
+        raise InputError(f"{name} listed {clip!r}, expected a Clip with a tuple of paths under {root}, each a string")
+    return replace(clip, source=name)
 
 
 def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
@@ -177,12 +219,14 @@ def convert(manifest: str, config: PrepareConfig) -> None:
 
 def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     """Read the motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
-    body = load_body()
+    body, readers = load_body(), load_readers(config.sources)
     rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
     for clip in map(Clip.from_json, clips["json"].to_pylist()):
         try:
-            rows += [{CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, config, body)]
+            rows += [
+                {CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, readers[clip.source], config, body)
+            ]
         except InputError as error:
             bad.append((clip.id, " ".join(str(error).split())))  # libraries' own words may run over lines
         except Exception as error:  # a reader's own mistake must not cost the other clips of a long job
@@ -191,9 +235,9 @@ def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def read_pieces(clip: Clip, config: PrepareConfig, body: Body) -> list[MotionSequence]:
+def read_pieces(clip: Clip, reader: Reader, config: PrepareConfig, body: Body) -> list[MotionSequence]:
     """Read a clip at the one frame rate, moved to start at the origin, in pieces of at most `max_seconds`."""
-    read = READERS[clip.source].read_clip(clip, body)
+    read = read_whole(clip, reader, body)
     whole = resample(read, config.fps, body)
     provenance = whole.provenance | {"source_fps": f"{read.fps:g}"}
     spans = windows(whole.num_frames / whole.fps, config.max_seconds)
@@ -202,6 +246,17 @@ def read_pieces(clip: Clip, config: PrepareConfig, body: Body) -> list[MotionSeq
     ids = [f"{clip.id}@{start:.2f}-{stop:.2f}" for start, stop in spans]
     pieces = [replace(cut(whole, *span), id=name) for span, name in zip(spans, ids, strict=True)]
     return [canonical_start(replace(piece, provenance=provenance | {"clip": clip.id}), body) for piece in pieces]
+
+
+def read_whole(clip: Clip, reader: Reader, body: Body) -> MotionSequence:
+    """Read a clip and refuse a record that is another's, or that would be trained on though its clip is held out."""
+    read = reader.read_clip(clip, body)
+    if not isinstance(read, MotionSequence):
+        raise InputError(f"{clip.id}: {clip.source} read a {type(read).__name__}, expected a MotionSequence")
+    expected = {name: getattr(clip, name) for name in ("id", "source", "split")}
+    if found := {name: getattr(read, name) for name, value in expected.items() if getattr(read, name) != value}:
+        raise InputError(f"{clip.id}: {clip.source} read a motion with {found}, expected the clip's own: {expected}")
+    return read
 
 
 def drop_duplicates(

@@ -166,7 +166,7 @@ def _sources(rows: Sequence[dict[str, Any]], licences: Mapping[str, str]) -> lis
                 rates=_counted(row["source_fps"] for row in of_it),
                 captions=sum(len(row["texts"]) for row in of_it),
                 captioned=sum(bool(row["texts"]) for row in of_it),
-                licence=licences[name],
+                licence=licences.get(name, "said by its reader, which this run was not given"),
             )
         )
     return found
