@@ -36,10 +36,9 @@ from recon import pipeline
 from recon.depth import load_depth_model
 from recon.pipeline import Bodies, Mode
 from recon.pipeline.contact_sheet import contact_sheet
-from recon.pipeline.perception import Crops, Perception, crop_people, estimate, read_keyframes
+from recon.pipeline.perception import Crops, Perception, crop_people, estimate, predict_depth, read_keyframes
 from recon.pipeline.record import describe_quality
 from recon.regressors import CropEstimates, load_regressor
-from recon.regressors.hmr2 import CROP_SIZE
 from recon.teton import list_sequences, read_sequence, sequence_id
 
 FIXED_SETTINGS = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
@@ -61,13 +60,24 @@ class ReconstructConfig:
     mode: Mode = "hybrid"
     """Method: regression (smoothed network poses), optimisation (fit to keypoints), hybrid (fit from network poses)."""
     regressor: str = "hmr2_tiny"
-    """Body network: "hmr2_tiny" (the stand-in), or the path of HMR2.0's official checkpoint, which needs `smpl`."""
+    """Body network: "hmr2_tiny" (the stand-in), the path of HMR2.0's official checkpoint, or package.module:object.
+
+    The checkpoint needs `smpl`; the object is a function of your own that loads a network (see .github/EXTENDING.md).
+    """
     smpl: str | None = None
     """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
     relative_depth: str = "tiny"
-    """Relative depth network: "tiny" (the stand-in), or a folder or hub id of a relative Depth Anything."""
+    """Relative depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
+
+    The folder or hub id is that of a relative Depth Anything, the object a function of your own that loads a network
+    (see .github/EXTENDING.md).
+    """
     metric_depth: str = "tiny"
-    """Metric depth network: "tiny" (the stand-in), or a folder or hub id of a metric Depth Anything or ZoeDepth."""
+    """Metric depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
+
+    The folder or hub id is that of a metric Depth Anything or ZoeDepth, the object a function of your own that loads a
+    network (see .github/EXTENDING.md).
+    """
     pose_prior: str = "default"
     """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     body_actors: int = 1
@@ -96,14 +106,14 @@ class ReconstructConfig:
 def reconstruct(config: ReconstructConfig) -> None:
     """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
     cli.claim(config.output, config, FIXED_SETTINGS)
-    ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
+    crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))
     folders = list_sequences(config.rooms)
     done = set(storage.read_column(motions, "id")) & set(storage.read_column(scenes, "id"))
     missing = [folder for folder in folders if sequence_id(folder) not in done]
     storage.delete_folder(rejected)  # what was rejected is tried anew
     with tqdm(total=len(folders), initial=len(folders) - len(missing), desc="reconstruct") as bar:
-        for _ in reconstruct_all(missing, config):
+        for _ in reconstruct_all(missing, crop_size, config):
             bar.update()
     reasons = storage.read_rows(rejected, ("id", "reason"))
     before = len(folders) - len(missing)
@@ -111,13 +121,17 @@ def reconstruct(config: ReconstructConfig) -> None:
     cli.check_rejected(reasons, len(folders), "sequences", config.max_rejected_fraction, rejected)
 
 
-def check_models(config: ReconstructConfig) -> None:
-    """Load everything once where the actors will: a missing file is the job's error, not one of every sequence."""
-    for load in (BodyActor, DepthActor, make_bodies):
+def check_models(config: ReconstructConfig) -> int:
+    """Load everything once where the actors will and return the body network's crop size in pixels.
+
+    A missing file is the job's error, not one of every sequence.
+    """
+    for load in (DepthActor, make_bodies):
         load(config)
+    return BodyActor(config).regressor.crop_size
 
 
-def reconstruct_all(folders: list[Path], config: ReconstructConfig) -> Iterable[Row]:
+def reconstruct_all(folders: list[Path], crop_size: int, config: ReconstructConfig) -> Iterable[Row]:
     """Yield one row as each sequence is written or rejected."""
     if not folders:
         return []
@@ -133,7 +147,7 @@ def reconstruct_all(folders: list[Path], config: ReconstructConfig) -> Iterable[
 
     return (
         ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
-        .map(decode)
+        .map(partial(decode, crop_size=crop_size))
         .map_batches(BodyActor, **pool(config.body_actors))
         .map_batches(DepthActor, **pool(config.depth_actors))
         .map(partial(assemble, config=config))
@@ -141,14 +155,14 @@ def reconstruct_all(folders: list[Path], config: ReconstructConfig) -> Iterable[
     )
 
 
-def decode(row: Row) -> Row:
+def decode(row: Row, crop_size: int) -> Row:
     """Decode crops of all persons and the key frames; a sequence that cannot be read gets its reason instead."""
     folder = Path(row["folder"])
     try:
         sequence = read_sequence(folder)
-        crops, keyframes, reason = crop_people(sequence, CROP_SIZE), read_keyframes(sequence), ""
+        crops, keyframes, reason = crop_people(sequence, crop_size), read_keyframes(sequence), ""
     except Exception as error:
-        crops, keyframes, reason = _nothing(), np.zeros((0, 1, 1, 3), dtype=np.uint8), _reason(error, folder)
+        crops, keyframes, reason = _nothing(crop_size), np.zeros((0, 1, 1, 3), dtype=np.uint8), _reason(error, folder)
     return {
         "folder": row["folder"],
         "reason": reason,
@@ -160,8 +174,8 @@ def decode(row: Row) -> Row:
     }
 
 
-def _nothing() -> Crops:
-    none, images = np.zeros(0, dtype=np.int64), np.zeros((0, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8)
+def _nothing(crop_size: int) -> Crops:
+    none, images = np.zeros(0, dtype=np.int64), np.zeros((0, crop_size, crop_size, 3), dtype=np.uint8)
     return Crops(images, np.zeros((0, 3), dtype=np.float32), none, none)
 
 
@@ -181,8 +195,12 @@ class BodyActor:
         self.batch_size = config.batch_size
 
     def __call__(self, batch: Row) -> Row:
-        images = batch.pop("crops")[0]
-        estimates = estimate(self.regressor, images, self.batch_size) if len(images) else _no_estimates()
+        images, estimates = batch.pop("crops")[0], _no_estimates()
+        if len(images):
+            try:
+                estimates = estimate(self.regressor, images, self.batch_size)
+            except Exception as error:
+                batch["reason"] = np.array([_reason(error, Path(batch["folder"][0]))])
         return batch | {field.name: getattr(estimates, field.name).numpy()[None] for field in fields(CropEstimates)}
 
 
@@ -199,8 +217,12 @@ class DepthActor:
 
     def __call__(self, batch: Row) -> Row:
         images = batch.pop("keyframes")[0]
-        nothing = np.zeros((0, 1, 1), dtype=np.float32)
-        answers = [model.predict(images) if len(images) else nothing for model in (self.relative, self.metric)]
+        answers = [np.zeros((0, 1, 1), dtype=np.float32)] * 2
+        if not batch["reason"][0]:
+            try:
+                answers = [predict_depth(network, images) for network in (self.relative, self.metric)]
+            except Exception as error:
+                batch["reason"] = np.array([_reason(error, Path(batch["folder"][0]))])
         return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
 
 

@@ -7,7 +7,7 @@ rendered rooms (`recon.training.depth_tiny`).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,10 +16,25 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation, PretrainedConfig
 
 from motion.errors import InputError
+from motion.extensions import check_extension, is_extension, load_extension
 
 ASSETS = Path(__file__).parents[1] / "assets"
 TINY = "tiny"
 _AT_ONCE = 4  # images per forward pass
+
+
+class DepthNetwork(Protocol):
+    """Network that gives the depth of RGB images: `DepthModel`, or one of the user's own."""
+
+    def predict(self, images: UInt8[np.ndarray, "image height width 3"]) -> Float32[np.ndarray, "image height width"]:
+        """Give disparity (of a relative network) or metres (of a metric one) at the images' own size; NaN: unknown."""
+
+
+class LoadDepthNetwork(Protocol):
+    """Function of the user's own that loads a depth network, for `--relative-depth` and `--metric-depth`."""
+
+    def __call__(self, device: str, bf16: bool) -> DepthNetwork:
+        """Load it to `device`; `bf16` asks for its arithmetic to be rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +67,17 @@ class DepthModel:
         return torch.stack([each["predicted_depth"] for each in maps]).cpu().numpy()
 
 
-def load_depth_model(
-    spec: str | Path, metric: bool, device: str | torch.device = "cpu", bf16: bool = False
-) -> DepthModel:
-    """Load a depth network: "tiny", a folder written by `save_pretrained`, or a hub id.
+def load_depth_model(spec: str | Path, metric: bool, device: str = "cpu", bf16: bool = False) -> DepthNetwork:
+    """Load a depth network: "tiny", a folder written by `save_pretrained`, a hub id, or `package.module:object`.
 
-    A hub id is for example depth-anything/Depth-Anything-V2-Small-hf. Weights are read from safetensors only. Raises
+    A hub id is for example depth-anything/Depth-Anything-V2-Small-hf; `package.module:object` is a `LoadDepthNetwork` of
+    the user's own, which says itself whether it gives disparity or metres. Weights are read from safetensors only. Raises
     InputError for a relative network where a metric one is wanted, or the reverse, and for files that are not whole.
     """
+    if is_extension(str(spec)):
+        network = load_extension(str(spec), LoadDepthNetwork)(device, bf16)
+        check_extension(f"what {spec} loaded", network, DepthNetwork)
+        return network
     source = _tiny_folder(metric) if spec == TINY else str(spec)
     config = _fetch(AutoConfig, source)
     found = _is_metric(config, source)

@@ -45,12 +45,15 @@ class PipelineConfig:
     mode: Mode = "hybrid"
     """Method: regression, optimisation or hybrid, as described above."""
     regressor: str = "hmr2_tiny"
-    """The stand-in that ships, or HMR2.0's official checkpoint, which needs `smpl`."""
+    """The stand-in that ships, HMR2.0's official checkpoint, which needs `smpl`, or package.module:object, a function
+    of your own that loads a body network (see .github/EXTENDING.md)."""
     smpl: Path | None = None
     """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
     relative_depth: str = "tiny"
-    """The stand-in, or a folder or hub id of a relative Depth Anything."""
+    """The stand-in, a folder or hub id of a relative Depth Anything, or package.module:object, a function of your own
+    that loads a depth network (see .github/EXTENDING.md)."""
     metric_depth: str = "tiny"
+    """The stand-in, a folder or hub id of a metric Depth Anything or ZoeDepth, or package.module:object."""
     pose_prior: str = "default"
     """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     device: str = "cpu"

@@ -32,7 +32,7 @@ from motion.rotations import matrix_from_axis_angle
 from motion.sequence import LABELS, MotionSequence
 from motion.skeleton import KEYPOINT_SETS
 from recon.camera import unproject_image
-from recon.depth import DepthModel
+from recon.depth import DepthNetwork
 from recon.floor import fit_floor
 from recon.people import People, people_of
 from recon.pipeline.contact_sheet import contact_sheet
@@ -89,8 +89,8 @@ class Models:
     """Networks and body models that a report reconstructs with."""
 
     regressor: BodyRegressor
-    relative: DepthModel
-    metric: DepthModel
+    relative: DepthNetwork
+    metric: DepthNetwork
     bodies: Bodies
 
 

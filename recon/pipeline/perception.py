@@ -1,7 +1,7 @@
 """Perception of one sequence by the networks: bodies from crops of all persons, depth of the key frames.
 
 It is the only part of a reconstruction that needs networks, so a cluster can run it where the GPUs are: `crop_people`
-and `read_keyframes` decode pixels (CPU), `BodyRegressor.estimate` and `DepthModel.predict` are the networks, and
+and `read_keyframes` decode pixels (CPU), `BodyRegressor.estimate` and `DepthNetwork.predict` are the networks, and
 `recon.pipeline.reconstruct` needs nothing but their answers.
 """
 
@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from recon.depth import DepthModel
+from motion.errors import InputError
+from recon.depth import DepthNetwork
 from recon.regressors import BodyRegressor, CropEstimates
 from recon.regressors.crops import crop_square
 from recon.teton import TetonSequence
@@ -48,7 +49,9 @@ class Perception:
     """Metric depth of the key frames in metres, at any resolution."""
 
 
-def perceive(sequence: TetonSequence, regressor: BodyRegressor, relative: DepthModel, metric: DepthModel) -> Perception:
+def perceive(
+    sequence: TetonSequence, regressor: BodyRegressor, relative: DepthNetwork, metric: DepthNetwork
+) -> Perception:
     """Run all networks on one sequence in this process."""
     crops, images = crop_people(sequence, regressor.crop_size), read_keyframes(sequence)
     return Perception(
@@ -56,8 +59,8 @@ def perceive(sequence: TetonSequence, regressor: BodyRegressor, relative: DepthM
         crops.person,
         crops.frame,
         estimate(regressor, crops.images),
-        relative.predict(images),
-        metric.predict(images),
+        predict_depth(relative, images),
+        predict_depth(metric, images),
     )
 
 
@@ -81,11 +84,40 @@ def read_keyframes(sequence: TetonSequence) -> UInt8[np.ndarray, "keyframe heigh
 def estimate(
     regressor: BodyRegressor, images: UInt8[np.ndarray, "crop size size 3"], batch_size: int = 16
 ) -> CropEstimates:
-    """Run the regressor on any number of crops, `batch_size` at a time."""
-    parts = [regressor.estimate(some) for some in torch.from_numpy(images).split(batch_size)]
+    """Run the regressor on any number of crops, `batch_size` at a time; raises InputError for a malformed answer."""
+    parts = [_checked(regressor.estimate(some), len(some)) for some in torch.from_numpy(images).split(batch_size)]
     return CropEstimates(
         **{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropEstimates)}
     )
+
+
+def _checked(found: CropEstimates, count: int) -> CropEstimates:
+    """Return the answer for `count` crops if it has the shapes of CropEstimates, and only finite numbers."""
+    for field in fields(CropEstimates):
+        value = getattr(found, field.name, None)
+        if not isinstance(value, field.type) or len(value) != count or not value.isfinite().all():  # type: ignore[arg-type]
+            raise InputError(
+                f"the body network gave {_kind(value)} as {field.name} of {count} crops, "
+                f"expected finite floats of shape ({field.type.dim_str})"  # type: ignore[union-attr]
+            )
+    return found
+
+
+def predict_depth(
+    network: DepthNetwork, images: UInt8[np.ndarray, "image height width 3"]
+) -> Float32[np.ndarray, "image height width"]:
+    """Return a depth network's answer at the images' own size; InputError where it gives anything else."""
+    found = network.predict(images)
+    if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape != images.shape[:3]:
+        raise InputError(f"the depth network gave {_kind(found)}, expected a float32 array of shape {images.shape[:3]}")
+    return found
+
+
+def _kind(value: object) -> str:
+    """Say what a network gave in place of what it should have."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
 
 
 def by_person_and_frame(

@@ -48,6 +48,13 @@ class BodyRegressor(Protocol):
     def estimate(self, crops: UInt8[Tensor, "crop height width 3"]) -> CropEstimates: ...
 
 
+class LoadRegressor(Protocol):
+    """Function of the user's own that loads a body network, for `--regressor package.module:object`."""
+
+    def __call__(self, body: Body, device: str, bf16: bool) -> BodyRegressor:
+        """Load it for the body that the people are fitted with; raise InputError where it speaks of another."""
+
+
 def in_camera(
     estimates: CropEstimates, squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"], body: Body
 ) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:

@@ -295,7 +295,7 @@ def normalize(crops: UInt8[Tensor, "crop 256 256 3"]) -> Float[Tensor, "crop 3 2
     return (crops.permute(0, 3, 1, 2) / 255 - mean) / std
 
 
-def load_regressor(
+def load_hmr2(
     spec: str | Path = STAND_IN,
     smpl: str | Path | None = None,
     device: str = "cpu",

@@ -65,7 +65,7 @@ def test_what_nobody_foresaw_in_a_sequence_is_its_row(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("ray_jobs.reconstruct.read_sequence", fails)
     folder = tmp_path / "a" / "b" / "c" / "d"
-    row = decode({"folder": str(folder)})
+    row = decode({"folder": str(folder)}, crop_size=256)
     assert row["reason"] == f"{folder}: ZeroDivisionError: no frames"
     assert [len(row[name]) for name in ("crops", "squares", "person", "frame", "keyframes")] == [0] * 5
     assemble(row, ReconstructConfig(tmp_path, str(tmp_path / "output")))

@@ -180,7 +180,7 @@ def test_own_weights_are_read_and_speak_of_the_default_body(
     with pytest.raises(InputError, match="default body, expected no SMPL file"):
         load_regressor(path, smpl="SMPL_NEUTRAL.pkl")
     with pytest.raises(InputError, match=r"a sha256 is given for .*own.safetensors"):
-        load_regressor(path, sha256="ab" * 32)
+        hmr2.load_hmr2(path, sha256="ab" * 32)
 
 
 def test_weights_of_smpl_ask_for_its_file(tmp_path: Path, network: HMR2) -> None:
