@@ -34,10 +34,10 @@ from motion.errors import InputError
 from motion.evaluator import Protocol, TextMotionEvaluator, load_evaluator
 from motion.evaluator.protocol import interval
 from motion.metrics.embedding_metrics import EmbeddedSet, field_metrics
-from motion.metrics.measure import FIELD, MEMORISATION
+from motion.metrics.measure import FIELD, MEMORISATION, Measure
 from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
 from ray_jobs.common import cli, storage, tracking
-from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, measured
+from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, load_metrics, measured
 from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
@@ -74,6 +74,11 @@ class EvaluateConfig:
     """Split of the real clips to compare with."""
     scenes: str | None = None
     """Folder or URI of the scenes (Parquet) that the motions' scene_id names; without it rooms are not looked at."""
+    metrics: tuple[str, ...] = ()
+    """Measures of your own besides the built-in ones, each package.module:object.
+
+    The object is a function from a motion to a number, with a description (see .github/EXTENDING.md).
+    """
     memorisation: bool = True
     """Search the real clips' train split for the clip that each motion is most like."""
     pool_size: int | None = None
@@ -122,13 +127,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     start = time.monotonic()
     evaluator = load_evaluator(config.evaluator)
     protocol = declared_protocol(evaluator.protocol, config)
+    own = {name: metric.measure for name, metric in load_metrics(config.metrics).items()}
+    measures = MEASURES | own
     sources = [MotionSet(REAL, config.real, config.split)]
     sources += [MotionSet(name, folder, None) for name, folder in map(split_name, config.generated)]
     rows = measured(sources, instruments(evaluator, config), config.output)
     reasons = write_rejected(rows.values(), config)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
     texts = embed_captions(evaluator, good.values())
-    values = {name: each_value(samples, texts) for name, samples in good.items()}
+    values = {name: each_value(samples, texts, own) for name, samples in good.items()}
     sets = {name: embedded_set(name, samples, texts) for name, samples in good.items()}
     evaluation: dict[str, Any] = {
         "format": FORMAT,
@@ -138,14 +145,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "evaluator": {"name": evaluator.name, "version": evaluator.version, "dim": evaluator.dim},
         "protocol": asdict(protocol),
         "notes": notes(evaluator, protocol, good),
-        "measures": {name: asdict(measure) for name, measure in MEASURES.items()},
+        "measures": {name: asdict(measure) for name, measure in measures.items()},
         "sets": [],
     }
     for source in sources:
         judged = None if source.name == REAL else sets[source.name]
         repeats = field_metrics(sets[REAL], judged, protocol, config.seed)
-        described = describe(source, good[source.name], values[source.name], repeats)
-        described["worst"] = worst(good[source.name], values[source.name], values[REAL]) if judged else []
+        described = describe(source, good[source.name], measures, values[source.name], repeats)
+        described["worst"] = (
+            worst(good[source.name], PLAUSIBILITY | own, values[source.name], values[REAL]) if judged else []
+        )
         evaluation["sets"].append(described)
     evaluation["seconds"] = time.monotonic() - start
     write(evaluation, values, config)
@@ -173,6 +182,7 @@ def instruments(evaluator: TextMotionEvaluator, config: EvaluateConfig) -> Instr
         num_actors=config.num_actors,
         num_cpus=config.num_cpus,
         num_gpus=config.num_gpus,
+        metrics=config.metrics,
     )
 
 
@@ -204,9 +214,9 @@ def embed_captions(evaluator: TextMotionEvaluator, sets: Iterable[pa.Table]) -> 
     return dict(zip(captions, evaluator.embed_texts(captions).numpy(), strict=True)) if captions else {}
 
 
-def each_value(samples: pa.Table, texts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Collect every motion's own values by measure; NaN where one does not apply."""
-    values = {name: samples[name].to_numpy().astype(float) for name in MEASURED}
+def each_value(samples: pa.Table, texts: Mapping[str, np.ndarray], own: Iterable[str]) -> dict[str, np.ndarray]:
+    """Collect every motion's own values by measure, `own` ones of the user included; NaN where one does not apply."""
+    values = {name: samples[name].to_numpy().astype(float) for name in (*MEASURED, *own)}
     distances = [
         np.linalg.norm(texts[captions[0]] - embedding) if captions else np.nan
         for captions, embedding in zip(samples["captions"].to_pylist(), embeddings(samples), strict=True)
@@ -231,11 +241,15 @@ def embedded_set(name: str, samples: pa.Table, texts: Mapping[str, np.ndarray]) 
 
 
 def describe(
-    source: MotionSet, samples: pa.Table, values: Mapping[str, np.ndarray], repeats: Mapping[str, Sequence[float]]
+    source: MotionSet,
+    samples: pa.Table,
+    measures: Iterable[str],
+    values: Mapping[str, np.ndarray],
+    repeats: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
     """Describe a set: field metrics as means over the repeats, the others over the motions that have a value."""
     metrics: dict[str, Any] = {}
-    for name in MEASURES:
+    for name in measures:
         numbers = np.asarray(repeats[name] if name in repeats else values.get(name, ()))
         numbers = numbers[np.isfinite(numbers)]
         if len(numbers):
@@ -252,10 +266,15 @@ def describe(
     }
 
 
-def worst(samples: pa.Table, values: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def worst(
+    samples: pa.Table,
+    measures: Mapping[str, Measure],
+    values: Mapping[str, np.ndarray],
+    real: Mapping[str, np.ndarray],
+) -> list[dict[str, Any]]:
     """List the motions furthest beyond a limit: the real clips' 99th percentile or the threshold, if that is more."""
     found = []
-    for name, measure in PLAUSIBILITY.items():
+    for name, measure in measures.items():
         if measure.better == "lower":
             usual = real[name][np.isfinite(real[name])]
             limit = max(np.percentile(usual, 99) if len(usual) else 0.0, measure.threshold or 0.0)

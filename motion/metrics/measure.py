@@ -1,7 +1,9 @@
 """Descriptions of an evaluation's numbers: title, unit, threshold, source, and which way is better."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
+
+from motion.sequence import MotionSequence
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,15 @@ class Measure:
     """Definition in a phrase."""
     better: Literal["lower", "higher", "real"] = "lower"
     """Direction of better numbers; "real" means near the value of real motions."""
+
+
+class MotionMetric(Protocol):
+    """A function of the user's own that measures one motion, and says what it measures: `--metrics`."""
+
+    measure: Measure
+
+    def __call__(self, motion: MotionSequence) -> float:
+        """Measure one motion; NaN where the measure does not apply, InputError where the motion cannot be measured."""
 
 
 R_PRECISION_SOURCE = "Guo et al. 2022"

@@ -7,6 +7,7 @@ the same files, is read instead.
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ import ray.data
 from motion.body import load_body
 from motion.errors import InputError
 from motion.evaluator import load_evaluator
+from motion.extensions import load_extension, module_file, object_name
+from motion.metrics.measure import FIELD, Measure, MotionMetric
 from motion.metrics.memorisation import WindowIndex, build_index, nearest
 from motion.metrics.plausibility import MEASURES, plausibility
 from motion.parquet import from_table, iter_parquet, parquet_files, resolve, write_table
@@ -30,7 +33,7 @@ from ray_jobs.common import storage
 
 MOTIONS_PER_BLOCK = 64
 MEASURED = (*MEASURES, "memorisation")
-"""Names of the measures that each motion has a value of."""
+"""Names of the measures that each motion has a value of, besides the user's own metrics."""
 SAMPLES = pa.schema(
     {
         "id": pa.string(),
@@ -83,6 +86,26 @@ class Instruments:
     """CPUs of each actor."""
     num_gpus: float
     """GPUs of each actor; 0 keeps the evaluator on the CPU."""
+    metrics: tuple[str, ...]
+    """Metrics of the user's own, each `package.module:object`."""
+
+
+def load_metrics(names: Sequence[str]) -> dict[str, MotionMetric]:
+    """Load the user's own metrics by the names of their objects; raises InputError where two have the same name."""
+    metrics: dict[str, MotionMetric] = {}
+    for name in names:
+        key, metric = object_name(name), load_extension(name, MotionMetric)
+        if key in metrics or key in SAMPLES.names or key in FIELD:
+            raise InputError(f"{name}: there is another measure named {key}, expected names that differ")
+        if not isinstance(metric.measure, Measure):
+            raise InputError(f"{name}.measure is of type {type(metric.measure).__name__}, expected a Measure")
+        metrics[key] = metric
+    return metrics
+
+
+def samples_schema(metrics: Sequence[str]) -> pa.Schema:
+    """Return the columns of samples/: SAMPLES and one for each of the user's own metrics."""
+    return pa.schema([*SAMPLES, *(pa.field(object_name(name), pa.float64()) for name in metrics)])
 
 
 def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Path) -> dict[str, pa.Table]:
@@ -108,11 +131,13 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Pat
 
 
 def stamp(source: MotionSet, instruments: Instruments) -> str:
-    """Hash evaluator and files of a set: while the stamp stays the same, nothing need be measured again."""
+    """Hash evaluator, files and metrics' modules: while the stamp stays the same, nothing need be measured again."""
     train = instruments.train and storage.join(instruments.train, "motions")
     folders = [storage.join(source.uri, "motions"), instruments.scenes, train]
     files = [file_stamps(folder) if folder else None for folder in folders]
-    content = json.dumps([SAMPLES.to_string(), instruments.version, source.split, files])
+    code = [hashlib.sha256(module_file(name).read_bytes()).hexdigest() for name in instruments.metrics]
+    columns = samples_schema(instruments.metrics).to_string()
+    content = json.dumps([columns, instruments.version, source.split, files, code])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -139,7 +164,9 @@ def measure(source: MotionSet, instruments: Instruments, index: Any) -> pa.Table
         )
     )
     blocks = ray.get(rows.to_arrow_refs())  # those without a row have no columns either
-    return pa.concat_tables([SAMPLES.empty_table(), *(block for block in blocks if block.num_rows)])
+    return pa.concat_tables(
+        [samples_schema(instruments.metrics).empty_table(), *(block for block in blocks if block.num_rows)]
+    )
 
 
 def training_windows(folder: str | None) -> WindowIndex | None:
@@ -158,6 +185,8 @@ class Measurer:
         self.body = load_body()
         scenes = iter_parquet(Scene, instruments.scenes) if instruments.scenes else ()
         self.scenes = {scene.id: scene for scene in scenes}
+        self.metrics = load_metrics(instruments.metrics)
+        self.schema = samples_schema(instruments.metrics)
         (self.index,) = ray.get(index)  # in a list, which keeps Ray from copying it into the actor's arguments
 
     def __call__(self, motions: pa.Table) -> pa.Table:
@@ -167,7 +196,7 @@ class Measurer:
         except InputError:  # of one of them; each alone tells which
             embeddings = [None] * len(sequences)
         rows = [self.measure(*pair) for pair in zip(sequences, embeddings, strict=True)]
-        return pa.Table.from_pylist(rows, schema=SAMPLES)
+        return pa.Table.from_pylist(rows, schema=self.schema)
 
     def measure(self, motion: MotionSequence, embedding: np.ndarray | None) -> dict[str, Any]:
         """Measure one motion; `embedding` is None where its batch could not be embedded together."""
@@ -176,6 +205,7 @@ class Measurer:
                 embedding = self.evaluator.embed_motions([motion]).numpy()[0]
             values = plausibility(motion, self.body, self.scene_of(motion))
             neighbour = nearest(self.index, motion) if self.index else None
+            own = {name: call_metric(name, metric, motion) for name, metric in self.metrics.items()}
         except InputError as error:
             return {"id": motion.id, "reason": str(error)}
         return {
@@ -187,6 +217,7 @@ class Measurer:
             "neighbour": neighbour and neighbour.id,
             "memorisation": neighbour and neighbour.distance,
             **values,
+            **own,
         }
 
     def scene_of(self, motion: MotionSequence) -> Scene | None:
@@ -196,3 +227,16 @@ class Measurer:
         if motion.scene_id not in self.scenes:
             raise InputError(f"{motion.id}: its scene {motion.scene_id!r} is not among the {len(self.scenes)} given")
         return self.scenes[motion.scene_id]
+
+
+def call_metric(name: str, metric: MotionMetric, motion: MotionSequence) -> float:
+    """Measure one motion by the user's own metric; whatever it raises becomes an InputError in one sentence."""
+    try:
+        value = float(metric(motion))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{motion.id}: {type(error).__name__} in the metric {name}: {error}") from error
+    if math.isinf(value):
+        raise InputError(f"{motion.id}: the metric {name} gave {value}, expected a number, or NaN where it has none")
+    return value
