@@ -5,7 +5,8 @@
 One prompt a line; a line that starts with { is a JSON object with any fields of a request (num_frames, num_persons,
 person_prompts, person_class, action, guidance_scale). Instead of a list, the output folder of `ray_jobs.prepare` asks
 for the first caption of each clip of its test split, at the clip's length, so that the two can be compared by
-`ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet; run again it makes only what is missing.
+`ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet, and exports/NAME/ for each of --exports; run again
+it makes only what is missing.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from motion.parquet import iter_parquet, parquet_files
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
 from ray_jobs.common import cli, storage
+from ray_jobs.common.exports import check_exports, export_motions
 from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, sample, start_sampler
 
 
@@ -48,8 +50,14 @@ class GenerateConfig:
     """Motions per Parquet file; as many are lost at most when the job is stopped."""
     in_flight: int = 32
     """Requests given to the sampler at a time."""
+    exports: tuple[str, ...] = ()
+    """Formats of your own besides Parquet, each package.module:object.
+
+    The object is a function that writes a motion to a file (see .github/EXTENDING.md); motions that an earlier run made
+    are exported, too.
+    """
     max_rejected_fraction: float = 0.05
-    """Share of rejected requests above which the job fails at its end; good output is kept."""
+    """Share of rejected requests and exports above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
         if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
@@ -57,9 +65,21 @@ class GenerateConfig:
 
 
 def generate(config: GenerateConfig) -> None:
-    """Generate every requested motion that the output lacks."""
+    """Generate every requested motion that the output lacks, and export those that were not exported yet."""
+    check_exports(config.exports)
     requests = read_requests(config)
-    asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
+    rejected = storage.join(config.output, "rejected")
+    storage.delete_folder(rejected)  # rejected requests are tried anew
+    bad = asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
+    asked = len(requests)
+    for name in config.exports:
+        count, reasons = export_motions(config.output, name)
+        asked, bad = asked + count, bad + reasons
+    storage.write_rejected(rejected, bad)
+    storage.write_bytes(storage.join(config.output, "config.yaml"), cli.to_yaml(config).encode())
+    cli.check_rejected(
+        bad, asked, "requests and exports" if config.exports else "requests", config.max_rejected_fraction, rejected
+    )
 
 
 def sampler_handle(model: Path) -> DeploymentHandle[Sampler]:
@@ -130,21 +150,18 @@ def parse_line(line: str, where: str) -> dict[str, Any]:
 
 async def generate_missing(
     sampler: DeploymentHandle[Sampler], requests: list[MotionRequest], config: GenerateConfig
-) -> None:
-    """Sample what is not in the output yet and write it shard by shard as it comes."""
+) -> list[tuple[str, str]]:
+    """Sample what is not in the output yet, write it shard by shard as it comes and return (id, reason) of the bad."""
     version = (await sampler.describe.remote())["version"]
-    motions, rejected = (storage.join(config.output, name) for name in ("motions", "rejected"))
+    motions = storage.join(config.output, "motions")
     done = set(storage.read_column(motions, "id"))
     missing = [request for request in requests if request_id(request, version) not in done]
-    storage.delete_folder(rejected)  # rejected requests are tried anew
     bad: list[tuple[str, str]] = []
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="generate") as bar:
         for shard in chunks(missing, config.shard_size):
             good = await sample_shard(sampler, shard, version, config.in_flight, bad, bar)
             storage.write_shard(motions, good)
-    storage.write_rejected(rejected, bad)
-    storage.write_bytes(storage.join(config.output, "config.yaml"), cli.to_yaml(config).encode())
-    cli.check_rejected(bad, len(requests), "requests", config.max_rejected_fraction, rejected)
+    return bad
 
 
 async def sample_shard(
