@@ -74,7 +74,8 @@ class MotionSequence(Record):
     id: str
     """Unique name, such as `deepmimic/humanoid3d_walk`; a piece cut out of a clip ends in `@FROM-TO` in seconds."""
     source: str
-    """One of `SOURCES`: the reader or program that the motion comes from."""
+    """Reader or program that the motion comes from: one of `SOURCES`, or `package.module:object` for a reader of the
+    user's own."""
     split: str
     """One of `SPLITS`."""
     fps: float

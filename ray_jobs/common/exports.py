@@ -25,7 +25,7 @@ from ray_jobs.common import storage
 
 
 class Export(Protocol):
-    """Writes a motion in a format of the user's own, for `--exports package.module:object`."""
+    """Function of the user's own that writes a motion in some format, for `--exports package.module:object`."""
 
     def __call__(self, motion: MotionSequence, stem: Path) -> None:
         """Write one or more local files named `stem` and a suffix; raise InputError where the format cannot hold it."""
