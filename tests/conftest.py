@@ -67,7 +67,13 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
+def own_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an empty folder from which Ray's workers can import."""
+    return tmp_path_factory.mktemp("own_packages")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(own_packages: Path) -> Iterator[None]:
     """Start one local Ray cluster of 4 logical CPUs (Ray Data deadlocks on 2) for all tests that ask for it."""
     import ray
 
@@ -78,7 +84,7 @@ def ray_cluster() -> Iterator[None]:
         log_to_driver=False,
         logging_level="warning",
         object_store_memory=500_000_000,
-        runtime_env={"env_vars": {"PYTHONPATH": str(REPO)}},
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join((str(REPO), str(own_packages)))}},
     )
     yield
     ray.shutdown()

@@ -7,7 +7,7 @@ rendered rooms (`recon.training.depth_tiny`).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ TINY = "tiny"
 _AT_ONCE = 4  # images per forward pass
 
 
+@runtime_checkable
 class DepthNetwork(Protocol):
     """Network that gives the depth of RGB images: `DepthModel`, or one of the user's own."""
 
@@ -70,8 +71,8 @@ class DepthModel:
 def load_depth_model(spec: str | Path, metric: bool, device: str = "cpu", bf16: bool = False) -> DepthNetwork:
     """Load a depth network: "tiny", a folder written by `save_pretrained`, a hub id, or `package.module:object`.
 
-    A hub id is for example depth-anything/Depth-Anything-V2-Small-hf; `package.module:object` is a `LoadDepthNetwork` of
-    the user's own, which says itself whether it gives disparity or metres. Weights are read from safetensors only. Raises
+    A hub id is for example depth-anything/Depth-Anything-V2-Small-hf. `package.module:object` is a LoadDepthNetwork of
+    the user's own, which has to know which of the two it gives. Weights are read from safetensors only. Raises
     InputError for a relative network where a metric one is wanted, or the reverse, and for files that are not whole.
     """
     if is_extension(str(spec)):
