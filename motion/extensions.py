@@ -34,8 +34,8 @@ def module_file(name: str) -> Path:
 def load_extension(name: str, door: Any) -> Any:
     """Import the object that `name` means and check it against the Protocol `door`.
 
-    InputError where `name` has another form, where the module or the object is missing, or where the object lacks what
-    the door demands.
+    Raises InputError where `name` has another form, where the module or the object is missing, or where the object
+    lacks what the door demands.
     """
     if not is_extension(name):
         raise InputError(f"{name!r} names no extension, expected package.module:object")

@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """Module of `motion.datasets`, or an object of the user's own, that reads one source; see `motion.datasets.clip`."""
+    """Module of `motion.datasets`, or object of the user's own, that reads one source; see `motion.datasets.clip`."""
 
     LICENCE: str
     """Terms of the data, as the data set's card shows them."""

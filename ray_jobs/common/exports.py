@@ -32,7 +32,7 @@ class Export(Protocol):
 
 
 def check_exports(names: Sequence[str]) -> None:
-    """Import each `package.module:object` once; InputError where two write to the same folder."""
+    """Import each `package.module:object` once; raises InputError where two write to the same folder."""
     folders = [object_name(name) for name in names]
     for name, folder in zip(names, folders, strict=True):
         load_extension(name, Export)

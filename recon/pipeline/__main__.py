@@ -45,15 +45,24 @@ class PipelineConfig:
     mode: Mode = "hybrid"
     """Method: regression, optimisation or hybrid, as described above."""
     regressor: str = "hmr2_tiny"
-    """The stand-in that ships, HMR2.0's official checkpoint, which needs `smpl`, or package.module:object, a function
-    of your own that loads a body network (see .github/EXTENDING.md)."""
+    """Body network: "hmr2_tiny" (the stand-in), the path of HMR2.0's official checkpoint, or package.module:object.
+
+    The checkpoint needs `smpl`; the object is a function of your own that loads a network (see .github/EXTENDING.md).
+    """
     smpl: Path | None = None
     """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
     relative_depth: str = "tiny"
-    """The stand-in, a folder or hub id of a relative Depth Anything, or package.module:object, a function of your own
-    that loads a depth network (see .github/EXTENDING.md)."""
+    """Relative depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
+
+    The folder or hub id is that of a relative Depth Anything, the object a function of your own that loads a network
+    (see .github/EXTENDING.md).
+    """
     metric_depth: str = "tiny"
-    """The stand-in, a folder or hub id of a metric Depth Anything or ZoeDepth, or package.module:object."""
+    """Metric depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
+
+    The folder or hub id is that of a metric Depth Anything or ZoeDepth, the object a function of your own that loads a
+    network (see .github/EXTENDING.md).
+    """
     pose_prior: str = "default"
     """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     device: str = "cpu"
