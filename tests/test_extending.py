@@ -142,7 +142,7 @@ def examples() -> list[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def package(own_packages: Path) -> Iterator[Path]:
-    """The guide's package, where this process and Ray's workers find it, with a module of our own that fails."""
+    """Write the guide's package, and a module of our own that fails, where Ray's workers find them."""
     folder = own_packages / "mypackage"
     folder.mkdir()
     (folder / "__init__.py").touch()
