@@ -38,7 +38,7 @@ from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
 from motion.optimization import weight_average
 from motion.parquet import from_table
-from motion.recipes import RECIPES, Recipe, from_dict, to_dict
+from motion.recipes import RECIPES, Recipe
 from motion.render import strip
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
@@ -100,6 +100,20 @@ class TrainInputs:
 
     normalizer: Normalizer
     deepspeed: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Settings of the training loop, as the driver hands them to each worker."""
+
+    config: TrainConfig
+    inputs: TrainInputs
+    store: str
+    """URI of the MLflow store."""
+    run_id: str
+    """Id of the run in the store."""
+    show_bar: bool
+    """True shows a progress bar; False logs a line instead."""
 
 
 def read_inputs(config: TrainConfig) -> TrainInputs:
@@ -173,22 +187,8 @@ def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: s
     motions = ray.data.read_parquet(storage.join(config.data, "motions"), file_extensions=["parquet"])
     shown = motions.map_batches(partial(storage.of_split, split="train"), batch_format="pyarrow", batch_size=None)
     dataset = shown.map_batches(partial(repeat_rows, times=config.repeats), batch_format="pyarrow", batch_size=None)
-    loop_config = {
-        "recipe": to_dict(config.recipe),
-        "normalizer": inputs.normalizer,
-        "deepspeed": inputs.deepspeed,
-        "log_every": config.log_every,
-        "checkpoint_every": config.checkpoint_every,
-        "seed": config.seed,
-        # Repeats come in turn, so each batch holds every clip about equally often; drawing would only upset that.
-        "shuffle": config.repeats == 1,
-        "show_bar": sys.stderr.isatty(),
-        "store": store,
-        "run_id": run_id,
-    }
     return TorchTrainer(
-        train_loop,
-        train_loop_config=loop_config,
+        partial(train_loop, Loop(config, inputs, store, run_id, show_bar=sys.stderr.isatty())),
         scaling_config=ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.use_gpu,
@@ -210,26 +210,28 @@ def repeat_rows(table: pa.Table, times: int) -> pa.Table:
     return pa.concat_tables([table] * times)
 
 
-def train_loop(loop: dict[str, Any]) -> None:
+def train_loop(loop: Loop) -> None:
     """Train on one worker; every rank takes the same steps and reports as often."""
-    recipe = from_dict(loop["recipe"])
+    config, normalizer = loop.config, loop.inputs.normalizer
+    recipe = config.recipe
     rank = ray.train.get_context().get_world_rank()
-    torch.manual_seed(loop["seed"])  # the same initial weights on every rank
-    engine = make_engine(recipe, loop["deepspeed"])
+    torch.manual_seed(config.seed)  # the same initial weights on every rank
+    engine = make_engine(recipe, loop.inputs.deepspeed)
     average = weight_average(engine.module, recipe.optim.ema_decay)
     step = resume(engine, average)
     if step == recipe.optim.steps:  # the driver was lost after the last checkpoint
         return
     schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
-    generator = torch.Generator().manual_seed(loop["seed"] + 1 + 1000 * step + rank)
-    bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 and loop["show_bar"] else None
+    generator = torch.Generator().manual_seed(config.seed + 1 + 1000 * step + rank)
+    bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 and loop.show_bar else None
     if bar is not None:
         bar.update(step)
     losses: list[dict[str, float]] = []
-    for batch in batches(recipe, loop["normalizer"], engine.device, loop["seed"] + step, loop["shuffle"]):
+    # Repeats come in turn, so each batch holds every clip about equally often; drawing would only upset that.
+    for batch in batches(recipe, normalizer, engine.device, config.seed + step, shuffle=config.repeats == 1):
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        loss = diffusion_loss(engine, schedule, recipe, batch, loop["normalizer"], generator)
+        loss = diffusion_loss(engine, schedule, recipe, batch, normalizer, generator)
         engine.backward(loss.total)
         engine.step()
         average.update_parameters(fp32_weights(engine, recipe))
@@ -238,15 +240,15 @@ def train_loop(loop: dict[str, Any]) -> None:
         last = step == recipe.optim.steps
         if bar is not None:
             bar.update(1)
-        if rank == 0 and (last or step % loop["log_every"] == 0):
+        if rank == 0 and (last or step % config.log_every == 0):
             means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
             metrics = {**means, "lr": learning_rate(recipe, step - 1)}
-            tracking.log_metrics(loop["store"], loop["run_id"], step, metrics)
+            tracking.log_metrics(loop.store, loop.run_id, step, metrics)
             losses.clear()
             if bar is None:
                 logger.info("step %d of %d, loss %.4f", step, recipe.optim.steps, metrics["loss"])
-        if last or step % loop["checkpoint_every"] == 0:
-            report_checkpoint(engine, cast(Denoiser, average.module), recipe, loop["normalizer"], step)
+        if last or step % config.checkpoint_every == 0:
+            report_checkpoint(engine, cast(Denoiser, average.module), recipe, normalizer, step)
         if last:
             break
     if bar is not None:

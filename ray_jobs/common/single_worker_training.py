@@ -7,11 +7,12 @@ import logging
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +102,26 @@ class Task(ABC, Generic[Network]):
         return {}
 
 
+class Stateful(Protocol):
+    """Part of a training that a checkpoint holds: network, optimiser or schedule."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Loop(Generic[Network]):
+    """Settings of the training loop, as the driver hands them to the worker."""
+
+    task: Task[Network]
+    store: str
+    """URI of the MLflow store."""
+    run_id: str
+    show_bar: bool
+    """True shows a progress bar; False logs a line instead."""
+
+
 def train(task: Task[Any]) -> Path:
     """Train to the last step and return the path of the trained network; raises InputError for another run's output."""
     config = task.config
@@ -133,8 +154,7 @@ def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
     context.enable_progress_bars = False  # the steps' own bar tells more
     config = task.config
     return TorchTrainer(
-        train_loop,
-        train_loop_config={"task": task, "show_bar": sys.stderr.isatty(), "store": store, "run_id": run_id},
+        partial(train_loop, Loop(task, store, run_id, show_bar=sys.stderr.isatty())),
         scaling_config=ScalingConfig(
             num_workers=1,
             use_gpu=config.use_gpu,
@@ -150,10 +170,9 @@ def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
     )
 
 
-def train_loop(loop: dict[str, Any]) -> None:
+def train_loop(loop: Loop[Any]) -> None:
     """Train on the worker, from the last checkpoint on; report a checkpoint and log the loss at their intervals."""
-    task: Task[Any] = loop["task"]
-    config = task.config
+    task, config = loop.task, loop.task.config
     torch.manual_seed(config.seed)
     device = get_device()
     network = task.network().to(device).train()
@@ -161,12 +180,12 @@ def train_loop(loop: dict[str, Any]) -> None:
     rates = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1
     )
-    parts = {"network": network, "optimizer": optimizer, "schedule": rates}
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": rates}
     step = resume(parts)
     if step == config.steps:  # the driver was lost after the last checkpoint
         return
     torch.manual_seed(config.seed + step)  # dropout after a resume is not that of the start again
-    bar = tqdm_ray.tqdm(total=config.steps, desc="train") if loop["show_bar"] else None
+    bar = tqdm_ray.tqdm(total=config.steps, desc="train") if loop.show_bar else None
     if bar is not None:
         bar.update(step)
     losses: list[float] = []
@@ -183,12 +202,12 @@ def train_loop(loop: dict[str, Any]) -> None:
             bar.update(1)
         if last or step % config.log_every == 0:
             metrics = {"loss": float(np.mean(losses)), "lr": optimizer.param_groups[0]["lr"]}
-            tracking.log_metrics(loop["store"], loop["run_id"], step, metrics)
+            tracking.log_metrics(loop.store, loop.run_id, step, metrics)
             losses.clear()
             if bar is None:
                 logger.info("step %d of %d, loss %.4f", step, config.steps, metrics["loss"])
         if last or step % config.checkpoint_every == 0:
-            report_checkpoint(parts, step, task)
+            report_checkpoint(parts, step, task.file_name, task.file(network))
         if last:
             break
     if bar is not None:
@@ -208,7 +227,7 @@ def tables(batch_size: int, seed: int) -> Iterator[pa.Table]:
         )
 
 
-def resume(parts: dict[str, Any]) -> int:
+def resume(parts: Mapping[str, Stateful]) -> int:
     """Load the last checkpoint, if there is one, and return the step it was taken at."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
@@ -220,12 +239,12 @@ def resume(parts: dict[str, Any]) -> int:
     return int(state["step"])
 
 
-def report_checkpoint(parts: dict[str, Any], step: int, task: Task[Any]) -> None:
+def report_checkpoint(parts: Mapping[str, Stateful], step: int, name: str, content: bytes) -> None:
     """Report a checkpoint: the state for resuming, and beside it the network's file for using."""
     with tempfile.TemporaryDirectory() as folder:
         state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
         torch.save(state, Path(folder) / STATE_FILE)
-        (Path(folder) / task.file_name).write_bytes(task.file(parts["network"]))
+        (Path(folder) / name).write_bytes(content)
         ray.train.report(
             {"step": step},
             checkpoint=ray.train.Checkpoint.from_directory(folder),
