@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -220,7 +220,7 @@ def convert(manifest: str, config: PrepareConfig) -> None:
 def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     """Read the motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
     body, readers = load_body(), load_readers(config.sources)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     bad: list[tuple[str, str]] = []
     for clip in map(Clip.from_json, clips["json"].to_pylist()):
         try:
@@ -260,8 +260,8 @@ def read_whole(clip: Clip, reader: Reader, body: Body) -> MotionSequence:
 
 
 def drop_duplicates(
-    survey: list[dict[str, Any]], motions: str, duplicates: str, order: list[str]
-) -> list[dict[str, Any]]:
+    survey: list[dataset_card.SurveyRow], motions: str, duplicates: str, order: list[str]
+) -> list[dataset_card.SurveyRow]:
     """Remove motions that are there twice, and note them in `duplicates`; the one of the clip listed first stays.
 
     Returns the survey of the remaining motions; `order` are the ids of the listed clips.

@@ -71,7 +71,7 @@ class MotionBody(BaseModel):
     clean_up: bool = True
 
 
-def to_json(sequence: MotionSequence) -> dict[str, Any]:
+def to_json(sequence: MotionSequence) -> dict[str, object]:
     """Convert a record to its fields, arrays as nested lists (shapes and units: `MotionSequence`)."""
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(sequence).items()}
 

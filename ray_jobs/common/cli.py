@@ -4,10 +4,10 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import Field, asdict
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import ray
 import tyro
@@ -17,6 +17,13 @@ from motion.errors import InputError, command_line
 from ray_jobs.common import storage
 
 C = TypeVar("C")
+
+
+class Config(Protocol):
+    """Configuration of a job: any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +77,7 @@ def check_rejected(
         )
 
 
-def refuse_other_run(path: Path, config: Any) -> None:
+def refuse_other_run(path: Path, config: Config) -> None:
     """Raise InputError when an output folder belongs to another configuration, which would silently mix two runs."""
     resolved = to_yaml(config)
     if path.exists() and path.read_text() != resolved:
@@ -81,7 +88,7 @@ def refuse_other_run(path: Path, config: Any) -> None:
         )
 
 
-def claim(output: str, config: Any, fixed: Sequence[str]) -> None:
+def claim(output: str, config: Config, fixed: Sequence[str]) -> None:
     """Write the configuration to an output that a job adds to.
 
     Raises InputError when the output was made with other values of the `fixed` settings.
@@ -95,7 +102,7 @@ def claim(output: str, config: Any, fixed: Sequence[str]) -> None:
     storage.write_bytes(uri, to_yaml(config).encode())
 
 
-def to_yaml(config: Any) -> str:
+def to_yaml(config: Config) -> str:
     """Format the resolved configuration as YAML, as it is written beside every output."""
     return yaml.safe_dump(json.loads(json.dumps(asdict(config), default=_plain)), sort_keys=False)
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +118,8 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Pat
     folder = output.absolute() / "samples"
     files = {source: folder / f"{source.name}-{stamp(source, instruments)}.parquet" for source in sources}
     missing = [source for source, file in files.items() if not file.exists()]
-    index = ray.put(training_windows(instruments.train)) if missing else None
+    if missing:
+        index = ray.put(training_windows(instruments.train))
     for source in missing:
         rows = measure(source, instruments, index)
         if not rows.num_rows:
@@ -148,7 +148,7 @@ def file_stamps(folder: str) -> list[tuple[str, int, str]]:
     return [(info.base_name, info.size, str(info.mtime)) for info in found]
 
 
-def measure(source: MotionSet, instruments: Instruments, index: Any) -> pa.Table:
+def measure(source: MotionSet, instruments: Instruments, index: "ray.ObjectRef[WindowIndex | None]") -> pa.Table:
     """Embed and measure each motion of a set; `index` is a Ray reference to the training windows."""
     rows = (
         ray.data.read_parquet(storage.join(source.uri, "motions"), file_extensions=["parquet"])
@@ -180,7 +180,7 @@ def training_windows(folder: str | None) -> WindowIndex | None:
 class Measurer:
     """Actor that holds the evaluator, the body, the rooms and the training windows."""
 
-    def __init__(self, instruments: Instruments, index: list[Any]) -> None:
+    def __init__(self, instruments: Instruments, index: "list[ray.ObjectRef[WindowIndex | None]]") -> None:
         self.evaluator = load_evaluator(instruments.evaluator, "cuda" if instruments.num_gpus else "cpu")
         self.body = load_body()
         scenes = iter_parquet(Scene, instruments.scenes) if instruments.scenes else ()
@@ -198,7 +198,7 @@ class Measurer:
         rows = [self.measure(*pair) for pair in zip(sequences, embeddings, strict=True)]
         return pa.Table.from_pylist(rows, schema=self.schema)
 
-    def measure(self, motion: MotionSequence, embedding: np.ndarray | None) -> dict[str, Any]:
+    def measure(self, motion: MotionSequence, embedding: np.ndarray | None) -> dict[str, object]:
         """Measure one motion; `embedding` is None where its batch could not be embedded together."""
         try:
             if embedding is None:

@@ -7,7 +7,6 @@ to, so that a restarted job goes on in the same run.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -32,7 +31,7 @@ def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
     return str(runs[0].info.run_id) if runs else None
 
 
-def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, Any]) -> str:
+def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
     """Reopen the run that wrote to `output` before, or create one with these settings; return its id."""
     client = MlflowClient(tracking_uri)
     if run_id := find_run(tracking_uri, experiment, output):
@@ -50,9 +49,9 @@ def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, p
     return str(run.info.run_id)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Flatten nested settings to MLflow's parameters: `recipe.denoiser.width`."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat

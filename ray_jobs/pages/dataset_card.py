@@ -7,11 +7,11 @@ data set from another, pictures of a few clips, and what was left out. Times are
 import base64
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -54,10 +54,34 @@ SURVEY = pa.schema(
 )
 
 
-def survey(motions: str) -> list[dict[str, Any]]:
+class SurveyRow(TypedDict):
+    """Description of one clip, by column names of SURVEY."""
+
+    id: str
+    clip: str
+    """Id of the source's clip that this one is, or is a piece of."""
+    source: str
+    split: str
+    seconds: float
+    persons: int
+    source_fps: str
+    """Frame rate of the source's clip, formatted."""
+    texts: list[str]
+    action_seconds: np.ndarray
+    """Seconds of each of ACTIONS, summed over persons."""
+    speed: float
+    """Mean speed of the pelvises over the floor, m/s."""
+    lowest: float
+    """Height of the lowest pelvis, m."""
+    signature: np.ndarray
+    """Vector by which duplicates are found (`motion.clips.duplicates`)."""
+
+
+def survey(motions: str) -> list[SurveyRow]:
     """Survey all clips of a Parquet folder: one row a clip, by column names of SURVEY."""
     dataset = ray.data.read_parquet(motions, file_extensions=["parquet"])
-    return dataset.map_batches(survey_block, batch_size=None, batch_format="pyarrow").take_all()
+    rows = dataset.map_batches(survey_block, batch_size=None, batch_format="pyarrow").take_all()
+    return cast("list[SurveyRow]", rows)  # their schema is SURVEY
 
 
 def survey_block(table: pa.Table) -> pa.Table:
@@ -65,7 +89,7 @@ def survey_block(table: pa.Table) -> pa.Table:
     return pa.Table.from_pylist([_describe(clip) for clip in from_table(MotionSequence, table)], schema=SURVEY)
 
 
-def _describe(clip: MotionSequence) -> dict[str, Any]:
+def _describe(clip: MotionSequence) -> SurveyRow:
     pelvis = np.where(clip.valid[..., None], clip.joints[:, :, 0], np.nan)
     steps = np.linalg.norm(np.diff(pelvis[..., :2], axis=1), axis=-1)
     return {
@@ -127,7 +151,7 @@ class Histogram:
 
 
 def render(
-    rows: Sequence[dict[str, Any]], motions: str, licences: Mapping[str, str], rejected: Sequence[tuple[str, str]]
+    rows: Sequence[SurveyRow], motions: str, licences: Mapping[str, str], rejected: Sequence[tuple[str, str]]
 ) -> str:
     """Render the page of the surveyed `rows`.
 
@@ -152,7 +176,7 @@ def render(
     )
 
 
-def _sources(rows: Sequence[dict[str, Any]], licences: Mapping[str, str]) -> list[SourceRow]:
+def _sources(rows: Sequence[SurveyRow], licences: Mapping[str, str]) -> list[SourceRow]:
     found = []
     for name in dict.fromkeys(row["source"] for row in rows):
         of_it = [row for row in rows if row["source"] == name]
@@ -172,13 +196,13 @@ def _sources(rows: Sequence[dict[str, Any]], licences: Mapping[str, str]) -> lis
     return found
 
 
-def _counted(values: Any) -> str:
+def _counted(values: Iterable[str]) -> str:
     """Summarise values as "20 (801), 30 (3)", or as the value alone if all are equal."""
     counts = Counter(values).most_common()
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({count:,})" for value, count in counts)
 
 
-def _histograms(rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Histogram]:
+def _histograms(rows: Sequence[SurveyRow], texts: Sequence[str]) -> list[Histogram]:
     charts = [
         Histogram.of("Length", "s", [row["seconds"] for row in rows]),
         Histogram.of("Mean speed over the floor", "m/s", [row["speed"] for row in rows]),
@@ -191,7 +215,7 @@ def _histograms(rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Hi
     return charts
 
 
-def _pictures(rows: Sequence[dict[str, Any]], motions: str) -> list[tuple[str, str]]:
+def _pictures(rows: Sequence[SurveyRow], motions: str) -> list[tuple[str, str]]:
     """Draw a few clips of each source as (id, base64 PNG), the same ones for the same data."""
     rng = np.random.default_rng(0)
     chosen: list[str] = []

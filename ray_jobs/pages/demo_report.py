@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -205,7 +204,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _page_data(rows: Sequence[Comparison], chart: Chart | None) -> dict[str, Any]:
+def _page_data(rows: Sequence[Comparison], chart: Chart | None) -> dict[str, object]:
     """Collect the data that the page's script draws."""
     return SKELETON | {
         "loss": chart.points if chart else [],

@@ -348,5 +348,5 @@ def _protocol(protocol: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _card(clip: MotionSequence) -> dict[str, Any]:
+def _card(clip: MotionSequence) -> dict[str, object]:
     return {"fps": clip.fps, "frames": clip.num_frames, "persons": clip.num_persons, "clip": packed(clip)}

@@ -1,12 +1,11 @@
 """HTML pages from the templates beside this file; a page is one file that opens from disk and asks no server."""
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def render_page(template: str, **values: Any) -> str:
+def render_page(template: str, **values: object) -> str:
     """Render a template with HTML-escaped values; a value that the template needs and does not get is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
