@@ -314,7 +314,7 @@ def test_exporter_says_what_to_install(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "extra `body`" in done.stderr
     assert "`smpl` extra" in done.stderr
     assert "Traceback" not in done.stderr
