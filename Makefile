@@ -24,8 +24,10 @@ help:
 demo: $(VENV)
 	python -m ray_jobs.demo
 
+# The pure tests run on all cores; Ray's tests have the machine to themselves, as its workers yield to everything else.
 test: $(VENV)
-	python tests/run_tests.py
+	python tests/run_tests.py --numprocesses auto tests/motion tests/recon $(wildcard tests/test_*.py)
+	python tests/run_tests.py tests/ray_jobs tests/e2e
 
 lint: $(VENV)
 	ruff format --check .

@@ -17,6 +17,8 @@ os.environ.update(
     DS_ACCELERATOR="cpu",
     TOKENIZERS_PARALLELISM="false",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:  # one test process a core: more threads would only wait for one another
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import numpy as np
 import pytest

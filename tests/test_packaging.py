@@ -30,6 +30,7 @@ NEVER_IMPORTED = {
     "pre-commit": "a command",
     "pybullet": "motion.datasets.deepmimic looks for its files, found by find_spec",
     "pytest-timeout": "a plugin of pytest",
+    "pytest-xdist": "pytest runs the pure tests on all cores with it",
     "ruff": "make lint",
     "setuptools": "builds the wheel",
     "torchvision": "transformers' DPTImageProcessor, which prepares images for the depth networks, runs on it",
