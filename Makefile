@@ -65,7 +65,7 @@ $(VENV): cluster/requirements.lock
 	    echo "carescene needs these system packages (Debian's names), please install them: $(SYSTEM_PACKAGES)" >&2; \
 	  fi; }
 	$(PYTHON) -m venv .venv
-	@echo "Installing cluster/requirements.lock into .venv: some 8 GB, a few minutes"
+	@echo "Installing cluster/requirements.lock into .venv: 8.5 GiB, a few minutes"
 	python -m pip install -qq -r cluster/requirements.lock
 	python -m pip install -qq --no-deps --no-build-isolation -e .
 	touch $@

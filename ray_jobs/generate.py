@@ -2,8 +2,9 @@
 
     python -m ray_jobs.generate --model runs/first/model.safetensors --prompts prompts.txt --output generated/first
 
-One prompt a line; a line that starts with { is a JSON object with any fields of a request (num_frames, num_persons,
-person_prompts, person_class, action, guidance_scale). Instead of a list, the output folder of `ray_jobs.prepare` asks
+One prompt a line; a line that starts with { is a JSON object with fields of a request: prompt (required), num_frames,
+num_persons, guidance_scale, person_class, action, person_prompts, clean_up (`motion.generator.MotionRequest` says what
+each means; seeds are given by --seed). Instead of a list, the output folder of `ray_jobs.prepare` asks
 for the first caption of each clip of its test split, at the clip's length, so that the two can be compared by
 `ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet, and exports/NAME/ for each of --exports; run again
 it makes only what is missing.
@@ -37,7 +38,7 @@ class GenerateConfig:
     model: Path
     """File model.safetensors of a training run; ignored when `ray_jobs.serve` runs on this cluster."""
     prompts: str
-    """Text file with one prompt (or JSON request) a line, or the output folder of `ray_jobs.prepare`."""
+    """Local text file with one prompt (or JSON request) a line, or the output folder or URI of `ray_jobs.prepare`."""
     output: str
     """Folder or URI (s3://…) to write to."""
     samples_per_prompt: int = 4

@@ -15,6 +15,7 @@ from ray_jobs.common.measure_motions import SAMPLES
 from ray_jobs.common.storage import REJECTED
 from recon import lifting, pose_prior
 from recon.regressors import hmr2_checkpoint
+from tests.structure import PACKAGES, structure
 
 REPO = Path(__file__).resolve().parent.parent
 TEXT = (REPO / ".github" / "ARCHITECTURE.md").read_text()
@@ -70,5 +71,15 @@ def test_the_model_that_recon_may_not_import_is_the_linters() -> None:
     sentence = (
         " ".join(section("Rooms and imports").split()).partition("does not import the model: ")[2].partition(".\n")[0]
     )
-    named = re.findall(r"`(?:motion\.)?(\w+)`", sentence.partition("- What is measured")[0])
+    named = re.findall(r"`(?:motion\.)?(\w+)`", sentence.partition("- Code that is measured")[0])
     assert sorted(f"motion.{name}" for name in named) == sorted(contract["forbidden_modules"])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_has_a_line_below_those_that_it_imports(package: str) -> None:
+    lines = re.findall(r"^\| (\d+) \| (.*) \| (.*) \| (.*) \|$", section("Rooms and imports"), flags=re.MULTILINE)
+    cells = {int(level): rooms[PACKAGES.index(package)] for level, *rooms in lines}
+    level = {room: line for line, cell in cells.items() for room in re.findall(r"`(\w+)`", cell)}
+    shape = structure(package)
+    assert set(level) == shape.rooms
+    assert [(above, below) for above, below in shape.arrows if level[below] >= level[above]] == []
