@@ -34,8 +34,9 @@ from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
 from recon import pipeline
 from recon.depth import load_depth_model
-from recon.pipeline import Bodies, Mode
+from recon.pipeline import Bodies
 from recon.pipeline.contact_sheet import contact_sheet
+from recon.pipeline.options import ReconstructionOptions
 from recon.pipeline.perception import Crops, Perception, crop_people, estimate, predict_depth, read_keyframes
 from recon.pipeline.record import describe_quality
 from recon.regressors import CropEstimates, load_regressor
@@ -50,36 +51,13 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ReconstructConfig:
+class ReconstructConfig(ReconstructionOptions):
     """Settings of bulk reconstruction."""
 
     rooms: Path
     """Teton tree, ROOT/DEPARTMENT/DEVICE/DATE/DATETIME; on a cluster every node must see it."""
     output: str
     """Folder or URI (s3://…) to write to."""
-    mode: Mode = "hybrid"
-    """Method: regression (smoothed network poses), optimisation (fit to keypoints), hybrid (fit from network poses)."""
-    regressor: str = "hmr2_tiny"
-    """Body network: "hmr2_tiny" (the stand-in), the path of HMR2.0's official checkpoint, or package.module:object.
-
-    The checkpoint needs `smpl`; the object is a function of your own that loads a network (see .github/EXTENDING.md).
-    """
-    smpl: str | None = None
-    """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
-    relative_depth: str = "tiny"
-    """Relative depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
-
-    The folder or hub id is that of a relative Depth Anything, the object a function of your own that loads a network
-    (see .github/EXTENDING.md).
-    """
-    metric_depth: str = "tiny"
-    """Metric depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
-
-    The folder or hub id is that of a metric Depth Anything or ZoeDepth, the object a function of your own that loads a
-    network (see .github/EXTENDING.md).
-    """
-    pose_prior: str = "default"
-    """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     body_actors: int = 1
     """Actors that run the body network."""
     depth_actors: int = 1
@@ -88,8 +66,6 @@ class ReconstructConfig:
     """GPUs of each actor, such as 0.5; 0 keeps the networks on the CPU."""
     batch_size: int = 16
     """Crops that the body network sees at a time."""
-    bf16: bool = False
-    """Run the networks in bfloat16."""
     max_rejected_fraction: float = 0.05
     """Share of rejected sequences above which the job fails at its end; good output is kept."""
 

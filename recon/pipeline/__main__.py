@@ -21,15 +21,16 @@ from motion.errors import InputError, command_line
 from motion.parquet import write_parquet
 from recon.depth import load_depth_model
 from recon.pipeline.contact_sheet import contact_sheet
+from recon.pipeline.options import ReconstructionOptions
 from recon.pipeline.perception import perceive
 from recon.pipeline.record import describe_quality
-from recon.pipeline.steps import Mode, Reconstruction, load_bodies, reconstruct
+from recon.pipeline.steps import Reconstruction, load_bodies, reconstruct
 from recon.regressors import load_regressor
 from recon.teton import list_sequences, read_sequence
 
 
 @dataclass(frozen=True)
-class PipelineConfig:
+class PipelineConfig(ReconstructionOptions):
     """Command that reconstructs sequences in this process: contact sheets, and Parquet of motions and scenes."""
 
     sequences: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
@@ -42,33 +43,8 @@ class PipelineConfig:
     """Folder of that comparison; an interrupted one goes on where it was."""
     seed: int = 10_000
     """Seed of the first rendered room; the networks that ship were trained on smaller seeds."""
-    mode: Mode = "hybrid"
-    """Method: regression, optimisation or hybrid, as described above."""
-    regressor: str = "hmr2_tiny"
-    """Body network: "hmr2_tiny" (the stand-in), the path of HMR2.0's official checkpoint, or package.module:object.
-
-    The checkpoint needs `smpl`; the object is a function of your own that loads a network (see .github/EXTENDING.md).
-    """
-    smpl: Path | None = None
-    """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
-    relative_depth: str = "tiny"
-    """Relative depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
-
-    The folder or hub id is that of a relative Depth Anything, the object a function of your own that loads a network
-    (see .github/EXTENDING.md).
-    """
-    metric_depth: str = "tiny"
-    """Metric depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.
-
-    The folder or hub id is that of a metric Depth Anything or ZoeDepth, the object a function of your own that loads a
-    network (see .github/EXTENDING.md).
-    """
-    pose_prior: str = "default"
-    """Pose prior: "default" (ours), or the path of a Gaussian mixture (SMPLify's .pkl) or a VPoser checkpoint."""
     device: str = "cpu"
     """Torch device of the networks, such as cpu or cuda."""
-    bf16: bool = False
-    """Run the networks in bfloat16."""
 
 
 def run(config: PipelineConfig) -> None:

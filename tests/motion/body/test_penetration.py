@@ -15,6 +15,7 @@ from motion.clips.ground import lowest_skin
 from motion.datasets import deepmimic
 from motion.sequence import Scene
 from tests.helpers.clips import UPRIGHT
+from tests.helpers.scenes import scene_of
 
 BODY = load_body()
 MEAN_SHAPE = np.zeros((1, 10), dtype=np.float32)
@@ -50,23 +51,9 @@ def _grid(bodies: Capsules, step: float = 0.025) -> tuple[np.ndarray, float]:
     return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3), 1000 * step**3
 
 
-def _scene(points: np.ndarray, label: int = WALL) -> Scene:
-    return Scene(
-        id="room",
-        points=points.astype(np.float32),
-        colors=np.zeros((len(points), 3), dtype=np.uint8),
-        labels=np.full(len(points), label, dtype=np.int8),
-        intrinsics=np.eye(3, dtype=np.float32),
-        extrinsics=np.eye(4, dtype=np.float32),
-        image_size=(640, 480),
-        floor_inlier_ratio=1.0,
-        depth_scale=1.0,
-    )
-
-
 def _wall(x: float, step: float = 0.02) -> Scene:
     y, z = np.meshgrid(np.arange(-1.5, 1.5, step), np.arange(0, 2, step))
-    return _scene(np.stack([np.full(y.size, x), y.ravel(), z.ravel()], axis=1))
+    return scene_of(np.stack([np.full(y.size, x), y.ravel(), z.ravel()], axis=1), WALL)
 
 
 def test_capsules_hold_three_quarters_of_the_mesh() -> None:
@@ -168,7 +155,7 @@ def test_a_scene_is_touched_near_by_and_its_floor_does_not_count() -> None:
     volume, depth = scene_penetration(bodies, _seen(bodies), _wall(back - 0.02))
     assert volume[0, 0] == 0
     assert depth[0, 0] == pytest.approx(-0.02, abs=0.002)
-    floor = _scene(_wall(0).points, FLOOR_LABEL)
+    floor = scene_of(_wall(0).points, FLOOR_LABEL)
     for nothing in (_wall(back - TOUCH_M - 0.01), floor, replace(floor, points=floor.points + 9), _wall(3, step=5)):
         volume, depth = scene_penetration(bodies, _seen(bodies), nothing)
         assert (volume[0, 0], depth[0, 0]) == (0, -np.inf)

@@ -23,9 +23,10 @@ from motion.generator import CleanupConfig, clean_up
 from motion.generator.cleanup import foot_shifts, lock_feet, push_apart, reach, stand_on_floor
 from motion.metrics.plausibility import plausibility
 from motion.rotations import matrix_from_axis_angle
-from motion.sequence import MotionSequence, Scene
+from motion.sequence import MotionSequence
 from motion.skeleton import JOINT
 from tests.helpers.clips import UPRIGHT, motion, simulated
+from tests.helpers.scenes import scene_of
 
 BODY = load_body()
 LYING = UPRIGHT @ torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # on the back
@@ -76,20 +77,6 @@ def _still(height: float, orient: torch.Tensor = UPRIGHT, frames: int = 41) -> M
 def _spoiled() -> MotionSequence:
     """Overlap two walkers: one hurries, the other is 5 cm deep in the floor."""
     return _together(_hurried(_clip("walk"), 1.15), _moved(_clip("walk"), 0.1, 0.2, -0.05))
-
-
-def _scene(points: np.ndarray, label: int) -> Scene:
-    return Scene(
-        id="room",
-        points=points.astype(np.float32),
-        colors=np.zeros((len(points), 3), dtype=np.uint8),
-        labels=np.full(len(points), label, dtype=np.int8),
-        intrinsics=np.eye(3, dtype=np.float32),
-        extrinsics=np.eye(4, dtype=np.float32),
-        image_size=(8, 8),
-        floor_inlier_ratio=1.0,
-        depth_scale=1.0,
-    )
 
 
 def _sheet(first: tuple[float, float], second: tuple[float, float], step: float = 0.04) -> np.ndarray:
@@ -225,7 +212,7 @@ def test_leaps_stay_leaps() -> None:
 def test_people_on_furniture_are_not_pulled_down() -> None:
     """Persons may be high for long without a scene; lower only where the scene has something to carry them."""
     in_bed, on_step = _still(0.5, LYING), _still(0.12)
-    step = _scene(np.insert(_sheet((-0.4, 0.4), (-0.4, 0.4)), 2, 0.12, axis=1), 4)
+    step = scene_of(np.insert(_sheet((-0.4, 0.4), (-0.4, 0.4)), 2, 0.12, axis=1), 4)
     assert _change(in_bed, stand_on_floor(in_bed, BODY)) < 1e-6
     assert _change(on_step, stand_on_floor(on_step, BODY, step)) < 1e-6
     assert abs(lowest_skin(stand_on_floor(on_step, BODY), BODY)).max() < 1e-5
@@ -258,8 +245,8 @@ def test_people_who_meet_and_part_are_moved_only_around_the_meeting() -> None:
 
 def test_a_wall_pushes_out_and_a_bed_does_not_push_off() -> None:
     standing, lying = _still(0.0, frames=4), _still(0.42, LYING, frames=4)
-    wall = _scene(np.insert(_sheet((-1.5, 1.5), (0, 2)), 0, 0.06, axis=1), 3)
-    bed = _scene(np.insert(_sheet((-1.5, 1.5), (-1.0, 1.0)), 2, 0.5, axis=1), 3)
+    wall = scene_of(np.insert(_sheet((-1.5, 1.5), (0, 2)), 0, 0.06, axis=1), 3)
+    bed = scene_of(np.insert(_sheet((-1.5, 1.5), (-1.0, 1.0)), 2, 0.5, axis=1), 3)
     out, still = push_apart(standing, BODY, wall), push_apart(lying, BODY, bed)
     for spoiled, scene in ((standing, wall), (lying, bed)):
         assert (
@@ -351,7 +338,7 @@ def test_what_is_switched_off_is_not_touched() -> None:
 def test_short_clips_and_people_never_seen(frames: int) -> None:
     short = crop(_spoiled(), 0, frames)
     short = replace(short, valid=short.valid & np.array([[True], [False]]))
-    cleaned = clean_up(short, BODY, _scene(np.zeros((0, 3)), 3))
+    cleaned = clean_up(short, BODY, scene_of(np.zeros((0, 3)), 3))
     assert _is_consistent(cleaned)
     np.testing.assert_array_equal(cleaned.joints[1], short.joints[1])
 
