@@ -29,13 +29,16 @@ NUM_FEATURES = ROTATIONS.stop
 def encode(
     joints: Float[Tensor, "*batch frame 24 3"], body_pose: Float[Tensor, "*batch frame 23 3 3"]
 ) -> Float[Tensor, "*batch frame 282"]:
-    """Compute features from joints (m, Z up) and local rotations."""
+    """Compute features from joints (m, Z up) and local rotations (eq. 4.7): positions, velocities, rotations in 6D."""
     velocities = torch.diff(joints, dim=-3, prepend=joints[..., :1, :, :])
     return torch.cat([joints.flatten(-2), velocities.flatten(-2), matrix_to_6d(body_pose).flatten(-2)], dim=-1)
 
 
 def encode_sequence(sequence: MotionSequence) -> Float[Tensor, "person frame 282"]:
-    """Compute the features of a record."""
+    """Compute the features of a record: not normalized, in the record's world, invalid frames included.
+
+    Positions are metres, velocities metres per frame, zero in the first.
+    """
     return encode(torch.from_numpy(sequence.joints), torch.from_numpy(sequence.body_pose))
 
 

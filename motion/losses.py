@@ -45,11 +45,17 @@ class LossWeights:
     """Weights of the losses that are added to L_simple; the defaults are InterGen's."""
 
     velocity: float = 30.0
+    """Weight of the difference of the joints' steps between frames."""
     bone_length: float = 10.0
+    """Weight of the difference of bone lengths."""
     foot_contact: float = 30.0
+    """Weight of the sliding of feet that stand in the true motion."""
     distance_map: float = 3.0
+    """Weight of the difference of distances between two persons' joints."""
     joint_affinity: float = 3.0
+    """Weight of the distance of two persons' joints that touch in the true motion."""
     relative_orientation: float = 0.01
+    """Weight of the difference of the turn from one person's facing direction to another's."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,10 @@ def relative_orientation(
 
 
 def facing(joints: Float[Tensor, "*batch joint 3"]) -> Float[Tensor, "*batch 2"]:
-    """Compute the horizontal unit vector that a person faces: the line from left to right hip, turned left by 90°."""
+    """Compute the unit vector (x, y in the floor plane) that a person faces: left to right hip, turned left by 90°.
+
+    Hips less than `MIN_HIPS_M` apart horizontally give a shorter vector, zero where one is exactly above the other.
+    """
     x, y = to_the_right(joints, "hip")[..., :2].unbind(dim=-1)
     return normalize(torch.stack([-y, x], dim=-1), dim=-1, eps=MIN_HIPS_M)
 

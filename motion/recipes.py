@@ -99,10 +99,15 @@ class Recipe:
     name: str
     """Name of the recipe, for messages and the model file."""
     denoiser: DenoiserConfig
+    """Sizes and conditions of the network."""
     optim: OptimConfig
+    """Optimiser, batch and length of training."""
     diffusion: DiffusionConfig = DiffusionConfig()
+    """Noise schedule, prediction and losses."""
     variation: VariationConfig = VariationConfig()
+    """Variations of the clips in training."""
     sampling: SamplingConfig = SamplingConfig()
+    """Sampler, steps and guidance."""
     text_encoder: str = "minilm"
     """Text encoder: `minilm`, or `clip:MODEL:PRETRAINED` as open_clip names them."""
     fps: float = 20.0

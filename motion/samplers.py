@@ -116,7 +116,7 @@ def _half_log_snr(schedule: NoiseSchedule, t: Int[Tensor, " batch"]) -> Float[Te
 
 
 def _posterior_variance(alpha: Float[Tensor, " batch"], alpha_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """Compute β̃ (eq. 2.9), which is zero on the last step."""
+    """Compute β̃ = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t) of eq. 2.9, zero on the last step; β_t = 1 - ᾱ_t / ᾱ_{t-1}."""
     return (1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)
 
 
@@ -129,7 +129,11 @@ def ddpm(
     history: History,
     draw_noise: DrawNoise,
 ) -> tuple[Float[Tensor, "batch *rest"], History]:
-    """Take an ancestral step (thesis Alg. 2) from the posterior of eq. 2.8-2.9 with variance β̃."""
+    """Take an ancestral step of the reverse process (eq. 2.5; thesis Alg. 2): draw x_{t-1} from N(μ̃, β̃).
+
+    μ̃ = (sqrt(ᾱ_{t-1}) β_t x_0 + sqrt(α_t) (1 - ᾱ_{t-1}) x_t) / (1 - ᾱ_t) is eq. 2.8, β̃ = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)
+    eq. 2.9. `t_next` stands for t-1, so α_t is ᾱ_t over ᾱ at `t_next`, and β_t = 1 - α_t.
+    """
     alpha, alpha_next = _alphas(schedule, t, t_next)
     from_x0 = alpha_next.sqrt() * (1 - alpha / alpha_next) / (1 - alpha)
     from_x_t = (alpha / alpha_next).sqrt() * (1 - alpha_next) / (1 - alpha)

@@ -60,9 +60,10 @@ FEET: tuple[int, ...] = tuple(JOINT[name] for name in ("left_ankle", "left_foot"
 """Joints that touch the floor: ankle and foot of the left side, then of the right."""
 
 PERSON_CLASSES: tuple[str, ...] = ("unknown", "person", "patient", "medical_staff")
-"""Classes of persons; `MotionSequence.person_class` holds the index from 0, which means unknown.
+"""Classes of persons by index: 0 unknown, 1 person, 2 patient, 3 medical_staff.
 
-Files of the Teton tree and requests hold the name.
+`MotionSequence.person_class` holds the index.
+ Files of the Teton tree and requests hold the name.
 """
 ACTIONS: tuple[str, ...] = (
     "unknown",
@@ -79,10 +80,12 @@ ACTIONS: tuple[str, ...] = (
     "kneeling",
     "crawling",
 )
-"""Actions of a person in a frame: unknown, then the twelve actions of the Teton annotations in their order.
+"""Actions of a person in a frame, by index.
 
-`MotionSequence.action` holds the index from 0 (unknown), so laying_in_bed is 1. `action` in a Teton tree's
-annotations.json counts from laying_in_bed = 0, one less. Requests hold the name.
+0 unknown, 1 laying_in_bed, 2 laying_on_floor, 3 sitting_in_bed, 4 sitting_in_chair, 5 sitting_in_lift,
+6 standing_on_floor, 7 walking_with_walking_aid, 8 sitting_in_walker, 9 sitting_on_bed_edge, 10 sitting_on_floor,
+11 kneeling, 12 crawling. `MotionSequence.action` holds this index. `action` in a Teton tree's annotations.json is this
+index minus 1, as it has no unknown. Requests hold the name.
 """
 
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")

@@ -5,8 +5,9 @@ frame of reference that takes points p to `R p + t` takes the parameters to
 
     global_orient* = R global_orient        transl* = R (transl + J0) - J0 + t
 
-The thesis' eq. 4.6 turns `transl` alone and has no J0, a misprint: bodies would be off by `R J0 - J0`, tens of
-centimetres. Nothing else in the tree needs to know this: all code that moves, mirrors or places a body does it here.
+The thesis prints eq. 4.6 as `(R global_orient^-1)^-1`, a misprint, and moves `transl` without J0: bodies would be off
+by `R J0 - J0`, tens of centimetres. Nothing else in the tree needs to know this: all code that moves, mirrors or
+places a body does it here.
 
 Metres and rotation matrices, in any frame of reference; rest joints in SMPL's own (y up, facing +z, left = +x).
 """
@@ -102,7 +103,8 @@ class SmplParameters:
     ) -> Some:
         """Turn the bodies about the origin, then shift them: each of their points p goes to `rotation p + translation`.
 
-        One rotation and translation for all, or one for each of the batch.
+        One rotation and translation for all, or one for each of the batch. Orientations become `rotation @
+        global_orient`: eq. 4.6, whose print inverts `global_orient`, which is a misprint.
         """
         rest_pelvis = self._rest_pelvis(body)
         turned = (rotation @ (self.transl + rest_pelvis)[..., None])[..., 0]

@@ -60,15 +60,15 @@ class MotionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str
+    prompt: str = Field(description="Scene caption; may be empty where person_prompts say all")
     num_frames: int = Field(description="Length at the model's fps, see GET /v1/model")
-    num_persons: int = 1
-    seed: int = 0
-    guidance_scale: float | None = None
-    person_class: tuple[str, ...] = ()
-    action: tuple[str, ...] = ()
+    num_persons: int = Field(1, description="Number of persons, at most the model's max_persons")
+    seed: int = Field(0, description="Seed of all random numbers; the same request and seed give the same motion")
+    guidance_scale: float | None = Field(None, description="Scale of classifier-free guidance; null takes the model's")
+    person_class: tuple[str, ...] = Field((), description="One of the classes of persons per person, or empty")
+    action: tuple[str, ...] = Field((), description="One of the actions per person for the whole motion, or empty")
     person_prompts: tuple[str, ...] = Field((), description="What each person does, beside or instead of the prompt")
-    clean_up: bool = True
+    clean_up: bool = Field(True, description="Lock feet, keep the floor and push persons apart")
 
 
 def to_json(sequence: MotionSequence) -> dict[str, object]:

@@ -130,12 +130,15 @@ class ClassifierTask(single_worker_training.Task[ActionClassifier]):
     file_name = CLASSIFIER_FILE
 
     def dataset(self) -> ray.data.Dataset:
+        """Read the train split's clips, with their actions as labels."""
         return encoded(self.config.data, "train", self.inputs.network.names)
 
     def network(self) -> ActionClassifier:
+        """Build a freshly initialised network."""
         return ActionClassifier(self.inputs.network)
 
     def losses(self, network: ActionClassifier, device: torch.device, seed: int) -> Iterator[Tensor]:
+        """Yield the cross-entropy of each batch of noisy motions without end."""
         generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         schedule = make_schedule(self.config.schedule, self.config.num_steps).to(device)
         for table in single_worker_training.tables(self.config.batch_size, seed):
@@ -143,9 +146,11 @@ class ClassifierTask(single_worker_training.Task[ActionClassifier]):
             yield classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator)
 
     def file(self, network: ActionClassifier) -> bytes:
+        """Serialise the classifier with what it needs to be loaded."""
         return classifier_bytes(network, self.inputs.normalizer, self.config.schedule, self.config.num_steps)
 
     def tested(self, file: Path) -> dict[str, float]:
+        """Compute the shares of the test split that are classified correctly, by noise level."""
         return tested(load_classifier(file), self.config)
 
 

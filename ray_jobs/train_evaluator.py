@@ -86,10 +86,12 @@ class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
     file_name = EVALUATOR_FILE
 
     def dataset(self) -> ray.data.Dataset:
+        """Read the captioned motions of the data."""
         motions = ray.data.read_parquet(storage.join(self.config.data, "motions"), file_extensions=["parquet"])
         return motions.map_batches(encode_captioned, batch_format="pyarrow", batch_size=None)
 
     def network(self) -> EvaluatorNetwork:
+        """Build a freshly initialised network."""
         return EvaluatorNetwork(self.config.network)
 
     def losses(self, network: EvaluatorNetwork, device: torch.device, seed: int) -> Iterator[Tensor]:
@@ -106,6 +108,7 @@ class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
             yield contrastive_loss(captions, motions, same, network.logit_scale)
 
     def file(self, network: EvaluatorNetwork) -> bytes:
+        """Serialise the evaluator with what it needs to be loaded."""
         return evaluator_bytes(network)
 
 

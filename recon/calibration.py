@@ -61,6 +61,7 @@ class Calibration:
     """Pinhole intrinsics in pixels, and how certain they are."""
 
     intrinsics: Float[Tensor, "3 3"]
+    """Pinhole matrix in pixels."""
     relative_error: float
     """Standard error of the focal length, relative to the focal length."""
     samples: int

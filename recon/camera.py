@@ -17,8 +17,11 @@ class Camera:
     """Pinhole camera: `extrinsics` map world to camera (metres), `image_size` is (width, height) in pixels."""
 
     intrinsics: Float[Tensor, "3 3"]
+    """Pinhole matrix in pixels."""
     extrinsics: Float[Tensor, "4 4"]
+    """Transform from world to camera (metres)."""
     image_size: tuple[int, int]
+    """Width and height in pixels."""
 
     def project(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
         """Project world points to pixels; points behind the camera give meaningless pixels."""

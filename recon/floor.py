@@ -37,7 +37,9 @@ class Plane:
     """Plane `normal · p + offset = 0` in the camera's frame (metres); the unit normal points towards the camera."""
 
     normal: Float64[np.ndarray, "3"]
+    """Unit normal in the camera's frame, towards the camera."""
     offset: float
+    """Distance of the camera from the plane in metres: its height above a floor."""
     inlier_ratio: float
     """Share of the fitted points that lie within the threshold."""
 
@@ -95,8 +97,10 @@ def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, se
 def extrinsics(plane: Plane) -> Float64[np.ndarray, "4 4"]:
     """Compute world-to-camera extrinsics: the world's origin on the floor below the camera, y the viewing direction.
 
-    This is Rodrigues' rotation of the normal to +Z (eq. 4.3 and eq. 4.4) up to a turn about Z, written as axes because
-    those have no special case at 180 degrees. Looking straight down, the image's up is world y.
+    Eq. 4.3 is the cross product's matrix K of the normal and +Z, eq. 4.4 Rodrigues' rotation R made of it. The rotation
+    here is R up to a turn about Z, written as axes because those have no special case at 180 degrees. Eq. 4.5 is the
+    map of points, p* = R (p - origin); its origin here is the floor below the camera, in the thesis the floor's point
+    on the camera's z axis. Looking straight down, the image's up is world y.
     """
     ahead = _FORWARD - (_FORWARD @ plane.normal) * plane.normal
     if np.linalg.norm(ahead) < 1e-6:

@@ -42,6 +42,7 @@ class BodyKeypoints:
     """Keypoints of one body, in the order of `names`."""
 
     names: tuple[str, ...]
+    """Name of each keypoint."""
     joint: Int[Tensor, " keypoint"]
     """Index of the joint that each keypoint is, or turns with."""
     template: Float[Tensor, "keypoint 3"]

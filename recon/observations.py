@@ -22,7 +22,9 @@ class Observations:
     """
 
     camera: Camera
+    """Camera that all frames were taken with."""
     fps: float
+    """Frames per second."""
     names: tuple[str, ...]
     """Name of each keypoint, known to `recon.keypoints`."""
     keypoints: Float[Tensor, "person frame keypoint 2"]

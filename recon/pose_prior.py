@@ -165,7 +165,10 @@ def axis_angles(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch
 
 
 def wrong_bends(vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
-    """Compute the energy of knees and elbows that bend the wrong way."""
+    """Compute the energy (no unit) of knees and elbows that bend the wrong way by more than OVERSTRETCH_RAD.
+
+    `vector` holds the axis-angles of joints 1 to 21, three numbers (radians) a joint.
+    """
     bends = [sign * vector[:, 3 * (JOINT[name] - 1) + axis] for name, (axis, sign) in HINGES.items()]
     return HINGE_WEIGHT * (-torch.stack(bends, dim=-1) - OVERSTRETCH_RAD).clamp_min(0).square().sum(dim=-1)
 

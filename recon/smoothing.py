@@ -33,6 +33,7 @@ STEPS = 10
 def smooth(people: People, body: Body, fps: float, weight: float = WEIGHT) -> People:
     """Smooth the persons' motion (eq. 4.1); frames that are not valid stay as they are.
 
+    Minimises sum_t ‖j̄_t - j_t‖² + weight · sum_t ‖a_t‖ over the joints j̄, a_t their acceleration; `j` are those found.
     `weight` is the price of acceleration in m / (m/s²). Raises InputError for an fps that is not a positive number.
     """
     if not (np.isfinite(fps) and fps > 0):

@@ -48,6 +48,13 @@ def test_what_the_table_names_exists(row: dict[str, str]) -> None:
     assert row["code"].split(".")[-1] in file.read_text(), "the test's file names what it tests"
 
 
+@pytest.mark.parametrize("row", IMPLEMENTED, ids=lambda row: row["number"])
+def test_what_the_table_names_says_its_equation(row: dict[str, str]) -> None:
+    """A reader who hovers over the function sees which equation it is."""
+    docstring = resolve(row["code"]).__doc__ or ""
+    assert re.search(rf"\b[Ee]q\. {re.escape(row['number'])}\b(?!\d)", docstring)
+
+
 def test_equations_and_sections_are_told_apart() -> None:
     """An equation is "eq. 4.1" and a section "thesis §4.1"; a bare "thesis 4.1" could be either."""
     vague = re.compile(r"thesis[,\']* \(?[2-4]\.\d|chapters? [2-4]\b|thesis eq\.", flags=re.IGNORECASE)

@@ -143,8 +143,10 @@ def segment_distance(
 
 
 def dot(one: Float[np.ndarray, "*#batch 3"], two: Float[np.ndarray, "*#batch 3"]) -> Float[np.ndarray, "*batch"]:
+    """Compute the dot products of vectors."""
     return np.einsum("...i,...i->...", one, two)
 
 
 def unit(vectors: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
+    """Scale vectors to length 1; a vector of length 0 stays 0."""
     return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-12)

@@ -84,7 +84,7 @@ class Body:
     the file has them, as the default body's has."""
 
     def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]:
-        """Compute T-pose joints in SMPL's frame (m); the regressor is linear, so they need no mesh."""
+        """Compute T-pose joints in SMPL's frame (m), eq. 2.3; the regressor is linear, so they need no mesh."""
         template, directions = self.joint_template.to(betas), self.joint_shapedirs.to(betas)
         return template + torch.einsum("...b,jkb->...jk", betas, directions)
 
@@ -118,7 +118,10 @@ class Body:
         return betas.squeeze(-1).to(joints)
 
     def vertices(self, parameters: SmplParameters) -> Float[Tensor, "person frame vertex 3"]:
-        """Skin the mesh of persons (axis 0) who keep one shape in all frames (axis 1); metres, few frames at a time."""
+        """Skin the mesh of persons (axis 0) who keep one shape in all frames (axis 1); metres, few frames at a time.
+
+        The rest mesh, bent by shape and pose (eq. 2.2), is turned with the joints by linear blend skinning (eq. 2.1).
+        """
         transl, betas = parameters.transl, parameters.betas
         pose = self._own_pose(parameters.rotations).flatten(0, 1)
         betas_each = betas[:, None].expand(-1, transl.shape[1], -1).flatten(0, 1)

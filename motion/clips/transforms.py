@@ -44,7 +44,10 @@ def to_z_up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
 
 
 def crop(sequence: MotionSequence, start: int, stop: int) -> MotionSequence:
-    """Cut frames `start` to `stop` (exclusive) of every person."""
+    """Cut frames `start` to `stop` (exclusive) of every person, as a slice does: negative numbers count from the end.
+
+    A span beyond the end is cut off there; raises InputError where no frame is left.
+    """
     frames = slice(start, stop)
     per_frame = ("transl", "global_orient", "body_pose", "joints", "valid", "action")
     return replace(sequence, **{name: getattr(sequence, name)[:, frames] for name in per_frame})

@@ -90,7 +90,7 @@ CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation
 
 
 def read_bvh(path: Path) -> Bvh:
-    """Parse a file; raises InputError where it is damaged or something else."""
+    """Read a BVH file (its own unit, y up, degrees); raises InputError where it is damaged or no BVH."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:

@@ -1,9 +1,10 @@
 """Clips before they are read, their captions, and the records they become: common to all readers of `motion.datasets`.
 
-A reader is a module with two functions:
+A reader is a module, or an object of the user's own (`package.module:object`), with two functions and a text:
 
     list_clips(root) -> list[Clip]            cheap: looks at names, lists and captions, not at motion
     read_clip(clip, body) -> MotionSequence   the clip at its own frame rate, Z up, metres, floor on z = 0
+    LICENCE: str                              the terms of the data, for the data set's card
 
 `list_clips` raises InputError only where `root` is no such data set at all; a fault of one clip is noted in
 `Clip.problem` and raised by `read_clip`, so that a job can reject that clip and go on.
@@ -35,7 +36,7 @@ class Clip:
     id: str
     """Unique name that the record will have, such as `amass/CMU/01/01_01_poses`."""
     source: str
-    """Reader of the clip, one of `motion.sequence.SOURCES`."""
+    """Reader of the clip, one of `motion.sequence.SOURCES`, or `package.module:object`."""
     files: tuple[str, ...]
     """File of the motion, or one per person."""
     split: str = "train"
@@ -189,7 +190,10 @@ def to_record(
     body: Body,
     provenance: dict[str, str] | None = None,
 ) -> MotionSequence:
-    """Make the record of persons who are valid throughout and whose actions are unknown."""
+    """Make the record of persons who are valid throughout and whose actions are unknown.
+
+    `parameters` lie in the world: Z up, metres, floor at z = 0. `provenance` adds to the files' names, None nothing.
+    """
     people, frames = parameters.transl.shape[:2]
     files = ", ".join(Path(file).name for file in clip.files)
     return MotionSequence(

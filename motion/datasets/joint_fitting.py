@@ -25,16 +25,17 @@ LIMBS = tuple(
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 )
 NEEDED = {"neck"} | {name for limb in LIMBS for name in limb}
+"""Joints that `fit_joints` cannot do without: neck, hips, knees, ankles, shoulders, elbows and wrists."""
 SPINE = ("spine1", "spine2", "spine3")
 MIN_SIZE = 1e-3  # metres, or square metres
 
 
 def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body) -> SmplParameters:
-    """Fit the body's shape and pose to positions (m, Z up) of the joints `names` (SMPL's), any that hold `NEEDED`.
+    """Fit the body's shape and pose to positions (m, Z up) of the joints `names` (SMPL's).
 
-    The middle of the hips follows its path, scaled by the ratio of the legs, for where the shape cannot reach the
-    source's proportions feet would skate: unscaled, feet on the floor slide 0.039 m/s on Bandai-Namco's clips and 0.116
-    on CMU's, scaled 0.027 and 0.094, the sources' own feet 0.027 and 0.095. Heights are scaled for each person, so that
+    Needed are neck, hips, knees, ankles, shoulders, elbows and wrists; any others may be there. The middle of the hips
+    follows its path, scaled by the ratio of the legs, because feet would skate where the shape cannot reach the
+    source's proportions. Heights are scaled for each person, so that
     no one floats; level ways by the mean of all about where they start, so that persons who meet still do. A source
     whose "pelvis" is the middle of the hips (BVH, DeepMimic) should leave it out, and likewise spine joints that lie
     elsewhere than SMPL's. Raises InputError where joints are missing, not finite or coincide.
@@ -44,6 +45,8 @@ def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence
     betas = body.fit_betas(joints, known)
     rest = body.rest_joints(betas)
     rotations = pose_from_joints(_complete(joints, known, rest), rest)
+    # Unscaled, feet on the floor slide 0.039 m/s on Bandai-Namco's clips and 0.116 on CMU's; scaled 0.027 and 0.094, as
+    # the sources' own feet do (0.027 and 0.095).
     hips = _scaled_path(joints, rest)
     pelvis = hips - torch.einsum("ptij,pj->pti", rotations[:, :, 0], _middle(rest, "hip") - rest[:, 0])
     return SmplParameters.from_pelvis(pelvis, rotations, betas, body)

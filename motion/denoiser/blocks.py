@@ -75,7 +75,10 @@ class Dropout(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention without biases; `qk_norm` gives queries and keys unit size (Henry et al. 2020)."""
+    """Multi-head self-attention without biases: softmax(Q Kᵀ / sqrt(d_k)) V for each head (eq. 2.22).
+
+    `qk_norm` gives queries and keys unit size (Henry et al. 2020).
+    """
 
     def __init__(self, width: int, heads: int, dropout: float, qk_norm: bool) -> None:
         super().__init__()

@@ -107,12 +107,15 @@ class Classifier:
     """Content of a classifier's file; `version` is the start of its sha256."""
 
     network: ActionClassifier
+    """Network in evaluation mode."""
     normalizer: Normalizer
+    """Scales of the features that it was trained on."""
     schedule: ScheduleName
     """Noise schedule that it was trained on."""
     num_steps: int
     """Timesteps of that schedule."""
     version: str
+    """First 12 digits of the file's sha256."""
 
     def label(self, name: str) -> int:
         """Look up the label of a class; -1 for "unknown", which leaves a person unguided.

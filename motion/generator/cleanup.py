@@ -53,7 +53,7 @@ FOOT_JOINTS = np.reshape(FEET, (2, 2))  # ankle and toe base of the left foot, t
 
 @dataclass(frozen=True)
 class CleanupConfig:
-    """Stages to run; bone lengths need none, as every stage preserves them."""
+    """Stages of clean-up; all preserve bone lengths."""
 
     floor: bool = True
     """Whether the lowest skin is brought to the floor."""
@@ -141,7 +141,8 @@ def lock_feet(motion: MotionSequence, body: Body, scene: Scene | None = None) ->
 def foot_shifts(motion: MotionSequence, body: Body) -> Float[np.ndarray, "person frame foot 2"]:
     """Compute how far (m, x and y) each foot has to move to stay in place while in contact, the left one first.
 
-    From one frame to the next a foot stands on heel or toe, whichever is slower, as it rolls and turns.
+    Each frame holds its own shift from where the foot is; it is zero farther than BLEND_S from any contact and fades in
+    between. From one frame to the next a foot stands on heel or toe, whichever is slower, as it rolls and turns.
     """
     points = motion.joints[:, :, FOOT_JOINTS].astype(np.float64)
     clearance = points[..., 2] - heights_over_sole(body, motion.betas)[:, None, FOOT_JOINTS]

@@ -76,7 +76,7 @@ class Given:
         return np.pad(self.kept, ((0, num_persons - persons), (0, num_frames - frames)))
 
     def placement(self) -> tuple[Float32[np.ndarray, "3 3"], Float32[np.ndarray, "3"]]:
-        """Compute the network's frame in the world as (turn, origin): its x is at turn @ x + origin."""
+        """Compute (turn, origin): a point x of the network's frame is at turn @ x + origin in the world (m)."""
         person = int(self.kept.any(axis=1).argmax())
         start = int(self.kept[person].argmax())
         joints, turn = self.motion.joints[person, start], np.eye(3, dtype=np.float32)

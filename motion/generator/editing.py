@@ -84,8 +84,11 @@ def trajectory(
 ) -> Trajectory:
     """Make the term of guidance that leads joints along each request's targets (person, frame, joint, 3), in metres.
 
-    NaN leaves a coordinate free: a path has no height, waypoints have few frames. At `weight` 1 a centimetre counts as
-    much as a standard deviation of guidance's correction. Raises InputError where the targets do not fit the joints.
+    Targets lie in the world of the constraint's motion; without one, the first person starts above the origin and faces
+    +Y. NaN leaves a coordinate free: a path has no height, waypoints have few frames. A larger `weight` meets the
+    targets more closely and changes more of what the network would do: at 1 a miss of 1 cm costs as much as a change of
+    one standard deviation, such as 30 cm of the pelvis across the floor. Raises InputError where the targets do not fit
+    the joints.
     """
     chosen, shapes = _indices(joints), [each.shape for each in targets]
     for shape, each in zip(shapes, targets, strict=True):

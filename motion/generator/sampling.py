@@ -101,8 +101,9 @@ class Generator:
     ) -> list[MotionSequence]:
         """Generate one motion per request, in one batch; raises InputError where a request cannot be met.
 
-        `given` has one constraint (or None) a request, or is empty; `terms`, in the world, are of the batch's size.
-        `corrections` change the normalized estimate of x_0 at every step.
+        `given` has one constraint (or None) a request, or is empty. Guidance: the requests' scales guide without a
+        classifier (eq. 2.21), `terms` of guidance pull joints toward targets (world, m; of the batch's size), and
+        `corrections` change the normalized estimate of x_0 at every step, such as a `ClassifierGuidance`.
         """
         given = given or [None] * len(requests)
         if len(given) != len(requests):

@@ -23,6 +23,8 @@ sqrt(ᾱ_t) blows up the errors of a learnt one without bound, so the shift is c
 class ClassifierGuidance:
     """Guidance of persons toward the action of their label (Dhariwal and Nichol 2021).
 
+    Pass it to the generator: `generate(..., corrections=[guidance])`.
+
     Eq. 2.20, with the scale s that its print lacks, is ε̄ = ε - s sqrt(1-ᾱ_t) ∇ log f(y | x_t, t). As x_t = sqrt(ᾱ_t)
     x_0 + sqrt(1-ᾱ_t) ε, it moves x_0 by s (1-ᾱ_t) / sqrt(ᾱ_t) ∇ log f.
 

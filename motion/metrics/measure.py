@@ -25,9 +25,10 @@ class Measure:
 
 
 class MotionMetric(Protocol):
-    """A function of the user's own that measures one motion, and says what it measures: `--metrics`."""
+    """User's own function that measures one motion, for `--metrics package.module:object`."""
 
     measure: Measure
+    """Description of the number: title, unit, threshold, direction."""
 
     def __call__(self, motion: MotionSequence) -> float:
         """Measure one motion; NaN where the measure does not apply, InputError where the motion cannot be measured."""

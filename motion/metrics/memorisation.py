@@ -44,16 +44,18 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class WindowIndex:
-    """Windows of the training clips, `frames` long at `fps`; 12 bytes a point, so 5.8 kB a window of 20 frames.
-
-    `ids` are those of all clips, `left_out` the number of clips without a single window.
-    """
+    """Windows of the training clips, all of one length; 12 bytes a point, so 5.8 kB a window of 20 frames."""
 
     fps: float
+    """Frames per second of the windows."""
     frames: int
+    """Frames of a window."""
     ids: tuple[str, ...]
+    """Names of all training clips; `Windows.clip` counts in this order."""
     blocks: tuple[Windows, ...]
+    """Windows in blocks, each searched at once."""
     left_out: int
+    """Number of clips without a single window."""
 
 
 @dataclass(frozen=True)

@@ -243,10 +243,16 @@ class Scene(Record):
 
 
 def read_motions(uri: str | Path) -> list[MotionSequence]:
-    """Read all motions of a Parquet file or folder, local or of any URI that pyarrow knows."""
+    """Read all motions of a Parquet file or folder, local or of any URI that pyarrow knows.
+
+    A folder that is empty or missing gives []; raises InputError for a file that cannot be read or lacks columns.
+    """
     return list(iter_parquet(MotionSequence, uri))
 
 
 def read_scenes(uri: str | Path) -> list[Scene]:
-    """Read all scenes of a Parquet file or folder, local or of any URI that pyarrow knows."""
+    """Read all scenes of a Parquet file or folder, local or of any URI that pyarrow knows.
+
+    A folder that is empty or missing gives []; raises InputError for a file that cannot be read or lacks columns.
+    """
     return list(iter_parquet(Scene, uri))

@@ -30,13 +30,17 @@ OUR_NAME = re.compile(r"\d{4}-\d{6}")
 
 
 class RunNames(FilenameProvider):
-    """File names that sort and repeat, unlike Ray's random ones: the number of the run, then that of the write task."""
+    """File names made of the number of the run and of the write task.
+
+    They sort in that order and are the same when a task is run again, unlike Ray's random ones.
+    """
 
     def __init__(self, run: int) -> None:
         super().__init__(file_format="parquet")
         self.run = run
 
     def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+        """Name the file of a write task, such as 0002-000017.parquet."""
         return f"{self.run:04}-{task_index:06}.parquet"
 
 
@@ -51,6 +55,7 @@ class MotionSink(BlockBasedFileDatasink):
         super().__init__(path, filesystem=filesystem, filename_provider=RunNames(max(runs, default=-1) + 1))
 
     def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
+        """Write a block's rows to the write task's file, without the column `CLIP`."""
         name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
         table = block.to_arrow().drop_columns([CLIP]).replace_schema_metadata(MotionSequence.SCHEMA.metadata)
         write_table(table, storage.join(self.uri, name))

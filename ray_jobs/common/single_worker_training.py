@@ -105,9 +105,11 @@ class Task(ABC, Generic[Network]):
 class Stateful(Protocol):
     """Part of a training that a checkpoint holds: network, optimiser or schedule."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that a checkpoint stores."""
 
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
+        """Take over the state of a checkpoint."""
 
 
 @dataclass(frozen=True)

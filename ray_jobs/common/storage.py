@@ -63,7 +63,10 @@ def write_shard(folder: str, sequences: Sequence[MotionSequence]) -> None:
 
 
 def write_rejected(folder: str, rejected: Sequence[tuple[str, str]]) -> None:
-    """Write (id, reason) rows to a file named after the ids; nothing for no rows."""
+    """Write (id, reason) rows to a file of `folder`, an output's rejected/, named after the ids; nothing for no rows.
+
+    Jobs delete the rows of an earlier run (rejected/*.parquet) before they start, because all of those are tried again.
+    """
     if rejected:
         rows = [{"id": record_id, "reason": reason} for record_id, reason in rejected]
         name = shard_name([record_id for record_id, _ in rejected])

@@ -28,7 +28,9 @@ class DepthFusion:
     """Fitted line from disparity to inverse depth, `alpha d + beta = 1 / m`, and how well it fits."""
 
     alpha: float
+    """Slope: inverse metres per unit of disparity."""
     beta: float
+    """Inverse depth at disparity 0, inverse metres."""
     inlier_ratio: float
     """Share of the pixels whose metric depth lies within 10 % of the fused depth."""
     relative_error: float

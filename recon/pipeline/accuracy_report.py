@@ -61,10 +61,15 @@ class Errors:
     """Errors of a reconstruction in millimetres and degrees; None where there was nothing to compare."""
 
     floor_angle: float | None = None
+    """Angle between the floor's normals in degrees."""
     floor_height_mm: float | None = None
+    """Error of the camera's height above the floor."""
     mpjpe_mm: float | None = None
+    """Mean joint error with the pelvises aligned."""
     pa_mpjpe_mm: float | None = None
+    """Mean joint error after Procrustes alignment."""
     world_mpjpe_mm: float | None = None
+    """Mean joint error in the world, without alignment."""
     acceleration_error: float | None = None
     """Acceleration error in m/s², over three valid frames in a row."""
 
@@ -74,10 +79,15 @@ class Figures(Errors):
     """Errors of one sequence in one mode, with its inputs and its time."""
 
     sequence: str
+    """Name of the sequence."""
     annotations: Annotations
+    """Whether the 2D keypoints are exact or noisy."""
     depth: Depths
+    """Whether depth is the true one or that of the networks that ship."""
     mode: Mode
+    """Mode of the reconstruction."""
     persons: int
+    """Number of persons in the sequence."""
     found: float
     """Share of the annotated frames that have a pose, 0 to 1."""
     seconds: float

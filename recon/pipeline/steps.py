@@ -67,12 +67,15 @@ class Room:
     """Empty room as the camera sees it: camera, floor plane (in the camera's frame) and depth (metres)."""
 
     camera: Camera
+    """Camera, whose extrinsics put the floor at z = 0."""
     floor: Plane
+    """Floor plane in the camera's frame."""
     depth: Float32[np.ndarray, "keyframe height width"]
     """Fused depth of each key frame, persons included; NaN where unknown."""
     background: Float32[np.ndarray, "height width"]
     """Depth without persons; NaN where persons always covered the pixel."""
     fusion: DepthFusion
+    """Line from disparity to inverse depth, which gave `depth`."""
     calibration: Calibration | None
     """Estimated intrinsics; None where the annotations have their own."""
 
@@ -82,9 +85,13 @@ class Reconstruction:
     """Reconstructed scene and motion, with the room they came from and the persons' quality."""
 
     scene: Scene
+    """Points and camera of the room, in its world."""
     motion: MotionSequence
+    """Motion of the persons in the room's world."""
     room: Room
+    """Camera, floor and depth that both came from."""
     quality: tuple[Quality, ...]
+    """Quality of each person of `motion`, in the same order."""
 
 
 def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: Mode) -> Reconstruction:

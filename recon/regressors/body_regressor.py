@@ -26,7 +26,9 @@ class CropEstimates:
     global_orient: Float[Tensor, "crop 3 3"]
     """Rotation from the body to the camera that looks along the crop's ray (OpenCV axes)."""
     body_pose: Float[Tensor, "crop 23 3 3"]
+    """Rotation matrices of joints 1 to 23, relative to the parent."""
     betas: Float[Tensor, "crop 10"]
+    """Shape coefficients of the regressor's body, in standard deviations."""
     cam: Float[Tensor, "crop 3"]
     """Weak-perspective camera (s, tx, ty) of each crop.
 
@@ -43,16 +45,19 @@ class BodyRegressor(Protocol):
     """
 
     body: Body
+    """Body model that the estimates describe."""
     crop_size: int
+    """Side in pixels of the crops that `estimate` takes."""
 
-    def estimate(self, crops: UInt8[Tensor, "crop height width 3"]) -> CropEstimates: ...
+    def estimate(self, crops: UInt8[Tensor, "crop height width 3"]) -> CropEstimates:
+        """Estimate one body for each RGB crop of `crop_size` pixels a side; the answer lies on the CPU."""
 
 
 class LoadRegressor(Protocol):
     """Function of the user's own that loads a body network, for `--regressor package.module:object`."""
 
     def __call__(self, body: Body, device: str, bf16: bool) -> BodyRegressor:
-        """Load it for the body that the people are fitted with; raise InputError where it speaks of another."""
+        """Load it for the body that the people are fitted with; raise InputError where it uses another body."""
 
 
 def in_camera(

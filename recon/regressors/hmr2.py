@@ -36,13 +36,21 @@ class HMR2Config:
     """Sizes of the network; the defaults are the official release's."""
 
     width: int = 1280
+    """Width of the backbone's tokens."""
     depth: int = 32
+    """Layers of the backbone."""
     heads: int = 16
+    """Attention heads of the backbone."""
     head_width: int = 1024
+    """Width of the SMPL head's token."""
     head_depth: int = 6
+    """Layers of the SMPL head."""
     head_heads: int = 8
+    """Attention heads of the SMPL head."""
     head_dim: int = 64
+    """Channels of each of those heads."""
     head_mlp: int = 1024
+    """Inner width of the SMPL head's feed-forward networks."""
 
 
 OFFICIAL = HMR2Config()

@@ -55,8 +55,9 @@ def fill_official(
 ) -> None:
     """Fill a network made on the meta device from the authors' `.ckpt`, or from the file that was made of it before.
 
-    `description` is kept in the safetensors file; `decoder` is what their configuration must say of the head. Raises
-    InputError for a missing or damaged checkpoint, another checksum, and another configuration.
+    `description` is kept in the safetensors file; `decoder` maps the settings of the head in their
+    configuration (SMPL_HEAD.TRANSFORMER_DECODER) to the values they must have. Raises InputError for
+    a missing or damaged checkpoint, another checksum, and another configuration.
     """
     converted = path.with_suffix(".safetensors")
     if converted.is_file() and (not path.is_file() or converted.stat().st_mtime >= path.stat().st_mtime):
@@ -90,7 +91,10 @@ def _config_path(path: Path) -> Path:
 
 
 def check_config(path: Path, decoder: Mapping[str, int]) -> None:
-    """Raise InputError unless a `model_config.yaml` describes the network that we build."""
+    """Raise InputError unless a `model_config.yaml` describes the network that we build.
+
+    `decoder` maps the settings under SMPL_HEAD.TRANSFORMER_DECODER to the values they must have.
+    """
     try:
         config = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, ValueError, RecursionError) as error:

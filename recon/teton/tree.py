@@ -103,6 +103,7 @@ class TetonSequence:
     """One sequence without its pixels, which `frame` and `mask` read on demand."""
 
     folder: Path
+    """Folder of the sequence."""
     id: str
     """Name of the sequence, DEPARTMENT/DEVICE/DATE/DATETIME."""
     image_size: tuple[int, int]
@@ -114,6 +115,7 @@ class TetonSequence:
     keypoint_names: tuple[str, ...]
     """Names of the axis `keypoint` of each track."""
     num_frames: int
+    """Number of frames."""
     tracks: tuple[Track, ...]
     """Persons in the order of annotations.json, which numbers them in the masks."""
     keyframes: tuple[int, ...]

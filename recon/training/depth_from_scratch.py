@@ -12,7 +12,10 @@ POSITIONS_SIZE = 0.5  # initial size of the position embedding, beside colours o
 
 
 def waves(rows: int, columns: int, width: int) -> Float[Tensor, "token width"]:
-    """Compute sines and cosines of each patch's row and column, from which a small network learns positions sooner."""
+    """Compute sines and cosines of each patch's row and column, as start values of a position embedding.
+
+    A small network needs less training from them than from random numbers.
+    """
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
     angles = (grid[:, :, None] * math.pi * torch.logspace(-5, -1, width // 4, base=2)).flatten(1)
     return POSITIONS_SIZE * torch.cat([angles.sin(), angles.cos()], dim=1)

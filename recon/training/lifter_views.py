@@ -78,8 +78,11 @@ class Annotated:
     """Annotated keypoints in the form that `recon.lifting.features` takes."""
 
     rays: Float[Tensor, "person frame keypoint 3"]
+    """Ray of each keypoint in the camera's frame, (x, y, 1) for the pixel."""
     confidence: Float[Tensor, "person frame keypoint"]
+    """Confidence of each keypoint, 0 to 1; 0 is not annotated."""
     ranges: Float[Tensor, "person frame keypoint"]
+    """Distance in metres of the skin along the ray; NaN where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,13 @@ class Noise:
     """Errors of annotators: a standard deviation in pixels, and shares of the keypoints."""
 
     pixels: float = 8.0
+    """Standard deviation of a click in pixels, in x and in y."""
     outliers: float = 0.1
+    """Share of the keypoints that lie far off."""
     dropped: float = 0.3
+    """Share of the keypoints that are not annotated."""
     swapped: float = 0.05
+    """Share of the frames whose left and right are exchanged."""
     always: bool = False
     """True gives every batch all of the noise; False gives each person a random share of it."""
 

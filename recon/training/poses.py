@@ -82,15 +82,20 @@ ANGLES = (
 
 @dataclass(frozen=True, eq=False)
 class PoseClip:
-    """One person's motion at 60 fps; `lift` is the share of a bed's height that lies below (0 to 1)."""
+    """Motion of one person at 60 fps."""
 
     name: str
+    """Name of the clip; composed ones begin with `composed/`."""
     held_out: bool
+    """True where the clip tests and does not train."""
     rotations: Float[Tensor, "frame 24 3 3"]
+    """Rotation of the pelvis to the world (Z up), of the other joints to their parents."""
     pelvis: Float[Tensor, "frame 3"]
+    """Position of the pelvis in the world, metres."""
     lowest: Float[Tensor, " frame"]
     """Height in metres of the lowest joint above the surface that carries the person."""
     lift: Float[Tensor, " frame"]
+    """Share of a bed's height that lies below the person, 0 (floor) to 1 (bed)."""
 
     @property
     def composed(self) -> bool:
