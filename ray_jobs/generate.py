@@ -12,10 +12,10 @@ it makes only what is missing.
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -160,7 +160,7 @@ async def generate_missing(
     bad: list[tuple[str, str]] = []
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="generate") as bar:
         for shard in chunks(missing, config.shard_size):
-            good = await sample_shard(sampler, shard, version, config.in_flight, bad, bar)
+            good = await sample_shard(sampler, shard, version, config.in_flight, bad, bar.update)
             storage.write_shard(motions, good)
     return bad
 
@@ -171,7 +171,7 @@ async def sample_shard(
     version: str,
     in_flight: int,
     bad: list[tuple[str, str]],
-    bar: "tqdm[NoReturn]",
+    advance: Callable[[int], object],
 ) -> list[MotionSequence]:
     """Sample requests; return the good motions, and append (id, reason) of bad requests to `bad`."""
     places = asyncio.Semaphore(in_flight)
@@ -184,7 +184,7 @@ async def sample_shard(
                 bad.append((request_id(request, version), str(getattr(error, "cause", error))))
                 return None
             finally:
-                bar.update(1)
+                advance(1)
 
     sampled = await asyncio.gather(*(one(request) for request in requests))
     return [sequence for sequence in sampled if sequence is not None]

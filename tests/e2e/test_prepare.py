@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 REPO = Path(__file__).parents[2]
 FRAMES, STRIDE = 40, 15
 # The job as its command line starts it, but with smaller files, so that there are many moments to die between.
-JOB = "import ray_jobs.prepare as job; job.CLIPS_PER_FILE = 2; job.config.run(job.prepare, job.PrepareConfig, '')"
+JOB = "import ray_jobs.prepare as job; job.CLIPS_PER_FILE = 2; job.cli.run(job.prepare, job.PrepareConfig, '')"
 KILLS = 2
 
 
