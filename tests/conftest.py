@@ -6,9 +6,12 @@ so that `-k golden` selects just them; they skip where that folder is absent.
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# The shape checks compiled into a `__main__` that a test runs here would be cached as those of the plain program.
+sys.dont_write_bytecode = True
 # Read when torch, ray and transformers are first imported, here or in a process that a test starts.
 os.environ.update(
     HF_HUB_OFFLINE="1",
