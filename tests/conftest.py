@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# The shape checks compiled into a `__main__` that a test runs here would be cached as those of the plain program.
-sys.dont_write_bytecode = True
 # Read when torch, ray and transformers are first imported, here or in a process that a test starts.
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -26,6 +24,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one test process a core: more threads
 import numpy as np
 import pytest
 import torch
+
+# The shape checks compiled into a `__main__` that a test runs here would be cached as those of the plain program.
+sys.dont_write_bytecode = True
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
