@@ -4,7 +4,7 @@
 
 World: Z up, floor z = 0, metres; pictures are parallel projections seen from a little above. Each person has one colour
 family: left limbs light, trunk between, right limbs dark. The mesh needs no GPU and no GL: Open3D casts the rays
-(`RaycastingScene`) and NumPy shades.
+(`motion.body.raycasting`) and NumPy shades.
 """
 
 import math
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from motion.body import Body
+from motion.body.capsules import unit
 from motion.clips.transforms import heading
 from motion.errors import InputError
 from motion.errors.command_line import run
@@ -290,18 +291,16 @@ def _shade(
     Each pass moves the rays within their pixels and takes one direction to the sun and one to the sky, so that edges,
     shadows and the darkening of creases soften together.
     """
-    import open3d as o3d  # takes seconds to load, and stick figures do without
+    from motion.body import raycasting  # takes seconds to load, and stick figures do without
 
-    scene, vertex_normals = o3d.t.geometry.RaycastingScene(), _vertex_normals(vertices, faces)
-    tensor = o3d.core.Tensor.from_numpy
-    for mesh in vertices:
-        scene.add_triangles(tensor(np.ascontiguousarray(mesh)), tensor(faces.astype(np.uint32)))
+    scene, sums = raycasting.scene_of(vertices, faces), raycasting.face_sums(faces, vertices.shape[1])
+    vertex_normals = np.stack([raycasting.vertex_normals(mesh, faces, sums) for mesh in vertices])
     rng, corner_rays = np.random.default_rng(0), view.rays()
     total = np.zeros((len(corner_rays), 3), dtype=np.float32)
     for sun, sky in zip(_suns(view, rng), _skies(), strict=True):
         within_pixel = rng.random(2) @ view.axes[:2] / view.scale
         rays = corner_rays + np.concatenate([within_pixel, np.zeros(3)]).astype(np.float32)
-        hit = {name: value.numpy() for name, value in scene.cast_rays(tensor(rays)).items()}
+        hit = raycasting.cast(scene, rays)
         to_floor = -rays[:, 2] / rays[:, 5]
         mesh_ids = np.where(hit["t_hit"] < to_floor, hit["geometry_ids"].astype(np.int64), -1)
         points = rays[:, :3] + np.minimum(hit["t_hit"], to_floor)[:, None] * rays[:, 3:]
@@ -310,10 +309,8 @@ def _shade(
         for strength, direction in ((SUNLIGHT, sun), (2 * SKYLIGHT, sky)):
             facing = normals @ direction
             lit = np.flatnonzero(facing > 0)
-            start = points[lit] + 2e-3 * normals[lit]
-            towards = np.concatenate([start, np.broadcast_to(direction, start.shape)], axis=1)
-            free = ~scene.test_occlusions(tensor(towards)).numpy()
-            light[lit] += strength * facing[lit] * free
+            start = points[lit] + raycasting.SHADOW_OFFSET_M * normals[lit]
+            light[lit] += strength * facing[lit] * ~raycasting.occluded(scene, start, direction)
         total += _albedo(mesh_ids, points, colors) * light[:, None]
     return (total / len(_skies())).clip(0, 1).reshape(view.size[1], view.size[0], 3) ** (1 / GAMMA)
 
@@ -336,35 +333,21 @@ def _normals(
     faces: Int[np.ndarray, "face 3"],
 ) -> Float[np.ndarray, "pixel 3"]:
     """Compute the smooth normal where each ray meets a mesh, or straight up from the floor (mesh -1)."""
+    from motion.body.raycasting import interpolate
+
     on_mesh = mesh >= 0
-    u, v = hit["primitive_uvs"][on_mesh].T
-    corners = normals[mesh[on_mesh][:, None], faces[hit["primitive_ids"][on_mesh]]]
+    corners = mesh[on_mesh, None] * normals.shape[1] + faces[hit["primitive_ids"][on_mesh]]
     normal = np.zeros((len(mesh), 3), dtype=np.float32)
     normal[:, 2] = 1
-    normal[on_mesh] = _unit(np.einsum("pc,pck->pk", np.stack([1 - u - v, u, v], axis=-1), corners))
+    normal[on_mesh] = unit(interpolate(normals.reshape(-1, 3), corners, hit["primitive_uvs"][on_mesh]))
     return normal
-
-
-def _vertex_normals(
-    vertices: Float[np.ndarray, "mesh vertex 3"], faces: Int[np.ndarray, "face 3"]
-) -> Float[np.ndarray, "mesh vertex 3"]:
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    normals = np.zeros_like(vertices)
-    for mesh, across in zip(normals, np.cross(b - a, c - a), strict=True):
-        for k in range(3):
-            np.add.at(mesh, faces[:, k], across)  # longer for larger faces, which so weigh more
-    return _unit(normals)
-
-
-def _unit(vectors: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
 
 
 def _suns(view: View, rng: np.random.Generator) -> Float[np.ndarray, "light 3"]:
     """Draw directions to a broad sun high up behind the viewer's left shoulder."""
     right, _, forward = view.axes
-    sun = _unit(np.array([0.0, 0.0, 1.0]) - 0.45 * right - 0.5 * forward)
-    return _unit(sun + 0.07 * rng.normal(size=(SHADING_PASSES, 3))).astype(np.float32)
+    sun = unit(np.array([0.0, 0.0, 1.0]) - 0.45 * right - 0.5 * forward)
+    return unit(sun + 0.07 * rng.normal(size=(SHADING_PASSES, 3))).astype(np.float32)
 
 
 def _skies() -> Float[np.ndarray, "light 3"]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int64
 from PIL import Image, ImageDraw, ImageFont
 
 from motion.body import Body
+from motion.body.raycasting import cast, scene_of
 from motion.render import FAMILIES, GRID, INK, PAPER
 from motion.sequence import MotionSequence, Scene
 from motion.skeleton import BONES
@@ -67,18 +68,15 @@ def _cast(
     meshes: Float32[np.ndarray, "shown vertex 3"], body: Body, scene: Scene
 ) -> tuple[Int64[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
     """Compute which body each pixel shows (-1 for none) and how bright it is, lit from the camera."""
-    tensor, caster = o3d.core.Tensor.from_numpy, o3d.t.geometry.RaycastingScene()
-    for mesh in meshes:
-        caster.add_triangles(tensor(np.ascontiguousarray(mesh)), tensor(body.faces.astype(np.uint32)))
+    caster, tensor = scene_of(meshes, body.faces), o3d.core.Tensor.from_numpy
     intrinsics = scene.intrinsics.astype(np.float64)
     intrinsics[:2, 2] += 0.5  # Open3D's pixel (0, 0) is the corner of the first pixel, ours its centre
     rays = caster.create_rays_pinhole(
         tensor(intrinsics), tensor(scene.extrinsics.astype(np.float64)), *scene.image_size
-    )
-    hit = caster.cast_rays(rays)
-    ids = hit["geometry_ids"].numpy().astype(np.int64)
-    direction = rays.numpy()[..., 3:]
-    facing = np.abs((hit["primitive_normals"].numpy() * direction).sum(-1)) / np.linalg.norm(direction, axis=-1)
+    ).numpy()
+    hit, direction = cast(caster, rays), rays[..., 3:]
+    ids = hit["geometry_ids"].astype(np.int64)
+    facing = np.abs((hit["primitive_normals"] * direction).sum(-1)) / np.linalg.norm(direction, axis=-1)
     return np.where(ids < len(meshes), ids, -1), (0.35 + 0.65 * facing).astype(np.float32)
 
 

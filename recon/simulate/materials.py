@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-GAMMA = 2.2
+from motion.render import GAMMA
+
 WAVES = 6
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a room and its persons: rays by Open3D, light by NumPy.
+"""Pictures of a room and its persons: rays by Open3D (`motion.body.raycasting`), light by NumPy.
 
 The camera is fixed, so the empty room is cast and lit once; in each frame only the persons are cast, each alone within
 their box of the image, and composited by depth. Depth is along the optical axis (metres); colours are linear RGB until
@@ -15,14 +15,22 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from motion.body import Body
+from motion.body.raycasting import (
+    SHADOW_OFFSET_M,
+    cast,
+    face_sums,
+    interpolate,
+    occluded,
+    scene_of,
+    vertex_normals,
+)
+from motion.render import GAMMA
 from motion.rotations import yaw_matrix
 from recon.camera import Camera, project
-from recon.simulate.materials import GAMMA
 from recon.simulate.rooms import Part, SimulatedRoom
 
 SOFT_SHADOWS = 5  # number of small lights whose shadows are averaged, for the lamp and for the window
 LAMP_SIZE_M, WINDOW_SIZE_M = 0.25, 0.5  # from the middle of lamp and window to their small lights, at most
-SHADOW_OFFSET_M = 2e-3  # above a surface, where shadow rays start
 SHADOW_STEP_PX = 2  # between the rays that look for persons' shadows
 SHADOW_BLUR_PX = 5
 SHADOW_SHARE = 0.9  # of the lamp's light that a person takes away
@@ -98,22 +106,6 @@ class Outline:
         return cls(step, hits["t_hit"], labels[part_of[hits["primitive_ids"]]])
 
 
-def cast(scene: o3d.t.geometry.RaycastingScene, rays: Float32[np.ndarray, "*batch 6"]) -> dict[str, np.ndarray]:
-    """Cast rays against a scene; return Open3D's hit values as arrays."""
-    hits = scene.cast_rays(o3d.core.Tensor.from_numpy(np.ascontiguousarray(rays)))
-    return {name: value.numpy() for name, value in hits.items()}
-
-
-def scene_of(
-    vertices: Float32[np.ndarray, "vertex 3"], faces: Int[np.ndarray, "face 3"]
-) -> o3d.t.geometry.RaycastingScene:
-    """Build a ray-casting scene of one mesh."""
-    scene = o3d.t.geometry.RaycastingScene()
-    arrays = (np.ascontiguousarray(vertices, dtype=np.float32), np.ascontiguousarray(faces, dtype=np.uint32))
-    scene.add_triangles(*(o3d.core.Tensor.from_numpy(array) for array in arrays))
-    return scene
-
-
 def room_scene(room: SimulatedRoom) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarray, " face"]]:
     """Merge all parts of a room into one ray-casting scene; also return the part of each face."""
     parts = room.parts
@@ -121,7 +113,7 @@ def room_scene(room: SimulatedRoom) -> tuple[o3d.t.geometry.RaycastingScene, Int
     starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)])
     vertices = np.concatenate([part.placed() for part in parts])
-    return scene_of(vertices, faces), np.repeat(np.arange(len(parts)), counts)
+    return scene_of(vertices[None], faces), np.repeat(np.arange(len(parts)), counts)
 
 
 def random_light(rng: np.random.Generator, room: SimulatedRoom) -> Light:
@@ -198,16 +190,15 @@ def _lit(
     total = np.zeros(len(points), dtype=np.float32)
     for shift in rng.uniform(-1, 1, size=(SOFT_SHADOWS, 3)) * [size, size, size / 5]:
         spot = (source + shift).astype(np.float32)
-        total += _facing(points, normals, spot) * ~occluded(scene, points + SHADOW_OFFSET_M * normals, spot)
+        total += _facing(points, normals, spot) * ~_shadowed(scene, points + SHADOW_OFFSET_M * normals, spot)
     return total / SOFT_SHADOWS
 
 
-def occluded(
+def _shadowed(
     scene: o3d.t.geometry.RaycastingScene, points: np.ndarray, source: np.ndarray
 ) -> Bool[np.ndarray, " point"]:
-    """Mark the points whose way to `source` is blocked (True = in shadow)."""
-    rays = np.concatenate([points, source - points], axis=1).astype(np.float32)
-    return scene.test_occlusions(o3d.core.Tensor.from_numpy(rays), tnear=0.0, tfar=1.0).numpy()
+    """Mark the points whose way to a lamp at `source` is blocked (True = in shadow)."""
+    return occluded(scene, points, source - points, farthest=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,21 +207,14 @@ class PersonMesh:
 
     faces: Int[np.ndarray, "face 3"]
     colors: Float32[np.ndarray, "vertex 3"]
+    """Linear RGB of each vertex."""
     sums: scipy.sparse.csr_matrix
-    """Sparse matrix, vertex by face: 1 where the face has the vertex."""
+    """Sparse matrix `motion.body.raycasting.face_sums` of the faces."""
 
     @classmethod
     def of(cls, body: Body, colors: Float32[np.ndarray, "vertex 3"]) -> "PersonMesh":
         """Prepare a body's mesh with one linear RGB colour per vertex."""
-        columns, ones = np.repeat(np.arange(len(body.faces)), 3), np.ones(body.faces.size, dtype=np.float32)
-        sums = scipy.sparse.csr_matrix((ones, (body.faces.ravel(), columns)), shape=(len(colors), len(body.faces)))
-        return cls(body.faces, colors, sums)
-
-    def normals(self, vertices: Float32[np.ndarray, "vertex 3"]) -> Float32[np.ndarray, "vertex 3"]:
-        """Compute unit vertex normals, weighted by the area of the faces."""
-        a, b, c = (vertices[self.faces[:, k]] for k in range(3))
-        normals = self.sums @ np.cross(b - a, c - a)  # longer for larger faces, which so weigh more
-        return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+        return cls(body.faces, colors, face_sums(body.faces, len(colors)))
 
 
 def draw_figure(
@@ -244,15 +228,14 @@ def draw_figure(
     x0, y0, x1, y1 = box = _box(camera, vertices)
     if x0 >= x1 or y0 >= y1:
         return None
-    scene, region = scene_of(vertices, model.faces), rays[y0:y1, x0:x1]
+    scene, region = scene_of(vertices[None], model.faces), rays[y0:y1, x0:x1]
     hits = cast(scene, region)
     hit = np.isfinite(hits["t_hit"])
     if not hit.any():
         return None
-    corners = model.faces[hits["primitive_ids"][hit]]
-    u, v = hits["primitive_uvs"][hit].T
-    shares = np.stack([1 - u - v, u, v], axis=1)[:, :, None]
-    normals, albedo = ((values[corners] * shares).sum(axis=1) for values in (model.normals(vertices), model.colors))
+    corners, uvs = model.faces[hits["primitive_ids"][hit]], hits["primitive_uvs"][hit]
+    normals = interpolate(vertex_normals(vertices, model.faces, model.sums), corners, uvs)
+    albedo = interpolate(model.colors, corners, uvs)
     points = region[hit][:, :3] + hits["t_hit"][hit][:, None] * region[hit][:, 3:]
     incoming = _ambient(normals, light) + _facing(points, normals, light.lamp)[:, None] * light.lamp_color
     incoming += _facing(points, normals, light.window)[:, None] * light.window_color
@@ -288,7 +271,7 @@ def shade(
     some = points[y0:y1:SHADOW_STEP_PX, x0:x1:SHADOW_STEP_PX]
     if not some.size:
         return
-    dark = occluded(figure.scene, some.reshape(-1, 3), light.lamp).reshape(some.shape[:2]).astype(np.float32)
+    dark = _shadowed(figure.scene, some.reshape(-1, 3), light.lamp).reshape(some.shape[:2]).astype(np.float32)
     dark = dark.repeat(SHADOW_STEP_PX, axis=0).repeat(SHADOW_STEP_PX, axis=1)[: y1 - y0, : x1 - x0]
     lost = SHADOW_SHARE * scipy.ndimage.uniform_filter(dark, SHADOW_BLUR_PX)[..., None] * lamp[y0:y1, x0:x1]
     color[y0:y1, x0:x1] -= lost
