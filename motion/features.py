@@ -24,6 +24,8 @@ VELOCITIES = slice(POSITIONS.stop, POSITIONS.stop + NUM_JOINTS * 3)
 ROTATIONS = slice(VELOCITIES.stop, VELOCITIES.stop + (NUM_JOINTS - 1) * 6)
 """Columns of the local rotations in 6D."""
 NUM_FEATURES = ROTATIONS.stop
+POINTS_PER_GROUP = 64
+"""Number of a scene's points that enter the network as one token (`motion.denoiser.scene_tokens`)."""
 
 
 def encode(

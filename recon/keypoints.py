@@ -20,8 +20,8 @@ from motion.skeleton import JOINT
 
 ALIASES = {"mid_hip": "pelvis", "left_foot_index": "left_big_toe", "right_foot_index": "right_big_toe"}
 FEWEST = 4  # known keypoints without which a person cannot be placed
-# The joint each skin point turns with ("{side}" left or right), and smplx's name for the vertex.
-_ON_SKIN = {
+# Joint that each skin point turns with, and smplx's name for its vertex; a name with {side} stands for both sides.
+_SKIN_PATTERNS = {
     "nose": ("head", "nose"),
     "{side}_eye": ("head", "{s}eye"),
     "{side}_eye_inner": ("head", ""),
@@ -35,6 +35,13 @@ _ON_SKIN = {
     "{side}_small_toe": ("{side}_foot", "{S}SmallToe"),
     "{side}_heel": ("{side}_ankle", "{S}Heel"),
 }
+_ON_SKIN = {
+    pattern.format(side=side): tuple(text.format(side=side, s=side[0], S=side[0].upper()) for text in entry)
+    for pattern, entry in _SKIN_PATTERNS.items()
+    for side in ("left", "right")
+}
+KEYPOINT_NAMES = (*JOINT, *_ON_SKIN, *ALIASES)
+"""All keypoints that a body can have, aliases last; the default body has them all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +103,8 @@ def _skin(body: Body) -> dict[str, tuple[str, int]]:
     """Map each skin point to its joint and vertex: by the body's own table, or smplx's for the official bodies."""
     family = {6890: "smplh", 10475: "smplx"}.get(len(body.v_template), "")
     theirs = smplx.vertex_ids.vertex_ids.get(family, {})
-    found = {}
-    for pattern, (joint, vertex) in _ON_SKIN.items():
-        for side in ("left", "right"):
-            words = {"side": side, "s": side[0], "S": side[0].upper()}
-            name = pattern.format(**words)
-            index = body.keypoint_vertices.get(name, theirs.get(vertex.format(**words)))
-            if index is not None:
-                found[name] = (joint.format(**words), index)
-    return found
+    found = {
+        name: (joint, body.keypoint_vertices.get(name, theirs.get(vertex)))
+        for name, (joint, vertex) in _ON_SKIN.items()
+    }
+    return {name: (joint, index) for name, (joint, index) in found.items() if index is not None}

@@ -1,7 +1,10 @@
-"""Scene record of a room: a labelled point cloud in the Z-up world (metres), without the persons.
+"""Empty room of a sequence, as its fixed camera sees it, and its scene record: a labelled point cloud.
 
-The camera is fixed, so each pixel has one depth, colour and label: those of the key frames in which nobody covers it.
+World: Z up, floor z = 0, metres, the origin on the floor below the camera. The camera is fixed, so each pixel has one
+depth, colour and label: those of the key frames in which nobody covers it.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import open3d as o3d
@@ -9,55 +12,100 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int8, UInt8
 
 from motion.errors import InputError
+from motion.features import POINTS_PER_GROUP
 from motion.sequence import LABELS, Scene
+from recon.calibration import Calibration, estimate_intrinsics
 from recon.camera import Camera, unproject_image
-from recon.depth.fusion import grow, median
-from recon.teton import PERSON_LABEL
+from recon.depth import DepthFusion, fuse
+from recon.depth.fusion import background, grow, median
+from recon.floor import Plane, extrinsics, fit_floor
+from recon.teton import PERSON_LABEL, TetonSequence
 
 VOXEL_M = 0.03
 """Edge of a voxel in metres; larger where a room would have more than MOST_POINTS points."""
 MOST_POINTS = 40_000
 STRUCTURE = ("none", "floor", "wall", "door", "window")
 """Labels that are not furniture."""
-POINTS_PER_GROUP = 64
-"""Number of points in one of the denoiser's scene tokens (`motion.denoiser.scene_tokens`)."""
 _STEEPEST_SLOPE = 12.0  # metres of depth per metre across; surfaces seen at less than 5 degrees are smeared edges
 _NEIGHBOURS = 16
 _OUTLIER_SIGMAS = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Empty room as the camera sees it: camera, floor plane (in the camera's frame) and depth (metres)."""
+
+    camera: Camera
+    """Camera, whose extrinsics put the floor at z = 0."""
+    floor: Plane
+    """Floor plane in the camera's frame."""
+    depth: Float32[np.ndarray, "keyframe height width"]
+    """Fused depth of each key frame, persons included; NaN where unknown."""
+    background: Float32[np.ndarray, "height width"]
+    """Depth without persons; NaN where persons always covered the pixel."""
+    fusion: DepthFusion
+    """Line from disparity to inverse depth, which gave `depth`."""
+    calibration: Calibration | None
+    """Estimated intrinsics; None where the annotations have their own."""
+
+    def points(self) -> Float[np.ndarray, "height width 3"]:
+        """Compute the world position (metres) of the empty room's surface that each pixel shows; NaN where unknown."""
+        intrinsics = self.camera.intrinsics
+        in_camera = unproject_image(torch.from_numpy(self.background).to(intrinsics.dtype), intrinsics)
+        return self.camera.to_world(in_camera).numpy()
+
+
+def build_room(
+    sequence: TetonSequence,
+    disparity: Float[np.ndarray, "keyframe height width"],
+    metric: Float[np.ndarray, "keyframe low_height low_width"],
+    masks: UInt8[np.ndarray, "keyframe height width"],
+) -> Room:
+    """Fuse the depth of all key frames, remove the persons, and place the camera over the floor.
+
+    `disparity` is the relative network's answer (larger = nearer), `metric` the metric one's in metres; `masks` hold
+    the label of each pixel, PERSON_LABEL + k for person k. Raises InputError where depth, floor or camera are
+    implausible.
+    """
+    people = masks >= PERSON_LABEL
+    fusion = fuse(disparity, metric)
+    depth = fusion.depth(disparity)
+    empty = background(depth, people)
+    calibration = None if sequence.intrinsics is not None else estimate_intrinsics(sequence)
+    intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
+    points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
+    on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
+    floor = fit_floor(points[on_floor])
+    camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
+    return Room(camera, floor, depth, empty, fusion, calibration)
 
 
 def build_scene(
     scene_id: str,
     images: UInt8[np.ndarray, "keyframe height width 3"],
     masks: UInt8[np.ndarray, "keyframe height width"],
-    empty: Float32[np.ndarray, "height width"],
-    camera: Camera,
-    floor_inlier_ratio: float,
-    depth_scale: float,
+    room: Room,
 ) -> Scene:
     """Build one voxel-thinned cloud from the key frames of a fixed camera, without outliers and smeared edges.
 
-    `masks` hold the label of each pixel, PERSON_LABEL + k for person k; `empty` is the depth without persons (metres),
-    NaN where they always covered the pixel: `recon.depth.fusion.background`. Raises InputError where no pixel shows the
+    `masks` hold the label of each pixel, PERSON_LABEL + k for person k. Raises InputError where no pixel shows the
     empty room at a known depth.
     """
-    keep = np.isfinite(empty) & ~_smeared(empty, camera)
+    keep = np.isfinite(room.background) & ~_smeared(room.background, room.camera)
     if not keep.any():
         raise InputError(
             f"{scene_id}: no pixel shows the empty room at a known depth, expected key frames without people"
         )
-    in_camera = unproject_image(torch.from_numpy(empty).to(camera.intrinsics.dtype), camera.intrinsics)
-    points = camera.to_world(in_camera).numpy()
     colors, labels = _empty_room(images, masks, grow(masks >= PERSON_LABEL))
-    cloud = _thin(points[keep], colors[keep], labels[keep])
+    cloud = _thin(room.points()[keep], colors[keep], labels[keep])
     return Scene(
         scene_id,
         *_without_outliers(*cloud),
-        intrinsics=camera.intrinsics.float().numpy(),
-        extrinsics=camera.extrinsics.float().numpy(),
-        image_size=camera.image_size,
-        floor_inlier_ratio=floor_inlier_ratio,
-        depth_scale=depth_scale,
+        intrinsics=room.camera.intrinsics.float().numpy(),
+        extrinsics=room.camera.extrinsics.float().numpy(),
+        image_size=room.camera.image_size,
+        floor_inlier_ratio=room.floor.inlier_ratio,
+        depth_scale=room.fusion.depth_scale,
     )
 
 

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from motion.denoiser.config import DenoiserConfig
-from motion.denoiser.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
+from motion.denoiser.scene_tokens import HEIGHT_SHAPE
 from motion.errors import InputError
+from motion.features import POINTS_PER_GROUP
 from motion.text import TextEncoder
 
 ConditionKind = Literal["text", "person_class", "action", "scene"]

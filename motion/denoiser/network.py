@@ -26,7 +26,8 @@ from motion.denoiser.blocks import (
 )
 from motion.denoiser.conditions import Conditions
 from motion.denoiser.config import DenoiserConfig
-from motion.denoiser.scene_tokens import HEIGHT_PATCH, HEIGHT_SHAPE, POINTS_PER_GROUP, height_patches
+from motion.denoiser.scene_tokens import HEIGHT_PATCH, HEIGHT_SHAPE, height_patches
+from motion.features import POINTS_PER_GROUP
 
 
 @dataclass(frozen=True)

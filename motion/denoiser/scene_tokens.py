@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from motion.errors import InputError
+from motion.features import POINTS_PER_GROUP
 
-POINTS_PER_GROUP = 64
 HEIGHT_SHAPE = (32, 32)  # rows along y, columns along x
 HEIGHT_PATCH = 8  # cells a side, one token
 CELL_M = 0.25  # side

@@ -21,13 +21,10 @@ from torch import Tensor
 
 from motion.body import Body, load_body
 from motion.errors import InputError
-from motion.sequence import LABELS, MotionSequence, Scene
-from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, Calibration, estimate_intrinsics
-from recon.camera import Camera, unproject_image
-from recon.depth import DepthFusion, fuse
-from recon.depth.fusion import background, median
+from motion.sequence import MotionSequence, Scene
+from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, Calibration
+from recon.depth.fusion import median
 from recon.fitting import fit
-from recon.floor import Plane, extrinsics, fit_floor
 from recon.keypoints import body_keypoints, known_names
 from recon.lifting import Lifter
 from recon.observations import SURE_CONFIDENCE, Observations
@@ -37,7 +34,7 @@ from recon.pipeline.perception import Perception, by_person_and_frame
 from recon.pipeline.record import Quality, assess, to_record
 from recon.pose_prior import PosePrior, load_prior
 from recon.regressors.body_regressor import in_camera
-from recon.scene import build_scene
+from recon.scene import Room, build_room, build_scene
 from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track
 
@@ -63,24 +60,6 @@ def load_bodies(body: str | Path = "default", pose_prior: str | Path = "default"
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
-    """Empty room as the camera sees it: camera, floor plane (in the camera's frame) and depth (metres)."""
-
-    camera: Camera
-    """Camera, whose extrinsics put the floor at z = 0."""
-    floor: Plane
-    """Floor plane in the camera's frame."""
-    depth: Float32[np.ndarray, "keyframe height width"]
-    """Fused depth of each key frame, persons included; NaN where unknown."""
-    background: Float32[np.ndarray, "height width"]
-    """Depth without persons; NaN where persons always covered the pixel."""
-    fusion: DepthFusion
-    """Line from disparity to inverse depth, which gave `depth`."""
-    calibration: Calibration | None
-    """Estimated intrinsics; None where the annotations have their own."""
-
-
-@dataclass(frozen=True, eq=False)
 class Reconstruction:
     """Reconstructed scene and motion, with the room they came from and the persons' quality."""
 
@@ -100,7 +79,7 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     Raises InputError when nobody could be reconstructed.
     """
     masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
-    room = build_room(sequence, perception, masks)
+    room = build_room(sequence, perception.disparity, perception.metric, masks)
     observed = observe(sequence, room, masks, bodies.body)
     regressed = regressed_people(perception, observed, bodies.body)
     people = place_people(regressed, observed, bodies, mode)
@@ -108,34 +87,12 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     if not people.valid.any():
         raise InputError(f"{sequence.folder}: nobody could be reconstructed, expected a person with keypoints")
     images = np.stack([sequence.frame(number) for number in sequence.keyframes])
-    scene = build_scene(
-        sequence.id, images, masks, room.background, room.camera, room.floor.inlier_ratio, room.fusion.depth_scale
-    )
+    scene = build_scene(sequence.id, images, masks, room)
     quality = tuple(
         assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
     )
     provenance = {"folder": sequence.id, "mode": mode, "focal_length": focal_source(room.calibration)}
     return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
-
-
-def build_room(
-    sequence: TetonSequence, perception: Perception, masks: UInt8[np.ndarray, "keyframe height width"]
-) -> Room:
-    """Fuse the depth of all key frames, remove the persons, and place the camera over the floor.
-
-    Raises InputError where depth, floor or camera are implausible.
-    """
-    people = masks >= PERSON_LABEL
-    fusion = fuse(perception.disparity, perception.metric)
-    depth = fusion.depth(perception.disparity)
-    empty = background(depth, people)
-    calibration = None if sequence.intrinsics is not None else estimate_intrinsics(sequence)
-    intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
-    points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
-    on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
-    floor = fit_floor(points[on_floor])
-    camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
-    return Room(camera, floor, depth, empty, fusion, calibration)
 
 
 def focal_source(calibration: Calibration | None) -> str:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from motion.body import load_body
 from motion.errors import InputError
-from recon.keypoints import ALIASES, known_names
+from recon.keypoints import ALIASES
 from recon.simulate.records import Simulated
 from recon.teton import Track
 
@@ -60,7 +59,7 @@ def _columns(simulated: Simulated, names: Sequence[str]) -> list[int]:
     own = [ALIASES.get(name, name) for name in names]
     unknown = [name for name, known in zip(names, own, strict=True) if known not in simulated.keypoint_names]
     if unknown:
-        known = ", ".join(known_names(load_body(simulated.motion.body)))
+        known = ", ".join((*simulated.keypoint_names, *ALIASES))
         raise InputError(f"a simulation has no keypoint {unknown[0]!r}, expected some of {known}")
     return [simulated.keypoint_names.index(name) for name in own]
 

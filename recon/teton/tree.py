@@ -61,10 +61,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, UInt8
 from PIL import Image
 
-from motion.body import load_body
 from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, PERSON_CLASSES
-from recon.keypoints import FEWEST, known_names
+from recon.keypoints import FEWEST, KEYPOINT_NAMES
 from recon.teton.checked_json import get, is_number, numbers, read_json, require, short, write_json
 from recon.teton.images import frame_path, mask_path, open_image, open_mask, pixels, read_frame
 from recon.teton.keyframes import choose_keyframes
@@ -246,12 +245,11 @@ def _read_keypoint_names(meta: dict[str, Any], where: str) -> tuple[str, ...]:
     for index, name in enumerate(names):
         require(isinstance(name, str), f"{where}: keypoint_names holds {short(name)}, expected names")
         require(name not in names[:index], f"{where}: keypoint_names holds {name!r} twice, expected each name once")
-    known = known_names(load_body("default"))
-    found = [name for name in names if name in known]
+    found = [name for name in names if name in KEYPOINT_NAMES]
     require(
         len(found) >= FEWEST,
         f"{where}: of keypoint_names {short(names)} {len(found)} are known, expected at least {FEWEST} of "
-        f"{', '.join(known)}",
+        f"{', '.join(KEYPOINT_NAMES)}",
     )
     return tuple(names)
 

@@ -3,7 +3,8 @@
 import torch
 
 from motion.denoiser import Conditions
-from motion.denoiser.scene_tokens import HEIGHT_SHAPE, POINTS_PER_GROUP
+from motion.denoiser.scene_tokens import HEIGHT_SHAPE
+from motion.features import POINTS_PER_GROUP
 
 
 def conditions(

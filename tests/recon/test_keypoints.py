@@ -9,7 +9,7 @@ from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES, KEYPOINT_SETS, MIRRORED
 from motion.smpl_parameters import SmplParameters
-from recon.keypoints import body_keypoints, known_names
+from recon.keypoints import KEYPOINT_NAMES, body_keypoints, known_names
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,10 @@ def test_every_set_has_its_number_of_keypoints_all_on_the_body(body: Body, name:
     names = KEYPOINT_SETS[name]
     assert len(names) == len(set(names)) == count
     assert set(names) <= set(known_names(body))
+
+
+def test_the_default_body_has_all_keypoints_in_their_order(body: Body) -> None:
+    assert known_names(body) == KEYPOINT_NAMES
 
 
 def test_joints_are_keypoints_as_they_stand(body: Body) -> None:

@@ -7,14 +7,15 @@ import open3d as o3d
 import pytest
 import torch
 
-from motion.denoiser.scene_tokens import POINTS_PER_GROUP, group_points
+from motion.denoiser.scene_tokens import group_points
 from motion.errors import InputError
 from motion.sequence import LABELS, Scene
 from recon import scene as module
 from recon.camera import Camera, intrinsics_matrix
+from recon.depth import DepthFusion
 from recon.depth.fusion import background
 from recon.floor import Plane, extrinsics
-from recon.scene import build_scene, object_points
+from recon.scene import Room, build_scene, object_points
 from recon.teton import PERSON_LABEL
 
 SIZE = (160, 120)
@@ -73,7 +74,9 @@ def room(*people: float | None) -> Scene:
 
 
 def build(images: np.ndarray, masks: np.ndarray, depth: np.ndarray) -> Scene:
-    return build_scene("room", images, masks, background(depth, masks >= PERSON_LABEL), camera(), 0.9, 1.5)
+    floor, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 0.9), DepthFusion(1 / 1.5, 0.0, 1.0, 0.0)
+    empty = Room(camera(), floor, depth, background(depth, masks >= PERSON_LABEL), fusion, None)
+    return build_scene("room", images, masks, empty)
 
 
 def distance_to(name: str, points: np.ndarray) -> np.ndarray:
@@ -131,7 +134,6 @@ def test_a_room_that_nobody_ever_leaves_is_refused() -> None:
 def test_object_points_are_spread_over_the_furniture_in_whole_groups() -> None:
     found = room(None)
     points = object_points(found, num_groups=4, seed=0)
-    assert module.POINTS_PER_GROUP == POINTS_PER_GROUP
     assert points.shape == (256, 3)
     assert len(group_points(torch.from_numpy(points))) == 4
     assert np.minimum(distance_to("bed", points), distance_to("chair", points)).max() < 0.012

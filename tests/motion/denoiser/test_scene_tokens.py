@@ -5,15 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from motion.denoiser.scene_tokens import (
-    CELL_M,
-    HEIGHT_SHAPE,
-    POINTS_PER_GROUP,
-    group_points,
-    height_map,
-    height_patches,
-)
+from motion.denoiser.scene_tokens import CELL_M, HEIGHT_SHAPE, group_points, height_map, height_patches
 from motion.errors import InputError
+from motion.features import POINTS_PER_GROUP
 
 
 def test_groups_do_not_depend_on_the_order_of_points() -> None:

@@ -17,7 +17,8 @@ from recon.pipeline.__main__ import PipelineConfig, run
 from recon.pipeline.accuracy_report import compare
 from recon.pipeline.contact_sheet import contact_sheet, overlay
 from recon.pipeline.record import describe_quality
-from recon.pipeline.steps import build_room, carried, good_starts, observe, skin_depth, union
+from recon.pipeline.steps import carried, good_starts, observe, skin_depth, union
+from recon.scene import build_room
 from recon.simulate import SimulateConfig
 from tests.helpers.rooms import Rendered, perfect, render
 
@@ -142,7 +143,8 @@ def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodie
     """A person's few good poses would only pull at the others if most are off."""
     people = people_of(room.truth.motion)
     masks = np.stack([room.sequence.mask(number) for number in room.sequence.keyframes])
-    observed = observe(room.sequence, build_room(room.sequence, room.perception, masks), masks, bodies.body)
+    empty = build_room(room.sequence, room.perception.disparity, room.perception.metric, masks)
+    observed = observe(room.sequence, empty, masks, bodies.body)
     assert good_starts(people, observed, bodies.body)[people.valid].all()
     off = replace(people, transl=people.transl.clone())
     off.transl[0, :2] += 0.4
