@@ -35,7 +35,7 @@ thesis, DTU, 2024. "eq. 4.1" names one of its equations, "thesis §4.1" one of i
     eq. 2.17  derivation only: the score of a noisy sample
     eq. 2.18  derivation only: the score as the predicted noise
     eq. 2.19  derivation only: the score of a condition, on the way to eq. 2.20
-    eq. 2.20  motion.guidance.ClassifierGuidance    tests/motion/evaluator/test_action_classifier.py
+    eq. 2.20  motion.guidance.ClassifierGuidance    tests/motion/guidance/test_classifier.py
               test_an_exact_classifier_makes_the_unconditional_estimate_the_conditional_one
     eq. 2.21  motion.guidance.ClassifierFree        tests/motion/guidance/test_classifier_free.py
               test_each_sample_has_its_own_scale

@@ -21,6 +21,7 @@ os.environ.update(
 if "PYTEST_XDIST_WORKER" in os.environ:  # one test process a core: more threads would only wait for one another
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,14 @@ def _seed() -> None:
 def rng() -> np.random.Generator:
     """Return NumPy's random numbers, the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Switch the tests' runtime shape checks off, to meet the product's own as a user does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

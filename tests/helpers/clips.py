@@ -71,3 +71,8 @@ def motion(body: Body, frames: int = 41, seed: int = 0, lean: tuple[float, float
     betas = 0.5 * torch.randn(2, 10, generator=generator)
     action = np.tile(np.arange(frames) // 10 % 13, (2, 1)).astype(np.int8)
     return simulated(body, transl, orient, pose[:, :, 1:], betas, id="made/up", action=action)
+
+
+def assert_consistent(sequence: MotionSequence, body: Body) -> None:
+    """Assert that forward kinematics of the parameters gives the joints."""
+    np.testing.assert_allclose(sequence.parameters.joints(body).numpy(), sequence.joints, atol=1e-5)

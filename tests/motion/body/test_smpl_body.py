@@ -1,7 +1,6 @@
 """Bodies: the default one's shape, agreement with smplx and with forward kinematics, and the user's own files."""
 
 import pickle
-import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -48,9 +47,6 @@ def smplx_default() -> smplx.SMPL:
         arrays = dict(archive)
     arrays["posedirs"] = np.zeros((len(arrays["v_template"]), 3, 207), dtype=np.float32)
     return smplx.SMPL(model_path="", data_struct=Struct(**arrays))
-
-
-# --- the default body
 
 
 def test_default_body_is_well_formed() -> None:
@@ -158,9 +154,6 @@ def test_gradients_reach_pose_and_shape() -> None:
     body = load_body()
     (motion.joints(body).square().sum() + body.vertices(motion).square().mean()).backward()
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in parts)
-
-
-# --- the user's own files
 
 
 def own_joints(count: int) -> np.ndarray:
@@ -302,19 +295,3 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.obj").touch()
     with pytest.raises(InputError, match=r"expected a \.npz or an official \.pkl"):
         load_body(tmp_path / "model.obj")
-
-
-def test_exporter_says_what_to_install(tmp_path: Path) -> None:
-    """The extra anny, which tests do without, is hidden here should it be installed."""
-    (tmp_path / "anny.py").write_text("raise ImportError")
-    repo = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-m", "motion.body", "export-default", "--output", str(tmp_path / "body.npz")],
-        env={"PYTHONPATH": f"{tmp_path}:{repo}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "extra `body`" in done.stderr
-    assert "`smpl` extra" in done.stderr
-    assert "Traceback" not in done.stderr

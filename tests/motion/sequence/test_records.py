@@ -1,9 +1,7 @@
 """Records, and what they refuse."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -22,14 +20,6 @@ def clip() -> MotionSequence:
 @pytest.fixture
 def scene() -> Scene:
     return random_scene()
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Switch the tests' runtime shape checks off, to meet the records' own as a user does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,18 @@
+"""A clip and a room to show."""
+
+import pytest
+
+from motion.body import load_body
+from motion.sequence import MotionSequence, Scene
+from tests.helpers.clips import random_clip
+from tests.helpers.scenes import random_scene
+
+
+@pytest.fixture(scope="session")
+def clip() -> MotionSequence:
+    return random_clip(load_body())
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    return random_scene()
