@@ -133,19 +133,26 @@ def _ransac(
     """Find the plane through three points with most others near; almost none of `above` may lie beneath it."""
     rng = np.random.default_rng(seed)
     some = _some(points, rng)
-    a, b, c = (some[rng.integers(len(some), size=_TRIALS)] for _ in range(3))
-    normals = np.cross(b - a, c - a)
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 1e-9)
-    offsets = -(normals * a).sum(axis=1)
+    normals, offsets = _random_planes(some, rng)
     near = (np.abs(some @ normals.T + offsets) < threshold).mean(axis=0)
-    near[lengths[:, 0] <= 1e-9] = -1.0
+    near[~normals.any(axis=1)] = -1.0
     if above is not None:
         side = np.where(offsets < 0, -1.0, 1.0)
         beneath = (_some(above, rng) @ (normals * side[:, None]).T + offsets * side < -threshold).mean(axis=0)
         near -= (beneath > _MOST_BELOW_SHARE) | (normals @ _UP * side < _UPRIGHT_COSINE)
     best = int(near.argmax())
     return normals[best], float(offsets[best])
+
+
+def _random_planes(
+    points: Float64[np.ndarray, "point 3"], rng: np.random.Generator
+) -> tuple[Float64[np.ndarray, "trial 3"], Float64[np.ndarray, " trial"]]:
+    """Draw planes through three of the points: unit normals, zero where the three lie on a line, and offsets."""
+    a, b, c = (points[rng.integers(len(points), size=_TRIALS)] for _ in range(3))
+    normals = np.cross(b - a, c - a)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 1e-9)
+    return normals, -(normals * a).sum(axis=1)
 
 
 def _some(points: Float64[np.ndarray, "point 3"], rng: np.random.Generator) -> Float64[np.ndarray, "some 3"]:

@@ -60,6 +60,23 @@ def fuse(
     otherwise plain least squares. Raises InputError for too few pixels and for disparity that does not grow with
     nearness.
     """
+    d, inverse = _known_pixels(disparity, metric, mask)
+    alpha, beta = _robust_line(d, inverse) if robust else _line(d, inverse, np.ones_like(d))
+    if not alpha > 0:
+        raise InputError(
+            f"metric depth does not shrink where disparity grows (alpha {alpha:.3g}), expected it to: check that the "
+            "relative network gives disparity and that both networks saw the same key frames"
+        )
+    off = np.abs(alpha * d + beta - inverse) / inverse
+    return DepthFusion(float(alpha), float(beta), float((off < 0.1).mean()), float(MAD_TO_SIGMA * np.median(off)))
+
+
+def _known_pixels(
+    disparity: Float[np.ndarray, "keyframe height width"],
+    metric: Float[np.ndarray, "keyframe low_height low_width"],
+    mask: Bool[np.ndarray, "keyframe height width"] | None,
+) -> tuple[Float64[np.ndarray, " pixel"], Float64[np.ndarray, " pixel"]]:
+    """Pair disparity and inverse metric depth (1/m) of the known pixels, or of as many of them as the fit uses."""
     metres = upsample(metric, disparity.shape[1:])
     known = np.isfinite(disparity) & (metres > 0) & (True if mask is None else mask)
     d, inverse = disparity[known].astype(np.float64), 1 / metres[known].astype(np.float64)
@@ -71,14 +88,7 @@ def fuse(
     if len(d) > _MOST_PIXELS:
         some = np.random.default_rng(0).choice(len(d), _MOST_PIXELS, replace=False)
         d, inverse = d[some], inverse[some]
-    alpha, beta = _robust_line(d, inverse) if robust else _line(d, inverse, np.ones_like(d))
-    if not alpha > 0:
-        raise InputError(
-            f"metric depth does not shrink where disparity grows (alpha {alpha:.3g}), expected it to: check that the "
-            "relative network gives disparity and that both networks saw the same key frames"
-        )
-    off = np.abs(alpha * d + beta - inverse) / inverse
-    return DepthFusion(float(alpha), float(beta), float((off < 0.1).mean()), float(MAD_TO_SIGMA * np.median(off)))
+    return d, inverse
 
 
 def upsample(

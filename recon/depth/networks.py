@@ -79,7 +79,11 @@ def load_depth_model(spec: str | Path, metric: bool, device: str = "cpu", bf16: 
         network = load_extension(str(spec), LoadDepthNetwork)(device, bf16)
         check_extension(f"what {spec} loaded", network, DepthNetwork)
         return network
-    source = _tiny_folder(metric) if spec == TINY else str(spec)
+    return _load_transformers(_tiny_folder(metric) if spec == TINY else str(spec), metric, device, bf16)
+
+
+def _load_transformers(source: str, metric: bool, device: str, bf16: bool) -> DepthModel:
+    """Load a network of the library transformers from a folder or the hub."""
     config = _fetch(AutoConfig, source)
     found = _is_metric(config, source)
     if found != metric:

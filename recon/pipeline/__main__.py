@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from motion.errors import InputError, command_line
 from motion.parquet import write_parquet
-from recon.depth import load_depth_model
+from recon.depth import DepthNetwork, load_depth_model
 from recon.pipeline.contact_sheet import contact_sheet
 from recon.pipeline.options import ReconstructionOptions
 from recon.pipeline.perception import perceive
 from recon.pipeline.record import describe_quality
-from recon.pipeline.steps import Reconstruction, load_bodies, reconstruct
-from recon.regressors import load_regressor
+from recon.pipeline.steps import Bodies, Reconstruction, load_bodies, reconstruct
+from recon.regressors import BodyRegressor, load_regressor
 from recon.teton import list_sequences, read_sequence
 
 
@@ -66,6 +66,13 @@ def run(config: PipelineConfig) -> None:
         write_report(config.report, config.simulate, config.seed, Models(regressor, relative, metric, bodies))
         print((config.report / "report.md").read_text())
         return
+    reconstruct_folders(config, regressor, relative, metric, bodies)
+
+
+def reconstruct_folders(
+    config: PipelineConfig, regressor: BodyRegressor, relative: DepthNetwork, metric: DepthNetwork, bodies: Bodies
+) -> None:
+    """Reconstruct the sequences of `config` one after the other; raises InputError at the end when one could not be."""
     failed: list[Path] = []
     folders = [found for path in config.sequences for found in (list_sequences(path) or [path])]
     for folder in (bar := tqdm(folders, desc="reconstruct")):

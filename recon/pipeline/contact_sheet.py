@@ -97,10 +97,8 @@ def from_above(
 
     image = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(image)
-    for metre in range(math.floor(min(low)) - 1, math.ceil(max(high)) + 1):
-        across, up = place(np.array([[metre, metre]], dtype=np.float32))[0]
-        draw.line([(across, 0), (across, size[1])], fill=GRID)
-        draw.line([(0, up), (size[0], up)], fill=GRID)
+    metres = np.arange(math.floor(min(low)) - 1, math.ceil(max(high)) + 1, dtype=np.float32)
+    _draw_grid(draw, place(np.stack([metres, metres], axis=-1)), size)
     shown = points[:, 2] < camera[2]  # no ceiling
     for (x, y), color in zip(place(points[shown]), colors[shown], strict=True):
         draw.rectangle([x - 1, y - 1, x + 1, y + 1], fill=tuple(color.tolist()))
@@ -110,6 +108,12 @@ def from_above(
     x, y = place(camera[None])[0]
     draw.regular_polygon((float(x), float(y) - 4, 7), 3, fill=INK)
     return _labelled(image, "from above, 1 m grid")
+
+
+def _draw_grid(draw: ImageDraw.ImageDraw, crossings: Float32[np.ndarray, "metre 2"], size: tuple[int, int]) -> None:
+    for across, up in crossings.tolist():
+        draw.line([(across, 0), (across, size[1])], fill=GRID)
+        draw.line([(0, up), (size[0], up)], fill=GRID)
 
 
 def _draw_person(

@@ -110,11 +110,7 @@ def observe(
     """Collect the annotated keypoints that the body has, and the depth of the skin that key frames show at them."""
     known = [k for k, name in enumerate(sequence.keypoint_names) if name in known_names(body)]
     annotated = np.stack([track.keypoints[:, known] for track in sequence.tracks])
-    depth = np.full(annotated.shape[:3], np.nan, dtype=np.float32)
-    for number, mask, seen in zip(sequence.keyframes, masks, room.depth, strict=True):
-        for person in range(len(sequence.tracks)):
-            depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
-    depth = np.stack([carried(*of_person) for of_person in zip(annotated, depth, strict=True)])
+    depth = _depth_at_keypoints(sequence, room, masks, annotated)
     return Observations(
         camera=room.camera,
         fps=sequence.fps,
@@ -125,6 +121,20 @@ def observe(
         background=torch.from_numpy(room.background),
         depth_error=COMMON_ERROR_FACTOR * room.fusion.relative_error,
     )
+
+
+def _depth_at_keypoints(
+    sequence: TetonSequence,
+    room: Room,
+    masks: UInt8[np.ndarray, "keyframe height width"],
+    annotated: Float32[np.ndarray, "person frame keypoint 3"],
+) -> Float32[np.ndarray, "person frame keypoint"]:
+    """Look up the skin's depth in the key frames and carry it to frames in which a person holds still; else NaN."""
+    depth = np.full(annotated.shape[:3], np.nan, dtype=np.float32)
+    for number, mask, seen in zip(sequence.keyframes, masks, room.depth, strict=True):
+        for person in range(len(sequence.tracks)):
+            depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
+    return np.stack([carried(*of_person) for of_person in zip(annotated, depth, strict=True)])
 
 
 def skin_depth(

@@ -73,6 +73,29 @@ def _track(
     rng: np.random.Generator,
 ) -> Track:
     height, width = simulated.depth.shape[1:]
+    present = simulated.seen[person] >= PRESENT_SHARE
+    keypoints = _keypoints(simulated, person, columns, names, noise, rng)
+    return Track(
+        object_id=object_ids(simulated)[person],
+        person_class=int(simulated.motion.person_class[person]),
+        present=present,
+        boxes=_jittered(simulated.boxes[person], noise.box_jitter, (width, height), rng) * present[:, None],
+        keypoints=(keypoints * present[:, None, None]).astype(np.float32),
+        action=np.where(present, simulated.motion.action[person], 0).astype(np.int8),
+        occluded=present & (simulated.seen[person] < OCCLUDED_SHARE),
+    )
+
+
+def _keypoints(
+    simulated: Simulated,
+    person: int,
+    columns: list[int],
+    names: Sequence[str],
+    noise: AnnotationNoise,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "frame keypoint 3"]:
+    """Annotate a person's keypoints with their errors: x, y in pixels and score; zeros where not annotated."""
+    height, width = simulated.depth.shape[1:]
     pixels = simulated.keypoints[person][:, columns]
     visible = simulated.visible[person][:, columns]
     inside = ((pixels >= 0) & (pixels <= np.array([width - 1, height - 1]))).all(axis=-1)
@@ -80,17 +103,7 @@ def _track(
     pixels = _misplaced(pixels, visible, noise, rng)
     pixels, score = _swapped(pixels, score, names, noise, rng)
     score = np.where(rng.random(score.shape) < noise.missing, 0.0, score)
-    present = simulated.seen[person] >= PRESENT_SHARE
-    keypoints = np.concatenate([pixels, score[..., None]], axis=-1) * (present[:, None] & (score > 0))[..., None]
-    return Track(
-        object_id=object_ids(simulated)[person],
-        person_class=int(simulated.motion.person_class[person]),
-        present=present,
-        boxes=_jittered(simulated.boxes[person], noise.box_jitter, (width, height), rng) * present[:, None],
-        keypoints=keypoints.astype(np.float32),
-        action=np.where(present, simulated.motion.action[person], 0).astype(np.int8),
-        occluded=present & (simulated.seen[person] < OCCLUDED_SHARE),
-    )
+    return np.concatenate([pixels, score[..., None]], axis=-1) * (score > 0)[..., None]
 
 
 def _misplaced(

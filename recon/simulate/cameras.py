@@ -28,17 +28,22 @@ def hang(
     That world's origin is on the floor below the camera, its y axis where the camera looks. `tilt` is in degrees below
     the horizon, `field_of_view` horizontal in degrees; None draws them at random.
     """
-    width, length, height = 2 * room.inside.half[0], 2 * room.inside.half[1], room.lamp[2] + 0.15
-    gap = rng.uniform(0.08, 0.25, size=2)
-    x = width - gap[0] if corner in (1, 2) else gap[0]
-    y = length - gap[1] if corner in (2, 3) else gap[1]
-    z = rng.uniform(HEIGHTS_M[0], min(HEIGHTS_M[1], height - 0.1))
-    towards = math.atan2(length / 2 - y, width / 2 - x) + math.radians(rng.normal() * 6)
+    x, y, z = _hook(rng, room, corner)
+    towards = math.atan2(room.inside.half[1] - y, room.inside.half[0] - x) + math.radians(rng.normal() * 6)
     spin = math.pi / 2 - towards
     offset = -yaw_matrix(spin).astype(np.float64) @ [x, y, 0]
     tilt = rng.uniform(*TILTS_DEG) if tilt is None else tilt
     field_of_view = rng.uniform(*FIELDS_OF_VIEW_DEG) if field_of_view is None else field_of_view
     return room.moved(spin, offset), look(float(z), tilt, rng.normal() * ROLL_SPREAD_DEG, field_of_view, image_size)
+
+
+def _hook(rng: np.random.Generator, room: SimulatedRoom, corner: int) -> tuple[float, float, float]:
+    """Draw where the camera hangs in a corner (metres, in the room)."""
+    width, length, height = 2 * room.inside.half[0], 2 * room.inside.half[1], room.lamp[2] + 0.15
+    gap = rng.uniform(0.08, 0.25, size=2)
+    x = width - gap[0] if corner in (1, 2) else gap[0]
+    y = length - gap[1] if corner in (2, 3) else gap[1]
+    return x, y, rng.uniform(HEIGHTS_M[0], min(HEIGHTS_M[1], height - 0.1))
 
 
 def look(height: float, tilt: float, roll: float, field_of_view: float, image_size: tuple[int, int]) -> Camera:

@@ -1,7 +1,7 @@
 """Vertex colours of simulated persons: skin, hair and clothes by the joint that moves the skin; linear RGB."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Int
 
 from motion.body import Body
 from motion.skeleton import JOINT
@@ -16,18 +16,9 @@ def dress(rng: np.random.Generator, body: Body, staff: bool) -> Float32[np.ndarr
     rest, owner = body.v_template.numpy(), body.weights.argmax(dim=1).numpy()
     skin = color(rng, (0.04, 0.09), (0.25, 0.6), (0.3, 0.95))
     colors = np.tile(skin, (len(rest), 1))
-    shirt, trousers = (random_material(rng, "cloth") for _ in range(2))
-    if staff:
-        hue = UNIFORMS[rng.integers(len(UNIFORMS))]
-        plain = color(rng, hue, (0.0, 0.15) if hue[1] == 1.0 else (0.3, 0.7), (0.5, 0.95))
-        shirt_colors = trouser_colors = np.tile(plain, (len(rest), 1))
-    else:
-        shirt_colors, trouser_colors = (
-            cloth.albedo(rest, np.tile([0.0, 0.0, 1.0], (len(rest), 1))) for cloth in (shirt, trousers)
-        )
+    shirt_colors, trouser_colors = _cloths(rng, rest, staff)
     short_sleeves, shorts = rng.random() < (0.8 if staff else 0.5), rng.random() < 0.15 and not staff
-    joints = ("left_hip", "left_knee", "left_ankle", "left_elbow", "head")
-    hip, knee, ankle, elbow, head = (body.joint_template[JOINT[name]].numpy() for name in joints)
+    hip, knee, elbow = _joints(body, "left_hip", "left_knee", "left_elbow")
     sleeve = elbow[0] * (0.75 if short_sleeves else 1.0) + (0.0 if short_sleeves else 0.2)
     cuff = knee[1] + 0.03 if shorts else -10.0
     above_belt = rest[:, 1] > hip[1] + rng.uniform(0.0, 0.1)
@@ -35,6 +26,15 @@ def dress(rng: np.random.Generator, body: Body, staff: bool) -> Float32[np.ndarr
     in_shirt &= np.abs(rest[:, 0]) < sleeve
     in_trousers = _moved_by(owner, "pelvis", "hip", "knee", "spine") & ~above_belt & (rest[:, 1] > cuff)
     colors[in_shirt], colors[in_trousers] = shirt_colors[in_shirt], trouser_colors[in_trousers]
+    _add_hair_and_shoes(rng, body, owner, colors)
+    return colors.astype(np.float32)
+
+
+def _add_hair_and_shoes(
+    rng: np.random.Generator, body: Body, owner: Int[np.ndarray, " vertex"], colors: Float[np.ndarray, "vertex 3"]
+) -> None:
+    """Colour, in place, the hair of most persons and the shoes of many; `owner` is each vertex's strongest joint."""
+    rest, (ankle, head) = body.v_template.numpy(), _joints(body, "left_ankle", "head")
     hairline = head[1] + 0.12 - 0.35 * np.clip(head[2] + 0.08 - rest[:, 2], 0, 0.25)
     if rng.random() < 0.9:
         in_hair = _moved_by(owner, "head", "neck") & (rest[:, 1] > hairline)
@@ -42,7 +42,23 @@ def dress(rng: np.random.Generator, body: Body, staff: bool) -> Float32[np.ndarr
     if rng.random() < 0.75:
         in_shoes = _moved_by(owner, "ankle", "foot") & (rest[:, 1] < ankle[1] + 0.02)
         colors[in_shoes] = color(rng, (0.0, 1.0), (0.0, 0.5), (0.05, 0.9))
-    return colors.astype(np.float32)
+
+
+def _cloths(
+    rng: np.random.Generator, rest: Float32[np.ndarray, "vertex 3"], staff: bool
+) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "vertex 3"]]:
+    """Draw the colours that shirt and trousers would have at each vertex; a uniform has one for both."""
+    cloths = [random_material(rng, "cloth") for _ in range(2)]
+    if not staff:
+        shirt, trousers = (cloth.albedo(rest, np.tile([0.0, 0.0, 1.0], (len(rest), 1))) for cloth in cloths)
+        return shirt, trousers
+    hue = UNIFORMS[rng.integers(len(UNIFORMS))]
+    plain = np.tile(color(rng, hue, (0.0, 0.15) if hue[1] == 1.0 else (0.3, 0.7), (0.5, 0.95)), (len(rest), 1))
+    return plain, plain
+
+
+def _joints(body: Body, *names: str) -> list[Float32[np.ndarray, "3"]]:
+    return [body.joint_template[JOINT[name]].numpy() for name in names]
 
 
 def _moved_by(owner: np.ndarray, *words: str) -> np.ndarray:

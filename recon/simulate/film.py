@@ -40,9 +40,7 @@ def film(rng: np.random.Generator, stage: Stage, people: list[Person], name: str
 def together(people: list[Person], name: str) -> MotionSequence:
     """Join one-person motions into one record, persons in the given order, roles in the provenance."""
     motions = [person.motion for person in people]
-    arrays: dict[str, Any] = {
-        field: np.concatenate([getattr(m, field) for m in motions]) for field in MotionSequence.ARRAYS
-    }
+    arrays: dict[str, Any] = {key: np.concatenate([getattr(m, key) for m in motions]) for key in MotionSequence.ARRAYS}
     roles = ", ".join(person.role for person in people)
     return replace(motions[0], id=name, scene_id=name, provenance={"roles": roles}, **arrays)
 
@@ -62,18 +60,31 @@ def _shoot(
     rays, finish = render.rays_of(camera), Finish.random(rng)
     for frame in range(num_frames):
         vertices = body.vertices(motion.parameters[:, frame : frame + 1])[:, 0]
-        color, lamp = background.color.copy(), background.lamp.copy()
-        depth[frame], labels[frame] = background.depth, background.labels
         drawn = [render.draw_figure(*pair, camera, rays, light) for pair in zip(models, vertices.numpy(), strict=True)]
         present = [(person, figure) for person, figure in enumerate(drawn) if figure is not None]
-        for _, figure in present:
-            render.shade(color, lamp, background.points, figure, light, stage.room, camera)
-        for person, figure in present:
-            _put_in(color, depth[frame], labels[frame], figure, PERSON_LABEL + person)
+        color = _composite(stage, background, light, present, depth[frame], labels[frame])
         for person, figure in present:
             boxes[person, frame], seen[person, frame] = _extent(labels[frame], figure, PERSON_LABEL + person)
         frames[frame] = finish(rng, color)
     return frames, depth, labels, boxes, seen
+
+
+def _composite(
+    stage: Stage,
+    background: render.Background,
+    light: render.Light,
+    present: list[tuple[int, render.DrawnPerson]],
+    depth: np.ndarray,
+    labels: np.ndarray,
+) -> Float32[np.ndarray, "height width 3"]:
+    """Put persons, each with its number, into the empty room; fill `depth` and `labels` and return the colours."""
+    color, lamp = background.color.copy(), background.lamp.copy()
+    depth[:], labels[:] = background.depth, background.labels
+    for _, figure in present:
+        render.shade(color, lamp, background.points, figure, light, stage.room, stage.camera)
+    for person, figure in present:
+        _put_in(color, depth, labels, figure, PERSON_LABEL + person)
+    return color
 
 
 def _put_in(color: np.ndarray, depth: np.ndarray, labels: np.ndarray, figure: render.DrawnPerson, label: int) -> None:

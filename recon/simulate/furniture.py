@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import open3d as o3d
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 from motion.rotations import yaw_matrix
@@ -55,12 +55,7 @@ def blanket(
     x, y = bed.half
     points = ((skin - place.position) @ yaw_matrix(place.yaw)).reshape(-1, 3)
     columns, rows = np.arange(-x - 0.02, x + 0.03, BLANKET_CELL_M), np.arange(top, y - 0.06, BLANKET_CELL_M)
-    heights = np.zeros((len(rows), len(columns)), dtype=np.float32)
-    row, column = ((points[:, axis] - cells[0]) / BLANKET_CELL_M for axis, cells in ((1, rows), (0, columns)))
-    row, column = row.round().astype(int), column.round().astype(int)
-    low = (points[:, 2] < 0.4) & (row >= 0) & (row < len(rows)) & (column >= 0) & (column < len(columns))
-    np.maximum.at(heights, (row[low], column[low]), points[low, 2])
-    heights = gaussian_filter(maximum_filter(heights, 4), 1.2) + rng.uniform(0.01, 0.03)
+    heights = gaussian_filter(maximum_filter(_tops(points, rows, columns), 4), 1.2) + rng.uniform(0.01, 0.03)
     heights[:, [0, -1]] = -rng.uniform(0.05, 0.2)
     grid = np.stack([*np.meshgrid(columns, rows), heights], axis=-1).astype(np.float32)
     corner = np.arange(len(rows) * len(columns)).reshape(heights.shape)
@@ -69,6 +64,18 @@ def blanket(
     half = np.abs(grid).reshape(-1, 3).max(axis=0)
     cloth = random_material(rng, str(rng.choice(["linen", "cloth"])))
     return Part(LABEL["bed"], cloth, place.position, half, place.yaw, grid.reshape(-1, 3), faces, solid=False)
+
+
+def _tops(
+    points: Float32[np.ndarray, "point 3"], rows: Float[np.ndarray, " row"], columns: Float[np.ndarray, " column"]
+) -> Float32[np.ndarray, "row column"]:
+    """Compute the height of the highest low point over each cell of a grid, at least 0 (metres)."""
+    heights = np.zeros((len(rows), len(columns)), dtype=np.float32)
+    row, column = ((points[:, axis] - cells[0]) / BLANKET_CELL_M for axis, cells in ((1, rows), (0, columns)))
+    row, column = row.round().astype(int), column.round().astype(int)
+    low = (points[:, 2] < 0.4) & (row >= 0) & (row < len(rows)) & (column >= 0) & (column < len(columns))
+    np.maximum.at(heights, (row[low], column[low]), points[low, 2])
+    return heights
 
 
 def _legs(label: str, material: Material, x: float, y: float, top: float, thick: float) -> list[Part]:

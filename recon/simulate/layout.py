@@ -46,18 +46,7 @@ def _shell(
     rng: np.random.Generator, size: tuple[float, float, float]
 ) -> tuple[list[Part], Rect, Float32[np.ndarray, "3"]]:
     """Draw the shell's parts; also return the rectangle kept free before the door, and the window's centre."""
-    (width, length, height), t = size, 0.1
-    wall = random_material(rng, "wall")
-    walls = [wall if rng.random() < 0.7 else random_material(rng, "wall") for _ in range(4)]
-    parts = [
-        box("floor", random_material(rng, "floor"), (-t, -t, -t), (width + t, length + t, 0), solid=False),
-        box("none", random_material(rng, "paint"), (-t, -t, height), (width + t, length + t, height + t), solid=False),
-        box("wall", walls[0], (-t, -t, 0), (width + t, 0, height), solid=False),
-        box("wall", walls[1], (width, 0, 0), (width + t, length, height), solid=False),
-        box("wall", walls[2], (-t, length, 0), (width + t, length + t, height), solid=False),
-        box("wall", walls[3], (-t, 0, 0), (0, length, height), solid=False),
-    ]
-    frames = _wall_frames(width, length)
+    parts, frames = _surfaces(rng, size), _wall_frames(*size[:2])
     door_wall, window_wall = rng.permutation(4)[:2]
     yaw, start, along = frames[door_wall]
     middle = rng.uniform(0.6, along - 0.6)
@@ -68,11 +57,30 @@ def _shell(
     daylight = window_at + 0.1 * _direction(yaw + math.pi / 2) + np.array([0, 0, 1.6], dtype=np.float32)
     parts += [*door.parts, *window.parts, *_pictures(rng, frames)]
     if rng.random() < 0.4:
-        half = rng.uniform(0.4, 0.9, size=2)
-        middle_xy = rng.uniform(half + 0.2, np.maximum(np.array([width, length]) - half - 0.2, half + 0.21))
-        low, high = middle_xy - half, middle_xy + half
-        parts.append(box("floor", random_material(rng, "cloth"), (*low, 0), (*high, 0.005), solid=False))
+        parts.append(_rug(rng, size))
     return parts, _footprint((0.5, DOOR_SPACE_M), door.parts[0].center, frames[door_wall][0]), daylight
+
+
+def _surfaces(rng: np.random.Generator, size: tuple[float, float, float]) -> list[Part]:
+    """Draw floor, ceiling and four walls; some walls are of a material of their own."""
+    (width, length, height), t = size, 0.1
+    wall = random_material(rng, "wall")
+    walls = [wall if rng.random() < 0.7 else random_material(rng, "wall") for _ in range(4)]
+    return [
+        box("floor", random_material(rng, "floor"), (-t, -t, -t), (width + t, length + t, 0), solid=False),
+        box("none", random_material(rng, "paint"), (-t, -t, height), (width + t, length + t, height + t), solid=False),
+        box("wall", walls[0], (-t, -t, 0), (width + t, 0, height), solid=False),
+        box("wall", walls[1], (width, 0, 0), (width + t, length, height), solid=False),
+        box("wall", walls[2], (-t, length, 0), (width + t, length + t, height), solid=False),
+        box("wall", walls[3], (-t, 0, 0), (0, length, height), solid=False),
+    ]
+
+
+def _rug(rng: np.random.Generator, size: tuple[float, float, float]) -> Part:
+    half = rng.uniform(0.4, 0.9, size=2)
+    middle = rng.uniform(half + 0.2, np.maximum(np.array(size[:2]) - half - 0.2, half + 0.21))
+    low, high = middle - half, middle + half
+    return box("floor", random_material(rng, "cloth"), (*low, 0), (*high, 0.005), solid=False)
 
 
 def _wall_frames(width: float, length: float) -> list[tuple[float, np.ndarray, float]]:

@@ -182,18 +182,23 @@ def walking(
     clip = clips(actor.body)["walk"]
     length = (clip.num_frames - 1) / clip.fps
     cycle = length - LOOP_BLEND_S
-    into = np.mod(rng.uniform(0, cycle) + pace * actor.times, cycle)
-    pelvis, rotations = sample(clip, into)
-    before, ending = sample(clip, into + cycle)
-    weight = torch.from_numpy(np.clip(into / LOOP_BLEND_S, 0, 1)).float()
-    rotations = slerp(ending, rotations, weight[:, None].expand(-1, NUM_JOINTS))
+    height, rotations = _looped(clip, np.mod(rng.uniform(0, cycle) + pace * actor.times, cycle), cycle)
     ahead = clip.joints[0, -1, 0] - clip.joints[0, 0, 0]
     straight = yaw_matrix(math.pi / 2 - math.atan2(ahead[1], ahead[0]))
     spins = torch.from_numpy(np.stack([yaw_matrix(angle) for angle in headings]) @ straight)
     rotations = torch.cat([spins[:, None] @ rotations[:, :1], rotations[:, 1:]], dim=1)
-    height = torch.lerp(before[:, 2:], pelvis[:, 2:], weight[:, None])
     position = torch.cat([torch.from_numpy(path).float(), height], dim=1)
     return grounded(actor.record(position, rotations, ACTION_INDEX["standing_on_floor"]), actor.body)
+
+
+def _looped(
+    clip: MotionSequence, into: Float[np.ndarray, " frame"], cycle: float
+) -> tuple[Float[Tensor, "frame 1"], Float[Tensor, "frame 24 3 3"]]:
+    """Sample the pelvis' height and the rotations `into` a loop (s), its start blended with what follows its end."""
+    (pelvis, rotations), (before, ending) = sample(clip, into), sample(clip, into + cycle)
+    weight = torch.from_numpy(np.clip(into / LOOP_BLEND_S, 0, 1)).float()
+    rotations = slerp(ending, rotations, weight[:, None].expand(-1, NUM_JOINTS))
+    return torch.lerp(before[:, 2:], pelvis[:, 2:], weight[:, None]), rotations
 
 
 def walk_speed(body: Body) -> float:

@@ -109,11 +109,10 @@ class Outline:
 def room_scene(room: SimulatedRoom) -> tuple[o3d.t.geometry.RaycastingScene, Int[np.ndarray, " face"]]:
     """Merge all parts of a room into one ray-casting scene; also return the part of each face."""
     parts = room.parts
-    counts = np.array([len(part.faces) for part in parts])
     starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)])
     vertices = np.concatenate([part.placed() for part in parts])
-    return scene_of(vertices[None], faces), np.repeat(np.arange(len(parts)), counts)
+    return scene_of(vertices[None], faces), np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts])
 
 
 def random_light(rng: np.random.Generator, room: SimulatedRoom) -> Light:
@@ -235,13 +234,18 @@ def draw_figure(
         return None
     corners, uvs = model.faces[hits["primitive_ids"][hit]], hits["primitive_uvs"][hit]
     normals = interpolate(vertex_normals(vertices, model.faces, model.sums), corners, uvs)
-    albedo = interpolate(model.colors, corners, uvs)
     points = region[hit][:, :3] + hits["t_hit"][hit][:, None] * region[hit][:, 3:]
-    incoming = _ambient(normals, light) + _facing(points, normals, light.lamp)[:, None] * light.lamp_color
-    incoming += _facing(points, normals, light.window)[:, None] * light.window_color
     color = np.zeros((*hit.shape, 3), dtype=np.float32)
-    color[hit] = albedo * incoming
+    color[hit] = interpolate(model.colors, corners, uvs) * _unshadowed(points, normals, light)
     return DrawnPerson(box, hits["t_hit"], color, vertices, scene)
+
+
+def _unshadowed(
+    points: Float32[np.ndarray, "point 3"], normals: Float32[np.ndarray, "point 3"], light: Light
+) -> Float32[np.ndarray, "point 3"]:
+    """Compute the light of lamp, window and surroundings as if nothing cast a shadow."""
+    incoming = _ambient(normals, light) + _facing(points, normals, light.lamp)[:, None] * light.lamp_color
+    return incoming + _facing(points, normals, light.window)[:, None] * light.window_color
 
 
 def _box(camera: Camera, points: Float32[np.ndarray, "point 3"], margin: int = 1) -> tuple[int, int, int, int]:

@@ -83,18 +83,20 @@ def _write_truth(simulated: Simulated, folder: Path, keyframes: Sequence[int]) -
         _save_depth(simulated.depth[number], folder / "depth" / f"{number:06d}.png")
     _save_depth(simulated.background_depth, folder / "background_depth.png")
     Image.fromarray(simulated.background_labels).save(folder / "background_labels.png")
-    camera = simulated.camera
-    content = {
-        "intrinsics": camera.intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(),
-        "extrinsics": camera.extrinsics.tolist(),
-        "image_size": list(camera.image_size),
-    }
-    write_json(folder / "camera.json", content)
+    write_json(folder / "camera.json", _to_json(simulated.camera))
     names = ("keypoint_names", "keypoints", "visible", "seen", "boxes")
     arrays = {name: np.asarray(getattr(simulated, name)) for name in names}
     arrays["object_ids"] = np.array(object_ids(simulated))
     np.savez_compressed(folder / "visibility.npz", **arrays)  # type: ignore[arg-type]
     write_parquet([simulated.motion], folder / "motion.parquet")
+
+
+def _to_json(camera: Camera) -> dict[str, Any]:
+    return {
+        "intrinsics": camera.intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(),
+        "extrinsics": camera.extrinsics.tolist(),
+        "image_size": list(camera.image_size),
+    }
 
 
 def read_truth(folder: Path) -> Truth:

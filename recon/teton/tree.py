@@ -96,6 +96,19 @@ class Track:
     occluded: Bool[np.ndarray, " frame"]
     """True where the annotators say that the person is partly hidden."""
 
+    @classmethod
+    def absent(cls, object_id: str, person_class: int, num_frames: int, num_keypoints: int) -> "Track":
+        """Make a track of zeros, in which the person is annotated in no frame."""
+        return cls(
+            object_id,
+            person_class,
+            present=np.zeros(num_frames, dtype=bool),
+            boxes=np.zeros((num_frames, 4), dtype=np.float32),
+            keypoints=np.zeros((num_frames, num_keypoints, 3), dtype=np.float32),
+            action=np.zeros(num_frames, dtype=np.int8),
+            occluded=np.zeros(num_frames, dtype=bool),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class TetonSequence:
@@ -164,20 +177,14 @@ def read_sequence(folder: Path) -> TetonSequence:
     meta, where = get(content, "meta", dict, str(path)), f"{path}: meta"
     image_size = _read_image_size(meta, where)
     names = _read_keypoint_names(meta, where)
-    fps = meta.get("fps")
-    require(
-        is_number(fps) and FPS_RANGE[0] <= fps <= FPS_RANGE[1],
-        f"{where}: fps is {short(fps)}, expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}",
-    )
+    fps = _read_fps(meta, where)
     intrinsics = _read_intrinsics(meta, image_size, where)
     num_frames = _count_frames(folder, image_size)
     tracks = _read_tracks(path, content, num_frames, len(names), image_size)
     keyframes = _read_keyframes(folder, num_frames, image_size)
     for number in keyframes:
         open_mask(mask_path(folder, number), image_size).close()
-    return TetonSequence(
-        folder, sequence_id(folder), image_size, float(fps), intrinsics, names, num_frames, tracks, keyframes
-    )
+    return TetonSequence(folder, sequence_id(folder), image_size, fps, intrinsics, names, num_frames, tracks, keyframes)
 
 
 def write_sequence(
@@ -197,12 +204,7 @@ def write_sequence(
 
     `quality` is JPEG's. `read_sequence` returns the same tracks, provided they are valid for it.
     """
-    annotations = folder / "annotations.json"
-    annotations.unlink(missing_ok=True)
-    for name, kind in (("frames", "*.jpg"), ("masks", "*.png")):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for stale in (folder / name).glob(kind):
-            stale.unlink()
+    _make_empty(folder)
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(frame_path(folder, number), quality=quality)
     for number, mask in masks.items():
@@ -214,7 +216,16 @@ def write_sequence(
         "intrinsics": None if intrinsics is None else intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(),
         "keypoint_names": list(keypoint_names),
     }
-    write_json(annotations, {"meta": meta} | {track.object_id: _to_json(track) for track in tracks})
+    write_json(folder / "annotations.json", {"meta": meta} | {track.object_id: _to_json(track) for track in tracks})
+
+
+def _make_empty(folder: Path) -> None:
+    """Make the folders of a sequence and remove the sequence that was there, its annotations.json first."""
+    (folder / "annotations.json").unlink(missing_ok=True)
+    for name, kind in (("frames", "*.jpg"), ("masks", "*.png")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for stale in (folder / name).glob(kind):
+            stale.unlink()
 
 
 def _to_json(track: Track) -> dict[str, Any]:
@@ -238,6 +249,15 @@ def _read_image_size(meta: dict[str, Any], where: str) -> tuple[int, int]:
     possible = (size == size.round()).all() and (size >= low).all() and (size <= high).all()
     require(bool(possible), f"{where}: image_size is {size.tolist()}, expected whole pixels from {low} to {high}")
     return int(size[0]), int(size[1])
+
+
+def _read_fps(meta: dict[str, Any], where: str) -> float:
+    fps: Any = meta.get("fps")
+    require(
+        is_number(fps) and FPS_RANGE[0] <= fps <= FPS_RANGE[1],
+        f"{where}: fps is {short(fps)}, expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}",
+    )
+    return float(fps)
 
 
 def _read_keypoint_names(meta: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -319,30 +339,27 @@ def _read_track(
     kind, frames = get(value, "class", str, where), get(value, "frames", dict, where)
     require(kind in PERSON_CLASSES, f"{where}: class is {short(kind)}, expected one of {', '.join(PERSON_CLASSES)}")
     require(bool(frames), f"{where}: frames is empty, expected at least one annotated frame")
-    track = Track(
-        object_id,
-        PERSON_CLASSES.index(kind),
-        present=np.zeros(num_frames, dtype=bool),
-        boxes=np.zeros((num_frames, 4), dtype=np.float32),
-        keypoints=np.zeros((num_frames, num_keypoints, 3), dtype=np.float32),
-        action=np.zeros(num_frames, dtype=np.int8),
-        occluded=np.zeros(num_frames, dtype=bool),
-    )
+    track = Track.absent(object_id, PERSON_CLASSES.index(kind), num_frames, num_keypoints)
     for key, annotation in frames.items():
-        here = f"{where}, frame {key}"
-        require(
-            key.isdecimal() and len(key) < 10 and int(key) < num_frames,
-            f"{here}: there is no such frame, expected a number from 0 to {num_frames - 1}",
-        )
-        number = int(key)
-        require(not track.present[number], f"{here}: comes twice, expected each frame once")
-        require(isinstance(annotation, dict), f"{here}: is {short(annotation)}, expected box, keypoints, …")
-        track.present[number] = True
-        track.boxes[number] = _read_box(annotation, image_size, here)
-        track.keypoints[number] = _read_keypoints(annotation, num_keypoints, here)
-        track.action[number] = _read_action(annotation, here)
-        track.occluded[number] = get(annotation, "occluded", bool, here)
+        _read_frame_into(track, key, annotation, image_size, f"{where}, frame {key}")
     return track
+
+
+def _read_frame_into(track: Track, key: str, annotation: Any, image_size: tuple[int, int], where: str) -> None:
+    """Read a person's annotation in frame `key` into the arrays of `track`."""
+    num_frames, num_keypoints = track.keypoints.shape[:2]
+    require(
+        key.isdecimal() and len(key) < 10 and int(key) < num_frames,
+        f"{where}: there is no such frame, expected a number from 0 to {num_frames - 1}",
+    )
+    number = int(key)
+    require(not track.present[number], f"{where}: comes twice, expected each frame once")
+    require(isinstance(annotation, dict), f"{where}: is {short(annotation)}, expected box, keypoints, …")
+    track.present[number] = True
+    track.boxes[number] = _read_box(annotation, image_size, where)
+    track.keypoints[number] = _read_keypoints(annotation, num_keypoints, where)
+    track.action[number] = _read_action(annotation, where)
+    track.occluded[number] = get(annotation, "occluded", bool, where)
 
 
 def _read_box(annotation: dict[str, Any], image_size: tuple[int, int], where: str) -> Float64[np.ndarray, "4"]:
