@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ from motion.metrics.embedding_metrics import EmbeddedSet, field_metrics
 from motion.metrics.measure import FIELD, MEMORISATION, Measure
 from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
 from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common.evaluation import Evaluation, Mean, MeasureContent, ProtocolContent, SetContent, WorstMotion
 from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, load_metrics, measured
 from ray_jobs.pages.evaluation_page import render, table
 
@@ -122,7 +123,7 @@ def split_name(generated: str) -> tuple[str, str]:
     return name, folder
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> Evaluation:
     """Measure all sets, write the results and return the content of evaluation.json."""
     start = time.monotonic()
     evaluator = load_evaluator(config.evaluator)
@@ -137,24 +138,23 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     texts = embed_captions(evaluator, good.values())
     values = {name: each_value(samples, texts, own) for name, samples in good.items()}
     sets = {name: embedded_set(name, samples, texts) for name, samples in good.items()}
-    evaluation: dict[str, Any] = {
+    evaluation: Evaluation = {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
         "command": command(config),
         "evaluator": {"name": evaluator.name, "version": evaluator.version, "dim": evaluator.dim},
-        "protocol": asdict(protocol),
+        "protocol": cast(ProtocolContent, asdict(protocol)),
         "notes": notes(evaluator, protocol, good),
-        "measures": {name: asdict(measure) for name, measure in measures.items()},
+        "measures": {name: cast(MeasureContent, asdict(measure)) for name, measure in measures.items()},
         "sets": [],
     }
     for source in sources:
         judged = None if source.name == REAL else sets[source.name]
         repeats = field_metrics(sets[REAL], judged, protocol, config.seed)
         described = describe(source, good[source.name], measures, values[source.name], repeats)
-        described["worst"] = (
-            worst(good[source.name], PLAUSIBILITY | own, values[source.name], values[REAL]) if judged else []
-        )
+        if judged:
+            described["worst"] = worst(good[source.name], PLAUSIBILITY | own, values[source.name], values[REAL])
         evaluation["sets"].append(described)
     evaluation["seconds"] = time.monotonic() - start
     write(evaluation, values, config)
@@ -246,9 +246,12 @@ def describe(
     measures: Iterable[str],
     values: Mapping[str, np.ndarray],
     repeats: Mapping[str, Sequence[float]],
-) -> dict[str, Any]:
-    """Describe a set: field metrics as means over the repeats, the others over the motions that have a value."""
-    metrics: dict[str, Any] = {}
+) -> SetContent:
+    """Describe a set: field metrics as means over the repeats, the others over the motions that have a value.
+
+    No motion is listed among the worst.
+    """
+    metrics: dict[str, Mean] = {}
     for name in measures:
         numbers = np.asarray(repeats[name] if name in repeats else values.get(name, ()))
         numbers = numbers[np.isfinite(numbers)]
@@ -263,6 +266,7 @@ def describe(
         "seconds": pc.sum(samples["seconds"]).as_py(),
         "versions": sorted(set(samples["version"].drop_null().to_pylist())),
         "metrics": metrics,
+        "worst": [],
     }
 
 
@@ -271,7 +275,7 @@ def worst(
     measures: Mapping[str, Measure],
     values: Mapping[str, np.ndarray],
     real: Mapping[str, np.ndarray],
-) -> list[dict[str, Any]]:
+) -> list[WorstMotion]:
     """List the motions furthest beyond a limit: the real clips' 99th percentile or the threshold, if that is more."""
     found = []
     for name, measure in measures.items():
@@ -336,7 +340,7 @@ def command(config: EvaluateConfig) -> str:
     return shlex.join(words)
 
 
-def write(evaluation: dict[str, Any], values: Mapping[str, Mapping[str, np.ndarray]], config: EvaluateConfig) -> None:
+def write(evaluation: Evaluation, values: Mapping[str, Mapping[str, np.ndarray]], config: EvaluateConfig) -> None:
     """Write the results' files, and an MLflow run with the same numbers."""
     shown = {
         name: storage.motions_by_id(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])

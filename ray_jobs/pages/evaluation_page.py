@@ -8,12 +8,12 @@ says, or farther from the real clips' mean, whose own interval then counts as we
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from motion.metrics.measure import FIELD
 from motion.sequence import MotionSequence
+from ray_jobs.common.evaluation import Evaluation, Mean, MeasureContent, ProtocolContent, SetContent
 from ray_jobs.pages.demo_report import SKELETON, packed
 from ray_jobs.pages.page import render_page
 
@@ -53,7 +53,7 @@ class Row:
     """Table row: one measure of all sets."""
 
     key: str
-    measure: Mapping[str, Any]
+    measure: MeasureContent
     cells: list[Cell]
 
     @property
@@ -89,7 +89,7 @@ class Series:
 class SetsHistogram:
     """Sets over common bins from `low` to `high`; values outside are counted in the first and last bin."""
 
-    measure: Mapping[str, Any]
+    measure: MeasureContent
     low: float
     high: float
     below: int
@@ -102,7 +102,7 @@ class SetsHistogram:
 
 
 def render(
-    evaluation: Mapping[str, Any],
+    evaluation: Evaluation,
     samples: Mapping[str, Mapping[str, np.ndarray]],
     worst: Mapping[str, Sequence[MotionSequence]],
 ) -> str:
@@ -134,7 +134,7 @@ def render(
     )
 
 
-def table(evaluation: Mapping[str, Any]) -> str:
+def table(evaluation: Evaluation) -> str:
     """Format the numbers as two Markdown tables: the field's metrics by set, and all others by measure."""
     rows = _rows(evaluation)
     field = [row for row in rows if row.key in FIELD]
@@ -176,7 +176,7 @@ def _threshold(row: Row) -> str:
     return "" if row.measure["threshold"] is None else f"{row.measure['threshold']:g}"
 
 
-def _rows(evaluation: Mapping[str, Any]) -> list[Row]:
+def _rows(evaluation: Evaluation) -> list[Row]:
     """Collect the measures that at least one set has, in their order."""
     rows = []
     for key, measure in evaluation["measures"].items():
@@ -186,12 +186,12 @@ def _rows(evaluation: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _entry(row: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+def _entry(row: SetContent, key: str) -> Mean | None:
     entry = row["metrics"].get(key)
     return entry if entry and entry["mean"] is not None and math.isfinite(entry["mean"]) else None
 
 
-def _cells(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None]) -> list[Cell]:
+def _cells(measure: MeasureContent, entries: Sequence[Mean | None]) -> list[Cell]:
     decimals = _decimals(entry["mean"] for entry in entries if entry)
     best = _best(measure, entries)
     return [
@@ -207,12 +207,12 @@ def _cells(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | Non
     ]
 
 
-def _half_width(entry: Mapping[str, Any]) -> float:
+def _half_width(entry: Mean) -> float:
     """Half-width of an entry's interval; infinite for a single value, whose spread is unknown."""
     return entry["interval"] if entry["count"] > 1 else math.inf
 
 
-def _is_beyond(measure: Mapping[str, Any], mean: float) -> bool:
+def _is_beyond(measure: MeasureContent, mean: float) -> bool:
     if measure["threshold"] is None:
         return False
     return mean < measure["threshold"] if measure["better"] == "higher" else mean > measure["threshold"]
@@ -230,9 +230,7 @@ def _with_interval(value: float, half_width: float, decimals: int, sign: str = "
     return f"{text} ± {half_width:,.{decimals}f}" if math.isfinite(half_width) else text
 
 
-def _badness(
-    measure: Mapping[str, Any], entry: Mapping[str, Any], real: Mapping[str, Any] | None
-) -> tuple[float, float]:
+def _badness(measure: MeasureContent, entry: Mean, real: Mean | None) -> tuple[float, float]:
     """Express an entry such that smaller is better, with the half-width of its interval."""
     if measure["better"] != "real":
         return (entry["mean"] if measure["better"] == "lower" else -entry["mean"]), _half_width(entry)
@@ -241,7 +239,7 @@ def _badness(
     return abs(entry["mean"] - real["mean"]), math.hypot(_half_width(entry), _half_width(real))
 
 
-def _best(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None]) -> int | None:
+def _best(measure: MeasureContent, entries: Sequence[Mean | None]) -> int | None:
     """Find the best generated set, if its interval does not overlap the next best's."""
     ranked = sorted((*_badness(measure, e, entries[0]), k) for k, e in enumerate(entries) if e and k)
     if len(ranked) < 2:
@@ -250,7 +248,7 @@ def _best(measure: Mapping[str, Any], entries: Sequence[Mapping[str, Any] | None
     return index if second - first > max(first_width + second_width, SMALLEST_SHOWN) else None
 
 
-def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Difference]:
+def _differences(evaluation: Evaluation, rows: Sequence[Row]) -> list[Difference]:
     """Subtract the first generated set from the second in the measures that both have."""
     found = []
     for row in rows:
@@ -267,7 +265,7 @@ def _differences(evaluation: Mapping[str, Any], rows: Sequence[Row]) -> list[Dif
 
 
 def _histogram(
-    key: str, evaluation: Mapping[str, Any], samples: Mapping[str, Mapping[str, np.ndarray]]
+    key: str, evaluation: Evaluation, samples: Mapping[str, Mapping[str, np.ndarray]]
 ) -> SetsHistogram | None:
     """Count all sets in common bins; None when no set has values by motion."""
     values = {k: _finite(samples, each["name"], key) for k, each in enumerate(evaluation["sets"])}
@@ -318,7 +316,7 @@ def _steps(heights: np.ndarray) -> str:
 
 
 def _copies(
-    evaluation: Mapping[str, Any], samples: Mapping[str, Mapping[str, np.ndarray]]
+    evaluation: Evaluation, samples: Mapping[str, Mapping[str, np.ndarray]]
 ) -> list[tuple[str, float, list[tuple[str, float]]]]:
     """Compute, by memorisation measure, the distance that few real clips stay below and each set's share below it."""
     found = []
@@ -333,7 +331,7 @@ def _copies(
     return found
 
 
-def _protocol(protocol: Mapping[str, Any]) -> list[str]:
+def _protocol(protocol: ProtocolContent) -> list[str]:
     """Describe the evaluation protocol's conventions in words."""
     scale, divisor = protocol["embedding_scale"], protocol["diversity_divisor"]
     return [
