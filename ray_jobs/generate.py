@@ -13,9 +13,9 @@ it makes only what is missing.
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -65,6 +65,19 @@ class GenerateConfig:
             raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
 
 
+class RequestFields(TypedDict, total=False):
+    """Fields of a `MotionRequest` that a line of a prompt list may give."""
+
+    prompt: Required[str]
+    num_frames: int
+    num_persons: int
+    guidance_scale: float | None
+    person_class: tuple[str, ...]
+    action: tuple[str, ...]
+    person_prompts: tuple[str, ...]
+    clean_up: bool
+
+
 def generate(config: GenerateConfig) -> None:
     """Generate every requested motion that the output lacks, and export those that were not exported yet."""
     check_exports(config.exports)
@@ -94,14 +107,12 @@ def read_requests(config: GenerateConfig) -> list[MotionRequest]:
     """Read every sample of every prompt; raises InputError that names a malformed line."""
     motions = storage.join(config.prompts, "motions")
     asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config.prompts))
-    samples = ((values, k) for values in asked for k in range(config.samples_per_prompt))
-    return [
-        MotionRequest(**{"num_frames": config.num_frames, "seed": config.seed + i} | values)
-        for i, (values, _) in enumerate(samples)
-    ]
+    whole: list[RequestFields] = [{"num_frames": config.num_frames, **values} for values in asked]
+    samples = (values for values in whole for _ in range(config.samples_per_prompt))
+    return [MotionRequest(**values, seed=config.seed + i) for i, values in enumerate(samples)]
 
 
-def read_captions(motions: str) -> list[dict[str, Any]]:
+def read_captions(motions: str) -> list[RequestFields]:
     """Read requests like the captioned clips of the test split; raises InputError when there is none."""
     clips = (clip for clip in iter_parquet(MotionSequence, motions) if clip.split == "test" and clip.texts)
     asked = [like(clip) for clip in clips]
@@ -112,9 +123,9 @@ def read_captions(motions: str) -> list[dict[str, Any]]:
     return asked
 
 
-def like(clip: MotionSequence) -> dict[str, Any]:
+def like(clip: MotionSequence) -> RequestFields:
     """Make the request for a motion like this clip: first caption, length, number of persons, their first actions."""
-    values: dict[str, Any] = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
+    values: RequestFields = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
     if clip.num_persons > 1:
         values["num_persons"] = clip.num_persons
     if clip.action[:, 0].any():
@@ -122,7 +133,7 @@ def like(clip: MotionSequence) -> dict[str, Any]:
     return values
 
 
-def read_prompts(path: Path) -> list[dict[str, Any]]:
+def read_prompts(path: Path) -> list[RequestFields]:
     """Read a list of prompts; raises InputError for a missing or empty file and for a malformed line."""
     if not path.is_file():
         raise InputError(f"no prompt list at {path}, expected a text file with one prompt a line, or prepared data")
@@ -133,19 +144,24 @@ def read_prompts(path: Path) -> list[dict[str, Any]]:
     return asked
 
 
-def parse_line(line: str, where: str) -> dict[str, Any]:
+def parse_line(line: str, where: str) -> RequestFields:
     """Parse a prompt or a JSON request; `where` names the line in the InputError that is raised for a malformed one."""
     if not line.lstrip().startswith("{"):
         return {"prompt": line.strip()}
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_hook=with_tuples)
     except json.JSONDecodeError as error:
         raise InputError(f"{where} is not valid JSON: {error}") from error
-    known = {field.name for field in fields(MotionRequest)} - {"seed"}
-    if unknown := sorted(set(values) - known):
+    known = RequestFields.__annotations__
+    if unknown := sorted(values.keys() - known.keys()):
         raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     if "prompt" not in values:
         raise InputError(f"{where} has no prompt")
+    return values
+
+
+def with_tuples(values: dict[str, object]) -> dict[str, object]:
+    """Replace the lists among the values of a JSON object by tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
