@@ -27,7 +27,7 @@ from recon.camera import Camera, intrinsics_matrix
 from recon.simulate.annotate import AnnotationNoise, annotate, object_ids
 from recon.simulate.records import Simulated
 from recon.teton import write_sequence
-from recon.teton.checked_json import read_json, write_json
+from recon.teton.checked_json import expect, read_json, write_json
 from recon.teton.keyframes import choose_keyframes
 
 MM_PER_M = 1000.0
@@ -104,7 +104,7 @@ def read_truth(folder: Path) -> Truth:
     truth = folder / "truth"
     if not (truth / "motion.parquet").is_file():
         raise InputError(f"{truth}: holds no motion.parquet, expected the truth that recon.simulate writes")
-    camera = read_json(truth / "camera.json")
+    camera = expect(read_json(truth / "camera.json"), dict, f"{truth / 'camera.json'}:", "the camera's numbers")
     with np.load(truth / "visibility.npz", allow_pickle=False) as archive:
         known: dict[str, Any] = dict(archive)
     for name in ("object_ids", "keypoint_names"):

@@ -2,8 +2,9 @@
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,6 +12,7 @@ from jaxtyping import Float64
 from motion.errors import InputError
 from motion.parquet import whole_file
 
+Kind = TypeVar("Kind")
 LARGEST_PX = 1e6  # a larger number is damage
 
 
@@ -25,7 +27,7 @@ def short(value: object) -> str:
     return reprlib.repr(value)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Read a JSON file; raises InputError when it cannot be read or parsed."""
     try:
         return json.loads(path.read_bytes())
@@ -44,21 +46,27 @@ def write_json(path: Path, content: object) -> None:
         raise InputError(f"{path}: cannot be written ({error}), expected a folder to write to") from error
 
 
-def get(owner: dict[str, Any], key: str, kind: type, where: str) -> Any:
+def get(owner: Mapping[str, object], key: str, kind: type[Kind], where: str) -> Kind:
     """Look up a value that must be present and of this type; raises InputError otherwise."""
     expected = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}[kind]
     require(key in owner, f"{where}: has no {key}, expected {expected}")
-    require(isinstance(owner[key], kind), f"{where}: {key} is {short(owner[key])}, expected {expected}")
-    return owner[key]
+    return expect(owner[key], kind, f"{where}: {key}", expected)
 
 
-def is_number(value: object) -> bool:
+def expect(value: object, kind: type[Kind], what: str, expected: str) -> Kind:
+    """Return a value that must be of this type; raises InputError that says what it is and what was expected."""
+    if not isinstance(value, kind):
+        raise InputError(f"{what} is {short(value)}, expected {expected}")
+    return value
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
     """Tell whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def numbers(
-    owner: dict[str, Any], key: str, shape: tuple[int, ...], what: str, where: str
+    owner: Mapping[str, object], key: str, shape: tuple[int, ...], what: str, where: str
 ) -> Float64[np.ndarray, "..."]:
     """Read a list of finite numbers of this shape, which `what` describes in the InputError otherwise raised."""
     value = get(owner, key, list, where)

@@ -55,16 +55,16 @@ was expected. Pixels count from the upper left corner, x to the right and y down
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, UInt8
 from PIL import Image
 
+from motion.errors import InputError
 from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.keypoints import FEWEST, KEYPOINT_NAMES
-from recon.teton.checked_json import get, is_number, numbers, read_json, require, short, write_json
+from recon.teton.checked_json import expect, get, is_number, numbers, read_json, require, short, write_json
 from recon.teton.images import frame_path, mask_path, open_image, open_mask, pixels, read_frame
 from recon.teton.keyframes import choose_keyframes
 
@@ -172,8 +172,7 @@ def read_sequence(folder: Path) -> TetonSequence:
     Only the headers of frames and masks are read, unless keyframes.json is missing.
     """
     path = folder / "annotations.json"
-    content = read_json(path)
-    require(isinstance(content, dict), f"{path}: is {short(content)}, expected an object of meta and object ids")
+    content = expect(read_json(path), dict, f"{path}:", "an object of meta and object ids")
     meta, where = get(content, "meta", dict, str(path)), f"{path}: meta"
     image_size = _read_image_size(meta, where)
     names = _read_keypoint_names(meta, where)
@@ -228,7 +227,7 @@ def _make_empty(folder: Path) -> None:
             stale.unlink()
 
 
-def _to_json(track: Track) -> dict[str, Any]:
+def _to_json(track: Track) -> dict[str, object]:
     frames = {
         str(number): {
             "box": box.tolist(),
@@ -243,7 +242,7 @@ def _to_json(track: Track) -> dict[str, Any]:
     return {"class": PERSON_CLASSES[track.person_class], "frames": frames}
 
 
-def _read_image_size(meta: dict[str, Any], where: str) -> tuple[int, int]:
+def _read_image_size(meta: Mapping[str, object], where: str) -> tuple[int, int]:
     size = numbers(meta, "image_size", (2,), "[width, height]", where)
     low, high = IMAGE_SIDES
     possible = (size == size.round()).all() and (size >= low).all() and (size <= high).all()
@@ -251,16 +250,14 @@ def _read_image_size(meta: dict[str, Any], where: str) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def _read_fps(meta: dict[str, Any], where: str) -> float:
-    fps: Any = meta.get("fps")
-    require(
-        is_number(fps) and FPS_RANGE[0] <= fps <= FPS_RANGE[1],
-        f"{where}: fps is {short(fps)}, expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}",
-    )
+def _read_fps(meta: Mapping[str, object], where: str) -> float:
+    fps = meta.get("fps")
+    if not is_number(fps) or not FPS_RANGE[0] <= fps <= FPS_RANGE[1]:
+        raise InputError(f"{where}: fps is {short(fps)}, expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}")
     return float(fps)
 
 
-def _read_keypoint_names(meta: dict[str, Any], where: str) -> tuple[str, ...]:
+def _read_keypoint_names(meta: Mapping[str, object], where: str) -> tuple[str, ...]:
     names = get(meta, "keypoint_names", list, where)
     for index, name in enumerate(names):
         require(isinstance(name, str), f"{where}: keypoint_names holds {short(name)}, expected names")
@@ -275,7 +272,7 @@ def _read_keypoint_names(meta: dict[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _read_intrinsics(
-    meta: dict[str, Any], image_size: tuple[int, int], where: str
+    meta: Mapping[str, object], image_size: tuple[int, int], where: str
 ) -> Float64[np.ndarray, "3 3"] | None:
     """Read the pinhole matrix; None where the file does not have it."""
     if meta.get("intrinsics") is None:
@@ -310,7 +307,7 @@ def _count_frames(folder: Path, image_size: tuple[int, int]) -> int:
 
 
 def _read_tracks(
-    path: Path, content: dict[str, Any], num_frames: int, num_keypoints: int, image_size: tuple[int, int]
+    path: Path, content: Mapping[str, object], num_frames: int, num_keypoints: int, image_size: tuple[int, int]
 ) -> tuple[Track, ...]:
     # A plain value beside the objects is an unknown key such as a version.
     objects = {
@@ -321,8 +318,8 @@ def _read_tracks(
     tracks = []
     for key, value in objects.items():
         where = f"{path}: object {key}"
-        require(isinstance(value, dict), f"{where} is {short(value)}, expected class and frames")
-        tracks.append(_read_track(key, value, num_frames, num_keypoints, image_size, where))
+        person = expect(value, dict, where, "class and frames")
+        tracks.append(_read_track(key, person, num_frames, num_keypoints, image_size, where))
     annotated = any((track.keypoints[..., 2] > 0).any() for track in tracks)
     require(annotated, f"{path}: keypoints have a score above 0 nowhere, expected some annotated keypoints")
     return tuple(tracks)
@@ -330,22 +327,22 @@ def _read_tracks(
 
 def _read_track(
     object_id: str,
-    value: dict[str, Any],
+    person: Mapping[str, object],
     num_frames: int,
     num_keypoints: int,
     image_size: tuple[int, int],
     where: str,
 ) -> Track:
-    kind, frames = get(value, "class", str, where), get(value, "frames", dict, where)
+    kind, frames = get(person, "class", str, where), get(person, "frames", dict, where)
     require(kind in PERSON_CLASSES, f"{where}: class is {short(kind)}, expected one of {', '.join(PERSON_CLASSES)}")
     require(bool(frames), f"{where}: frames is empty, expected at least one annotated frame")
     track = Track.absent(object_id, PERSON_CLASSES.index(kind), num_frames, num_keypoints)
-    for key, annotation in frames.items():
-        _read_frame_into(track, key, annotation, image_size, f"{where}, frame {key}")
+    for key, value in frames.items():
+        _read_frame_into(track, key, value, image_size, f"{where}, frame {key}")
     return track
 
 
-def _read_frame_into(track: Track, key: str, annotation: Any, image_size: tuple[int, int], where: str) -> None:
+def _read_frame_into(track: Track, key: str, value: object, image_size: tuple[int, int], where: str) -> None:
     """Read a person's annotation in frame `key` into the arrays of `track`."""
     num_frames, num_keypoints = track.keypoints.shape[:2]
     require(
@@ -354,7 +351,7 @@ def _read_frame_into(track: Track, key: str, annotation: Any, image_size: tuple[
     )
     number = int(key)
     require(not track.present[number], f"{where}: comes twice, expected each frame once")
-    require(isinstance(annotation, dict), f"{where}: is {short(annotation)}, expected box, keypoints, …")
+    annotation = expect(value, dict, f"{where}:", "box, keypoints, …")
     track.present[number] = True
     track.boxes[number] = _read_box(annotation, image_size, where)
     track.keypoints[number] = _read_keypoints(annotation, num_keypoints, where)
@@ -362,7 +359,7 @@ def _read_frame_into(track: Track, key: str, annotation: Any, image_size: tuple[
     track.occluded[number] = get(annotation, "occluded", bool, where)
 
 
-def _read_box(annotation: dict[str, Any], image_size: tuple[int, int], where: str) -> Float64[np.ndarray, "4"]:
+def _read_box(annotation: Mapping[str, object], image_size: tuple[int, int], where: str) -> Float64[np.ndarray, "4"]:
     box = numbers(annotation, "box", (4,), "[x0, y0, x1, y1]", where)
     numbers(annotation, "center", (2,), "[x, y]", where)
     require(
@@ -375,7 +372,7 @@ def _read_box(annotation: dict[str, Any], image_size: tuple[int, int], where: st
     return box
 
 
-def _read_keypoints(annotation: dict[str, Any], count: int, where: str) -> Float64[np.ndarray, "keypoint 3"]:
+def _read_keypoints(annotation: Mapping[str, object], count: int, where: str) -> Float64[np.ndarray, "keypoint 3"]:
     """Read keypoints, with zeros where the score is 0."""
     found = len(get(annotation, "keypoints", list, where))
     require(found == count, f"{where}: keypoints has {found} entries, expected {count} as keypoint_names in meta has")
@@ -386,15 +383,14 @@ def _read_keypoints(annotation: dict[str, Any], count: int, where: str) -> Float
     return keypoints * (score > 0)[:, None]
 
 
-def _read_action(annotation: dict[str, Any], where: str) -> int:
+def _read_action(annotation: Mapping[str, object], where: str) -> int:
     """Read an action as index into ACTIONS."""
     action = annotation.get("action")
     if action is None:
         return 0
-    possible = isinstance(action, int) and not isinstance(action, bool) and 0 <= action < len(ACTIONS) - 1
-    require(
-        possible, f"{where}: action is {short(action)}, expected 0 to {len(ACTIONS) - 2} ({', '.join(ACTIONS[1:])})"
-    )
+    if not isinstance(action, int) or isinstance(action, bool) or not 0 <= action < len(ACTIONS) - 1:
+        known = f"0 to {len(ACTIONS) - 2} ({', '.join(ACTIONS[1:])})"
+        raise InputError(f"{where}: action is {short(action)}, expected {known}")
     return 1 + action
 
 
@@ -408,8 +404,8 @@ def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) 
         keyframes = tuple(numbers[index] for index in chosen)
         write_json(path, list(keyframes))
         return keyframes
-    content = read_json(path)
-    require(isinstance(content, list) and bool(content), f"{path}: is {short(content)}, expected frame numbers")
+    content = expect(read_json(path), list, f"{path}:", "frame numbers")
+    require(bool(content), f"{path}: is [], expected frame numbers")
     for number in content:
         possible = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_frames
         require(possible, f"{path}: holds {short(number)}, expected frame numbers from 0 to {num_frames - 1}")
