@@ -9,10 +9,11 @@ import inspect
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from motion.errors import InputError
 
+Door = TypeVar("Door")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -31,7 +32,7 @@ def module_file(name: str) -> Path:
     return Path(inspect.getfile(import_module(name.partition(":")[0])))
 
 
-def load_extension(name: str, door: Any) -> Any:
+def load_extension(name: str, door: type[Door]) -> Door:
     """Import the object that `name` means and check it against the Protocol `door`.
 
     Raises InputError where `name` has another form, where the module or the object is missing, or where the object
@@ -49,12 +50,12 @@ def load_extension(name: str, door: Any) -> Any:
         ) from error
     if not hasattr(module, attribute):
         raise InputError(f"{name}: the module {module_name} has no {attribute}, expected {describe(door)}")
-    found = getattr(module, attribute)
+    found: Door = getattr(module, attribute)
     check_extension(name, found, door)
     return found
 
 
-def check_extension(what: str, found: object, door: Any) -> None:
+def check_extension(what: str, found: object, door: type) -> None:
     """Raise InputError about `what` where the object `found` lacks something that the Protocol `door` demands."""
     for member, signature in demands(door).items():
         value = found if member == "__call__" else getattr(found, member, None)
@@ -63,7 +64,7 @@ def check_extension(what: str, found: object, door: Any) -> None:
             raise InputError(f"{what} is of type {type(found).__name__} and {lacking}, expected {describe(door)}")
 
 
-def demands(door: Any) -> dict[str, inspect.Signature | None]:
+def demands(door: type) -> dict[str, inspect.Signature | None]:
     """List what a Protocol demands: values with None, methods with their signature, which begins with self."""
     methods = {
         name: inspect.signature(value)
@@ -84,7 +85,7 @@ def takes(function: Any, arguments: list[str]) -> bool:
     return True
 
 
-def describe(door: Any) -> str:
+def describe(door: type) -> str:
     """Write what a Protocol demands in words: "an object with LICENCE, list_clips(root)", "a function of (motion)"."""
     wanted = demands(door)
     call = wanted.pop("__call__", None)
