@@ -1,10 +1,11 @@
 """Checkpoint of a training run on disk, from which a run that was stopped goes on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from motion.parquet import whole_file
 
@@ -14,8 +15,8 @@ class Checkpoint:
     """File of a training run, and the networks and the optimizer whose states it holds by name."""
 
     path: Path
-    parts: dict[str, Any]
-    """Networks and optimizers by name; each has `state_dict` and `load_state_dict`."""
+    parts: Mapping[str, nn.Module | torch.optim.Optimizer]
+    """Networks and optimizers by name."""
 
     def resume(self) -> tuple[float, int]:
         """Load the states; return the seconds and steps behind them, zeros where there is no file."""

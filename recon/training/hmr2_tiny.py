@@ -84,8 +84,7 @@ def train(views: Views, test: Views, seconds: float, checkpoint: Path, seed: int
     averaged = cast(HMR2, average.module)
     parameters = [*network.parameters(), *pointer.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    parts = {"network": network, "average": average, "pointer": pointer, "optimizer": optimizer}
-    run = Checkpoint(checkpoint, parts)
+    run = Checkpoint(checkpoint, {"network": network, "average": average, "pointer": pointer, "optimizer": optimizer})
     spent, step = run.resume()
     torch.manual_seed(seed + step)
     saved = reported = validated = spent

@@ -12,7 +12,6 @@ Rotations are SMPL's (joint 0: pelvis to the Z-up world), metres, 60 frames a se
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,22 +35,25 @@ FLIP = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
 LEG_SHARE, SPINE_SHARE = 0.35, 0.7  # of captured movement in a composed clip
 
 # Degrees, from and to: `pitch` of the trunk (0 on the back, 90 upright, 180 on all fours), `roll` about its long axis,
-# flexion of `hip`, `knee` and `spine`. From `base` the hip is counted: "level" or "upright" thighs, else a straight
-# body; where `HEELS_DOWN` the knee adds what brings the heels back to the ground. A bed may be below those `IN_BED`.
-KINDS: dict[str, dict[str, Any]] = {
-    "supine": {"pitch": (-5, 15), "roll": (-20, 20), "base": "level", "hip": (0, 20), "knee": (-8, 8)},
-    "knees_up": {"pitch": (-5, 20), "roll": (-20, 20), "base": "level", "hip": (20, 60), "knee": (-10, 10)},
+# flexion of `hip`, `knee` and `spine`. The hip is counted from thighs that are level in `LEVEL`, upright in `UPRIGHT`,
+# else from a straight body; where `HEELS_DOWN` the knee adds what brings the heels back to the ground. A bed may be
+# below those `IN_BED`.
+KINDS: dict[str, dict[str, tuple[float, float]]] = {
+    "supine": {"pitch": (-5, 15), "roll": (-20, 20), "hip": (0, 20), "knee": (-8, 8)},
+    "knees_up": {"pitch": (-5, 20), "roll": (-20, 20), "hip": (20, 60), "knee": (-10, 10)},
     "side_left": {"pitch": (-8, 8), "roll": (60, 115), "hip": (10, 90), "knee": (15, 110), "spine": (-5, 40)},
     "side_right": {"pitch": (-8, 8), "roll": (-115, -60), "hip": (10, 90), "knee": (15, 110), "spine": (-5, 40)},
     "prone": {"pitch": (-8, 8), "roll": (160, 200), "hip": (-12, 3), "knee": (0, 30)},
-    "sit_in_bed": {"pitch": (25, 95), "base": "level", "hip": (-3, 30), "knee": (0, 10), "spine": (-5, 40)},
-    "sit": {"pitch": (70, 115), "base": "level", "hip": (-12, 12), "knee": (60, 110), "spine": (-10, 35)},
-    "kneel": {"pitch": (80, 115), "base": "upright", "hip": (0, 20), "knee": (85, 115), "spine": (-5, 30)},
-    "on_heels": {"pitch": (75, 120), "base": "level", "hip": (-30, 0), "knee": (125, 150), "spine": (0, 35)},
-    "all_fours": {"pitch": (150, 185), "base": "upright", "hip": (-15, 15), "knee": (80, 110)},
-    "crouch": {"pitch": (90, 130), "base": "level", "hip": (-20, 15), "knee": (100, 140), "spine": (0, 30)},
-    "bend": {"pitch": (90, 155), "base": "upright", "hip": (-5, 15), "knee": (0, 35), "spine": (0, 50)},
+    "sit_in_bed": {"pitch": (25, 95), "hip": (-3, 30), "knee": (0, 10), "spine": (-5, 40)},
+    "sit": {"pitch": (70, 115), "hip": (-12, 12), "knee": (60, 110), "spine": (-10, 35)},
+    "kneel": {"pitch": (80, 115), "hip": (0, 20), "knee": (85, 115), "spine": (-5, 30)},
+    "on_heels": {"pitch": (75, 120), "hip": (-30, 0), "knee": (125, 150), "spine": (0, 35)},
+    "all_fours": {"pitch": (150, 185), "hip": (-15, 15), "knee": (80, 110)},
+    "crouch": {"pitch": (90, 130), "hip": (-20, 15), "knee": (100, 140), "spine": (0, 30)},
+    "bend": {"pitch": (90, 155), "hip": (-5, 15), "knee": (0, 35), "spine": (0, 50)},
 }  # fmt: skip
+LEVEL = ("supine", "knees_up", "sit_in_bed", "sit", "on_heels", "crouch")
+UPRIGHT = ("kneel", "all_fours", "bend")
 IN_BED = ("supine", "knees_up", "side_left", "side_right", "prone", "sit_in_bed")
 HEELS_DOWN = ("supine", "knees_up", "sit_in_bed")
 NEXT = {  # what may follow within a clip
@@ -181,7 +183,7 @@ def _draw(kind: str, rng: np.random.Generator) -> dict[str, float]:
     value = {name: rng.uniform(*spec.get(name, (-5, 20))) for name in ("pitch", "roll", "spine", "hip", "knee")}
     if "roll" not in spec:
         value["roll"] = rng.normal(0, 6)
-    base = {"level": value["pitch"], "upright": value["pitch"] - 90}.get(spec.get("base", ""), 0.0)
+    base = value["pitch"] if kind in LEVEL else value["pitch"] - 90 if kind in UPRIGHT else 0.0
     value["knee"] += 2 * value["hip"] * (kind in HEELS_DOWN)
     drawn = {"pitch": value["pitch"], "roll": value["roll"], "spine": value["spine"], "twist": rng.normal(0, 8)}
     for side in ("left", "right"):
