@@ -72,7 +72,7 @@ class Record:
                 raise InputError(f"{type(self).__name__} {self.id}: {name} holds NaN or infinity")
         return lengths
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, object]:
         """Convert the record to a Parquet row, arrays flat."""
         row = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         for name, spec in self.ARRAYS.items():
@@ -81,7 +81,7 @@ class Record:
         return row
 
     @classmethod
-    def from_row(cls: type[R], row: dict[str, Any]) -> R:
+    def from_row(cls: type[R], row: Mapping[str, Any]) -> R:
         """Build the record of a Parquet row; raises InputError where a column is missing or of another length."""
         missing = [name for name in cls.SCHEMA.names if name not in row]
         if missing:

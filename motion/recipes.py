@@ -4,7 +4,7 @@ A recipe is a full, frozen configuration; its function's docstring says what it 
 travels inside the model file, so a model is one file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_origin
 
@@ -217,17 +217,17 @@ RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "thesis": thesis, "def
 """Functions that make the recipes, by name."""
 
 
-def to_dict(recipe: Recipe) -> dict[str, Any]:
+def to_dict(recipe: Recipe) -> dict[str, object]:
     """Convert a recipe to plain values for JSON."""
     return asdict(recipe)
 
 
-def from_dict(values: dict[str, Any]) -> Recipe:
+def from_dict(values: Mapping[str, object]) -> Recipe:
     """Build the recipe that `to_dict` wrote; raises InputError that names unknown or missing keys."""
     return _build(Recipe, values, "recipe")
 
 
-def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
+def _build(kind: Any, values: Mapping[str, object], where: str) -> Any:
     known = {each.name: each.type for each in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise InputError(f"{where} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")

@@ -13,6 +13,7 @@ of other protocols or with Python 2's strings, and it would build real arrays an
 import pickle
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from motion.errors import InputError
 PLAIN_DTYPE = re.compile(r"[?biufcSU]\d*")  # numbers, booleans, fixed-length strings; no objects, no records
 
 
-def load_arrays(path: str | Path) -> dict[str, Any]:
+def load_arrays(path: str | Path) -> dict[str, object]:
     """Read the pickled dict in `path`: arrays (sparse and chumpy ones made dense), numbers, text, containers.
 
     Raises InputError where the file is missing, damaged, or holds anything else.
@@ -159,7 +160,7 @@ def _resolve(value: Any) -> Any:
     return value
 
 
-ADMITTED: dict[tuple[str, str], Any] = {
+ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
     ("chumpy.ch", "Ch"): _Chumpy,

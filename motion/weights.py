@@ -88,13 +88,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights_bytes(tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> bytes:
+def weights_bytes(tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, object]) -> bytes:
     """Serialize a model file of format `kind`."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
     return save(whole, metadata={"format": kind, "description": json.dumps(description)})
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, object]) -> None:
     """Write a model file of format `kind`, which appears under its name only when complete."""
     content = weights_bytes(tensors, kind, description)
     with whole_file(path) as (_, partial):

@@ -123,7 +123,7 @@ class Api:
         return {"status": "ok"}
 
     @api.get("/v1/model")
-    async def model(self) -> dict[str, Any]:
+    async def model(self) -> dict[str, object]:
         """Describe the served model: its version and its recipe."""
         return await self.sampler.describe.remote()
 

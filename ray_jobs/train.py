@@ -99,7 +99,7 @@ class TrainInputs:
     """Inputs of a run, checked before anything is written."""
 
     normalizer: Normalizer
-    deepspeed: dict[str, Any]
+    deepspeed: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def train_loop(loop: Loop) -> None:
         bar.close()
 
 
-def make_engine(recipe: Recipe, settings: dict[str, Any]) -> Any:
+def make_engine(recipe: Recipe, settings: dict[str, object]) -> Any:
     """Build a DeepSpeed engine around a new network."""
     import deepspeed  # only in workers: it takes seconds and settles on an accelerator when imported
 

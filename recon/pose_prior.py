@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import roma
@@ -213,7 +213,7 @@ def _read_smplify(path: Path) -> SmplifyMixture:
     return SmplifyMixture(*tensors)
 
 
-def _array(content: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
+def _array(content: Mapping[str, object], name: str, path: Path) -> np.ndarray:
     value = content.get(name)
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not np.isfinite(value).all():
         raise InputError(f"{path} holds no finite numbers {name!r}, expected SMPLify's gmm_08.pkl")

@@ -162,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f'There is no body model at "{path}": {WHERE_TO_GET}.')
     if path.suffix == ".pkl":
-        arrays = load_arrays(path)
+        arrays: dict[str, Any] = load_arrays(path)
     elif path.suffix == ".npz":
         arrays = _read_npz(path)
     else:

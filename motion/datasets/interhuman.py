@@ -14,9 +14,9 @@ clip 1000 has 160 of the one and 81 of the other, and InterGen's loader takes th
 Two of the official annotations have an apostrophe in GB 18030 instead of UTF-8.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def _fps(path: Path, rate: object) -> float:
     return check_fps(str(path), rate)
 
 
-def _person(path: Path, content: dict[str, Any], name: str, fps: float) -> AmassPoses:
+def _person(path: Path, content: Mapping[str, object], name: str, fps: float) -> AmassPoses:
     fields = content.get(name)
     if not isinstance(fields, dict):
         raise InputError(f"{path}: lacks {name}, expected the parameters of person1 and person2")
@@ -135,7 +135,9 @@ def _person(path: Path, content: dict[str, Any], name: str, fps: float) -> Amass
     return AmassPoses(fps, parameters, gender=str(fields.get("gender", "neutral")), family="smplh")
 
 
-def _table(path: Path, person: str, fields: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+def _table(
+    path: Path, person: str, fields: Mapping[str, object], name: str, shape: tuple[int, ...]
+) -> Float[Tensor, "..."]:
     """Read finite floats of the given shape, where -1 stands for any length."""
     array = fields.get(name)
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != len(shape):

@@ -20,6 +20,7 @@ official loader leaves out 4 more of every third motion and takes them from a ra
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -244,12 +245,16 @@ def read_words(folder: Path) -> WordVectors:
         raise InputError(
             f"{folder / 'our_vab_data.npy'}: has shape {tuple(vectors.shape)}, expected (words, {WORD_DIM})"
         )
-    if "unk" not in rows or not all(isinstance(row, int) and 0 <= row < len(vectors) for row in rows.values()):
+    if not _are_rows(rows, len(vectors)):
         raise InputError(
             f"{folder / 'our_vab_idx.pkl'} lacks the word unk or names rows beyond the {len(vectors)} of "
             "our_vab_data.npy, expected both files of one release"
         )
     return WordVectors(vectors, rows)
+
+
+def _are_rows(rows: dict[str, object], count: int) -> TypeGuard[dict[str, int]]:
+    return "unk" in rows and all(isinstance(row, int) and 0 <= row < count for row in rows.values())
 
 
 def read_tokens(folder: Path) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from motion.denoiser import Denoiser
 from motion.features import Normalizer
@@ -42,7 +41,7 @@ def load_model(path: Path) -> Model:
     return Model(network, normalizer, recipe, weights.version)
 
 
-def _with_tables(weights: Weights) -> dict[str, Any]:
+def _with_tables(weights: Weights) -> dict[str, object]:
     """Add the names of actions and person classes to the description of a file that lacks them.
 
     Both tables only grew at their end since, so such a network knows as many of the first names as it has embeddings.

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int8
@@ -91,7 +90,7 @@ def request_id(
 
     Constraints, and the terms' values for this `row` of the batch, count too.
     """
-    content: list[Any] = [asdict(request), model_version]
+    content: list[object] = [asdict(request), model_version]
     if given is not None:
         content.append(given.digest())
     for term in terms:

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError
@@ -58,7 +57,7 @@ class Sampler:
         # In a thread, so that health checks and new requests are answered meanwhile.
         return await asyncio.to_thread(self.generator.generate, requests)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Describe the model: its version and its recipe."""
         return {"version": self.generator.version, "recipe": to_dict(self.generator.recipe)}
 

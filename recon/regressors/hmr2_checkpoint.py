@@ -18,7 +18,7 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ DTYPES = {
 def fill_official(
     network: nn.Module,
     path: Path,
-    description: Mapping[str, Any],
+    description: Mapping[str, object],
     decoder: Mapping[str, int],
     sha256: str | None = None,
 ) -> None:
@@ -140,7 +140,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error}), {RELEASE}") from error
 
 
-def _used(state: Mapping[Any, Any], path: Path) -> Iterator[tuple[str, "_Record"]]:
+def _used(state: Mapping[object, object], path: Path) -> Iterator[tuple[str, "_Record"]]:
     for name, record in state.items():
         if not isinstance(name, str) or not isinstance(record, _Record):
             raise InputError(f"{path} holds something else than a tensor as {name!r} of its state_dict, {RELEASE}")
@@ -192,7 +192,7 @@ def _rebuild_parameter(data: object, *_rest: object) -> object:
     return data
 
 
-ADMITTED: dict[tuple[str, str], Any] = {
+ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
@@ -205,7 +205,7 @@ class _CheckpointUnpickler(pickle.Unpickler):
             return DTYPES[name]
         return ADMITTED.get((module, name), _Inert)
 
-    def persistent_load(self, pid: Any) -> object:
+    def persistent_load(self, pid: object) -> object:
         match pid:
             case ("storage", torch.dtype() as dtype, str(key), _, int(count)):
                 return _Storage(key, dtype, count)
@@ -220,7 +220,7 @@ def _folder(archive: zipfile.ZipFile, path: Path) -> str:
     return names[0].removesuffix("/data.pkl")
 
 
-def _unpickle(archive: zipfile.ZipFile, folder: str, path: Path) -> Mapping[Any, Any]:
+def _unpickle(archive: zipfile.ZipFile, folder: str, path: Path) -> Mapping[object, object]:
     """Read the state_dict."""
     order = f"{folder}/byteorder"
     if order in archive.namelist():
