@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from motion.kinematics import forward_kinematics
-from motion.rotations import slerp
+from motion.rotations import rotate, slerp
 from motion.skeleton import MIRRORED
 
 Some = TypeVar("Some", bound="SmplParameters")
@@ -107,7 +107,7 @@ class SmplParameters:
         global_orient`: eq. 4.6, whose print inverts `global_orient`, which is a misprint.
         """
         rest_pelvis = self._rest_pelvis(body)
-        turned = (rotation @ (self.transl + rest_pelvis)[..., None])[..., 0]
+        turned = rotate(rotation, self.transl + rest_pelvis)
         return replace(self, transl=turned - rest_pelvis + translation, global_orient=rotation @ self.global_orient)
 
     def mirrored(self: Some, body: RestBody) -> Some:

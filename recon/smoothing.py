@@ -45,13 +45,9 @@ def smooth(people: People, body: Body, fps: float, weight: float = WEIGHT) -> Pe
     smoothed = torch.from_numpy(_solve(found, known, moving, fps, weight)).to(people.transl)
     transl, matrices, _ = smoothed.split([signal.shape[-1] for signal in signals], dim=-1)
     world = roma.special_procrustes(matrices.unflatten(-1, (24, 3, 3)))
-    valid = people.valid[..., None, None]
-    return replace(
-        people,
-        transl=torch.where(valid[..., 0], transl, people.transl),
-        global_orient=torch.where(valid, world[:, :, 0], people.global_orient),
-        body_pose=torch.where(valid[..., None], world[:, :, PARENTS[1:]].mT @ world[:, :, 1:], people.body_pose),
-    )
+    body_pose = world[:, :, PARENTS[1:]].mT @ world[:, :, 1:]
+    moved = replace(people, transl=transl, global_orient=world[:, :, 0], body_pose=body_pose)
+    return moved.where(people.valid, people)
 
 
 def _chains(

@@ -1,6 +1,6 @@
 """Bodies that `recon.fitting` moves: their kinematics, and the points of a body that the energies use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.body.capsules import ENDS, STARTS, fit_capsules
-from motion.kinematics import forward_kinematics
 from motion.rotations import matrix_from_6d, matrix_to_6d
 from motion.skeleton import JOINT
+from motion.smpl_parameters import SmplParameters
 from recon.keypoints import BodyKeypoints, body_keypoints, known_names
 from recon.people import People
 
@@ -24,14 +24,12 @@ ALONG_SHARES = (0.25, 0.75)  # of a bone's length, where the two balls sit that 
 class Posed:
     """Bodies posed in the world, metres."""
 
+    parameters: SmplParameters
     joints: Float[Tensor, "person frame 24 3"]
     keypoints: Float[Tensor, "person frame keypoint 3"]
     """Positions of the observed keypoints."""
     soles: Float[Tensor, "person frame sole 3"]
     """Points of the skin under heels and toes."""
-    pose: Float[Tensor, "person frame 24 3 3"]
-    """Rotations relative to the parent, the root's relative to the world."""
-    betas: Float[Tensor, "person 10"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +70,11 @@ class FittedBodies:
         )
         return (spread / mean)[:, None, None, None]
 
-    def posed(
-        self,
-        transl: Float[Tensor, "person frame 3"],
-        pose: Float[Tensor, "person frame 24 3 3"],
-        betas: Float[Tensor, "person 10"],
-    ) -> Posed:
-        """Pose the bodies: `transl` in metres, `pose` as in `Posed`."""
-        rest = self.body.rest_joints(betas)[:, None].expand(-1, transl.shape[1], -1, -1)
-        joints, rotations = forward_kinematics(rest, transl, pose[:, :, 0], pose[:, :, 1:])
-        points = self.points.positions(joints, rotations, betas[:, None])
-        return Posed(joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :], pose, betas)
+    def posed(self, parameters: SmplParameters) -> Posed:
+        """Compute joints, keypoints and soles of persons (person, frame)."""
+        joints, rotations = parameters.kinematics(self.body)
+        points = self.points.positions(joints, rotations, parameters.betas[:, None])
+        return Posed(parameters, joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :])
 
 
 def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"]:
@@ -93,16 +85,10 @@ def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"
 
 def free_6d(people: People) -> Float[Tensor, "person frame free 6"]:
     """Extract the rotations that are fitted as 6D; hands and toes keep theirs."""
-    return matrix_to_6d(pose_of(people)[:, :, FREE])
+    return matrix_to_6d(people.rotations[:, :, FREE])
 
 
-def with_free_6d(
-    pose: Float[Tensor, "person frame 24 3 3"], free: Float[Tensor, "person frame free 6"]
-) -> Float[Tensor, "person frame 24 3 3"]:
-    """Replace the fitted rotations of `pose` by `free`."""
-    return pose.index_copy(2, torch.tensor(FREE), matrix_from_6d(free))
-
-
-def pose_of(people: People) -> Float[Tensor, "person frame 24 3 3"]:
-    """Stack root and body rotations of persons."""
-    return torch.cat([people.global_orient[:, :, None], people.body_pose], dim=2)
+def with_free_6d(people: People, free: Float[Tensor, "person frame free 6"]) -> People:
+    """Replace the rotations of persons that are fitted by `free`."""
+    rotations = people.rotations.index_copy(2, torch.tensor(FREE), matrix_from_6d(free))
+    return replace(people, global_orient=rotations[:, :, 0], body_pose=rotations[:, :, 1:])

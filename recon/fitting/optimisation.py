@@ -20,7 +20,7 @@ from motion.body import Body
 from motion.errors import InputError
 from motion.optimization import cosine_decay
 from recon.fitting import terms as terms
-from recon.fitting.bodies import FREE, FittedBodies, Posed, balls, free_6d, pose_of, with_free_6d
+from recon.fitting.bodies import FREE, FittedBodies, Posed, balls, free_6d, with_free_6d
 from recon.observations import Observations
 from recon.people import People
 from recon.smoothing import smooth
@@ -111,7 +111,7 @@ def _problem(observations: Observations, start: People, body: Body) -> _Problem:
     return _Problem(
         observations,
         FittedBodies.of(start, body, observations.names),
-        pose_of(start)[:, :, FREE],
+        start.rotations[:, :, FREE],
         start.valid,
         torch.where(confidence[..., None] > 0, observations.keypoints, 0.0),
         confidence.square() * min(1.0, MANY_KEYPOINTS / len(observations.names)),
@@ -138,7 +138,6 @@ def _minimise(
     noise: Float[Tensor, "person 1 1"],
 ) -> People:
     """Minimise by Adam, so that steps in one frame do not depend on how badly another fits; cosine learning rate."""
-    pose = pose_of(people)
     transl, free, betas = (values.clone().requires_grad_() for values in (people.transl, free_6d(people), people.betas))
     hats = _hats(transl.shape[1])
     drift = transl.new_zeros(len(betas), hats.shape[1], 3).requires_grad_()
@@ -147,23 +146,18 @@ def _minimise(
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98))
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: cosine_decay(at / phase.steps, floor=0.02))
     metres_per_pixel = _metres_per_pixel(problem, people)
+
+    def current() -> People:
+        return replace(with_free_6d(people, free), transl=transl + hats @ drift, betas=betas)
+
     for _ in range(phase.steps):
         optimiser.zero_grad()
-        posed = problem.bodies.posed(transl + hats @ drift, with_free_6d(pose, free), betas)
+        posed = problem.bodies.posed(current())
         torch.stack(_energies(problem, posed, prior, phase, noise, metres_per_pixel)).sum().backward()
         optimiser.step()
         rate.step()
     with torch.no_grad():
-        fitted = with_free_6d(pose, free)
-        transl = transl + hats @ drift
-    valid = people.valid[..., None, None]
-    return replace(
-        people,
-        transl=torch.where(valid[..., 0], transl, people.transl),
-        global_orient=torch.where(valid, fitted[:, :, 0], people.global_orient),
-        body_pose=torch.where(valid[..., None], fitted[:, :, 1:], people.body_pose),
-        betas=betas.detach(),
-    )
+        return replace(current().where(people.valid, people), betas=betas.detach())
 
 
 def _hats(frames: int) -> Float[Tensor, "frame hat"]:
@@ -188,12 +182,13 @@ def _energies(
         terms.skin_depth(depth, observed.depth, weight, radius, DEPTH_M, observed.depth_error, phase.depth_bound),
         terms.before_background(depth, problem.background, weight, radius, SCENE_M, SUNK_M),
         # Of bodies of one size: what is seen of a smaller one nearer by is the same, and shakes by fewer metres.
-        ACCELERATION_WEIGHT * terms.acceleration(posed.joints / bodies.sizes(posed.betas), valid, observed.fps),
+        ACCELERATION_WEIGHT
+        * terms.acceleration(posed.joints / bodies.sizes(posed.parameters.betas), valid, observed.fps),
         terms.floor_contact(posed.joints, posed.soles, bodies.skin, valid, observed.fps, FLOOR_M),
         terms.apart(balls(posed.joints), bodies.ball_radii, valid, APART_M),
-        terms.near_start(posed.pose[:, :, FREE], problem.start, valid, START_RAD, START_BOUND_RAD),
-        PRIOR_WEIGHT * prior(posed.pose[:, :, 1:][valid]).sum(),
-        SHAPE_WEIGHT * (valid.sum(dim=1) * posed.betas.square().sum(dim=1)).sum(),
+        terms.near_start(posed.parameters.rotations[:, :, FREE], problem.start, valid, START_RAD, START_BOUND_RAD),
+        PRIOR_WEIGHT * prior(posed.parameters.body_pose[valid]).sum(),
+        SHAPE_WEIGHT * (valid.sum(dim=1) * posed.parameters.betas.square().sum(dim=1)).sum(),
     ]
 
 
@@ -207,7 +202,7 @@ def _metres_per_pixel(problem: _Problem, people: People) -> Float[Tensor, "perso
 def _noise(problem: _Problem, people: People) -> Float[Tensor, "person 1 1"]:
     """Estimate the keypoints' noise of each person (m, along each axis) from what a rough fit leaves, by the median."""
     bodies, camera = problem.bodies, problem.observations.camera
-    points = bodies.posed(people.transl, pose_of(people), people.betas).keypoints
+    points = bodies.posed(people).keypoints
     away = (camera.project(points) - problem.pixels).norm(dim=-1) * _metres_per_pixel(problem, people)
     away = torch.where(problem.weight > 0, away, torch.nan).flatten(1)
     return (away.nanmedian(dim=1).values.nan_to_num(ROUGH_M) / 1.18).clamp(FINEST_M, 2 * ROUGH_M)[:, None, None]

@@ -5,7 +5,7 @@ World: Z up, metres. Captions are made from the annotated classes and actions; n
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def to_record(
 ) -> MotionSequence:
     """Build the record of the persons who are valid in some frame; other frames hold the nearest valid pose."""
     some = people.valid.any(dim=1)
-    whole = hold(People(**{field.name: getattr(people, field.name)[some] for field in fields(People)}))
+    whole = hold(people[some])
     tracks = [track for track, there in zip(sequence.tracks, some.tolist(), strict=True) if there]
     valid = whole.valid.numpy()
     return MotionSequence(
@@ -95,12 +95,7 @@ def to_record(
         source="teton",
         split="train",
         fps=sequence.fps,
-        transl=whole.transl.numpy(),
-        global_orient=whole.global_orient.numpy(),
-        body_pose=whole.body_pose.numpy(),
-        betas=whole.betas.numpy(),
-        joints=whole.joints(body).numpy(),
-        body=body.name,
+        **whole.posed_arrays(body),
         valid=valid,
         person_class=np.array([track.person_class for track in tracks], dtype=np.int8),
         action=np.stack([track.action for track in tracks]) * valid,
@@ -120,12 +115,7 @@ def hold(people: People) -> People:
     gap = (frames[:, None] - frames).abs() + len(frames) * ~people.valid[:, None]
     nearest = gap.argmin(dim=-1)
     person = torch.arange(len(nearest))[:, None]
-    return replace(
-        people,
-        transl=people.transl[person, nearest],
-        global_orient=people.global_orient[person, nearest],
-        body_pose=people.body_pose[person, nearest],
-    )
+    return replace(people[person, nearest], betas=people.betas, valid=people.valid)
 
 
 def describe(tracks: Sequence[Track]) -> str:

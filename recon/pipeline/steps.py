@@ -175,8 +175,8 @@ def carried(
 def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:
     """Put the body network's poses into the world, valid where they are the person's own (thesis §4.1)."""
     persons, frames, _ = observed.confidence.shape
-    shape, camera, estimates = (persons, frames), observed.camera, perception.estimates
-    transl, orient = in_camera(estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
+    shape, camera = (persons, frames), observed.camera
+    found = in_camera(perception.estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
     there = torch.zeros(shape, dtype=torch.bool)
     there[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = True
     identity = torch.eye(3)
@@ -186,11 +186,11 @@ def regressed_people(perception: Perception, observed: Observations, body: Body)
         lacking = ~there.view(*shape, *[1] * (placed.ndim - 2))
         return torch.where(lacking, identity, placed)
 
-    betas = by_person_and_frame(estimates.betas, perception, shape)
+    betas = by_person_and_frame(found.betas, perception, shape)
     in_camera_frame = People(
-        transl=by_person_and_frame(transl, perception, shape),
-        global_orient=table(orient),
-        body_pose=table(estimates.body_pose),
+        transl=by_person_and_frame(found.transl, perception, shape),
+        global_orient=table(found.global_orient),
+        body_pose=table(found.body_pose),
         betas=torch.stack(
             [own[seen].median(dim=0).values if seen.any() else own[0] for own, seen in zip(betas, there, strict=True)]
         ),
@@ -233,18 +233,9 @@ def place_people(regressed: People, observed: Observations, bodies: Bodies, mode
 
 def union(first: People, second: People) -> People:
     """Take `first` where it is valid, else `second`; each person keeps one shape, the one known from more frames."""
-
-    def pick(one: Tensor, other: Tensor) -> Tensor:
-        return torch.where(first.valid.view(*first.valid.shape, *[1] * (one.ndim - 2)), one, other)
-
     more = (first.valid.sum(dim=1) >= second.valid.sum(dim=1) / 2)[:, None]
-    return People(
-        transl=pick(first.transl, second.transl),
-        global_orient=pick(first.global_orient, second.global_orient),
-        body_pose=pick(first.body_pose, second.body_pose),
-        betas=torch.where(more, first.betas, second.betas),
-        valid=first.valid | second.valid,
-    )
+    betas, valid = torch.where(more, first.betas, second.betas), first.valid | second.valid
+    return replace(first.where(first.valid, second), betas=betas, valid=valid)
 
 
 def present(tracks: Sequence[Track]) -> Bool[Tensor, "person frame"]:

@@ -36,6 +36,11 @@ class CropEstimates:
     the square, whose sides are at -1 and 1.
     """
 
+    @property
+    def bodies(self) -> SmplParameters:
+        """Bodies as the crops see them, each with its own origin at zero (`transl` 0)."""
+        return SmplParameters(torch.zeros_like(self.cam), self.global_orient, self.body_pose, self.betas)
+
 
 @runtime_checkable
 class BodyRegressor(Protocol):
@@ -62,8 +67,8 @@ class LoadRegressor(Protocol):
 
 def in_camera(
     estimates: CropEstimates, squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"], body: Body
-) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
-    """Compute `transl` (metres) and `global_orient` in the camera that took the whole image.
+) -> SmplParameters:
+    """Place the bodies (crop) in the frame of the camera that took the whole image, metres.
 
     `squares` are centre x, centre y and side of each crop in pixels. Depth follows from the side and the scale, `z = 2
     f / (s side)` (Kanazawa et al. 2018; HMR2.0 takes 5000 px where the focal length is unknown), and the body's origin
@@ -76,25 +81,21 @@ def in_camera(
     half = squares[:, 2] / 2
     pixels = squares[:, :2] + (scale * half)[:, None] * shift
     origin = unproject(pixels, focal / (scale * half), intrinsics)
-    own = SmplParameters(torch.zeros_like(origin), estimates.global_orient, estimates.body_pose, estimates.betas)
-    moved = own.moved(turn, origin, body)
-    return moved.transl, moved.global_orient
+    return estimates.bodies.moved(turn, origin, body)
 
 
 def from_camera(
-    transl: Float[Tensor, "crop 3"],
-    global_orient: Float[Tensor, "crop 3 3"],
-    pelvis: Float[Tensor, "crop 3"],
-    squares: Float[Tensor, "crop 3"],
-    intrinsics: Float[Tensor, "3 3"],
-) -> tuple[Float[Tensor, "crop 3"], Float[Tensor, "crop 3 3"]]:
-    """Compute a perfect regressor's `cam` and `global_orient` for known persons: the inverse of `in_camera`."""
+    people: SmplParameters, squares: Float[Tensor, "crop 3"], intrinsics: Float[Tensor, "3 3"], body: Body
+) -> CropEstimates:
+    """Compute a perfect regressor's estimates of known persons (crop): the inverse of `in_camera`."""
     turn, focal = _ray(squares, intrinsics)
-    origin = transl + pelvis - rotate(turn, pelvis)
+    own = people.moved(turn.mT, torch.zeros(3), body)
+    origin = rotate(turn, own.transl)
     half = squares[:, 2] / 2
     scale = focal / (origin[:, 2] * half)
     shift = (project(origin, intrinsics) - squares[:, :2]) / (scale * half)[:, None]
-    return torch.cat([scale[:, None], shift], dim=-1), turn.mT @ global_orient
+    cam = torch.cat([scale[:, None], shift], dim=-1)
+    return CropEstimates(own.global_orient, own.body_pose, own.betas, cam)
 
 
 def _ray(

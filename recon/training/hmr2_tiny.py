@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from motion.body import Body, load_body
 from motion.errors.command_line import run
-from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe
 from motion.optimization import weight_average
 from motion.rotations import columns_first, matrix_to_6d
@@ -122,8 +121,7 @@ def new_network(config: HMR2Config, views: Views, seed: int) -> HMR2:
         nn.init.xavier_uniform_(layer.weight, gain=0.01)
         nn.init.zeros_(layer.bias)
     _, targets = plain(views.pick(torch.randperm(len(views))[:500]), load_body())
-    rotations = torch.cat([targets.global_orient[:, None], targets.body_pose], dim=1)
-    head.init_body_pose.copy_(columns_first(matrix_to_6d(rotations)).mean(dim=0).flatten()[None])
+    head.init_body_pose.copy_(columns_first(matrix_to_6d(targets.bodies.rotations)).mean(dim=0).flatten()[None])
     head.init_cam.copy_(targets.cam.mean(dim=0, keepdim=True))
     return network
 
@@ -190,10 +188,9 @@ def losses_of(found: CropEstimates, targets: Targets, body: Body) -> dict[str, F
 
 def seen_joints(estimates: CropEstimates, body: Body) -> tuple[Float[Tensor, "view 24 3"], Float[Tensor, "view 24 2"]]:
     """Compute joints relative to the pelvis (metres), and their projection onto the square (-1 to 1)."""
-    rest = body.rest_joints(estimates.betas)
-    joints, _ = forward_kinematics(rest, torch.zeros_like(rest[:, 0]), estimates.global_orient, estimates.body_pose)
+    joints = estimates.bodies.joints(body)
     scale, shift = estimates.cam[:, None, :1], estimates.cam[:, None, 1:]
-    return joints - rest[:, :1], scale * (joints[..., :2] + shift)
+    return joints - joints[:, :1], scale * (joints[..., :2] + shift)
 
 
 @torch.no_grad()

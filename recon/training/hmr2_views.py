@@ -6,7 +6,7 @@ shifted, zoomed, turned, mirrored; the targets follow exactly.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,15 @@ from torch import Tensor
 
 from motion.body import Body, load_body
 from motion.errors import InputError
-from motion.kinematics import forward_kinematics
 from motion.parquet import whole_file
 from motion.rotations import about
 from motion.skeleton import MIRRORED
+from motion.smpl_parameters import SmplParameters
 from recon.camera import project
-from recon.people import People, people_of
-from recon.regressors.body_regressor import from_camera
+from recon.regressors.body_regressor import CropEstimates, from_camera
 from recon.regressors.crops import crop_square
 from recon.regressors.hmr2 import CROP_SIZE
 from recon.simulate import SimulateConfig, Simulated, simulate
-from recon.training.poses import mirrored
 
 FRAMES_PER_ROOM, FRAMES_PER_SECOND = 12, 0.8
 MARGIN = 1.4
@@ -41,34 +39,27 @@ UNIT_CAMERA = torch.eye(3)
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Crops with their squares, and the persons' SMPL parameters in the camera's frame (metres)."""
+    """Crops with their squares, and the persons whom they show."""
 
     images: UInt8[Tensor, "view 256 256 3"]
     """RGB crops, `MARGIN` times as large as `squares`."""
     squares: Float[Tensor, "view 3"]
     """Square that the network shall see: centre x, centre y and side, in focal lengths."""
-    transl: Float[Tensor, "view 3"]
-    """Translation in the camera's frame (metres), as `global_orient`."""
-    global_orient: Float[Tensor, "view 3 3"]
-    body_pose: Float[Tensor, "view 23 3 3"]
-    betas: Float[Tensor, "view 10"]
+    people: SmplParameters
+    """One person for each crop, in the camera's frame (metres)."""
 
     def __len__(self) -> int:
         return len(self.images)
 
     def pick(self, some: Int64[Tensor, " some"]) -> "Views":
         """Take some of the views."""
-        return Views(**{field.name: getattr(self, field.name)[some] for field in fields(self)})
+        return Views(self.images[some], self.squares[some], self.people[some])
 
 
 @dataclass(frozen=True, eq=False)
-class Targets:
-    """SMPL parameters, camera and joints in the frame of the camera that looks along the crop's ray."""
+class Targets(CropEstimates):
+    """Estimates of a perfect regressor, and the joints in the frame of the camera that looks along the crop's ray."""
 
-    global_orient: Float[Tensor, "view 3 3"]
-    body_pose: Float[Tensor, "view 23 3 3"]
-    betas: Float[Tensor, "view 10"]
-    cam: Float[Tensor, "view 3"]
     joints: Float[Tensor, "view 24 3"]
     """Positions relative to the pelvis in metres."""
     pixels: Float[Tensor, "view 24 2"]
@@ -94,21 +85,24 @@ def render_room(seed: int, path: Path) -> None:
         return
     views = views_of(room)
     with whole_file(path) as (_, partial), Path(partial).open("wb") as file:
-        np.savez(file, **{field.name: getattr(views, field.name).numpy() for field in fields(views)})
+        tensors = {"images": views.images, "squares": views.squares, **vars(views.people)}
+        np.savez(file, **{name: tensor.numpy() for name, tensor in tensors.items()})
     print(f"room {seed}: {len(views)} views", flush=True)
 
 
 def load_views(paths: list[Path]) -> Views:
     """Load the views of rooms, one room after the other."""
     rooms = [np.load(path) for path in paths]
-    return Views(**{f.name: torch.from_numpy(np.concatenate([room[f.name] for room in rooms])) for f in fields(Views)})
+    tensors = {name: torch.from_numpy(np.concatenate([room[name] for room in rooms])) for name in rooms[0].files}
+    return Views(tensors.pop("images"), tensors.pop("squares"), SmplParameters(**tensors))
 
 
 def views_of(room: Simulated) -> Views:
     """Cut the views of every person who is seen well enough, in any frame."""
-    people, joints = in_camera_frame(room)
+    body, extrinsics = load_body(room.motion.body), room.camera.extrinsics
+    people = room.motion.parameters.moved(extrinsics[:3, :3], extrinsics[:3, 3], body)
     sizes = (room.boxes[..., 2:] - room.boxes[..., :2]).max(axis=-1)
-    near = joints[..., 2].amin(dim=-1).numpy() < NEAREST_M
+    near = people.joints(body)[..., 2].amin(dim=-1).numpy() < NEAREST_M
     person, frame = np.nonzero((room.seen >= SEEN_SHARE) & (sizes >= SMALLEST_BOX_PX) & ~near)
     cut = [crop_square(room.frames[f], _enlarged(room.boxes[p, f])) for p, f in zip(person, frame, strict=True)]
     images = np.array([image for image, _ in cut], dtype=np.uint8).reshape(-1, CROP_SIZE, CROP_SIZE, 3)
@@ -116,21 +110,7 @@ def views_of(room: Simulated) -> Views:
     intrinsics = room.camera.intrinsics
     squares[:, :2] -= intrinsics[:2, 2]
     squares[:, 2] /= MARGIN
-    return Views(
-        torch.from_numpy(images),
-        squares / intrinsics[0, 0],
-        people.transl[person, frame],
-        people.global_orient[person, frame],
-        people.body_pose[person, frame],
-        people.betas[person],
-    )
-
-
-def in_camera_frame(room: Simulated) -> tuple[People, Float[Tensor, "person frame 24 3"]]:
-    """Move the persons into the camera's frame; also return their joints."""
-    body, extrinsics = load_body(room.motion.body), room.camera.extrinsics
-    moved = people_of(room.motion).moved(extrinsics[:3, :3], extrinsics[:3, 3], body)
-    return moved, moved.joints(body)
+    return Views(torch.from_numpy(images), squares / intrinsics[0, 0], people[person, frame])
 
 
 def _enlarged(box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
@@ -165,21 +145,16 @@ def targets_of(
     body: Body,
 ) -> Targets:
     """Compute the targets of a crop that is first turned about its centre (x towards y), then mirrored."""
-    rest = body.rest_joints(views.betas)
-    world = (views.transl, views.global_orient, views.body_pose)
-    seen = (project(forward_kinematics(rest, *world)[0], UNIT_CAMERA) - squares[:, None, :2]) * 2 / squares[:, None, 2:]
-    cam, orient = from_camera(views.transl, views.global_orient, rest[:, 0], squares, UNIT_CAMERA)
-    turn = about("z", angle)
-    pelvis = cam[:, :1] * (rest[:, 0, :2] + cam[:, 1:])
-    pelvis, seen = (torch.einsum("nij,n...j->n...i", turn[:, :2, :2], points) for points in (pelvis, seen))
-    rotations = torch.cat([(turn @ orient)[:, None], views.body_pose], dim=1)
-    mirror = torch.tensor([-1.0, 1.0])
-    pelvis = torch.where(flip[:, None], mirror * pelvis, pelvis)
-    seen = torch.where(flip[:, None, None], mirror * seen[:, list(MIRRORED)], seen)
-    rotations = torch.where(flip[:, None, None, None], mirrored(rotations), rotations)
-    cam = torch.cat([cam[:, :1], pelvis / cam[:, :1] - rest[:, 0, :2]], dim=1)
-    joints, _ = forward_kinematics(rest, -rest[:, 0], rotations[:, 0], rotations[:, 1:])
-    return Targets(rotations[:, 0], rotations[:, 1:], views.betas, cam, joints, seen)
+    estimates, turn = from_camera(views.people, squares, UNIT_CAMERA, body), about("z", angle)
+    # The square shows s (x + tx, y + ty), so bodies that are shifted by (tx, ty, 0) turn and mirror as it does.
+    shifted = replace(estimates.bodies, transl=F.pad(estimates.cam[:, 1:], (0, 1)))
+    turned = shifted.moved(turn, torch.zeros(3), body)
+    own = turned.mirrored(body).where(flip, turned)
+    joints, cam = own.joints(body), torch.cat([estimates.cam[:, :1], own.transl[:, :2]], dim=1)
+    pixels = (project(views.people.joints(body), UNIT_CAMERA) - squares[:, None, :2]) * 2 / squares[:, None, 2:]
+    pixels = torch.einsum("nij,nkj->nki", turn[:, :2, :2], pixels)
+    pixels = torch.where(flip[:, None, None], torch.tensor([-1.0, 1.0]) * pixels[:, list(MIRRORED)], pixels)
+    return Targets(own.global_orient, own.body_pose, own.betas, cam, joints - joints[:, :1], pixels)
 
 
 def _cut(

@@ -17,9 +17,9 @@ from torch.nn.functional import normalize, pad
 
 from motion.body import Body, load_body
 from motion.errors.command_line import run
-from motion.kinematics import forward_kinematics
 from motion.metrics.pose_error import mpjpe, pa_mpjpe, world_mpjpe
 from motion.optimization import cosine_decay, weight_average
+from motion.smpl_parameters import SmplParameters
 from motion.weights import save_weights
 from recon.keypoints import BodyKeypoints, body_keypoints
 from recon.lifting import FORMAT, NAMES, WINDOW_FRAMES, Lifted, LifterNetwork, Sight, decode, features, sight
@@ -150,10 +150,7 @@ def _distance(points: Tensor, others: Tensor) -> Tensor:
 
 
 def _joints(lifted: Lifted, body: Body) -> tuple[Tensor, Tensor]:
-    rest = body.rest_joints(lifted.betas)
-    return forward_kinematics(
-        rest, lifted.pelvis - rest[:, :, 0], lifted.rotations[:, :, 0], lifted.rotations[:, :, 1:]
-    )
+    return SmplParameters.from_pelvis(lifted.pelvis, lifted.rotations, lifted.betas, body).kinematics(body)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, step: int, done: float) -> None:

@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from motion.body import Body
-from motion.kinematics import forward_kinematics
-from motion.rotations import about, rotate
+from motion.rotations import about
 from motion.skeleton import KEYPOINT_SETS
+from motion.smpl_parameters import SmplParameters
 from recon.keypoints import ALIASES, BodyKeypoints
 from recon.lifting import NAMES, WINDOW_FRAMES
-from recon.training.poses import RATE_FPS, PoseClip, mirrored, to_and_fro
+from recon.training.poses import RATE_FPS, PoseClip, to_and_fro
 
 IMAGE_SIZE_PX = (512, 384)
 LEGS = tuple(
@@ -111,19 +111,15 @@ def draw(pool: Pool, count: int, body: Body, generator: torch.Generator, frames:
     begin = (torch.rand(count, generator=generator) * pool.length[clip]).long()
     number = begin[:, None] + stride[:, None] * torch.arange(frames)
     at = pool.start[clip][:, None] + to_and_fro(number, pool.length[clip][:, None])
-    rotations, pelvis = pool.rotations[at], pool.pelvis[at].clone()
-    flip = torch.rand(count, generator=generator) < 0.5
-    rotations = torch.where(flip[:, None, None, None, None], mirrored(rotations), rotations)
-    pelvis[..., 0] = torch.where(flip[:, None], -pelvis[..., 0], pelvis[..., 0])
+    flip = (torch.rand(count, generator=generator) < 0.5)[:, None]
     turn = about("z", 2 * math.pi * torch.rand(count, generator=generator))[:, None]
-    rotations = torch.cat([(turn @ rotations[:, :, 0])[:, :, None], rotations[:, :, 1:]], dim=2)
-    pelvis = rotate(turn, pelvis)
     betas = torch.randn(count, 10, generator=generator).clamp(-2.5, 2.5)
-    rest = body.rest_joints(betas)[:, None].expand(-1, frames, -1, -1)
-    joints, turns = forward_kinematics(rest, pelvis - rest[:, :, 0], rotations[:, :, 0], rotations[:, :, 1:])
+    people = SmplParameters.from_pelvis(pool.pelvis[at], pool.rotations[at], betas, body)
+    people = people.mirrored(body).where(flip, people).moved(turn, torch.zeros(3), body)
+    joints, turns = people.kinematics(body)
     bed = torch.where(_chance(0.5, count, generator), _between(0.3, 0.75, count, generator), 0.0)
     joints = joints + _placed(joints, pool.lowest[at], pool.lift[at] * bed[:, None], generator)[:, :, None]
-    return _see(joints, turns, rotations, betas, RATE_FPS / stride, generator)
+    return _see(joints, turns, people.rotations, betas, RATE_FPS / stride, generator)
 
 
 def annotate(

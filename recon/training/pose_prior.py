@@ -20,9 +20,10 @@ from motion.body import load_body
 from motion.errors.command_line import run
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES
+from motion.smpl_parameters import mirrored_rotations
 from motion.weights import save_weights
 from recon.pose_prior import FORMAT, JOINTS, Mixture, PosePrior, axis_angles, load_prior
-from recon.training.poses import PoseClip, mirrored, read_poses
+from recon.training.poses import PoseClip, read_poses
 
 ASSET = Path(__file__).parent.parent / "assets" / "pose_prior.safetensors"
 MOST_POSES = 50  # of a clip, so that minutes of walking do not outvote the rest
@@ -104,7 +105,7 @@ def _turned(poses: Tensor, joint: str, degrees: tuple[float, float, float]) -> T
 def _poses(clip: PoseClip) -> Float[Tensor, "pose 23 3 3"]:
     """Take some poses, evenly over the clip, and their mirror images."""
     some = clip.rotations[:: -(-len(clip.rotations) // MOST_POSES)]
-    return torch.cat([some, mirrored(some)])[:, 1:]
+    return torch.cat([some, mirrored_rotations(some)])[:, 1:]
 
 
 def _vectors(clips: list[PoseClip]) -> Float[np.ndarray, "pose 63"]:

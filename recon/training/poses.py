@@ -21,17 +21,16 @@ from torch import Tensor
 from motion.body import Body
 from motion.clips.transforms import resample, smoothstep
 from motion.datasets import bvh, deepmimic
-from motion.kinematics import forward_kinematics
 from motion.rotations import about_degrees, slerp
 from motion.sequence import MotionSequence
-from motion.skeleton import JOINT, MIRRORED
+from motion.skeleton import JOINT
+from motion.smpl_parameters import SmplParameters
 
 RATE_FPS = 60.0
 HELD_OUT = ("deepmimic/humanoid3d_walk", "deepmimic/humanoid3d_getup_facedown")
 """Clips that are never learnt from, beside every tenth of the others."""
 COMPOSED_S = 4.0
 CARRYING = [joint for name, joint in JOINT.items() if not name.endswith(("elbow", "wrist", "hand"))]
-FLIP = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
 LEG_SHARE, SPINE_SHARE = 0.35, 0.7  # of captured movement in a composed clip
 
 # Degrees, from and to: `pitch` of the trunk (0 on the back, 90 upright, 180 on all fours), `roll` about its long axis,
@@ -113,12 +112,6 @@ def read_poses(cmu: Path | None, composed: int, body: Body) -> list[PoseClip]:
     return clips + [_compose(clips[rng.integers(len(clips))], frames, body, rng) for _ in range(composed)]
 
 
-def mirrored(rotations: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch 24 3 3"]:
-    """Mirror rotations in the plane x = 0: S R S, left and right exchanged."""
-    flip = FLIP.to(rotations)
-    return flip @ rotations[..., list(MIRRORED), :, :] @ flip
-
-
 def to_and_fro(number: Int64[Tensor, "*batch"], length: Int64[Tensor, "*clip"]) -> Int64[Tensor, "*batch"]:
     """Fold frame numbers beyond the end of a clip back into it."""
     period = (2 * (length - 1)).clamp_min(1)
@@ -133,12 +126,12 @@ def _sequences(cmu: Path | None, body: Body) -> list[MotionSequence]:
 
 def _people(sequence: MotionSequence, body: Body) -> list[PoseClip]:
     sequence = resample(sequence, RATE_FPS, body)
-    poses = np.concatenate([sequence.global_orient[:, :, None], sequence.body_pose], axis=2)
+    rotations = sequence.parameters.rotations
     return [
         PoseClip(
             name=f"{sequence.id}#{person}",
             held_out=_held_out(sequence.id),
-            rotations=torch.from_numpy(poses[person]),
+            rotations=rotations[person],
             pelvis=torch.from_numpy(joints[:, 0]),
             lowest=torch.from_numpy(joints[..., 2].min(axis=1)),
             lift=torch.zeros(len(joints)),
@@ -163,11 +156,10 @@ def _compose(source: PoseClip, frames: int, body: Body, rng: np.random.Generator
     rotations = source.rotations[to_and_fro(at + torch.arange(frames), torch.tensor(len(source.rotations)))]
     _pose_trunk_and_legs(rotations, angles)
     _pose_arms(rotations, rng)
-    rest = body.rest_joints(torch.zeros(10)).expand(frames, -1, -1)
-    joints = forward_kinematics(rest, torch.zeros(frames, 3), rotations[:, 0], rotations[:, 1:])[0]
     pelvis = torch.zeros(frames, 3)
-    pelvis[:, 2] = joints[:, 0, 2] - joints[:, CARRYING, 2].amin(dim=1) + rng.uniform(0.05, 0.11)
-    lowest = pelvis[:, 2] - joints[:, 0, 2] + joints[..., 2].amin(dim=1)
+    heights = SmplParameters.from_pelvis(pelvis, rotations, torch.zeros(10), body).joints(body)[..., 2]
+    pelvis[:, 2] = rng.uniform(0.05, 0.11) - heights[:, CARRYING].amin(dim=1)
+    lowest = pelvis[:, 2] + heights.amin(dim=1)
     return PoseClip(f"composed/{first}-{second}/{source.name}", source.held_out, rotations, pelvis, lowest, lift)
 
 

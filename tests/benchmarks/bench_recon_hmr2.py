@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from motion.body import load_body
-from motion.kinematics import forward_kinematics
 from recon.regressors import HMR2, CropEstimates, HMR2Regressor
 from recon.regressors.hmr2 import OFFICIAL
 
@@ -75,9 +74,7 @@ def spread_poses(regressor: HMR2Regressor, crops: Tensor) -> None:
 
 
 def joints(estimates: CropEstimates) -> Tensor:
-    rest = load_body().rest_joints(estimates.betas)
-    zero = torch.zeros_like(rest[:, 0])
-    return forward_kinematics(rest, zero, estimates.global_orient, estimates.body_pose)[0]
+    return estimates.bodies.joints(load_body())
 
 
 def timed(call: Callable[[], object]) -> float:

@@ -12,7 +12,6 @@ from motion.body import load_body
 from motion.datasets import deepmimic
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
-from motion.smpl_parameters import SmplParameters
 from recon.people import People
 
 
@@ -47,5 +46,4 @@ def _actor(motion: MotionSequence, place: Float[Tensor, "2"], num_frames: int, r
 def _sole(actor: People) -> Float[Tensor, ""]:
     """Compute the height of the lowest skin, which the shape moves off the floor."""
     some = slice(None, None, max(1, actor.transl.shape[1] // 3))
-    posed = SmplParameters(actor.transl, actor.global_orient, actor.body_pose, actor.betas)[:, some]
-    return load_body("default").vertices(posed)[..., 2].amin()
+    return load_body("default").vertices(actor[:, some])[..., 2].amin()

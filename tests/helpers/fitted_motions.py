@@ -12,9 +12,9 @@ from motion.body import load_body
 from motion.clips import transforms as unify
 from motion.datasets import deepmimic
 from recon.camera import Camera, intrinsics_matrix
-from recon.fitting.bodies import FittedBodies, pose_of
+from recon.fitting.bodies import FittedBodies
 from recon.observations import Observations
-from recon.people import People
+from recon.people import People, people_of
 
 FIELDS = ("transl", "global_orient", "body_pose", "betas", "valid")
 
@@ -24,7 +24,7 @@ def clip(name: str, fps: float) -> People:
     """Read one person who does what DeepMimic's `humanoid3d_{name}` does."""
     found = next(clip for clip in deepmimic.list_clips() if Path(clip.files[0]).stem == f"humanoid3d_{name}")
     motion = unify.resample(deepmimic.read_clip(found, load_body()), fps, load_body())
-    return People(**{field: torch.from_numpy(getattr(motion, field)) for field in FIELDS})
+    return people_of(motion)
 
 
 def jittered(people: People, seed: int, metres: float) -> People:
@@ -79,7 +79,7 @@ def observed(people: People, names: tuple[str, ...], key_frames: int = 6, noise:
     """Observe persons by the camera of a bare room; depth is known in every `key_frames`th frame."""
     body, camera = load_body(), room_camera()
     bodies = FittedBodies.of(people, body, names)
-    points = bodies.posed(people.transl, pose_of(people), people.betas).keypoints
+    points = bodies.posed(people).keypoints
     skin = camera.to_camera(points)[..., 2] - bodies.keypoint_radius
     depth = torch.full_like(skin, torch.nan)
     depth[:, ::key_frames] = skin[:, ::key_frames]

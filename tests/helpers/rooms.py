@@ -10,7 +10,6 @@ from motion.body import load_body
 from motion.skeleton import KEYPOINT_SETS
 from recon.people import people_of
 from recon.pipeline.perception import Perception
-from recon.regressors import CropEstimates
 from recon.regressors.body_regressor import from_camera
 from recon.regressors.crops import square_of
 from recon.simulate import CLEAN, SimulateConfig, Truth, read_truth, simulate, write
@@ -39,15 +38,6 @@ def perfect(sequence: TetonSequence, truth: Truth) -> Perception:
     people = people_of(truth.motion).moved(camera.extrinsics[:3, :3], camera.extrinsics[:3, 3], body)
     frame, person = np.nonzero(np.stack([track.present for track in sequence.tracks], axis=1))
     squares = np.stack([square_of(sequence.tracks[p].boxes[f]) for f, p in zip(frame, person, strict=True)])
-    at = (torch.from_numpy(person), torch.from_numpy(frame))
-    betas = people.betas[at[0]]
-    cam, orient = from_camera(
-        people.transl[at],
-        people.global_orient[at],
-        body.rest_joints(betas)[:, 0],
-        torch.from_numpy(squares),
-        camera.intrinsics,
-    )
+    estimates = from_camera(people[person, frame], torch.from_numpy(squares), camera.intrinsics, body)
     depth = np.stack([truth.depth[number] for number in sequence.keyframes])
-    estimates = CropEstimates(orient, people.body_pose[at], betas, cam)
     return Perception(squares, person, frame, estimates, 1 / depth, depth)

@@ -1,5 +1,7 @@
 """Conversion from the crop's own view to the room's camera and back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import roma
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motion.body import load_body
-from motion.kinematics import forward_kinematics
+from motion.smpl_parameters import SmplParameters
 from recon.camera import intrinsics_matrix, project, unproject
 from recon.regressors import CropEstimates
 from recon.regressors.body_regressor import from_camera, in_camera
@@ -17,8 +19,8 @@ BODY = load_body()
 WIDE = intrinsics_matrix(300.0, 310.0, 256.0, 192.0)  # 81 degrees across 512 px
 
 
-def people(seed: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Draw upright persons anywhere before a wide camera that looks down: transl, global_orient, body_pose, betas."""
+def people(seed: int, count: int) -> SmplParameters:
+    """Draw upright persons anywhere before a wide camera that looks down."""
     random = torch.Generator().manual_seed(seed)
     betas = torch.randn(count, 10, generator=random)
     pixels = torch.rand(count, 2, generator=random) * torch.tensor([512.0, 384.0])
@@ -29,11 +31,7 @@ def people(seed: int, count: int) -> tuple[torch.Tensor, ...]:
     tilt = roma.rotvec_to_rotmat(torch.tensor([0.6, 0.0, 0.0]))
     orient = tilt @ upright @ roma.rotvec_to_rotmat(yaw)
     pose = roma.rotvec_to_rotmat(0.3 * torch.randn(count, 23, 3, generator=random))
-    return pelvis - BODY.rest_joints(betas)[:, 0], orient, pose, betas
-
-
-def joints(transl: torch.Tensor, orient: torch.Tensor, pose: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
-    return forward_kinematics(BODY.rest_joints(betas), transl, orient, pose)[0]
+    return SmplParameters.from_pelvis(pelvis, torch.cat([orient[:, None], pose], dim=1), betas, BODY)
 
 
 def squares_around(pixels: torch.Tensor) -> torch.Tensor:
@@ -44,12 +42,13 @@ def squares_around(pixels: torch.Tensor) -> torch.Tensor:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_perfect_estimates_give_the_pose_back(seed: int) -> None:
-    transl, orient, pose, betas = people(seed, 5)
-    squares = squares_around(project(joints(transl, orient, pose, betas), WIDE))
-    cam, seen = from_camera(transl, orient, BODY.rest_joints(betas)[:, 0], squares, WIDE)
-    again = in_camera(CropEstimates(seen, pose, betas, cam), squares, WIDE, BODY)
-    torch.testing.assert_close(again[0], transl, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(again[1], orient, atol=1e-5, rtol=0.0)
+    truth = people(seed, 5)
+    squares = squares_around(project(truth.joints(BODY), WIDE))
+    again = in_camera(from_camera(truth, squares, WIDE, BODY), squares, WIDE, BODY)
+    torch.testing.assert_close(again.transl, truth.transl, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(again.global_orient, truth.global_orient, atol=1e-5, rtol=0.0)
+    assert torch.equal(again.body_pose, truth.body_pose)
+    assert torch.equal(again.betas, truth.betas)
 
 
 def official(cam: torch.Tensor, squares: torch.Tensor, focal: float) -> torch.Tensor:
@@ -65,9 +64,9 @@ def test_on_the_axis_it_is_the_authors_formula() -> None:
     cam = torch.tensor([0.9, 0.0, 0.0]) + 0.2 * torch.randn(count, 3)
     orient = roma.random_rotmat(count)
     estimates = CropEstimates(orient, roma.random_rotmat(count * 23).view(count, 23, 3, 3), torch.randn(count, 10), cam)
-    transl, turned = in_camera(estimates, squares, intrinsics_matrix(400.0, 400.0, 256.0, 192.0), BODY)
-    torch.testing.assert_close(transl, official(cam, squares, 400.0), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(turned, orient)
+    found = in_camera(estimates, squares, intrinsics_matrix(400.0, 400.0, 256.0, 192.0), BODY)
+    torch.testing.assert_close(found.transl, official(cam, squares, 400.0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.global_orient, orient)
 
 
 def fitted_cam(points: torch.Tensor, pixels: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
@@ -81,24 +80,23 @@ def fitted_cam(points: torch.Tensor, pixels: torch.Tensor, squares: torch.Tensor
 
 def test_the_ray_matters_in_a_wide_camera() -> None:
     camera = intrinsics_matrix(300.0, 300.0, 256.0, 192.0)
-    transl, orient, pose, betas = people(0, 300)
-    truth = joints(transl, orient, pose, betas)
-    before = truth[..., 2].amin(dim=1) > 0.8
-    transl, orient, pose, betas, truth = (x[before] for x in (transl, orient, pose, betas, truth))
+    drawn = people(0, 300)
+    drawn = drawn[drawn.joints(BODY)[..., 2].amin(dim=1) > 0.8]
+    truth = drawn.joints(BODY)
     pixels = project(truth, camera)
     squares = squares_around(pixels)
-    _, seen = from_camera(transl, orient, BODY.rest_joints(betas)[:, 0], squares, camera)
-    cam = fitted_cam(joints(torch.zeros_like(transl), seen, pose, betas), pixels, squares)
-    ours = in_camera(CropEstimates(seen, pose, betas, cam), squares, camera, BODY)
+    perfect = from_camera(drawn, squares, camera, BODY)
+    cam = fitted_cam(perfect.bodies.joints(BODY), pixels, squares)
+    ours = in_camera(replace(perfect, cam=cam), squares, camera, BODY)
     found = {
-        "ray": joints(*ours, pose, betas),
-        "none": joints(official(cam, squares, 300.0), seen, pose, betas),
+        "ray": ours.joints(BODY),
+        "none": replace(perfect.bodies, transl=official(cam, squares, 300.0)).joints(BODY),
     }
     errors = {name: float((project(points, camera) - pixels).norm(dim=-1).mean()) for name, points in found.items()}
     apart = {name: float((points - truth).norm(dim=-1).mean()) for name, points in found.items()}
     assert errors["ray"] < 0.4 * errors["none"]
     assert apart["ray"] < 0.8 * apart["none"]
-    depth_bias = (ours[0] - transl)[:, 2].mean() / transl[:, 2].mean()
+    depth_bias = (ours.transl - drawn.transl)[:, 2].mean() / drawn.transl[:, 2].mean()
     assert abs(float(depth_bias)) < 0.05
 
 
@@ -107,6 +105,6 @@ def test_absurd_scales_stay_finite_and_before_the_camera(scale: float) -> None:
     estimates = CropEstimates(
         torch.eye(3)[None], torch.eye(3).expand(1, 23, 3, 3), torch.zeros(1, 10), torch.tensor([[scale, 0.1, 0.1]])
     )
-    transl, _ = in_camera(estimates, torch.tensor([[10.0, 10.0, 50.0]]), WIDE, BODY)
+    transl = in_camera(estimates, torch.tensor([[10.0, 10.0, 50.0]]), WIDE, BODY).transl
     assert np.isfinite(transl.numpy()).all()
     assert transl[0, 2] > 0

@@ -80,9 +80,9 @@ def test_golden_forward_pass(golden: Path) -> None:
     expected = {name: torch.from_numpy(v) for name, v in np.load(golden / "hmr2" / "outputs.npz").items()}
     # Off the axis 4D-Humans knows no camera; on it `in_camera` is its formula.
     squares = torch.tensor([[128.0, 128.0, 256.0]]).expand(2, 3)
-    cam_t, orient = in_camera(found, squares, intrinsics_matrix(5000.0, 5000.0, 128.0, 128.0), load_body())
+    bodies = in_camera(found, squares, intrinsics_matrix(5000.0, 5000.0, 128.0, 128.0), load_body())
     points = keypoints_44(found, golden)
-    placed = points + cam_t[:, None]
+    placed = points + bodies.transl[:, None]
     ours = {
         "pred_smpl_params.global_orient": found.global_orient[:, None],
         "pred_smpl_params.body_pose": found.body_pose,
@@ -93,8 +93,8 @@ def test_golden_forward_pass(golden: Path) -> None:
     }
     for name, value in ours.items():
         torch.testing.assert_close(value, expected[name], atol=5e-5, rtol=0.0, msg=lambda m, n=name: f"{n}: {m}")
-    torch.testing.assert_close(cam_t, expected["pred_cam_t"], atol=5e-5, rtol=1e-5)  # metres; z is about 40
-    torch.testing.assert_close(orient, found.global_orient)
+    torch.testing.assert_close(bodies.transl, expected["pred_cam_t"], atol=5e-5, rtol=1e-5)  # metres; z is about 40
+    torch.testing.assert_close(bodies.global_orient, found.global_orient)
 
 
 @pytest.fixture

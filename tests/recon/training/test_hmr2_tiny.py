@@ -8,14 +8,14 @@ import roma
 import torch
 
 from motion.body import load_body
-from motion.kinematics import forward_kinematics
+from motion.smpl_parameters import SmplParameters
 from recon.camera import project
-from recon.regressors import CropEstimates, HMR2Config, load_regressor
+from recon.regressors import HMR2Config, load_regressor
 from recon.regressors.body_regressor import in_camera
 from recon.regressors.crops import crop_square
 from recon.regressors.hmr2 import SIDE_CUT
 from recon.training import hmr2_tiny, hmr2_views
-from recon.training.hmr2_views import MARGIN, UNIT_CAMERA, Views, augmented, plain, targets_of
+from recon.training.hmr2_views import MARGIN, UNIT_CAMERA, Views, augmented, load_views, plain, render_views, targets_of
 
 BODY = load_body()
 SMALL = HMR2Config(width=32, depth=1, heads=2, head_width=32, head_depth=1, head_heads=2, head_dim=16, head_mlp=32)
@@ -26,14 +26,13 @@ def some_views(count: int) -> Views:
     """Draw persons as blots alone: the left wrist red, the head green, the right foot blue."""
     random = torch.Generator().manual_seed(0)
     betas = torch.randn(count, 10, generator=random)
-    rest = BODY.rest_joints(betas)
     low, high = torch.tensor([-0.75, -0.5, 4.5]), torch.tensor([0.75, 0.5, 5.5])
     pelvis = low + (high - low) * torch.rand(count, 3, generator=random)
     upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     orient = upright @ roma.rotvec_to_rotmat(0.3 * torch.randn(count, 3, generator=random))
     pose = roma.rotvec_to_rotmat(0.2 * torch.randn(count, 23, 3, generator=random))
-    transl = pelvis - rest[:, 0]
-    pixels = project(forward_kinematics(rest, transl, orient, pose)[0], UNIT_CAMERA) * FOCAL + 250
+    people = SmplParameters.from_pelvis(pelvis, torch.cat([orient[:, None], pose], dim=1), betas, BODY)
+    pixels = project(people.joints(BODY), UNIT_CAMERA) * FOCAL + 250
     rows, columns = np.mgrid[:500, :500]
     images, squares = [], []
     for joints in pixels.numpy():
@@ -47,7 +46,7 @@ def some_views(count: int) -> Views:
         images.append(crop)
         squares.append((square - [250, 250, 0]) / [1, 1, MARGIN] / FOCAL)
     stacked = torch.from_numpy(np.stack(squares)).float()
-    return Views(torch.from_numpy(np.stack(images)), stacked, transl, orient, pose, betas)
+    return Views(torch.from_numpy(np.stack(images)), stacked, people)
 
 
 VIEWS = some_views(8)
@@ -72,21 +71,28 @@ def test_pictures_and_targets_are_turned_and_mirrored_alike(mirror: bool) -> Non
     inside = (wanted.abs() < 0.9).all(dim=-1)
     assert inside.float().mean() > 0.5
     assert (seen - wanted)[inside].abs().max() < 1.5 / 128
-    _, pixels = hmr2_tiny.seen_joints(estimates_of(targets), BODY)
+    _, pixels = hmr2_tiny.seen_joints(targets, BODY)
     assert (pixels - targets.pixels).abs().mean() < 0.03  # weak perspective is not perspective
-
-
-def estimates_of(targets: hmr2_views.Targets) -> CropEstimates:
-    return CropEstimates(targets.global_orient, targets.body_pose, targets.betas, targets.cam)
 
 
 def test_plain_targets_are_what_in_camera_undoes() -> None:
     _, targets = plain(VIEWS, BODY)
-    transl, orient = in_camera(estimates_of(targets), VIEWS.squares, UNIT_CAMERA, BODY)
-    torch.testing.assert_close(transl, VIEWS.transl, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(orient, VIEWS.global_orient, atol=1e-5, rtol=0.0)
-    losses = hmr2_tiny.losses_of(estimates_of(targets), targets, BODY)
+    found = in_camera(targets, VIEWS.squares, UNIT_CAMERA, BODY)
+    torch.testing.assert_close(found.transl, VIEWS.people.transl, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.global_orient, VIEWS.people.global_orient, atol=1e-5, rtol=0.0)
+    losses = hmr2_tiny.losses_of(targets, targets, BODY)
     assert all(value < 1e-6 for name, value in losses.items() if name != "pixels")
+
+
+def test_views_of_rooms_come_back_from_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = [VIEWS.pick(torch.arange(3)), VIEWS.pick(torch.arange(3, len(VIEWS)))]
+    monkeypatch.setattr(hmr2_views, "simulate", lambda seed, config: rooms[seed])
+    monkeypatch.setattr(hmr2_views, "views_of", lambda room: room)
+    again = load_views(render_views(tmp_path, len(rooms)))
+    for one, other in ((again.images, VIEWS.images), (again.squares, VIEWS.squares)):
+        assert torch.equal(one, other)
+    for name, tensor in vars(VIEWS.people).items():
+        assert torch.equal(getattr(again.people, name), tensor)
 
 
 def test_augmented_pictures_are_pictures() -> None:

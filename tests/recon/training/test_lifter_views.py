@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from motion.body import load_body
-from motion.skeleton import JOINT
 from recon.keypoints import body_keypoints
 from recon.lifting import NAMES, Lifter
 from recon.training import lifter
 from recon.training.lifter import LifterOptions, train
 from recon.training.lifter_views import CLEAN, IMAGE_SIZE_PX, Noise, Pool, Seen, annotate, draw
-from recon.training.poses import HELD_OUT, KINDS, PoseClip, mirrored, read_poses
+from recon.training.poses import HELD_OUT, KINDS, PoseClip, read_poses
 
 BODY = load_body()
 POINTS = body_keypoints(BODY, NAMES)
@@ -94,14 +93,6 @@ def test_composed_clips_show_care_room_postures(clips: list[PoseClip]) -> None:
     upright = [cosine for kind, cosine in cosines if kind in ("sit", "kneel")]
     assert max(lying) < math.sin(math.radians(20))
     assert min(upright) > math.sin(math.radians(60))
-
-
-def test_a_mirror_shown_twice_shows_the_same() -> None:
-    rotations = torch.linalg.qr(torch.randn(5, 24, 3, 3)).Q
-    twice = mirrored(mirrored(rotations))
-    assert torch.allclose(twice, rotations)
-    elbow = mirrored(rotations)[:, JOINT["left_elbow"]]
-    assert torch.allclose(elbow[:, 0, 0], rotations[:, JOINT["right_elbow"], 0, 0])
 
 
 def test_training_goes_on_where_it_stopped(
