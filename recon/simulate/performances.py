@@ -15,7 +15,7 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.clips.ground import lowest_skin
-from motion.clips.transforms import Neighbours, heading, transform
+from motion.clips.transforms import Neighbours, canonical_start
 from motion.datasets import deepmimic
 from motion.rotations import slerp, yaw_matrix
 from motion.sequence import MotionSequence
@@ -128,14 +128,6 @@ def grounded(
     return replace(performance, transl=performance.transl + shift, joints=performance.joints + shift[:, :, None])
 
 
-def centred(performance: MotionSequence, body: Body) -> MotionSequence:
-    """Move a performance so that its first frame is over the origin and faces +y."""
-    x, y = heading(performance.joints[0, 0], performance.global_orient[0, 0])
-    spin = yaw_matrix(math.pi / 2 - math.atan2(y, x))
-    middle = performance.joints[0, 0, 0] * np.array([1, 1, 0], dtype=np.float32)
-    return transform(performance, spin, -spin @ middle, body)
-
-
 def of_clip(
     rng: np.random.Generator, actor: Actor, clip: MotionSequence, person: int = 0, share: float = 0.0
 ) -> MotionSequence:
@@ -156,7 +148,7 @@ def of_clip(
     own = grounded(actor.record(pelvis, rotations, action), actor.body, lowest_skin(theirs, actor.body)[0])
     if clip.source == "deepmimic":
         own = replace(own, action=np.where(own.action == 0, _by_height(own), own.action))
-    return centred(own, actor.body)
+    return canonical_start(own, actor.body)
 
 
 def _by_height(performance: MotionSequence) -> Int8[np.ndarray, " frame"]:

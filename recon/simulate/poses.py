@@ -12,11 +12,11 @@ from torch import Tensor
 
 from motion.body import Body
 from motion.clips.ground import lowest_skin
-from motion.clips.transforms import transform
+from motion.clips.transforms import canonical_start, transform
 from motion.rotations import about_degrees
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT
-from recon.simulate.performances import ACTION_INDEX, ARMS, Actor, centred, clips, fidget, grounded, sample
+from recon.simulate.performances import ACTION_INDEX, ARMS, Actor, clips, fidget, grounded, sample
 
 SEAT = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]  # joints that move the skin one sits on
 SINK_M = 0.03  # depth that a body presses into a seat; half of it into a mattress
@@ -69,7 +69,7 @@ def standing(rng: np.random.Generator, actor: Actor, bow: float = 0.0) -> Motion
         _bend(pose, f"{side}_shoulder", about_degrees("x", -angle * rng.uniform(0.5, 1.2) - (bow > 0) * 15))
         _bend(pose, f"{side}_elbow", about_degrees("y", -sign * rng.uniform(0, 60)))
     pose = fidget(rng, actor, pose, rng.uniform(0.2, 0.5))
-    return centred(grounded(_in_place(actor, pose, "standing_on_floor"), actor.body), actor.body)
+    return canonical_start(grounded(_in_place(actor, pose, "standing_on_floor"), actor.body), actor.body)
 
 
 def _in_place(actor: Actor, pose: Float[Tensor, "frame 24 3 3"], action: str) -> MotionSequence:
