@@ -32,7 +32,7 @@ TWIST_SMOOTHING_FRAMES = 4.0  # standard deviation; straight limbs learn from be
 
 
 def _levels() -> list[tuple[slice, tuple[int, ...]]]:
-    """List, for each depth of the tree below the pelvis, the joints' rows in `body_pose` and their parents' places.
+    """List, for each depth of the tree below the pelvis, the joints and their parents' places.
 
     The places count within the depth above; SMPL numbers its joints depth by depth.
     """
@@ -40,7 +40,7 @@ def _levels() -> list[tuple[slice, tuple[int, ...]]]:
     while children := tuple(child for child, parent in enumerate(PARENTS) if parent in depths[-1]):
         depths.append(children)
     return [
-        (slice(below[0] - 1, below[-1]), tuple(above.index(PARENTS[joint]) for joint in below))
+        (slice(below[0], below[-1] + 1), tuple(above.index(PARENTS[joint]) for joint in below))
         for above, below in pairwise(depths)
     ]
 
@@ -50,22 +50,21 @@ LEVELS = _levels()
 
 def forward_kinematics(
     rest_joints: Float[Tensor, "*batch 24 3"],
-    transl: Float[Tensor, "*batch 3"],
-    global_orient: Float[Tensor, "*batch 3 3"],
-    body_pose: Float[Tensor, "*batch 23 3 3"],
+    pelvis: Float[Tensor, "*batch 3"],
+    rotations: Float[Tensor, "*batch 24 3 3"],
 ) -> tuple[Float[Tensor, "*batch 24 3"], Float[Tensor, "*batch 24 3 3"]]:
     """Compute the world joints and world rotations of the 24 joints (SMPL: Loper et al. 2015, eq. 3-4).
 
-    SMPL rotates about the rest pelvis, so the pelvis lies at `rest_joints[0] + transl`. All joints of one depth in
-    the tree are turned at once, which gradients pass sooner than 23 joints one after the other.
+    `pelvis` is its place in the world, `rotations` are the pelvis' to the world and the others' to their parents. All
+    joints of one depth in the tree are turned at once, which gradients pass sooner than 23 joints one after the other.
     """
-    offsets = rest_joints[..., 1:, :] - _each(rest_joints, PARENTS[1:], dim=-2)
-    joints, rotations = [(rest_joints[..., 0, :] + transl).unsqueeze(-2)], [global_orient.unsqueeze(-3)]
+    bones = rest_joints - _each(rest_joints, (0, *PARENTS[1:]), dim=-2)
+    joints, world = [pelvis.unsqueeze(-2)], [rotations[..., :1, :, :]]
     for children, parents in LEVELS:
-        turns = _each(rotations[-1], parents, dim=-3)
-        joints.append(_each(joints[-1], parents, dim=-2) + rotate(turns, offsets[..., children, :]))
-        rotations.append(turns @ body_pose[..., children, :, :])
-    return torch.cat(joints, dim=-2), torch.cat(rotations, dim=-3)
+        turns = _each(world[-1], parents, dim=-3)
+        joints.append(_each(joints[-1], parents, dim=-2) + rotate(turns, bones[..., children, :]))
+        world.append(turns @ rotations[..., children, :, :])
+    return torch.cat(joints, dim=-2), torch.cat(world, dim=-3)
 
 
 def root_orientation(

@@ -92,7 +92,8 @@ class SmplParameters:
 
     def kinematics(self, body: RestBody) -> tuple[Float[Tensor, "*batch 24 3"], Float[Tensor, "*batch 24 3 3"]]:
         """Compute positions (m) and rotations of the 24 joints, both in the frame of reference."""
-        return forward_kinematics(self.rest_joints(body), self.transl, self.global_orient, self.body_pose)
+        rest = self.rest_joints(body)
+        return forward_kinematics(rest, self.transl + rest[..., 0, :], self.rotations)
 
     def joints(self, body: RestBody) -> Float[Tensor, "*batch 24 3"]:
         """Compute positions (m) of the 24 joints in the frame of reference."""

@@ -16,18 +16,18 @@ from tests.helpers.clips import smooth_pose
 
 BODY = load_body()
 REST = BODY.rest_joints(torch.zeros(10))
-STILL = torch.eye(3).expand(23, 3, 3)
+STILL = torch.eye(3).expand(24, 3, 3)
 
 
 def test_rest_pose_is_the_rest_skeleton() -> None:
-    joints, rotations = forward_kinematics(REST, torch.zeros(3), torch.eye(3), STILL)
+    joints, rotations = forward_kinematics(REST, REST[0], STILL)
     torch.testing.assert_close(joints, REST)
     torch.testing.assert_close(rotations, torch.eye(3).expand(24, 3, 3))
 
 
 def test_levels_of_the_tree_give_what_one_joint_after_the_other_gives() -> None:
     pose, rest = roma.random_rotmat((5, 24)), BODY.rest_joints(torch.randn(5, 10))
-    joints, rotations = forward_kinematics(rest, torch.zeros(5, 3), pose[:, 0], pose[:, 1:])
+    joints, rotations = forward_kinematics(rest, torch.zeros(5, 3), pose)
     for parent, child in BONES:
         assert torch.equal(rotations[:, child], rotations[:, parent] @ pose[:, child])
         step = rotate(rotations[:, parent], rest[:, child] - rest[:, parent])
@@ -35,24 +35,26 @@ def test_levels_of_the_tree_give_what_one_joint_after_the_other_gives() -> None:
 
 
 def test_equivariance() -> None:
-    """Turning the root turns all joints about the rest pelvis; shifting shifts them."""
-    pose, turn = roma.random_rotmat(23), roma.random_rotmat()
-    joints, _ = forward_kinematics(REST, torch.zeros(3), torch.eye(3), pose)
-    shift = torch.tensor([1.0, 2.0, 3.0])
-    moved, _ = forward_kinematics(REST, shift, turn, pose)
-    torch.testing.assert_close(moved, (joints - REST[0]) @ turn.mT + REST[0] + shift, atol=1e-5, rtol=0)
+    """Turning the root turns all joints about the pelvis; the pelvis takes them along."""
+    pose, turn = roma.random_rotmat(24), roma.random_rotmat()
+    joints, _ = forward_kinematics(REST, torch.zeros(3), pose)
+    pelvis = torch.tensor([1.0, 2.0, 3.0])
+    moved, _ = forward_kinematics(REST, pelvis, torch.cat([turn @ pose[:1], pose[1:]]))
+    torch.testing.assert_close(moved, joints @ turn.mT + pelvis, atol=1e-5, rtol=0)
 
 
 def test_root_orientation_is_exact_and_indifferent_to_the_limbs() -> None:
-    rest, turn = REST.expand(200, 24, 3), roma.random_rotmat(200)
-    joints, _ = forward_kinematics(rest, torch.randn(200, 3), turn, roma.random_rotmat(200 * 23).view(200, 23, 3, 3))
-    assert roma.rotmat_geodesic_distance(root_orientation(joints, rest), turn).max() < 2e-3
+    rest, pose = REST.expand(200, 24, 3), roma.random_rotmat((200, 24))
+    joints, _ = forward_kinematics(rest, torch.randn(200, 3), pose)
+    assert roma.rotmat_geodesic_distance(root_orientation(joints, rest), pose[:, 0]).max() < 2e-3
 
 
 def test_root_orientation_is_stable_under_noise() -> None:
     """1 mm of noise on the joints turns the pelvis by no more than about a degree on average."""
     rest, turn = REST.expand(200, 24, 3), roma.random_rotmat(200)
-    joints, _ = forward_kinematics(rest, torch.zeros(200, 3), turn, STILL.expand(200, 23, 3, 3))
+    joints, _ = forward_kinematics(
+        rest, torch.zeros(200, 3), torch.cat([turn[:, None], STILL[1:].expand(200, 23, 3, 3)], 1)
+    )
     noisy = joints + 1e-3 * torch.randn_like(joints)
     error = roma.rotmat_geodesic_distance(root_orientation(noisy, rest), turn)
     assert error.mean() < 0.025
@@ -76,7 +78,7 @@ def test_axis_angle_round_trip_and_slerp_ends() -> None:
 def joints_of(pose: Tensor, rest: Tensor = REST) -> Tensor:
     """Compute joints of a clip of 24 rotations a frame, the first of them the root's, with the pelvis at the origin."""
     still = rest.expand(*pose.shape[:-4], 24, 3).unsqueeze(-3).expand(*pose.shape[:-2], 3)
-    return forward_kinematics(still, -still[..., 0, :], pose[..., 0, :, :], pose[..., 1:, :, :])[0]
+    return forward_kinematics(still, torch.zeros_like(still[..., 0, :]), pose)[0]
 
 
 def solved(joints: Tensor, rest: Tensor = REST) -> Tensor:
@@ -109,8 +111,7 @@ def test_joints_come_back_through_rotations(seed: int, size: float, spread: floa
     rest = BODY.rest_joints(spread * torch.randn(2, 10, generator=generator).clamp(-1.5, 1.5))
     joints = joints_of(smooth_pose(2, 11, size, generator), rest)
     pose, still = pose_from_joints(joints, rest), rest[:, None].expand_as(joints)
-    transl = joints[:, :, 0] - still[:, :, 0]
-    again, rotations = forward_kinematics(still, transl, pose[:, :, 0], pose[:, :, 1:])
+    again, rotations = forward_kinematics(still, joints[:, :, 0], pose)
     assert (again - joints).norm(dim=-1).max() < 1e-4
     assert (roma.rotmat_inverse(rotations) @ rotations - torch.eye(3)).abs().max() < 1e-4
 
@@ -122,7 +123,7 @@ def test_real_motion_comes_back_with_its_rotations(clip: str) -> None:
     sequence = deepmimic.read_clip(listed, BODY)
     joints = torch.from_numpy(sequence.joints)[0]
     pose = pose_from_joints(joints, REST)
-    again = forward_kinematics(REST.expand_as(joints), joints[:, 0] - REST[0], pose[:, 0], pose[:, 1:])[0]
+    again = forward_kinematics(REST.expand_as(joints), joints[:, 0], pose)[0]
     assert (again - joints).norm(dim=-1).max() < 1e-5
     limbs = [i - 1 for i, name in enumerate(JOINT_NAMES) if name.endswith(("hip", "knee", "shoulder", "elbow"))]
     error = degrees_apart(pose[:, 1:][:, limbs], torch.from_numpy(sequence.body_pose)[0, :, limbs])

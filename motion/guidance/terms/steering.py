@@ -139,7 +139,7 @@ class _Estimate:
         columns = torch.where(there[..., None], columns, torch.eye(3).to(columns)[:, :2])
         root = root_orientation(positions, rest)
         rotations = torch.cat([root[..., None, :, :], matrix_from_6d(columns.flatten(-2))], dim=-3)
-        joints, world = _joints(positions[..., 0, :], rotations, rest)
+        joints, world = forward_kinematics(rest, positions[..., 0, :], rotations)
         residual = torch.einsum("...kji,...kj->...ki", world[..., PARENT, :, :], positions - joints)
         return cls(normalizer, body_shape, valid, rest, positions, joints, rotations, columns, residual)
 
@@ -155,7 +155,7 @@ class _Estimate:
         vectors = correction.unflatten(-1, (3, -1)).mT
         turns = roma.rotvec_to_rotmat(vectors[..., 1:, :])
         pelvis = self.positions[..., 0, :] + vectors[..., 0, :]
-        return *_joints(pelvis, turns @ self.rotations, self.rest), turns
+        return *forward_kinematics(self.rest, pelvis, turns @ self.rotations), turns
 
     def linkage(self, correction: Tensor) -> "_Linkage":
         """Linearize the joints about a correction.
@@ -180,10 +180,6 @@ class _Estimate:
         change[..., POSITIONS], change[..., VELOCITIES] = moved.flatten(-2), sped.flatten(-2)
         change[..., ROTATIONS] = (turns[..., 1:, :, :] @ self.columns - self.columns).flatten(-3)
         return change / self.normalizer.std
-
-
-def _joints(pelvis: Tensor, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-    return forward_kinematics(rest, pelvis - rest[..., 0, :], rotations[..., 0, :, :], rotations[..., 1:, :, :])
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,7 +128,7 @@ def test_unreachable_proportions_do_not_make_monsters() -> None:
     rest = offsets.clone()
     for parent, child in BONES:
         rest[child] = rest[parent] + stretch[child] * (offsets[child] - offsets[parent])
-    joints = forward_kinematics(rest.expand(1, 9, 24, 3), torch.zeros(1, 9, 3), pose[:, :, 0], pose[:, :, 1:])[0]
+    joints = forward_kinematics(rest.expand(1, 9, 24, 3), torch.zeros(1, 9, 3), pose)[0]
     assert fit_joints(joints, JOINT_NAMES, BODY).betas.abs().max() < 2
 
 

@@ -350,7 +350,8 @@ def test_golden_sceneintergen(golden: Path, sample: str) -> None:
     fake_body = runpy.run_path(str(golden / "scripts" / "make_fake_smpl.py"))["build"]()[0]
     rest = torch.from_numpy(fake_body["J_regressor"] @ fake_body["v_template"]).float()
     transl, orient, pose = (reference[f"{sample}.{name}"] for name in ("translation", "global_orient", "body_pose"))
-    joints, _ = forward_kinematics(rest.expand(*transl.shape[:2], 24, 3), transl, orient, pose)
+    rotations = torch.cat([orient[:, :, None], pose], dim=2)
+    joints, _ = forward_kinematics(rest.expand(*transl.shape[:2], 24, 3), transl + rest[0], rotations)
     assert_near(joints, reference[f"{sample}.out.joints"])
     features = encode_286(joints, pose)
     assert_near(features[:, 1:, 72:144].unflatten(-1, (24, 3)), reference[f"{sample}.out.joint_vels"])
