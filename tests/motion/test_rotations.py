@@ -1,12 +1,13 @@
 """Rotations: round trips, conventions and the ends of interpolation."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import roma
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from motion.rotations import (
     slerp,
     yaw_matrix,
 )
+from tests.helpers.golden import assert_near, load, matrix_from_wxyz
 
 ANGLES = st.floats(-2 * math.pi, 2 * math.pi)
 AXES: tuple[Axis, ...] = ("x", "y", "z")
@@ -128,3 +130,35 @@ def test_shortest_rotation_of_opposite_directions_is_half_a_turn(direction: list
 
 def _angle(start: Tensor, end: Tensor) -> Tensor:
     return torch.atan2(torch.linalg.cross(start, end).norm(dim=-1), (start * end).sum(dim=-1))
+
+
+unit_vectors = st.tuples(*3 * [st.floats(-1, 1)]).filter(lambda v: math.hypot(*v) > 0.1)
+
+
+@given(start=unit_vectors, end=unit_vectors)
+@settings(deadline=None)
+def test_shortest_rotation(start: tuple[float, ...], end: tuple[float, ...]) -> None:
+    """It carries one direction to the other, by the angle between them."""
+    a, b = (torch.nn.functional.normalize(torch.tensor(v, dtype=torch.float64), dim=0) for v in (start, end))
+    rotation = shortest_rotation(a, b)
+    torch.testing.assert_close(rotation @ a, b, atol=1e-6, rtol=0)
+    assert roma.rotmat_to_rotvec(rotation).norm() == pytest.approx(
+        float(torch.atan2((a - b).norm(), (a + b).norm())) * 2
+    )
+
+
+def test_shortest_rotation_of_opposite_and_of_no_direction() -> None:
+    axes = torch.eye(3)
+    torch.testing.assert_close(shortest_rotation(axes, -axes) @ axes[..., None], -axes[..., None])
+    assert torch.equal(shortest_rotation(axes[0], torch.zeros(3)), torch.eye(3)), "a bone without length stays"
+
+
+def test_golden_intergen_quaternions(golden: Path) -> None:
+    """Our matrices are their quaternions."""
+    reference = load(golden / "intergen_motion" / "intergen_motion.npz")
+    q, r = matrix_from_wxyz(reference["q.q"]), matrix_from_wxyz(reference["q.r"])
+    v, w = reference["q.v"], reference["q.w"]
+    assert_near(q @ r, matrix_from_wxyz(reference["q.qmul"]))
+    assert_near(q.mT, matrix_from_wxyz(reference["q.qinv"]))
+    assert_near((q @ v[..., None])[..., 0], reference["q.qrot"])
+    assert_near(shortest_rotation(v, w), matrix_from_wxyz(reference["q.qbetween"]))
