@@ -20,9 +20,7 @@ from transformers import (
 from motion.errors import InputError
 from recon.depth import load_depth_model
 from recon.depth.networks import TINY
-from recon.training.checkpoint import Checkpoint
-from recon.training.depth_from_scratch import schedule
-from recon.training.depth_tiny import WARM_UP_SHARE, metric_loss, relative_loss
+from recon.training.depth_tiny import metric_loss, relative_loss
 
 
 def save_depth_anything(folder: Path, kind: str) -> Path:
@@ -121,23 +119,6 @@ def test_losses_of_the_stand_ins_are_zero_for_the_truth_alone() -> None:
     assert relative_loss(spoilt, 1 / depth, valid) > 1
     assert metric_loss(spoilt, depth, valid) < 1e-3
     assert metric_loss(1.1 * spoilt, depth, valid) > 0.09
-
-
-def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
-    def training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-        network = torch.nn.Linear(2, 1)
-        return network, torch.optim.AdamW(network.parameters(), lr=schedule(0.01, WARM_UP_SHARE))
-
-    network, optimizer = training()
-    network(torch.ones(2)).backward()
-    optimizer.step()
-    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"network": network, "optimizer": optimizer})
-    assert checkpoint.resume() == (0.0, 0)
-    checkpoint.keep(12.5, 7)
-    other, other_optimizer = training()
-    assert Checkpoint(checkpoint.path, {"network": other, "optimizer": other_optimizer}).resume() == (12.5, 7)
-    torch.testing.assert_close(other.state_dict(), network.state_dict())
-    torch.testing.assert_close(other_optimizer.state_dict(), optimizer.state_dict())
 
 
 def test_bf16_is_near(tmp_path: Path, images: np.ndarray) -> None:

@@ -13,7 +13,6 @@ from motion.metrics.pose_error import pa_mpjpe, world_mpjpe
 from motion.skeleton import JOINT, KEYPOINT_SETS
 from recon.fitting import fit
 from recon.fitting import optimisation as fitting
-from recon.fitting import terms as fitting_terms
 from recon.fitting.bodies import FittedBodies, balls
 from recon.fitting.optimisation import Phase
 from recon.people import People
@@ -185,8 +184,3 @@ def test_nobody_and_a_start_of_other_people(walker: People) -> None:
     assert torch.equal(fit(seen, gone, BODY, prior).transl, gone.transl)
     with pytest.raises(InputError, match="persons and frames"):
         fit(seen, both(walker, walker), BODY, prior)
-
-
-def test_bounded_is_a_half_square_with_a_ceiling() -> None:
-    energy = fitting_terms.bounded(torch.tensor([0.0, 1e-4, 1e6]), 0.1, 1.0)
-    assert torch.allclose(energy, torch.tensor([0.0, 0.005, 50.0]), rtol=1e-3)

@@ -8,7 +8,6 @@ import pytest
 from motion.errors import InputError
 from motion.skeleton import KEYPOINT_SETS
 from recon.simulate import CLEAN, NOISY, AnnotationNoise, SimulateConfig, Simulated, annotate, simulate
-from recon.simulate.film import _visible
 
 NAMES = KEYPOINT_SETS["coco17"]
 
@@ -92,15 +91,6 @@ def test_aliases_and_unknown_names(room: Simulated, rng: np.random.Generator) ->
     np.testing.assert_array_equal(track.keypoints[:, 0], track.keypoints[:, 1])
     with pytest.raises(InputError, match="tail"):
         annotate(room, ("tail",), CLEAN, rng)
-
-
-def test_visible_means_inside_and_not_behind_more_than_a_limb() -> None:
-    depth = np.full((1, 10, 10), 3.0, dtype=np.float32)
-    depth[:, :, 5:] = 2.0  # something before the right half
-    pixels = np.array([[[[2, 2], [2, 2], [7, 2], [7, 2], [-1, 2], [2, 9.6], [2, 2]]]], dtype=np.float32)
-    distances = np.array([[[3.05, 3.2, 2.05, 2.9, 2.0, 2.0, -1.0]]], dtype=np.float32)
-    expected = [True, False, True, False, False, False, False]
-    np.testing.assert_array_equal(_visible(pixels, distances, depth)[0, 0], expected)
 
 
 def _errors(room: Simulated, tracks: tuple) -> np.ndarray:

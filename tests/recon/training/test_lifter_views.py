@@ -1,27 +1,17 @@
 """Training data of the lifter: persons, cameras and clicks that fit together."""
 
-import math
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
 from motion.body import load_body
 from recon.keypoints import body_keypoints
-from recon.lifting import NAMES, Lifter
-from recon.training import lifter
-from recon.training.lifter import LifterOptions, train
+from recon.lifting import NAMES
 from recon.training.lifter_views import CLEAN, IMAGE_SIZE_PX, Noise, Pool, Seen, annotate, draw
-from recon.training.poses import HELD_OUT, KINDS, PoseClip, read_poses
+from recon.training.poses import PoseClip
 
 BODY = load_body()
 POINTS = body_keypoints(BODY, NAMES)
-
-
-@pytest.fixture(scope="module")
-def clips() -> list[PoseClip]:
-    return read_poses(None, 40, BODY)
 
 
 @pytest.fixture(scope="module")
@@ -74,37 +64,3 @@ def test_all_sets_are_seen_and_legs_hidden(seen: Seen) -> None:
     assert 0.05 < fewer["spine2"] < 0.5
     share = (annotated.confidence > 0).float().mean(dim=(0, 1))
     assert share[NAMES.index("left_knee")] < 0.95 * share[NAMES.index("left_shoulder")]
-
-
-def test_what_is_held_out_does_not_lend_to_what_is_learnt(clips: list[PoseClip]) -> None:
-    captured = {clip.name: clip.held_out for clip in clips if not clip.composed}
-    assert all(captured[f"{name}#0"] for name in HELD_OUT)
-    for clip in clips:
-        if clip.composed:
-            source = clip.name.split("/", 2)[2]
-            assert clip.held_out == captured[source]
-
-
-def test_composed_clips_show_care_room_postures(clips: list[PoseClip]) -> None:
-    # The cosine of the trunk to the vertical, by how a clip begins.
-    cosines = [(clip.name.split("/")[1].split("-")[0], clip.rotations[0, 0, 2, 1]) for clip in clips if clip.composed]
-    assert {kind for kind, _ in cosines} <= set(KINDS)
-    lying = [abs(cosine) for kind, cosine in cosines if kind in ("supine", "prone", "side_left", "side_right")]
-    upright = [cosine for kind, cosine in cosines if kind in ("sit", "kneel")]
-    assert max(lying) < math.sin(math.radians(20))
-    assert min(upright) > math.sin(math.radians(60))
-
-
-def test_training_goes_on_where_it_stopped(
-    clips: list[PoseClip], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lifter, "read_poses", lambda *_: clips)
-    steps, minutes = [], 0.01
-    for _ in range(2):
-        train(LifterOptions(None, minutes, tmp_path / "lifter.pt", tmp_path / "lifter.safetensors"))
-        state = torch.load(tmp_path / "lifter.pt", weights_only=True)
-        steps.append(state["step"])
-        minutes = state["spent"] / 60 + 0.01  # however long one step took on a busy machine
-        Lifter.load(tmp_path / "lifter.safetensors")
-    assert 0 < steps[0] < steps[1]
-    assert "composed noisy" in capsys.readouterr().out
