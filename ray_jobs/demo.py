@@ -97,9 +97,7 @@ def demo(config: DemoConfig) -> None:
         generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config.samples_per_prompt))
         serve.shutdown()
     with stages.stage("picture"):
-        version = load_model(model).version  # an earlier demo with other steps may have left its own samples
-        samples = [m for m in read_motions(generated / "motions") if m.provenance["model"] == version]
-        comparisons = compare(clips, samples)
+        comparisons = compare(clips, samples_of(model, generated))
         walk = next(row for row in comparisons if row.caption == WALK)
         body_strip(walk.samples[walk.best], load_body(), output / "walk.png")
     pictures = {
@@ -109,6 +107,12 @@ def demo(config: DemoConfig) -> None:
     error = mean_best_error(comparisons)
     logger.info("mean over captions of the best of %d: %.3f m", config.samples_per_prompt, error)
     logger.info("look at %s", output / "report.html")
+
+
+def samples_of(model: Path, generated: Path) -> list[MotionSequence]:
+    """Read the motions that this model made; an earlier demo with other steps may have left its own."""
+    version = load_model(model).version
+    return [motion for motion in read_motions(generated / "motions") if motion.provenance["model"] == version]
 
 
 def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
@@ -166,17 +170,22 @@ def gather(
         real=[row.real for row in comparisons],
         generated=[sample for row in comparisons for sample in row.samples],
         stages=stages,
-        places={
-            "Rooms (video, annotations, truth)": str(output / "rooms"),
-            "Reconstructed rooms (Parquet)": str(output / "reconstructed"),
-            "Real clips (Parquet)": str(output / "data" / "motions"),
-            "Generated motions (Parquet)": str(output / "generated" / "motions"),
-            "Model": str(model),
-            "MLflow": f"mlflow ui --backend-store-uri {store}",
-            "Serve it": f"python -m ray_jobs.serve --model {model}",
-        },
+        places=places(output, model, store),
         rooms=rooms,
     )
+
+
+def places(output: Path, model: Path, store: str) -> dict[str, str]:
+    """List what the demo made: where it lies, or the command that shows it."""
+    return {
+        "Rooms (video, annotations, truth)": str(output / "rooms"),
+        "Reconstructed rooms (Parquet)": str(output / "reconstructed"),
+        "Real clips (Parquet)": str(output / "data" / "motions"),
+        "Generated motions (Parquet)": str(output / "generated" / "motions"),
+        "Model": str(model),
+        "MLflow": f"mlflow ui --backend-store-uri {store}",
+        "Serve it": f"python -m ray_jobs.serve --model {model}",
+    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import logging
 import re
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -251,13 +251,6 @@ def describe(
 
     No motion is listed among the worst.
     """
-    metrics: dict[str, Mean] = {}
-    for name in measures:
-        numbers = np.asarray(repeats[name] if name in repeats else values.get(name, ()))
-        numbers = numbers[np.isfinite(numbers)]
-        if len(numbers):
-            mean, half_width = interval(numbers.tolist())
-            metrics[name] = {"mean": mean, "interval": half_width, "count": len(numbers)}
     return {
         "name": source.name,
         "uri": source.uri if source.split is None else f"{source.uri} ({source.split})",
@@ -265,8 +258,18 @@ def describe(
         "captions": len({text for texts in samples["captions"].to_pylist() for text in texts}),
         "seconds": pc.sum(samples["seconds"]).as_py(),
         "versions": sorted(set(samples["version"].drop_null().to_pylist())),
-        "metrics": metrics,
+        "metrics": summaries({name: repeats[name] if name in repeats else values.get(name, ()) for name in measures}),
         "worst": [],
+    }
+
+
+def summaries(values: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str, Mean]:
+    """Compute mean, half width of its 95 % interval and count of each measure's finite values; leave out empty ones."""
+    finite = {name: np.asarray(each)[np.isfinite(each)] for name, each in values.items()}
+    intervals = {name: (interval(each.tolist()), len(each)) for name, each in finite.items() if len(each)}
+    return {
+        name: {"mean": mean, "interval": half_width, "count": count}
+        for name, ((mean, half_width), count) in intervals.items()
     }
 
 
@@ -277,14 +280,8 @@ def worst(
     real: Mapping[str, np.ndarray],
 ) -> list[WorstMotion]:
     """List the motions furthest beyond a limit: the real clips' 99th percentile or the threshold, if that is more."""
-    found = []
-    for name, measure in measures.items():
-        if measure.better == "lower":
-            usual = real[name][np.isfinite(real[name])]
-            limit = max(np.percentile(usual, 99) if len(usual) else 0.0, measure.threshold or 0.0)
-            found += [(value / limit, name, row) for row, value in enumerate(values[name]) if value > limit > 0]
     chosen: dict[int, tuple[float, str]] = {}
-    for times, name, row in sorted(found, reverse=True):
+    for times, name, row in sorted(_beyond(measures, values, real), reverse=True):
         if len(chosen) < WORST_COUNT:
             chosen.setdefault(row, (times, name))
     return [
@@ -297,6 +294,17 @@ def worst(
         }
         for row, (times, name) in chosen.items()
     ]
+
+
+def _beyond(
+    measures: Mapping[str, Measure], values: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]
+) -> Iterator[tuple[float, str, int]]:
+    """Find what lies beyond its limit: how many times the limit, the measure's name, and the motion's row."""
+    for name, measure in measures.items():
+        if measure.better == "lower":
+            usual = real[name][np.isfinite(real[name])]
+            limit = max(np.percentile(usual, 99) if len(usual) else 0.0, measure.threshold or 0.0)
+            yield from ((value / limit, name, row) for row, value in enumerate(values[name]) if value > limit > 0)
 
 
 def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str, pa.Table]) -> list[str]:
@@ -312,17 +320,16 @@ def notes(evaluator: TextMotionEvaluator, protocol: Protocol, sets: Mapping[str,
                 f"{name} is {used}, the evaluator's own protocol says {own}: these numbers compare with none that were "
                 "taken otherwise."
             )
-    for name, samples in sets.items():
-        if samples.num_rows <= evaluator.dim:
-            said.append(
-                f"{name} has {samples.num_rows} motions for embeddings of {evaluator.dim} numbers: its FID says little."
-            )
-        without = sum(not captions for captions in samples["captions"].to_pylist())
-        if without:
-            said.append(
-                f"{without} of {samples.num_rows} motions of {name} have no caption: the field's metrics lack them."
-            )
-    return said
+    return said + [note for name, samples in sets.items() for note in _notes_on_set(name, samples, evaluator.dim)]
+
+
+def _notes_on_set(name: str, samples: pa.Table, dim: int) -> Iterator[str]:
+    """List what limits the numbers of one set, whose embeddings have `dim` numbers."""
+    if samples.num_rows <= dim:
+        yield f"{name} has {samples.num_rows} motions for embeddings of {dim} numbers: its FID says little."
+    without = sum(not captions for captions in samples["captions"].to_pylist())
+    if without:
+        yield f"{without} of {samples.num_rows} motions of {name} have no caption: the field's metrics lack them."
 
 
 def command(config: EvaluateConfig) -> str:
@@ -354,6 +361,12 @@ def write(evaluation: Evaluation, values: Mapping[str, Mapping[str, np.ndarray]]
     }
     for name, content in files.items():
         storage.write_bytes(storage.join(output, name), content.encode())
+    log_run(evaluation, files, config)
+
+
+def log_run(evaluation: Evaluation, files: Mapping[str, str], config: EvaluateConfig) -> None:
+    """Log the numbers and the content of the results' files, by name, as an MLflow run."""
+    output = config.output.absolute()
     store = config.tracking_uri or tracking.local_store(output)
     run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
     numbers = {

@@ -128,6 +128,18 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
     deepspeed = config.deepspeed or ZERO_1
     if not deepspeed.is_file():
         raise InputError(f"no DeepSpeed configuration at {deepspeed}; give another --deepspeed, or none for ZeRO-1")
+    _check_motions(config)
+    text_dim = load_text_encoder(recipe.text_encoder).dim
+    if text_dim != recipe.denoiser.text_dim:
+        raise InputError(
+            f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
+        )
+    return TrainInputs(read_normalizer(config.data), json.loads(deepspeed.read_text()))
+
+
+def _check_motions(config: TrainConfig) -> None:
+    """Check that the train split has enough clips, of no more persons than the recipe allows."""
+    recipe, optim = config.recipe, config.recipe.optim
     rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons"))
     persons = [count for split, count in rows if split == "train"]
     if not persons:
@@ -144,12 +156,6 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
             f"an epoch of {len(persons)} clips x {config.repeats} repeats is less than one batch of "
             f"{optim.batch_size}; raise --repeats or lower --recipe.optim.batch-size"
         )
-    text_dim = load_text_encoder(recipe.text_encoder).dim
-    if text_dim != recipe.denoiser.text_dim:
-        raise InputError(
-            f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
-        )
-    return TrainInputs(read_normalizer(config.data), json.loads(deepspeed.read_text()))
 
 
 def train(config: TrainConfig) -> Path:

@@ -190,10 +190,8 @@ def tested(classifier: Classifier, config: TrainClassifierConfig) -> dict[str, f
     """
     schedule, generator = make_schedule(classifier.schedule, classifier.num_steps), torch.Generator()
     generator.manual_seed(config.seed)
-    levels = {"test_accuracy": None} | {
-        f"test_accuracy_t{round(share * classifier.num_steps)}": round(share * classifier.num_steps)
-        for share in NOISE_LEVELS
-    }
+    noisy = [round(share * classifier.num_steps) for share in NOISE_LEVELS]
+    levels = {"test_accuracy": None} | {f"test_accuracy_t{t}": t for t in noisy}
     right, labels = dict.fromkeys(levels, 0), torch.zeros(len(classifier.network.config.names), dtype=torch.long)
     clips = encoded(config.data, "test", classifier.network.config.names)
     for table in clips.iter_batches(batch_size=CLIPS_PER_BATCH, batch_format="pyarrow"):

@@ -112,9 +112,7 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Pat
 
     Raises InputError for a set without motions.
     """
-    for source in sources:
-        if not parquet_files(storage.join(source.uri, "motions")):
-            raise InputError(f"there are no motions of the set {source.name} in {source.uri}/motions")
+    _check_sets(sources)
     folder = output.absolute() / "samples"
     files = {source: folder / f"{source.name}-{stamp(source, instruments)}.parquet" for source in sources}
     missing = [source for source, file in files.items() if not file.exists()]
@@ -128,6 +126,12 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Pat
     for name in sorted(source.name for source in files.keys() - missing):
         logger.info("%s was measured before", name)
     return {source.name: pq.read_table(file) for source, file in files.items()}
+
+
+def _check_sets(sources: Sequence[MotionSet]) -> None:
+    for source in sources:
+        if not parquet_files(storage.join(source.uri, "motions")):
+            raise InputError(f"there are no motions of the set {source.name} in {source.uri}/motions")
 
 
 def stamp(source: MotionSet, instruments: Instruments) -> str:

@@ -274,22 +274,27 @@ def _histogram(
         return None
     everything = np.concatenate(list(values.values()))
     low, high = _range(values.values())
-    shares = {
-        k: np.histogram(array.clip(low, high), BINS, (low, high))[0] / len(array) if high > low else np.ones(1)
-        for k, array in values.items()
-    }
-    peak = max(share.max() for share in shares.values())
     return SetsHistogram(
         measure=evaluation["measures"][key],
         low=low,
         high=high,
         below=int((everything < low).sum()),
         above=int((everything > high).sum()),
-        series=[
-            Series(k, len(values[k]), float(np.median(values[k])), share.tolist(), _steps(share / peak))
-            for k, share in shares.items()
-        ],
+        series=_series(values, low, high),
     )
+
+
+def _series(values: Mapping[int, np.ndarray], low: float, high: float) -> list[Series]:
+    """Count the values of each set, by its number, in bins from `low` to `high`, as shares of the set."""
+    shares = {
+        k: np.histogram(array.clip(low, high), BINS, (low, high))[0] / len(array) if high > low else np.ones(1)
+        for k, array in values.items()
+    }
+    peak = max(share.max() for share in shares.values())
+    return [
+        Series(k, len(values[k]), float(np.median(values[k])), share.tolist(), _steps(share / peak))
+        for k, share in shares.items()
+    ]
 
 
 def _finite(samples: Mapping[str, Mapping[str, np.ndarray]], name: str, key: str) -> np.ndarray:
