@@ -74,7 +74,8 @@ def _track(
 ) -> Track:
     height, width = simulated.depth.shape[1:]
     present = simulated.seen[person] >= PRESENT_SHARE
-    keypoints = _keypoints(simulated, person, columns, names, noise, rng)
+    pixels, visible = simulated.keypoints[person][:, columns], simulated.visible[person][:, columns]
+    keypoints = _with_errors(pixels, visible, (width, height), names, noise, rng)
     return Track(
         object_id=object_ids(simulated)[person],
         person_class=int(simulated.motion.person_class[person]),
@@ -86,24 +87,20 @@ def _track(
     )
 
 
-def _keypoints(
-    simulated: Simulated,
-    person: int,
-    columns: list[int],
+def _with_errors(
+    pixels: Float32[np.ndarray, "frame keypoint 2"],
+    visible: Bool[np.ndarray, "frame keypoint"],
+    image_size: tuple[int, int],
     names: Sequence[str],
     noise: AnnotationNoise,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "frame keypoint 3"]:
-    """Annotate a person's keypoints with their errors: x, y in pixels and score; zeros where not annotated."""
-    height, width = simulated.depth.shape[1:]
-    pixels = simulated.keypoints[person][:, columns]
-    visible = simulated.visible[person][:, columns]
-    inside = ((pixels >= 0) & (pixels <= np.array([width - 1, height - 1]))).all(axis=-1)
+    """Annotate a person's keypoints with errors: x, y in pixels and score; zeros where not annotated."""
+    inside = ((pixels >= 0) & (pixels <= np.array(image_size) - 1)).all(axis=-1)
     score = np.where(visible, 1.0, np.where(inside, HIDDEN_SCORE, 0.0))
-    pixels = _misplaced(pixels, visible, noise, rng)
-    pixels, score = _swapped(pixels, score, names, noise, rng)
+    clicked, score = _swapped(_misplaced(pixels, visible, noise, rng), score, names, noise, rng)
     score = np.where(rng.random(score.shape) < noise.missing, 0.0, score)
-    return np.concatenate([pixels, score[..., None]], axis=-1) * (score > 0)[..., None]
+    return np.concatenate([clicked, score[..., None]], axis=-1) * (score > 0)[..., None]
 
 
 def _misplaced(
