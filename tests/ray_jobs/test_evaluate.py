@@ -1,14 +1,11 @@
 """Jobs that train an evaluator and evaluate with it, on made-up motion: real Ray actors, files and MLflow runs."""
 
 import json
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -22,6 +19,7 @@ from ray_jobs.common import tracking
 from ray_jobs.evaluate import MEASURES, PAGE, EvaluateConfig, evaluate
 from ray_jobs.train_evaluator import TrainEvaluatorConfig, train_evaluator
 from tests.helpers.clips import motion
+from tests.helpers.jobs import assert_refused, one_worker_killed
 
 NETWORK = EvaluatorConfig(width=16, layers=1, heads=2, feedforward=32, dim=4)
 TRAINED, TESTED = 12, 9
@@ -121,20 +119,8 @@ def test_the_evaluator_is_trained_tracked_and_left_alone_and_goes_on_if_cut(
 
 def test_a_killed_worker_of_the_evaluator_is_replaced(training: TrainEvaluatorConfig) -> None:
     config = replace(training, steps=60, output=training.output.with_name("killed"))
-    killed: list[int] = []
-
-    def kill_the_worker() -> None:
-        while not (config.output / "train" / "step-0000003").exists():
-            time.sleep(0.02)
-        workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
-        workers[-1].kill()
-        killed.append(workers[-1].pid)
-
-    killer = threading.Thread(target=kill_the_worker)
-    killer.start()
-    trained = train_evaluator(config)
-    killer.join()
-    assert killed
+    with one_worker_killed(after=config.output / "train" / "step-0000003"):
+        trained = train_evaluator(config)
     store = tracking.local_store(config.output)
     steps = tracking.loss_curve(store, tracking.find_run(store, config.experiment, str(config.output)))
     assert steps[-1][0] == 60
@@ -152,10 +138,7 @@ def test_a_killed_worker_of_the_evaluator_is_replaced(training: TrainEvaluatorCo
 def test_bad_evaluator_configurations_leave_nothing_behind(
     training: TrainEvaluatorConfig, tmp_path: Path, change: dict[str, Any], sentence: str
 ) -> None:
-    config = replace(training, output=tmp_path / "run", **change)
-    with pytest.raises(InputError, match=sentence):
-        train_evaluator(config)
-    assert not config.output.exists()
+    assert_refused(train_evaluator, replace(training, output=tmp_path / "run", **change), sentence)
 
 
 def test_every_set_has_every_number_and_the_real_clips_come_first(

@@ -1,13 +1,10 @@
 """Ray Train with two workers and a real DeepSpeed engine, tracked in a real MLflow store."""
 
 import shutil
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -20,6 +17,7 @@ from ray_jobs.common import tracking
 from ray_jobs.prepare import NORMALIZER_FILE
 from ray_jobs.train import TrainConfig, make_trainer, read_inputs, train
 from tests.helpers.clips import random_clip
+from tests.helpers.jobs import assert_refused, one_worker_killed
 from tests.helpers.recipe import RECIPE
 
 pytestmark = pytest.mark.timeout(600)  # DeepSpeed compiles its communication op once
@@ -77,20 +75,8 @@ def test_a_killed_worker_is_replaced_and_bf16_trains(train_config: TrainConfig) 
     """One of two workers gets SIGKILL after the first checkpoint: the run ends at its last step, in one MLflow run."""
     recipe = replace(RECIPE, optim=replace(RECIPE.optim, steps=40, precision="bf16"))
     config = replace(train_config, recipe=recipe, output=train_config.output.with_name("killed"), repeats=80)
-    killed: list[int] = []
-
-    def kill_one_worker() -> None:
-        while not (config.output / "train" / "step-0000003" / "latest").exists():
-            time.sleep(0.05)
-        workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
-        workers[-1].kill()
-        killed.append(workers[-1].pid)
-
-    killer = threading.Thread(target=kill_one_worker)
-    killer.start()
-    model = train(config)
-    killer.join()
-    assert killed
+    with one_worker_killed(after=config.output / "train" / "step-0000003" / "latest"):
+        model = train(config)
     (run,) = runs_of(config)
     assert run.info.status == "FINISHED"
     assert tracking.loss_curve(tracking.local_store(config.output), run.info.run_id)[-1][0] == 40
@@ -120,10 +106,7 @@ def assert_same_weights(one: Path, other: Path, atol: float) -> None:
 def test_bad_configurations_leave_nothing_behind(
     train_config: TrainConfig, tmp_path: Path, change: dict[str, object], sentence: str
 ) -> None:
-    config = replace(train_config, output=tmp_path / "run", **change)
-    with pytest.raises(InputError, match=sentence):
-        train(config)
-    assert not config.output.exists()
+    assert_refused(train, replace(train_config, output=tmp_path / "run", **change), sentence)
 
 
 def test_what_is_tested_on_is_never_trained_on(train_config: TrainConfig, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.prepare import write_normalizer
 from ray_jobs.train_classifier import TrainClassifierConfig, decode_rows, encode_labelled, train_classifier
 from tests.helpers.clips import motion
+from tests.helpers.jobs import assert_refused
 
 NETWORK = ClassifierConfig(width=16, layers=1, heads=2)
 FLOOR, CHAIR, CRAWLING = (ACTIONS.index(name) for name in ("laying_on_floor", "sitting_in_chair", "crawling"))
@@ -147,7 +148,4 @@ def test_rows_come_back_as_they_were_and_unlabelled_clips_are_left_out() -> None
 def test_bad_configurations_leave_nothing_behind(
     training: TrainClassifierConfig, tmp_path: Path, change: dict[str, Any], sentence: str
 ) -> None:
-    config = replace(training, output=tmp_path / "run", **change)
-    with pytest.raises(InputError, match=sentence):
-        train_classifier(config)
-    assert not config.output.exists()
+    assert_refused(train_classifier, replace(training, output=tmp_path / "run", **change), sentence)
