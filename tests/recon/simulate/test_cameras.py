@@ -31,7 +31,7 @@ def test_any_tilt_shows_the_floor(tilt: float) -> None:
 
 
 def test_the_middle_of_the_picture_shows_the_floor_where_the_tilt_says() -> None:
-    """From 2 m up and 30 degrees down it is 2 m / tan 30 degrees ahead; at 90 degrees of view 45 to either side."""
+    """A camera 2 m up and 30 degrees down looks 2 m / tan 30 degrees ahead, and 45 degrees to either side."""
     camera = look(2.0, 30.0, 0.0, 90.0, (200, 100))
     assert camera.intrinsics.flatten().tolist() == pytest.approx([100, 0, 99.5, 0, 100, 49.5, 0, 0, 1])
     ahead = 2.0 / math.tan(math.radians(30))

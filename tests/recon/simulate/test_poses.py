@@ -48,7 +48,7 @@ def test_who_bows_has_the_head_lower_and_before_the_feet(rng: np.random.Generato
 @pytest.mark.parametrize("height", [0.0, 0.45])
 @pytest.mark.parametrize("size", [-1.5, 1.5])
 def test_who_sits_presses_the_seat_and_no_foot_is_below_the_floor(height: float, size: float) -> None:
-    """On a low seat knees are stretched as far as needed, in bed they lie before the body."""
+    """Knees are stretched as far as needed on a low seat; in bed they lie before the body."""
     found = sitting(np.random.default_rng(2), actor(size), "sitting_in_chair", height, lean=0.0)
     skin = BODY.vertices(found.parameters)[0, 0]
     thighs = torch.isin(
