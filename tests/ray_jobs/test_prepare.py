@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
+import ray.data
 import torch
 
 from motion.body import load_body
@@ -34,6 +36,18 @@ def test_clips_become_records(prepared: Path) -> None:
     moving = normal.std(dim=0) > 0.5
     torch.testing.assert_close(normal.mean(dim=0), torch.zeros(282), atol=1e-2, rtol=0)
     torch.testing.assert_close(normal.std(dim=0, correction=0)[moving], torch.ones(int(moving.sum())))
+
+
+def test_a_read_starts_one_reader_of_footers(prepared: Path) -> None:
+    """Ray's own default is 32 processes for each read, which a laptop spends seconds and gigabytes on."""
+    before = footer_readers()
+    assert len(ray.data.read_parquet(str(prepared / "motions")).take_all()) == len(CLIPS)
+    assert footer_readers() == before + 1
+
+
+def footer_readers() -> int:
+    """Count the actors that read footers, dead ones included."""
+    return sum(actor["ActorClassName"] == "FooterReader" for actor in ray._private.state.actors().values())
 
 
 def test_run_again_it_reads_only_what_is_missing(ray_cluster: None, clip_folder: Path, tmp_path: Path) -> None:
