@@ -14,6 +14,7 @@ SEEDS = range(20)
 def colours(dressed: np.ndarray, *joints: str) -> np.ndarray:
     """Return the different colours of the skin that these joints move."""
     mine = np.isin(OWNER, [JOINT[name] for name in joints])
+    assert mine.any()
     return np.unique(dressed[mine], axis=0)
 
 
@@ -44,11 +45,12 @@ def test_trunk_and_thighs_are_covered_and_staff_wear_one_colour() -> None:
         uniform = dressed(seed, True)
         skin = colours(uniform, "left_hand")[0]
         thigh = (JOINT["left_hip"] == OWNER) & (BODY.v_template[:, 1].numpy() < BODY.joint_template[1, 1].item() - 0.1)
-        worn = np.unique(np.concatenate([colours(uniform, "spine2"), uniform[thigh]]), axis=0)
+        worn = np.unique(np.concatenate([colours(uniform, "spine3"), uniform[thigh]]), axis=0)
         assert len(worn) == 1
         assert not np.array_equal(worn[0], skin)
-        for own in colours(dressed(seed, False), "spine2"):
-            assert not np.array_equal(own, colours(dressed(seed, False), "left_hand")[0])
+        visitor = dressed(seed, False)
+        bare = (visitor == colours(visitor, "left_hand")[0]).all(axis=1)
+        assert not bare[JOINT["spine3"] == OWNER].any()
 
 
 def test_some_wear_shorts_but_no_staff() -> None:
@@ -63,3 +65,21 @@ def test_some_wear_shorts_but_no_staff() -> None:
             found.append(np.array_equal(np.unique(one[shin], axis=0), colours(one, "left_hand")))
     assert not any(bare[True])
     assert 2 <= sum(bare[False]) <= 13
+
+
+def test_sleeves_end_above_the_elbow_or_before_the_wrist() -> None:
+    """A long sleeve goes 20 cm beyond the elbow, a short one three quarters of the way to it; half wear short ones."""
+    elbow = BODY.joint_template[JOINT["left_elbow"], 0].item()
+    beyond = BODY.v_template[:, 0].numpy() - elbow
+    forearm, upper = (JOINT[name] == OWNER for name in ("left_elbow", "left_shoulder"))
+    short = []
+    for seed in range(40):
+        found = dressed(seed, False)
+        bare = (found == colours(found, "left_hand")[0]).all(axis=1)
+        assert bare[forearm & (beyond > 0.21)].all()
+        at = bare[forearm & (beyond > 0.05) & (beyond < 0.19)]
+        assert at.all() or not at.any()
+        short.append(at.all())
+        assert (bare[upper & (beyond > -0.2 * elbow)] == at.all()).all()
+        assert not bare[upper & (beyond < -0.3 * elbow)].any()
+    assert 12 <= sum(short) <= 28

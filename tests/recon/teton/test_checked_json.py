@@ -10,7 +10,14 @@ from motion.errors import InputError
 from recon.teton.checked_json import get, is_number, numbers, read_json, write_json
 
 
-def test_content_comes_back_and_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
+def half_written(path: Path, text: str) -> None:
+    path.write_bytes(b"{")
+    raise OSError("no space left")
+
+
+def test_content_comes_back_and_a_failed_write_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, content = tmp_path / "a.json", {"a": [1, 2.5, None, True], "b": {"ü": "x"}}
     write_json(path, content)
     assert read_json(path) == content
@@ -18,6 +25,11 @@ def test_content_comes_back_and_a_failed_write_leaves_the_earlier_file(tmp_path:
         write_json(path, {"a": object()})
     assert read_json(path) == content
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"], "nothing half-written is left"
+    monkeypatch.setattr(Path, "write_text", half_written)
+    with pytest.raises(InputError, match=r"a\.json: cannot be written \(no space left\), expected a folder"):
+        write_json(path, {})
+    monkeypatch.undo()
+    assert read_json(path) == content
     with pytest.raises(InputError, match=r"absent.a\.json: cannot be written \(.*\), expected a folder"):
         write_json(path / "absent" / "a.json", content)
 
