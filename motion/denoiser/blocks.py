@@ -3,7 +3,7 @@
 Shape suffixes: B batch, S sequence (all tokens), D width, H head, E channels of a head, M modulation.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -116,16 +116,25 @@ def feedforward(width: int, inner: int, dropout: float) -> nn.Sequential:
     )
 
 
-class PlainBlock(nn.Module):
-    """Post-norm transformer encoder layer without biases, as in the thesis."""
+class _Block(nn.Module):
+    """Attention, feed-forward network and their norms, without biases; a subclass says how they follow one another."""
+
+    norms_scale: ClassVar[bool]
+    """True where the norms have weights of their own."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float, qk_norm: bool) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout, qk_norm)
-        self.attention_norm = nn.LayerNorm(width, bias=False)
+        self.attention_norm = nn.LayerNorm(width, elementwise_affine=self.norms_scale, bias=False)
         self.feedforward = feedforward(width, inner, dropout)
-        self.feedforward_norm = nn.LayerNorm(width, bias=False)
+        self.feedforward_norm = nn.LayerNorm(width, elementwise_affine=self.norms_scale, bias=False)
         self.dropout = Dropout(dropout)
+
+
+class PlainBlock(_Block):
+    """Post-norm transformer encoder layer without biases, as in the thesis."""
+
+    norms_scale = True
 
     def forward(
         self, x_BSD: Tensor, mask_B11S: Tensor | None, turns: Turns | None, modulation_BMD: Tensor | None
@@ -134,20 +143,17 @@ class PlainBlock(nn.Module):
         return self.feedforward_norm(x_BSD + self.dropout(self.feedforward(x_BSD)))
 
 
-class ModulatedBlock(nn.Module):
+class ModulatedBlock(_Block):
     """Pre-norm layer whose norms and residuals the step modulates (DiT's AdaLN-zero, Peebles and Xie 2023).
 
     One network gives the modulation of all layers, to which each adds its own table (PixArt-α, Chen et al. 2023): a
     network a layer would hold more weights than the layer.
     """
 
+    norms_scale = False
+
     def __init__(self, width: int, heads: int, inner: int, dropout: float, qk_norm: bool) -> None:
-        super().__init__()
-        self.attention = Attention(width, heads, dropout, qk_norm)
-        self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.feedforward = feedforward(width, inner, dropout)
-        self.feedforward_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.dropout = Dropout(dropout)
+        super().__init__(width, heads, inner, dropout, qk_norm)
         self.table = nn.Parameter(torch.zeros(NUM_MODULATIONS, width))
 
     def forward(
