@@ -5,10 +5,12 @@ so that `-k golden` selects just them; they skip where that folder is absent.
 """
 
 import os
+import runpy
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 # Read when torch, ray and transformers are first imported, here or in a process that a test starts.
 os.environ.update(
@@ -25,6 +27,9 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from motion.body import Body
 
 # The shape checks compiled into a `__main__` that a test runs here would be cached as those of the plain program.
 sys.dont_write_bytecode = True
@@ -79,6 +84,41 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def body() -> "Body":
+    """Load the default body."""
+    from motion.body import load_body
+
+    return load_body()
+
+
+class Ended(NamedTuple):
+    """Exit status and output of a program."""
+
+    status: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Run a module with arguments in this process as `python -m` does, in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(module: str, *arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        status: object = 0
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            status = ended.code
+        return Ended(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -21,17 +21,6 @@ from motion.parquet import Record, from_table, parquet_files, write_parquet
 from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from tests.helpers.clips import random_clip
-from tests.helpers.scenes import random_scene
-
-
-@pytest.fixture(scope="module")
-def clip() -> MotionSequence:
-    return random_clip(load_body())
-
-
-@pytest.fixture
-def scene() -> Scene:
-    return random_scene()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import motion.render
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.errors import InputError
 from motion.parquet import write_parquet
 from motion.render import FAMILIES, PAPER, STRIP_WIDTH, Picture, View, animate, body_strip, draw, strip
@@ -21,11 +21,6 @@ from motion.skeleton import LEFT, RIGHT
 from tests.helpers.clips import UPRIGHT, simulated
 
 REPO = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body("default")
 
 
 @pytest.fixture(scope="module")

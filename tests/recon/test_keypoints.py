@@ -3,18 +3,13 @@
 import pytest
 import torch
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.body.export_default import KEYPOINT_VERTICES
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT, JOINT_NAMES, KEYPOINT_SETS, MIRRORED
 from motion.smpl_parameters import SmplParameters
 from recon.keypoints import KEYPOINT_NAMES, body_keypoints, known_names
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 def at_rest(body: Body, names: tuple[str, ...], betas: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,11 @@
-"""The default body, and motion capture to try clips' transforms on."""
+"""Motion capture to try clips' transforms on."""
 
 import pytest
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.clips.transforms import resample
 from motion.datasets.deepmimic import list_clips, read_clip
 from motion.sequence import MotionSequence
-
-
-@pytest.fixture(scope="session")
-def body() -> Body:
-    return load_body("default")
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,6 @@ ANGLES = st.floats(-7, 7)
 
 
 @pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body("default")
-
-
-@pytest.fixture(scope="module")
 def lopsided(body: Body) -> Body:
     """Make a body whose rest joints lie up to some centimetres off the symmetric ones."""
     generator = torch.Generator().manual_seed(0)

@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.datasets import amass
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from tests.helpers.sources import amass as source
 from tests.helpers.sources.humanml3d import amass_fields, save_npz, walk
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 @pytest.fixture(scope="module")

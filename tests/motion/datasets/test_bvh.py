@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.datasets import bvh
 from motion.datasets.bvh_file import read_bvh
 from motion.datasets.clip import Clip
@@ -19,11 +19,6 @@ from motion.skeleton import FEET, JOINT
 from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources import bvh as source
 from tests.helpers.sources.humanml3d import walk
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 @pytest.fixture(scope="module")

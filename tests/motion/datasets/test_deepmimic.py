@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.datasets.clip import Clip
 from motion.datasets.deepmimic import CAPTIONS, LEG_LENGTH_M, TO_WORLD, list_clips, read_clip
 from motion.errors import InputError
@@ -20,11 +20,6 @@ LIMBS = [
     for side in ("left", "right")
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 ]
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body("default")
 
 
 def read(path: Path, body: Body) -> MotionSequence:

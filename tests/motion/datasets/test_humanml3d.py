@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.clips.ground import lowest_skin
 from motion.clips.transforms import canonical_start
 from motion.datasets import humanml3d
@@ -17,11 +17,6 @@ from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES
 from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources import humanml3d as source
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.datasets import interhuman
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from tests.helpers.sources import interhuman as source
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 def clips(folder: Path) -> dict[str, Clip]:

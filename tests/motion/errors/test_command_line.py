@@ -1,13 +1,14 @@
 """Shared behaviour of all programs: their lists, their names in the help, and exit status 2 on bad input."""
 
-import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from motion.errors.command_line import programs
+from tests.conftest import Ended
 
 REPO = Path(__file__).resolve().parents[3]
 PACKAGES = ("motion", "recon", "ray_jobs")
@@ -15,25 +16,16 @@ IN_THIS_PROCESS = [found.name for package in ("motion", "recon") for found in pr
 """Programs that import no Ray, which costs seconds a process."""
 
 
-def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> object:
-    """Run a module as `python -m` does and return its exit status."""
-    monkeypatch.setattr(sys, "argv", [module, *arguments])
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        return ended.code
-    return 0
+Run = Callable[..., Ended]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_program_is_listed_with_a_line_and_a_command(
-    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_program_is_listed_with_a_line_and_a_command(package: str, run_program: Run) -> None:
     starts = 'if __name__ == "__main__":'
     files = [path for path in (REPO / package).rglob("*.py") if f"\n{starts}" in path.read_text()]
     assert len(list(programs(package))) == len(files) - 1, "all but the list itself"
-    assert call(monkeypatch, package) == 0
-    out = capsys.readouterr().out
+    status, out, _ = run_program(package)
+    assert status == 0
     for found in programs(package):
         assert f"\n{found.name}\n    {found.summary}\n    $ {found.example}\n" in out
         assert found.summary
@@ -49,18 +41,18 @@ def test_jobs_are_listed_without_ray() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_list_takes_no_arguments(
-    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, package, "--help") == 0
-    assert call(monkeypatch, package, "train") == 2
-    assert capsys.readouterr().err.startswith(f"error: 'train' is no argument of `python -m {package}`")
+def test_a_list_takes_no_arguments(package: str, run_program: Run) -> None:
+    assert run_program(package, "--help").status == 0
+    refused = run_program(package, "train")
+    assert refused.status == 2
+    assert refused.err.startswith(f"error: 'train' is no argument of `python -m {package}`")
 
 
 @pytest.mark.parametrize("name", IN_THIS_PROCESS)
-def test_help_names_the_program(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, name, "--help") == 0
-    assert capsys.readouterr().out.startswith(f"usage: python -m {name} [-h]")
+def test_help_names_the_program(name: str, run_program: Run) -> None:
+    shown = run_program(name, "--help")
+    assert shown.status == 0
+    assert shown.out.startswith(f"usage: python -m {name} [-h]")
 
 
 @pytest.mark.parametrize(
@@ -72,16 +64,9 @@ def test_help_names_the_program(name: str, monkeypatch: pytest.MonkeyPatch, caps
         (("recon.simulate", "--output", "x", "--keypoints", "y"), "keypoints is 'y'"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(
-    arguments: tuple[str, ...],
-    sentence: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, *arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert sentence in error
-    assert error.count("\n") == 1
+def test_bad_input_is_one_sentence_and_status_2(arguments: tuple[str, ...], sentence: str, run_program: Run) -> None:
+    refused = run_program(*arguments)
+    assert refused.status == 2
+    assert refused.err.startswith("error: ")
+    assert sentence in refused.err
+    assert refused.err.count("\n") == 1

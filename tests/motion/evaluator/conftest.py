@@ -15,11 +15,6 @@ from tests.helpers.evaluators import CONFIG
 
 
 @pytest.fixture(scope="session")
-def body() -> Body:
-    return load_body()
-
-
-@pytest.fixture(scope="session")
 def evaluator() -> Evaluator:
     torch.manual_seed(1)
     return Evaluator(EvaluatorNetwork(CONFIG), "0123456789ab")

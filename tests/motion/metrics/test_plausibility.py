@@ -20,9 +20,10 @@ from motion.datasets import deepmimic
 from motion.errors import InputError
 from motion.metrics.plausibility import MEASURES, plausibility, swing_and_twist
 from motion.rotations import matrix_from_axis_angle
-from motion.sequence import MotionSequence, Scene
+from motion.sequence import LABELS, MotionSequence
 from motion.skeleton import ACTIONS, JOINT
 from tests.helpers.clips import UPRIGHT, motion, simulated
+from tests.helpers.scenes import scene_of
 
 BODY = load_body()
 PEOPLE = {"person_penetration_volume", "person_penetration_frames"}
@@ -200,17 +201,7 @@ def test_furniture_holds_people_up() -> None:
     assert math.isnan(plausibility(in_bed, BODY)["floating"])
     x, y = np.meshgrid(np.arange(-1, 1, 0.02), np.arange(-1, 1, 0.02))
     top = np.stack([x.ravel(), y.ravel(), np.full(x.size, 0.49)], axis=1).astype(np.float32)
-    table = Scene(
-        id="table",
-        points=top,
-        colors=np.zeros((len(top), 3), dtype=np.uint8),
-        labels=np.full(len(top), 3, dtype=np.int8),
-        intrinsics=np.eye(3, dtype=np.float32),
-        extrinsics=np.eye(4, dtype=np.float32),
-        image_size=(640, 480),
-        floor_inlier_ratio=1.0,
-        depth_scale=1.0,
-    )
+    table = scene_of(top, LABELS.index("bed"))
     on_table = plausibility(high, BODY, table)
     assert math.isnan(on_table["floating"])
     assert on_table["scene_penetration_frames"] == 0

@@ -5,21 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from motion.body import load_body
 from motion.errors import InputError
 from motion.sequence import MotionSequence, Scene
-from tests.helpers.clips import random_clip
-from tests.helpers.scenes import random_scene
-
-
-@pytest.fixture(scope="module")
-def clip() -> MotionSequence:
-    return random_clip(load_body())
-
-
-@pytest.fixture
-def scene() -> Scene:
-    return random_scene()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Command line of the jobs: bad input ends in one sentence, and nothing runs."""
 
-import runpy
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,7 @@ import yaml
 
 from ray_jobs.common import cli
 from ray_jobs.serve import ServeConfig
-
-
-def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> object:
-    """Run a job's module as `python -m` does and return its exit status."""
-    monkeypatch.setattr(sys, "argv", [module, *arguments])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module(module, run_name="__main__")
-    return ended.value.code
+from tests.conftest import Ended
 
 
 @pytest.mark.parametrize(
@@ -41,22 +33,19 @@ def call(monkeypatch: pytest.MonkeyPatch, module: str, *arguments: str) -> objec
     ],
 )
 def test_unknown_and_ill_typed_keys(
-    arguments: tuple[str, ...],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    arguments: tuple[str, ...], words: str, run_program: Callable[..., Ended], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, *arguments) == 2
-    assert words in capsys.readouterr().err
+    refused = run_program(*arguments)
+    assert refused.status == 2
+    assert words in refused.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("job", ["prepare", "train", "serve", "generate", "demo"])
-def test_help_teaches(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, f"ray_jobs.{job}", "--help") == 0
-    assert f"python -m ray_jobs.{job}" in capsys.readouterr().out
+def test_help_teaches(job: str, run_program: Callable[..., Ended]) -> None:
+    shown = run_program(f"ray_jobs.{job}", "--help")
+    assert shown.status == 0
+    assert f"python -m ray_jobs.{job}" in shown.out
 
 
 def test_resolved_configs_are_plain_yaml() -> None:

@@ -15,7 +15,7 @@ from motion.clips.transforms import resample
 from motion.datasets import deepmimic
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
-from motion.sequence import MotionSequence, Scene
+from motion.sequence import MotionSequence
 from recon.camera import Camera
 from recon.depth import DepthFusion, DepthModel
 from recon.floor import Plane
@@ -43,6 +43,7 @@ from recon.teton import TetonSequence
 from tests.helpers.brightness import Brightness
 from tests.helpers.fitted_motions import room_camera
 from tests.helpers.rooms import render
+from tests.helpers.scenes import scene_of
 
 BODY = load_body()
 FRAMES = 20
@@ -103,17 +104,8 @@ def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[s
     """Build a reconstruction in which only persons and camera have content."""
     none = np.zeros((0, 2, 2), dtype=np.float32)
     plane, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 1.0), DepthFusion(1.0, 0.0, 1.0, 0.0)
-    scene = Scene(
-        id="room",
-        points=np.zeros((1, 3), dtype=np.float32),
-        colors=np.zeros((1, 3), dtype=np.uint8),
-        labels=np.zeros(1, dtype=np.int8),
-        intrinsics=camera.intrinsics.numpy(),
-        extrinsics=camera.extrinsics.numpy(),
-        image_size=camera.image_size,
-        floor_inlier_ratio=1.0,
-        depth_scale=1.0,
-    )
+    seen = {"intrinsics": camera.intrinsics.numpy(), "extrinsics": camera.extrinsics.numpy()}
+    scene = replace(scene_of(np.zeros((1, 3)), 0), image_size=camera.image_size, **seen)
     room = Room(camera, plane, none, np.zeros((2, 2), dtype=np.float32), fusion, None)
     quality = tuple(Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0) for name in truth.object_ids)
     return Reconstruction(scene, motion, room, quality)

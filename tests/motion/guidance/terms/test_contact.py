@@ -7,8 +7,9 @@ import torch
 from motion.body.penetration import person_penetration, scene_penetration
 from motion.errors import InputError
 from motion.guidance.terms import ApartFromPeople, BodyShape, OutOfScene, distance_fields
-from motion.sequence import Scene
+from motion.sequence import LABELS
 from motion.smpl_parameters import SmplParameters
+from tests.helpers.scenes import scene_of
 from tests.helpers.walks import BODY, PENETRATES, always, capsules, motions, poses, sampled, someone, steered
 
 
@@ -44,28 +45,15 @@ def box() -> np.ndarray:
 def test_a_walk_through_a_box_goes_around_it() -> None:
     def share(found: list[SmplParameters]) -> float:
         there = np.ones((1, found[0].transl.shape[1]), dtype=np.bool_)
-        depths = np.stack([scene_penetration(capsules(pose), there, room(box()))[1] for pose in found])
+        depths = np.stack(
+            [scene_penetration(capsules(pose), there, scene_of(box(), LABELS.index("bed")))[1] for pose in found]
+        )
         return float((depths > PENETRATES).mean())
 
     of, term = motions(0.3), OutOfScene(*always(2), *distance_fields([box()] * 2))
     unguided, guided = share(sampled(of, [], 2)[0]), share(sampled(of, [term], 2)[0])
     assert unguided > 0.4
     assert guided < 0.2 * unguided
-
-
-def room(points: np.ndarray) -> Scene:
-    """Build a scene of these points, all labelled as bed."""
-    return Scene(
-        id="room",
-        points=points,
-        colors=np.zeros((len(points), 3), dtype=np.uint8),
-        labels=np.full(len(points), 3, dtype=np.int8),
-        intrinsics=np.eye(3, dtype=np.float32),
-        extrinsics=np.eye(4, dtype=np.float32),
-        image_size=(640, 480),
-        floor_inlier_ratio=1.0,
-        depth_scale=1.0,
-    )
 
 
 def test_distances_are_those_of_a_solid_below_what_is_seen() -> None:

@@ -1,4 +1,4 @@
-"""A clip and a room to show."""
+"""A clip and a room, made at random."""
 
 import pytest
 
@@ -8,11 +8,11 @@ from tests.helpers.clips import random_clip
 from tests.helpers.scenes import random_scene
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clip() -> MotionSequence:
     return random_clip(load_body())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scene() -> Scene:
     return random_scene()
