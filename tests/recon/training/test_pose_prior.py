@@ -50,7 +50,7 @@ def restated(vectors: np.ndarray, mixture: GaussianMixture) -> np.ndarray:
 
 
 def test_a_saved_mixture_gives_the_energies_of_its_likelihood(tmp_path: Path, rng: np.random.Generator) -> None:
-    """Of two ways to hold oneself one is four times as varied; 95 of 100 poses lie below 10."""
+    """One of two ways to hold oneself is four times as varied as the other; 95 of 100 poses lie below 10."""
     vectors = np.concatenate([0.4 * rng.normal(size=(300, 3 * JOINTS)), 0.7 + 0.1 * rng.normal(size=(100, 3 * JOINTS))])
     options = PosePriorOptions(asset=tmp_path / "prior.safetensors")
     mixture = GaussianMixture(2, reg_covar=1e-3, random_state=0).fit(vectors)
