@@ -130,7 +130,7 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Pat
 
 def _check_sets(sources: Sequence[MotionSet]) -> None:
     for source in sources:
-        if not parquet_files(storage.join(source.uri, "motions")):
+        if not storage.read_column(storage.join(source.uri, "motions"), "id"):
             raise InputError(f"there are no motions of the set {source.name} in {source.uri}/motions")
 
 

@@ -11,7 +11,7 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from motion.parquet import from_table, parquet_files, resolve, whole_file, write_parquet, write_table
+from motion.parquet import check_tables, from_table, parquet_files, resolve, whole_file, write_parquet, write_table
 from motion.sequence import MotionSequence
 
 REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
@@ -23,13 +23,18 @@ def join(folder: str | Path, *names: str) -> str:
 
 
 def read_column(folder: str, name: str) -> list[Any]:
-    """Read one column of all the Parquet files under `folder`."""
+    """Read one column of all the Parquet files under `folder`.
+
+    Raises InputError for motions that number actions or person classes otherwise. Ray Data loses the names that a file
+    gives to its numbers, so a job that reads motions with it reads a column with this first.
+    """
     filesystem, _ = resolve(folder)
-    return [
-        value
-        for path in parquet_files(folder)
-        for value in pq.read_table(path, filesystem=filesystem, columns=[name])[name].to_pylist()
-    ]
+    values = []
+    for path in parquet_files(folder):
+        table = pq.read_table(path, filesystem=filesystem, columns=[name])
+        check_tables(MotionSequence, table.schema, path)
+        values += table[name].to_pylist()
+    return values
 
 
 def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
