@@ -1,0 +1,70 @@
+"""Settings and checkpoints of training on one worker; the jobs that train so are tested with a real worker."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import ray.train
+import torch
+
+from motion.errors import InputError
+from ray_jobs.common.single_worker_training import SingleWorkerConfig, Stateful, report_checkpoint, resume
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"steps": 0}, "steps is 0, expected 1 or more"),
+        ({"log_every": 0}, "log_every is 0, expected 1 or more"),
+        ({"checkpoint_every": -1}, "checkpoint_every is -1, expected 1 or more"),
+        ({"batch_size": 1}, "batch_size is 1, expected 2 or more"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(change: dict[str, int], sentence: str) -> None:
+    settings = {"data": "d", "output": Path("o"), "batch_size": 2, "learning_rate": 0.1, "experiment": "e"}
+    SingleWorkerConfig(**settings)
+    with pytest.raises(InputError, match=sentence):
+        SingleWorkerConfig(**settings | change)
+
+
+def trained(steps: int, parts: Mapping[str, Stateful] | None = None) -> dict[str, Stateful]:
+    """Train a network of one weight towards 3 for some steps, from the start or from `parts`."""
+    if parts is None:
+        network = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10)
+        parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    for _ in range(steps):
+        parts["optimizer"].zero_grad()
+        (parts["network"](torch.ones(1)) - 3).square().backward()
+        parts["optimizer"].step()
+        parts["schedule"].step()
+    return dict(parts)
+
+
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: dict[str, object] = {}
+
+    def report(metrics: dict[str, int], checkpoint: ray.train.Checkpoint, checkpoint_dir_name: str) -> None:
+        with checkpoint.as_directory() as folder:
+            shutil.copytree(folder, tmp_path / checkpoint_dir_name)
+        reported.update(metrics)
+
+    monkeypatch.setattr("ray.train.report", report)
+    monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
+    torch.manual_seed(0)
+    parts = trained(4)
+    assert resume(trained(0)) == 0, "nothing to go on from"
+    report_checkpoint(parts, 4, "weights.bin", b"the network")
+    saved = tmp_path / "step-0000004"
+    assert reported == {"step": 4}
+    assert (saved / "weights.bin").read_bytes() == b"the network"
+    monkeypatch.setattr("ray.train.get_checkpoint", lambda: ray.train.Checkpoint.from_directory(saved))
+    others = trained(0)
+    assert resume(others) == 4
+    weights, again = (trained(3, each)["network"].state_dict() for each in (parts, others))
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(weights[name], again[name]) for name in weights)

@@ -1,0 +1,65 @@
+"""Runs in a local MLflow store: found again by their output, with flat settings, metrics and an end."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from ray_jobs.common import tracking
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tracking.local_store(tmp_path_factory.mktemp("tracked") / "new")
+
+
+def test_a_local_store_is_a_file_in_a_folder_that_is_made(tmp_path: Path) -> None:
+    assert tracking.local_store(tmp_path / "a" / "b") == f"sqlite:///{tmp_path}/a/b/mlflow.db"
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_nested_settings_become_dotted_names() -> None:
+    settings = {"steps": 3, "recipe": {"name": "tiny", "optim": {"rate": 0.1, "betas": (0.9, 0.95)}}, "none": None}
+    assert tracking.flatten(settings) == {
+        "steps": 3,
+        "recipe.name": "tiny",
+        "recipe.optim.rate": 0.1,
+        "recipe.optim.betas": (0.9, 0.95),
+        "none": None,
+    }
+
+
+def test_a_run_is_found_again_by_its_output_and_goes_on(store: str, tmp_path: Path) -> None:
+    assert tracking.find_run(store, "walks", "out/a") is None
+    first = tracking.open_run(store, "walks", "out/a", tmp_path, {"network": {"width": 16}})
+    other = tracking.open_run(store, "walks", "out/b", tmp_path, {})
+    assert tracking.find_run(store, "walks", "out/a") == first != other
+    assert tracking.find_run(store, "runs", "out/a") is None, "another experiment"
+    client = MlflowClient(store)
+    run = client.get_run(first)
+    assert (run.data.params, run.info.run_name) == ({"network.width": "16"}, "a")
+    assert run.info.artifact_uri.startswith(tmp_path.as_uri())
+    client.set_terminated(first, "FAILED")
+    assert tracking.open_run(store, "walks", "out/a", tmp_path, {"network": {"width": 32}}) == first
+    run = client.get_run(first)
+    assert (run.info.status, run.data.params) == ("RUNNING", {"network.width": "16"})
+
+
+def test_a_run_ends_finished_or_failed(store: str, tmp_path: Path) -> None:
+    run_id = tracking.open_run(store, "ends", "out", tmp_path, {})
+    with tracking.closing(store, run_id) as client:
+        assert client.get_run(run_id).info.status == "RUNNING"
+    assert client.get_run(run_id).info.status == "FINISHED"
+    with pytest.raises(KeyboardInterrupt), tracking.closing(store, run_id):
+        raise KeyboardInterrupt
+    assert client.get_run(run_id).info.status == "FAILED"
+
+
+def test_a_curve_has_one_value_a_step_in_order(store: str, tmp_path: Path) -> None:
+    run_id = tracking.open_run(store, "curves", "out", tmp_path, {})
+    for step, loss in ((20, 0.5), (10, 2.0), (30, 0.25)):
+        tracking.log_metrics(store, run_id, step, {"loss": loss, "lr": 0.1})
+    tracking.log_metrics(store, run_id, 20, {"loss": 0.75})  # a run that went on from step 10
+    assert tracking.loss_curve(store, run_id) == [(10, 2.0), (20, 0.75), (30, 0.25)]
+    assert tracking.loss_curve(store, run_id, "lr") == [(10, 0.1), (20, 0.1), (30, 0.1)]
+    assert tracking.loss_curve(store, run_id, "accuracy") == []

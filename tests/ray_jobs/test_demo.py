@@ -1,0 +1,35 @@
+"""Parts of the demo that need no cluster; tests/e2e/test_demo.py runs all of it."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from motion.body import load_body
+from ray_jobs.demo import Stages, write_prompts
+from ray_jobs.generate import like, read_prompts
+from tests.helpers.clips import random_clip
+
+
+def test_a_resumed_demo_adds_to_what_its_stages_took(tmp_path: Path) -> None:
+    file = tmp_path / "stages.json"
+    with Stages(file).stage("train"):
+        time.sleep(0.02)
+    before = json.loads(file.read_text())["train"]
+    assert before >= 0.02
+    resumed = Stages(file)
+    for name in ("train", "serve"):
+        with resumed.stage(name):
+            time.sleep(0.01)
+    assert list(resumed.seconds) == ["train", "serve"]
+    assert resumed.seconds["train"] >= before + 0.01
+    assert json.loads(file.read_text()) == resumed.seconds
+
+
+def test_prompts_ask_for_motions_like_the_clips(tmp_path: Path) -> None:
+    """A request survives the way through the file: two persons with an action each, and one without."""
+    pair, alone = random_clip(load_body(), persons=2, frames=9), random_clip(load_body(), persons=1, frames=7)
+    alone = replace(alone, action=0 * alone.action, texts=["a person falls"])
+    assert read_prompts(write_prompts(tmp_path / "prompts.jsonl", [pair, alone])) == [like(pair), like(alone)]
+    assert like(pair)["action"] == ("standing_on_floor", "standing_on_floor")
+    assert like(alone) == {"prompt": "a person falls", "num_frames": 7}
