@@ -12,7 +12,7 @@ import pytest
 import torch
 from ray import serve
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.denoiser import Denoiser
 from motion.errors import InputError
 from motion.evaluator import EvaluatorConfig
@@ -153,11 +153,6 @@ def package(own_packages: Path) -> Iterator[Path]:
     sys.path.insert(0, str(own_packages))
     yield folder
     sys.path.remove(str(own_packages))
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 def some_motion(body: Body, name: str, **changes: Any) -> MotionSequence:

@@ -55,6 +55,12 @@ def submit(environment: dict[str, str], *entrypoint: str) -> subprocess.Complete
     return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
+def submit_training(environment: dict[str, str], data: str | Path, output: Path) -> subprocess.CompletedProcess:
+    steps = ("--recipe.optim.steps", "3", "--recipe.optim.batch-size", "2")
+    arguments = ("tiny", "--data", str(data), "--output", str(output), *steps)
+    return submit(environment, "python", "-m", "ray_jobs.train", *arguments)
+
+
 def test_help_teaches(cluster: dict[str, str]) -> None:
     done = submit(cluster, "python", "-m", "ray_jobs.train", "--help")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -68,35 +74,13 @@ def test_one_epoch_trains(cluster: dict[str, str], clip_folder: Path, tmp_path: 
         cluster, "python", "-m", "ray_jobs.prepare", "--output", str(data), "--sources", f"deepmimic:{clip_folder}"
     )
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    arguments = ["--recipe.optim.steps", "3", "--recipe.optim.batch-size", "2"]
-    done = submit(
-        cluster,
-        "python",
-        "-m",
-        "ray_jobs.train",
-        "tiny",
-        "--data",
-        str(data),
-        "--output",
-        str(run),
-        *arguments,
-    )
+    done = submit_training(cluster, data, run)
     assert done.returncode == 0, done.stdout + done.stderr
     assert load_model(run / "model.safetensors").recipe.optim.steps == 3
 
 
 def test_bad_input_fails_the_job_in_one_sentence(cluster: dict[str, str], tmp_path: Path) -> None:
-    done = submit(
-        cluster,
-        "python",
-        "-m",
-        "ray_jobs.train",
-        "tiny",
-        "--data",
-        "nowhere",
-        "--output",
-        str(tmp_path / "run"),
-    )
+    done = submit_training(cluster, "nowhere", tmp_path / "run")
     assert done.returncode == 1
     assert "error: no motions in nowhere; make them with" in done.stdout
     assert "Traceback" not in done.stdout

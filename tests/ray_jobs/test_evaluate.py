@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from motion.body import Body, load_body
+from motion.body import Body
 from motion.errors import InputError
 from motion.evaluator import EvaluatorConfig, load_evaluator
 from motion.parquet import parquet_files, write_parquet
@@ -30,11 +30,6 @@ def clip(body: Body, seed: int, split: str, **changes: Any) -> MotionSequence:
     made = motion(body, frames=30, seed=seed)
     values = {"id": f"{split}/{seed}", "split": split, "texts": [f"two people do dance number {seed}"]}
     return replace(made, **values | {"action": np.zeros_like(made.action)} | changes)
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
 
 
 @pytest.fixture(scope="module")
