@@ -104,8 +104,9 @@ class SmplParameters:
     ) -> Some:
         """Turn the bodies about the origin, then shift them: each of their points p goes to `rotation p + translation`.
 
-        One rotation and translation for all, or one for each of the batch. Orientations become `rotation @
-        global_orient`: eq. 4.6, whose print inverts `global_orient`, which is a misprint.
+        `translation` is in metres. One rotation and translation for all, or one for each of the batch. Orientations
+        become `rotation @ global_orient`: eq. 4.6, whose print inverts `global_orient`, a misprint. SMPL turns a body
+        about its rest pelvis J0, so `transl` becomes `rotation @ (transl + J0) - J0 + translation`.
         """
         rest_pelvis = self._rest_pelvis(body)
         turned = rotate(rotation, self.transl + rest_pelvis)

@@ -97,10 +97,11 @@ def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, se
 def extrinsics(plane: Plane) -> Float64[np.ndarray, "4 4"]:
     """Compute world-to-camera extrinsics: the world's origin on the floor below the camera, y the viewing direction.
 
-    Eq. 4.3 is the cross product's matrix K of the normal and +Z, eq. 4.4 Rodrigues' rotation R made of it. The rotation
-    here is R up to a turn about Z, written as axes because those have no special case at 180 degrees. Eq. 4.5 is the
-    map of points, p* = R (p - origin); its origin here is the floor below the camera, in the thesis the floor's point
-    on the camera's z axis. Looking straight down, the image's up is world y.
+    Eq. 4.3 is the cross product's matrix K of the normal and +Z, eq. 4.4 Rodrigues' rotation R made of it, which turns
+    the camera's frame into the world's. The result goes the other way, world to camera: its rotation is R transposed,
+    up to a turn about Z, written as axes because those have no special case at 180 degrees. Eq. 4.5 maps points from
+    the camera to the world, p* = R (p - origin), the inverse of the result; its origin here is the floor below the
+    camera, in the thesis the floor's point on the camera's z axis. Looking straight down, the image's up is world y.
     """
     ahead = _FORWARD - (_FORWARD @ plane.normal) * plane.normal
     if np.linalg.norm(ahead) < 1e-6:

@@ -1,10 +1,11 @@
 """Smooth trajectories of persons (eq. 4.1): joints of constant velocity that stay near those found.
 
-    sum_t ‖j̄_t - j_t‖² + weight · sum_t ‖a_t‖,     a_t = (j_t-1 - 2 j_t + j_t+1) fps²
+    sum_t ‖j̄_t - j_t‖² + 2 · weight · sum_t ‖a_t‖,     a_t = (j̄_t-1 - 2 j̄_t + j̄_t+1) fps²
 
-The norm is over all joints of a person. The smoothing term is not squared, as the thesis prints it: a burst of real
+j̄ are the smoothed joints, j those found (m). The norm is the root mean square of a person's 24 joint vectors; `weight`
+is in m·s². The smoothing term is not squared, as the thesis prints it: a burst of real
 motion costs its size and not its square, so that kicks and falls keep their height. The other term is squared up to
-`OUTLIER_M` and not beyond it, so that a single wrong pose gives way to its neighbours.
+`OUTLIER_M` and linear beyond it (Huber), so that a single wrong pose gives way to its neighbours.
 
 Joints are linear in the world rotations of a body's bones. With those rotations free to be any matrices, every step of
 iteratively reweighted least squares is one banded solve for all persons; the nearest rotations (Procrustes) follow.
@@ -23,7 +24,7 @@ from motion.errors import InputError
 from motion.skeleton import PARENTS
 from recon.people import People
 
-WEIGHT = 2e-4  # m / (m/s²); tuned against 20 mm of jitter, on motion capture at 10 and 20 fps
+WEIGHT = 2e-4  # m·s²; tuned against 20 mm of jitter, on motion capture at 10 and 20 fps
 STILL_M_S2 = 0.3  # accelerations below it count by their square
 OUTLIER_M = 0.1  # distance (rms over the joints) up to which it counts by its square
 LONGEST_GAP_S = 0.5  # without a valid frame over which motion goes on
@@ -33,8 +34,9 @@ STEPS = 10
 def smooth(people: People, body: Body, fps: float, weight: float = WEIGHT) -> People:
     """Smooth the persons' motion (eq. 4.1); frames that are not valid stay as they are.
 
-    Minimises sum_t ‖j̄_t - j_t‖² + weight · sum_t ‖a_t‖ over the joints j̄, a_t their acceleration; `j` are those found.
-    `weight` is the price of acceleration in m / (m/s²). Raises InputError for an fps that is not a positive number.
+    Minimises sum_t ‖j̄_t - j_t‖² + 2 · weight · sum_t ‖a_t‖ over the joints j̄, a_t their acceleration (m/s²); `j` are
+    those found (m). The norm is the root mean square over a person's joints; distances beyond `OUTLIER_M` count
+    linearly (Huber). `weight` is in m·s². Raises InputError for an fps that is not a positive number.
     """
     if not (np.isfinite(fps) and fps > 0):
         raise InputError(f"cannot smooth a motion of {fps} frames per second, expected a positive number")
