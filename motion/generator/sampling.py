@@ -153,7 +153,12 @@ class Generator:
     def _denoise(
         self, conditions: Conditions, guide: Guide, clean: Tensor, corrections: Sequence[EstimateCorrection]
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Make the function that estimates x_0 at each of `timesteps` in turn, guided within the recipe's interval."""
+        """Make the function that estimates x_0 at each of `timesteps` in turn.
+
+        All guidance is applied here, in this order: classifier-free guidance (`guide`, eq. 2.21) mixes the network's
+        estimates within the recipe's interval; then each of `corrections` acts: classifier guidance (eq. 2.20), persons
+        kept apart, terms on joints. Constrained frames are restored after each.
+        """
         sampling, diffusion = self.recipe.sampling, self.recipe.diffusion
         guides = {True: guide, False: Unguided()}
         inside = [
