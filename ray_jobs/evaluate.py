@@ -133,7 +133,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     sources = [MotionSet(REAL, config.real, config.split)]
     sources += [MotionSet(name, folder, None) for name, folder in map(split_name, config.generated)]
     rows = measured(sources, instruments(evaluator, config), config.output)
-    reasons = write_rejected(rows.values(), config)
+    reasons = replace_rejected(rows.values(), config)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
     texts = embed_captions(evaluator, good.values())
     values = {name: each_value(samples, texts, own) for name, samples in good.items()}
@@ -186,8 +186,8 @@ def instruments(evaluator: TextMotionEvaluator, config: EvaluateConfig) -> Instr
     )
 
 
-def write_rejected(sets: Iterable[pa.Table], config: EvaluateConfig) -> list[tuple[str, str]]:
-    """Write (id, reason) of motions that could not be measured to rejected/, and return them."""
+def replace_rejected(sets: Iterable[pa.Table], config: EvaluateConfig) -> list[tuple[str, str]]:
+    """Replace rejected/ by the (id, reason) of motions of all sets that could not be measured, and return them."""
     folder = storage.join(config.output, "rejected")
     storage.delete_folder(folder)
     bad = [samples.filter(pc.is_valid(samples["reason"])) for samples in sets]
