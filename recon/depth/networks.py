@@ -102,7 +102,8 @@ def _load_transformers(source: str, metric: bool, device: str, bf16: bool) -> De
 def _tiny_folder(metric: bool) -> str:
     folder = ASSETS / f"depth_tiny_{'metric' if metric else 'relative'}"
     if not folder.is_dir():
-        raise InputError(f"there is no {folder}: train the stand-in with `python -m recon.training.depth_tiny`")
+        command = f"python -m recon.training.depth_tiny --cache FOLDER --output {folder.parent}"
+        raise InputError(f"there is no {folder}: train the stand-in with `{command}`")
     return str(folder)
 
 

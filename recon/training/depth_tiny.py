@@ -1,6 +1,6 @@
 """Training of the two stand-ins of Depth Anything that ship with the repo, on rendered rooms.
 
-    python -m recon.training.depth_tiny --rooms 1500 --minutes 60 --cache FOLDER
+    python -m recon.training.depth_tiny --cache FOLDER --output recon/assets --rooms 1500 --minutes 60
 
 Same architecture (DINOv2 backbone, DPT neck and head), a hundredth of the size, from scratch: good for rooms such as
 `recon.simulate` renders and no more. First the relative network, then, starting from it as Depth Anything V2 does, the
@@ -23,7 +23,6 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 from motion.errors.command_line import run
 from motion.parquet import whole_file
 from recon.depth import DepthFusion, fuse, load_depth_model
-from recon.depth.networks import ASSETS
 from recon.simulate import SimulateConfig, simulate
 from recon.training.checkpoint import Checkpoint
 from recon.training.depth_from_scratch import schedule, waves
@@ -47,12 +46,12 @@ class DepthArguments:
 
     cache: Path
     """Folder for rendered rooms and checkpoints; a run that was stopped goes on from there."""
+    output: Path
+    """Folder that receives depth_tiny_relative/ and depth_tiny_metric/; recon/assets holds those that ship."""
     rooms: int = 1500
     """Number of rendered rooms, two frames each; every tenth is held out."""
     minutes: float = 60.0
     """Training time in minutes, without rendering; half of it for each network."""
-    output: Path = ASSETS
-    """Folder that receives depth_tiny_relative/ and depth_tiny_metric/; by default the assets that ship."""
     seed: int = 0
     """Seed of batches and augmentation."""
 

@@ -1,6 +1,6 @@
 """Training of the stand-in of HMR2.0 that ships with the repo, on rendered rooms.
 
-    python -m recon.training.hmr2_tiny --cache FOLDER --rooms 400 --minutes 60
+    python -m recon.training.hmr2_tiny --cache FOLDER --output recon/assets/hmr2_tiny.safetensors
 
 Same architecture, a hundredth of the size, from scratch: good for persons such as `recon.simulate` renders and no more.
 Rooms and checkpoints are kept in the cache, so a run that is stopped goes on when started again. Every tenth room is
@@ -24,13 +24,12 @@ from motion.optimization import weight_average
 from motion.rotations import columns_first, matrix_to_6d
 from motion.weights import save_weights
 from recon.regressors import HMR2, CropEstimates, HMR2Config
-from recon.regressors.hmr2 import COLUMNS, CROP_SIZE, IMAGE_MEAN, IMAGE_STD, PATCH, ROWS, SIDE_CUT, STAND_IN, TINY
+from recon.regressors.hmr2 import COLUMNS, CROP_SIZE, IMAGE_MEAN, IMAGE_STD, PATCH, ROWS, SIDE_CUT, TINY
 from recon.regressors.hmr2_checkpoint import FORMAT
 from recon.training.checkpoint import Checkpoint
 from recon.training.depth_from_scratch import schedule, waves
 from recon.training.hmr2_views import Targets, Views, augmented, load_views, plain, render_views
 
-ASSETS = Path(__file__).parent.parent / "assets"
 MOTION = "DeepMimic's clips (MIT) and poses composed from them, on the default body (see motion/assets/NOTICE)"
 BATCH = 32
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP_SHARE = 2e-4, 0.05, 0.1  # the last as a share of the time
@@ -55,12 +54,12 @@ class HMR2Arguments:
 
     cache: Path
     """Folder for rendered rooms and checkpoints; a run that was stopped goes on from there."""
+    output: Path
+    """File that receives the network; recon/assets/hmr2_tiny.safetensors is the one that ships."""
     rooms: int = 400
     """Number of rendered rooms, 12 frames each; every tenth is held out."""
     minutes: float = 60.0
     """Training time in minutes, without rendering."""
-    output: Path = ASSETS / f"{STAND_IN}.safetensors"
-    """File that receives the network; by default the asset that ships."""
     seed: int = 0
     """Seed of weights, batches and augmentation."""
 

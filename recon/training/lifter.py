@@ -1,6 +1,6 @@
 """Training of `recon/assets/lifter.safetensors`: 40 minutes of one CPU core, more helps.
 
-    python -m recon.training.lifter --cmu FOLDER --minutes 40 --checkpoint lifter.pt
+    python -m recon.training.lifter --output recon/assets/lifter.safetensors --cmu FOLDER --minutes 40
 
 FOLDER holds CMU's captures as BVH files. The checkpoint is written every few minutes, and a run that finds one goes on
 from there until it has had `minutes` altogether. The last lines are errors on held-out clips.
@@ -27,7 +27,6 @@ from recon.training.checkpoint import Checkpoint
 from recon.training.lifter_views import CLEAN, Annotated, Noise, Pool, Seen, annotate, draw
 from recon.training.poses import HELD_OUT, PoseClip, read_poses
 
-ASSET = Path(__file__).parent.parent / "assets" / "lifter.safetensors"
 BATCH_FRAMES = 960  # in a batch
 SHORT_FRAMES = 6  # of a window in the first half, when variety teaches more than time does
 PEAK_RATE, WARM_UP_STEPS = 1e-3, 200  # of learning
@@ -40,14 +39,14 @@ NOISY = Noise(pixels=5.0, outliers=0.1, dropped=0.0, swapped=0.0, always=True)
 class LifterOptions:
     """Command that trains the lifter."""
 
+    output: Path
+    """File that receives the network; recon/assets/lifter.safetensors is the one that ships."""
     cmu: Path | None = None
     """Folder of CMU's BVH files; without it only DeepMimic's clips are learnt from."""
     minutes: float = 40.0
     """Processor time in minutes, over all runs with this checkpoint."""
     checkpoint: Path = Path("lifter.pt")
     """File that holds the state of the training; a run that was stopped goes on from there."""
-    asset: Path = ASSET
-    """File that receives the network; by default the asset that ships."""
     composed: int = 600
     """Number of clips composed of postures of a care room."""
 
@@ -163,7 +162,7 @@ def save(network: nn.Module, options: LifterOptions, step: int, spent: float) ->
     """Write the asset: the network in half precision, after `step` steps and `spent` seconds of the processor."""
     halves = {name: value.half() for name, value in network.state_dict().items()}
     description = {"steps": step, "minutes": round(spent / 60, 1), "cmu": options.cmu is not None}
-    save_weights(options.asset, halves, FORMAT, description)
+    save_weights(options.output, halves, FORMAT, description)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training of `recon/assets/pose_prior.safetensors`, in a few minutes.
 
-    python -m recon.training.pose_prior --cmu FOLDER
+    python -m recon.training.pose_prior --output recon/assets/pose_prior.safetensors --cmu FOLDER
 
 FOLDER holds CMU's captures as BVH files. A Gaussian mixture is fitted by EM to the axis-angles of 21 joints; poses of
 captured and composed clips count alike. Prints how well energies separate held-out poses from the same ones spoilt.
@@ -25,7 +25,6 @@ from motion.weights import save_weights
 from recon.pose_prior import FORMAT, JOINTS, Mixture, PosePrior, axis_angles, load_prior
 from recon.training.poses import PoseClip, read_poses
 
-ASSET = Path(__file__).parent.parent / "assets" / "pose_prior.safetensors"
 MOST_POSES = 50  # of a clip, so that minutes of walking do not outvote the rest
 COMPONENTS = 12
 SHRINKAGE = 0.1  # of the covariances towards their diagonals
@@ -39,10 +38,10 @@ REAL_ENERGY = 10.0  # energy below which 95 of 100 poses lie
 class PosePriorOptions:
     """Command that fits the pose prior."""
 
+    output: Path
+    """File that receives the mixture; recon/assets/pose_prior.safetensors is the one that ships."""
     cmu: Path | None = None
     """Folder of CMU's BVH files; without it only DeepMimic's clips are learnt from."""
-    asset: Path = ASSET
-    """File that receives the mixture; by default the asset that ships."""
     composed: int = 600
     """Number of clips composed of postures of a care room."""
 
@@ -57,7 +56,7 @@ def train(options: PosePriorOptions) -> None:
     vectors = np.concatenate([some[rng.permutation(len(some))[:fewest]] for some in (captured, composed)])
     mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=150, random_state=0)
     save(mixture.fit(vectors), vectors, options)
-    prior = load_prior(options.asset)
+    prior = load_prior(options.output)
     for kind in (False, True):
         held_out = [clip for clip in clips if clip.held_out and clip.composed == kind]
         report(prior, torch.cat([_poses(clip) for clip in held_out]), "composed" if kind else "captured")
@@ -129,7 +128,7 @@ def save(mixture: GaussianMixture, vectors: Float[np.ndarray, "pose 63"], option
     scale = REAL_ENERGY / (float(typical) - lowest)
     description = {"components": len(log_weights), "lowest": lowest, "scale": scale}
     described = description | {"poses": len(vectors), "cmu": options.cmu is not None}
-    save_weights(options.asset, stored, FORMAT, described)
+    save_weights(options.output, stored, FORMAT, described)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_training_goes_on_where_it_stopped(
     monkeypatch.setattr(lifter, "read_poses", lambda *_: clips)
     steps, minutes = [], 0.01
     for _ in range(2):
-        train(LifterOptions(None, minutes, tmp_path / "lifter.pt", tmp_path / "lifter.safetensors"))
+        train(LifterOptions(tmp_path / "lifter.safetensors", None, minutes, tmp_path / "lifter.pt"))
         state = torch.load(tmp_path / "lifter.pt", weights_only=True)
         steps.append(state["step"])
         minutes = state["spent"] / 60 + 0.01  # however long one step took on a busy machine

@@ -52,12 +52,12 @@ def restated(vectors: np.ndarray, mixture: GaussianMixture) -> np.ndarray:
 def test_a_saved_mixture_gives_the_energies_of_its_likelihood(tmp_path: Path, rng: np.random.Generator) -> None:
     """One of two ways to hold oneself is four times as varied as the other; 95 of 100 poses lie below 10."""
     vectors = np.concatenate([0.4 * rng.normal(size=(300, 3 * JOINTS)), 0.7 + 0.1 * rng.normal(size=(100, 3 * JOINTS))])
-    options = PosePriorOptions(asset=tmp_path / "prior.safetensors")
+    options = PosePriorOptions(output=tmp_path / "prior.safetensors")
     mixture = GaussianMixture(2, reg_covar=1e-3, random_state=0).fit(vectors)
     save(mixture, vectors, options)
     poses = torch.eye(3).repeat(400, 23, 1, 1)
     poses[:, :JOINTS] = matrix_from_axis_angle(torch.from_numpy(vectors).float().unflatten(1, (JOINTS, 3)))
-    energies = (load_prior(options.asset)(poses) - wrong_bends(axis_angles(poses[:, :JOINTS]).flatten(1))).numpy()
+    energies = (load_prior(options.output)(poses) - wrong_bends(axis_angles(poses[:, :JOINTS]).flatten(1))).numpy()
     assert np.quantile(energies, 0.95) == pytest.approx(10, abs=0.1)
     assert energies.min() >= 0
     expected = restated(vectors, mixture)
