@@ -69,7 +69,9 @@ def test_the_model_that_recon_may_not_import_is_the_linters() -> None:
     contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (contract,) = (each for each in contracts if each["name"] == "recon uses motion, but not its model")
     sentence = (
-        " ".join(section("Rooms and imports").split()).partition("does not import the model: ")[2].partition(".\n")[0]
+        " ".join(section("Packages and imports").split())
+        .partition("does not import the model: ")[2]
+        .partition(".\n")[0]
     )
     named = re.findall(r"`(?:motion\.)?(\w+)`", sentence.partition("- Code that is measured")[0])
     assert sorted(f"motion.{name}" for name in named) == sorted(contract["forbidden_modules"])
@@ -77,7 +79,7 @@ def test_the_model_that_recon_may_not_import_is_the_linters() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_room_has_a_line_below_those_that_it_imports(package: str) -> None:
-    lines = re.findall(r"^\| (\d+) \| (.*) \| (.*) \| (.*) \|$", section("Rooms and imports"), flags=re.MULTILINE)
+    lines = re.findall(r"^\| (\d+) \| (.*) \| (.*) \| (.*) \|$", section("Packages and imports"), flags=re.MULTILINE)
     cells = {int(level): rooms[PACKAGES.index(package)] for level, *rooms in lines}
     level = {room: line for line, cell in cells.items() for room in re.findall(r"`(\w+)`", cell)}
     shape = structure(package)

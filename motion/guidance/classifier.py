@@ -23,7 +23,13 @@ sqrt(ᾱ_t) blows up the errors of a learnt one without bound, so the shift is c
 class ClassifierGuidance:
     """Guidance of persons toward the action of their label (Dhariwal and Nichol 2021).
 
-    Pass it to the generator: `generate(..., corrections=[guidance])`.
+    Pass it to the generator with one label per person; for one person of 60 frames:
+
+        classifier, on = load_classifier("classifier.safetensors"), torch.ones(1)
+        labels = torch.tensor([[classifier.label("kneeling")]])
+        valid = torch.ones(1, 1, 60, dtype=torch.bool)
+        guidance = ClassifierGuidance(classifier.network, generator.schedule, valid, labels, on, 0 * on, on)
+        generator.generate([MotionRequest("a person kneels", 60)], corrections=[guidance])
 
     Eq. 2.20, with the scale s that its print lacks, is ε̄ = ε - s sqrt(1-ᾱ_t) ∇ log f(y | x_t, t). As x_t = sqrt(ᾱ_t)
     x_0 + sqrt(1-ᾱ_t) ε, it moves x_0 by s (1-ᾱ_t) / sqrt(ᾱ_t) ∇ log f.
@@ -46,11 +52,6 @@ class ClassifierGuidance:
     """Share of sampling where guidance begins, per sample."""
     stop: Float[Tensor, " batch"]
     """Share of sampling where guidance ends, per sample."""
-
-    @property
-    def num_forward_passes(self) -> int:
-        """Denoiser passes per step; a classifier adds none."""
-        return 0
 
     def __call__(
         self,

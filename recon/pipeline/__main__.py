@@ -1,11 +1,13 @@
 """Reconstruct annotated room videos in this process, or measure the reconstruction on rendered rooms.
 
-python -m recon.pipeline ROOT/DEPARTMENT/DEVICE/DATE/DATETIME --output out
-python -m recon.pipeline --simulate 20 --report out
+    python -m recon.pipeline ROOT/DEPARTMENT/DEVICE/DATE/DATETIME --output out
+    python -m recon.pipeline --simulate 20 --report out
 
-regression     the body network's poses, smoothed (eq. 4.1)
-optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
-hybrid         the same fit from the body network's poses, lifted where those are masked or far from the keypoints
+Modes:
+
+    regression     the body network's poses, smoothed (eq. 4.1)
+    optimisation   poses fitted to the annotated keypoints, from a start that is lifted from them
+    hybrid         the same fit from the body network's poses, lifted where those are masked or far from the keypoints
 """
 
 import sys

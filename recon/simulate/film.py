@@ -140,7 +140,7 @@ def _keypoints(stage: Stage, motion: MotionSequence, names: tuple[str, ...]) -> 
 
 
 def _visible(keypoints: np.ndarray, distances: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Mark the keypoints that lie inside the image with nothing nearer before them (True = visible)."""
+    """Mark the keypoints that lie inside the image and that nothing hides (True = visible)."""
     height, width = depth.shape[1:]
     x, y = np.round(keypoints.clip(-1e4, 1e4)).astype(int).transpose(3, 0, 1, 2)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (distances > NEAREST_M)

@@ -1,11 +1,12 @@
-"""Terms on joints: 2D keypoints, paths and waypoints, floor and feet.
+"""Guidance terms: targets for 2D keypoints, for paths and waypoints, and for floor and feet, as energies of the joints.
 
-An energy is one number per sample, a sum of ½ (distance / `ACCURACY_M`)² over what is wanted: at weight 1 one
-centimetre counts as much as one standard deviation of the correction that `steer` makes. Distances are metres in the
-world whatever they were measured in, so that nothing here depends on the noise that is left in x_t.
+`motion.guidance.terms.steering.steer` corrects the estimate of x_0 at each step of sampling so that the energies get
+smaller. An energy is one number per sample: the sum of ½ (distance / `ACCURACY_M`)² over the targets. At weight 1, a
+distance of one centimetre costs as much as a correction of one standard deviation. Distances are metres in the world,
+those of 2D keypoints too, so they do not depend on the noise that is left in x_t.
 
-`steer` uses the first and the second derivative by the joints. Energies are therefore convex and smooth in the joints
-(detached parts count as constants): at a kink, rounding differences between batch sizes would grow.
+`steer` uses the first and the second derivative by the joints. Energies are therefore convex and smooth in the joints,
+with detached parts as constants: at a kink, rounding differences between batch sizes would grow.
 """
 
 from abc import ABC, abstractmethod
@@ -29,13 +30,13 @@ FOOT_SLOW_M = 0.03  # per frame: a faster foot is not in contact
 
 @dataclass(frozen=True, eq=False)
 class Term(ABC):
-    """Something wanted of a motion, with one weight and interval per sample.
+    """Energy of the joints that guidance makes small, with one weight and interval per sample.
 
     `start` and `stop` are shares of sampling: 0 is pure noise, 1 is done.
     """
 
     weight: Float[Tensor, " batch"]
-    """Weight of the energy per sample; 0 leaves a sample unsteered."""
+    """Weight of the energy per sample; 0 switches the term off for a sample."""
     start: Float[Tensor, " batch"]
     """Share of sampling where the term begins, per sample."""
     stop: Float[Tensor, " batch"]
@@ -47,7 +48,7 @@ class Term(ABC):
 
     @abstractmethod
     def energy(self, figure: Figure) -> Float[Tensor, " batch"]:
-        """Compute the energy per sample: zero where all is met; frames that are not valid take no part."""
+        """Compute the energy per sample, 0 where every target is met; frames that are not valid are left out."""
 
 
 def half_square(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -107,7 +108,7 @@ class Keypoints2D(Term):
 
 @dataclass(frozen=True, eq=False)
 class Trajectory(Term):
-    """Wanted positions of chosen joints: a path where `known` in all frames, waypoints where in a few."""
+    """Targets for chosen joints: a path if `known` in all frames, waypoints if in a few."""
 
     joints: tuple[int, ...]
     """Indices of the chosen SMPL joints."""
