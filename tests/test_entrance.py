@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from motion.errors import InputError
+from tests.benchmarks import labelled
+from tests.benchmarks.__main__ import main
+
 REPO = Path(__file__).resolve().parent.parent
 PAGES = sorted((REPO / ".github").glob("*.md"))
 
@@ -31,3 +35,10 @@ def test_ci_runs_what_a_contributor_runs() -> None:
     steps = [step.get("run") for step in job["steps"]]
     assert steps[-1] == ".ci/run"
     assert "make lint test" in (REPO / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("name", ["joints", "prepare", "evaluation"])
+def test_a_benchmark_without_its_data_says_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelled, "SHARED_DATA", tmp_path / "missing")
+    with pytest.raises(InputError, match="missing, expected samples of the real data"):
+        main([name])

@@ -1,11 +1,15 @@
 """Run benchmarks, each of which writes its table in tests/benchmarks/results.
 
-python -m tests.benchmarks joints prepare     # these, one after the other
-python -m tests.benchmarks                    # all but `recipes`, which takes hours and has options of its own
+    python -m tests.benchmarks joints prepare     # these, one after the other
+    python -m tests.benchmarks                    # all but `recipes`, which takes hours and has options of its own
+
+`joints`, `prepare`, `evaluation` and `recipes` need samples of the real data sets beside the repository.
 """
 
 import importlib
 import sys
+
+from motion.errors import command_line
 
 NAMES = ("joints", "kinematics", "sampling", "prepare", "evaluation", "model", "recon")
 
@@ -21,4 +25,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command_line.exit_on_bad_input(lambda: main(sys.argv[1:]))

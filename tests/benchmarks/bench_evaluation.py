@@ -25,7 +25,7 @@ import torch
 from motion.parquet import write_parquet
 from motion.sequence import MotionSequence, read_motions
 from ray_jobs.pages.evaluation_page import table
-from tests.benchmarks.labelled import SHARED_DATA, write_labelled
+from tests.benchmarks.labelled import shared_data, write_labelled
 
 REPO = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "evaluation.md"
@@ -60,7 +60,7 @@ def main() -> None:
 
 def measure(jobs: Jobs) -> None:
     """Train an evaluator on labelled data, run both measurements, and append the time that each job took."""
-    sources = write_labelled(SHARED_DATA, jobs.folder / "files")
+    sources = write_labelled(shared_data(), jobs.folder / "files")
     prepare = ("--output", jobs.folder / "data", "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
     jobs.run("prepare", *prepare)
     jobs.run("train_evaluator", "--data", jobs.folder / "data", "--output", jobs.folder / "evaluator")

@@ -19,7 +19,7 @@ from motion.datasets import deepmimic
 from motion.datasets.joint_fitting import fit_joints
 from motion.kinematics import pose_from_joints
 from motion.skeleton import JOINT
-from tests.benchmarks.labelled import SHARED_DATA
+from tests.benchmarks.labelled import shared_data
 from tests.helpers.sources.positions import SOURCES, degrees_apart, directions, hips, jitter, pick
 
 RESULTS = Path(__file__).parent / "results" / "joints.md"
@@ -60,7 +60,8 @@ def limb_errors() -> list[str]:
 
 def main() -> None:
     """Measure every source and write the table."""
-    rows = [measure(name, SHARED_DATA) for name in SOURCES]
+    root = shared_data()
+    rows = [measure(name, root) for name in SOURCES]
     RESULTS.write_text(
         "# Joints of real motion to a posed body\n\n"
         f"{date.today()}; `python -m tests.benchmarks joints`; means over the clips (worst clip).\n\n"

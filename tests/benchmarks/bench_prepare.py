@@ -16,7 +16,7 @@ from pathlib import Path
 import ray
 
 from motion.sequence import read_motions
-from tests.benchmarks.labelled import SHARED_DATA
+from tests.benchmarks.labelled import shared_data
 from tests.helpers.sources.bvh import write_bandai_namco
 
 REPO = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def main() -> None:
 
 def measure(tmp_path: Path) -> None:
     """Time the whole job `REPEATS` times and write the table."""
-    files = write_bandai_namco(SHARED_DATA / "bandai_namco" / "bandai_namco_30fps.npz", tmp_path / "bvh", None)
+    files = write_bandai_namco(shared_data() / "bandai_namco" / "bandai_namco_30fps.npz", tmp_path / "bvh", None)
     taken = []
     for repeat in range(REPEATS):
         output = tmp_path / str(repeat)

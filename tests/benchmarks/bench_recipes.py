@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-import tyro
 
+from motion.errors import command_line
 from motion.generator import Generator, load_model
 from tests.benchmarks import controls
-from tests.benchmarks.labelled import SHARED_DATA, write_labelled
+from tests.benchmarks.labelled import shared_data, write_labelled
 from tests.benchmarks.recipes_measuring import Task, heard, make_task, measure, merged_share, own_captions
 from tests.benchmarks.recipes_training import small, train
 from tests.benchmarks.results_file import write_section
@@ -87,7 +87,7 @@ def main(config: BenchConfig) -> None:
     output.mkdir(parents=True, exist_ok=True)
     data, evaluator = output / "data", output / "evaluator"
     if not (data / "card.html").exists():
-        sources = write_labelled(SHARED_DATA, output / "files")
+        sources = write_labelled(shared_data(), output / "files")
         job("prepare", "--output", data, "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
     job("train_evaluator", "--data", data, "--output", evaluator, "--steps", EVALUATOR_STEPS)
     runs = {name: (recipe, changes, config.minutes) for name, (recipe, changes) in MAIN.items()}
@@ -198,4 +198,4 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(BenchConfig, description=__doc__))
+    command_line.run(main, BenchConfig, __doc__)

@@ -1,6 +1,6 @@
 """Real motion with captions, from the labels of the data beside the repo, in forms that `ray_jobs.prepare` reads.
 
-    sources = write_labelled(SHARED_DATA, Path("files"))
+    sources = write_labelled(shared_data(), Path("files"))
     python -m ray_jobs.prepare --output data --max-seconds 5 --held-out 0.2 --sources SOURCES
 
 The captions of Bandai-Namco's and CMU's clips are ours, made from the labels "content" and "style" or "action"; nobody
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from motion.datasets.bvh import LAYOUTS
+from motion.errors import InputError
 from tests.helpers.sources.bvh import MOTION_BUILDER, write_bandai_namco, write_bvh
 from tests.helpers.sources.positions import SOURCES
 
@@ -82,6 +83,15 @@ ACTIONS = {
     "walking": ("a person walks", "someone is walking"),
     "washwindow": ("a person washes a window", "someone is wiping a window"),
 }
+
+
+def shared_data() -> Path:
+    """Return the folder `SHARED_DATA`; raises InputError where it is missing."""
+    if not SHARED_DATA.is_dir():
+        raise InputError(
+            f"no folder {SHARED_DATA}, expected samples of the real data sets that this benchmark measures"
+        )
+    return SHARED_DATA
 
 
 def write_labelled(shared_data: Path, folder: Path) -> tuple[str, ...]:
