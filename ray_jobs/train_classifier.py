@@ -38,7 +38,7 @@ from motion.evaluator.classifier_training import (
     action_labels,
     classifier_loss,
     labelled_batch,
-    num_right,
+    num_correct,
 )
 from motion.features import Normalizer
 from motion.parquet import from_table
@@ -199,7 +199,7 @@ def tested(classifier: Classifier, config: TrainClassifierConfig) -> dict[str, f
         batch = LabelledBatch.of(starts, classifier.normalizer)
         labels += torch.bincount(batch.labels[batch.labels >= 0], minlength=len(labels))
         for name, t in levels.items():
-            right[name] += num_right(classifier.network, schedule, batch, t, generator)
+            right[name] += num_correct(classifier.network, schedule, batch, t, generator)
     total = int(labels.sum())
     if not total:
         logger.warning("nobody in the test split of %s has a label, so there is no accuracy", config.data)

@@ -135,7 +135,7 @@ def classifier_loss(
 
 
 @torch.no_grad()
-def num_right(
+def num_correct(
     network: nn.Module, schedule: NoiseSchedule, batch: LabelledBatch, t: int | None, generator: torch.Generator
 ) -> int:
     """Count the persons whose label is found, of motions noised to step `t` or, for None, as they are."""
@@ -165,7 +165,7 @@ def accuracy(
     right = total = 0
     for start in range(0, len(examples), CLIPS_PER_BATCH):
         batch = LabelledBatch.of(examples[start : start + CLIPS_PER_BATCH], normalizer).to(device)
-        right += num_right(network, schedule, batch, t, generator)
+        right += num_correct(network, schedule, batch, t, generator)
         total += int((batch.labels >= 0).sum())
     return right / total if total else math.nan
 

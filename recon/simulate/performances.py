@@ -84,18 +84,18 @@ def sample(
 
 
 def there_and_back(
-    rng: np.random.Generator, times: Float[np.ndarray, " frame"], length: float, speed: float, hold: float
+    rng: np.random.Generator, times: Float[np.ndarray, " frame"], duration: float, speed: float, hold: float
 ) -> Float[np.ndarray, " frame"]:
-    """Draw times that run forward and backward through a clip of `length` seconds and pause at both ends.
+    """Draw times that run forward and backward through a clip of `duration` seconds and pause at both ends.
 
     `speed` is relative to the clip's; a pause lasts `hold` seconds on average. `times` and the result are in seconds.
     """
     knots, values, now, at_end = [0.0], [0.0], 0.0, False
     while now <= times[-1]:
-        for step, value in ((hold * rng.uniform(0.3, 1.7), at_end), (length / speed, not at_end)):
+        for step, value in ((hold * rng.uniform(0.3, 1.7), at_end), (duration / speed, not at_end)):
             now += step
             knots.append(now)
-            values.append(length * value)
+            values.append(duration * value)
         at_end = not at_end
     return np.interp(times, knots, values)
 
@@ -105,8 +105,8 @@ def fidget(
 ) -> Float[Tensor, "frame 24 3 3"]:
     """Add to trunk and arms a share (0 to 1) of how a random clip moves away from its first pose, slowed."""
     clip = clips(actor.body)[str(rng.choice(FIDGETS))]
-    length = clip.num_frames / clip.fps
-    times = there_and_back(rng, actor.times, length, rng.uniform(0.3, 0.7), 0.5)
+    duration = clip.num_frames / clip.fps
+    times = there_and_back(rng, actor.times, duration, rng.uniform(0.3, 0.7), 0.5)
     _, moving = sample(clip, times)
     joints = TRUNK + ARMS
     away = slerp(
@@ -136,11 +136,11 @@ def of_clip(
     The lowest skin is as high as in the clip, although the clip's body may be another person's. `share` is how much to
     fidget, 0 to 1.
     """
-    length = (clip.num_frames - 1) / clip.fps
-    if length > actor.times[-1]:
-        times = actor.times + rng.uniform(0, length - actor.times[-1])
+    duration = (clip.num_frames - 1) / clip.fps
+    if duration > actor.times[-1]:
+        times = actor.times + rng.uniform(0, duration - actor.times[-1])
     else:
-        times = there_and_back(rng, actor.times, length, rng.uniform(0.6, 1.0), rng.uniform(0.3, 3.0))
+        times = there_and_back(rng, actor.times, duration, rng.uniform(0.6, 1.0), rng.uniform(0.3, 3.0))
     pelvis, rotations = sample(clip, times, person)
     action = clip.action[person, np.round(times * clip.fps).astype(int)]
     theirs = replace(actor, betas=torch.from_numpy(clip.betas[person])).record(pelvis, rotations, action)
@@ -172,8 +172,8 @@ def walking(
     one's start.
     """
     clip = clips(actor.body)["walk"]
-    length = (clip.num_frames - 1) / clip.fps
-    cycle = length - LOOP_BLEND_S
+    duration = (clip.num_frames - 1) / clip.fps
+    cycle = duration - LOOP_BLEND_S
     height, rotations = _looped(clip, np.mod(rng.uniform(0, cycle) + pace * actor.times, cycle), cycle)
     ahead = clip.joints[0, -1, 0] - clip.joints[0, 0, 0]
     straight = yaw_matrix(math.pi / 2 - math.atan2(ahead[1], ahead[0]))

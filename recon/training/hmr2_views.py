@@ -134,7 +134,7 @@ def augmented(views: Views, body: Body) -> tuple[Float[Tensor, "view 3 256 256"]
     angle = TURN_RAD * (2 * torch.rand(count) - 1) * (torch.rand(count) < 0.5)
     flip = torch.rand(count) < 0.5
     images = recolored(_cut(views, squares, angle, flip))
-    return occluded(images), targets_of(views, squares, angle, flip, body)
+    return cover_partly(images), targets_of(views, squares, angle, flip, body)
 
 
 def targets_of(
@@ -188,7 +188,7 @@ def recolored(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 
     return (images + 0.03 * torch.rand(len(images), 1, 1, 1) * torch.randn_like(grey)).clamp(0, 1)
 
 
-def occluded(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
+def cover_partly(images: Float[Tensor, "view 3 256 256"]) -> Float[Tensor, "view 3 256 256"]:
     """Cover a third of the persons partly by a rectangle of one colour, as furniture would."""
     steps = torch.linspace(-1, 1, CROP_SIZE)
     center, half = 1.4 * torch.rand(len(images), 2) - 0.7, 0.08 + 0.3 * torch.rand(len(images), 2)
