@@ -1,10 +1,14 @@
-"""Choice of key frames: the few frames of a fixed camera's video that differ, for depth and masks (thesis §4.1)."""
+"""Key frames: the few frames of a fixed camera's video that differ, for depth and masks (thesis §4.1)."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
+
+from recon.teton.checked_json import expect, read_json, require, short, write_json
+from recon.teton.images import frame_path, mask_path, read_frame
 
 KEYFRAME_THRESHOLD = 0.02  # share of the image: one person far away who has moved
 MOST_KEYFRAMES = 12
@@ -39,3 +43,24 @@ def _changed_share(
     difference = thumbnails - other
     difference -= np.median(difference, axis=(1, 2), keepdims=True)
     return (np.abs(difference) > CHANGED_LEVELS).mean(axis=(1, 2))
+
+
+def read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:
+    """Read the frame numbers of keyframes.json; where it is missing, choose them and write it.
+
+    They are chosen among the frames that have a mask, or among all. Raises InputError for what is no list of frames.
+    """
+    path = folder / "keyframes.json"
+    if not path.exists():
+        masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]
+        numbers = masked or list(range(num_frames))
+        chosen = choose_keyframes(read_frame(frame_path(folder, number), image_size) for number in numbers)
+        keyframes = tuple(numbers[index] for index in chosen)
+        write_json(path, list(keyframes))
+        return keyframes
+    content = expect(read_json(path), list, f"{path}:", "frame numbers")
+    require(bool(content), f"{path}: is [], expected frame numbers")
+    for number in content:
+        possible = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_frames
+        require(possible, f"{path}: holds {short(number)}, expected frame numbers from 0 to {num_frames - 1}")
+    return tuple(sorted(set(content)))

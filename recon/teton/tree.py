@@ -66,7 +66,7 @@ from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.keypoints import FEWEST, KEYPOINT_NAMES
 from recon.teton.checked_json import expect, get, is_number, numbers, read_json, require, short, write_json
 from recon.teton.images import frame_path, mask_path, open_image, open_mask, pixels, read_frame
-from recon.teton.keyframes import choose_keyframes
+from recon.teton.keyframes import read_keyframes
 
 PERSON_LABEL = 128
 """Label of the first person in a mask; person k (in the order of the annotations) is PERSON_LABEL + k."""
@@ -180,7 +180,7 @@ def read_sequence(folder: Path) -> TetonSequence:
     intrinsics = _read_intrinsics(meta, image_size, where)
     num_frames = _count_frames(folder, image_size)
     tracks = _read_tracks(path, content, num_frames, len(names), image_size)
-    keyframes = _read_keyframes(folder, num_frames, image_size)
+    keyframes = read_keyframes(folder, num_frames, image_size)
     for number in keyframes:
         open_mask(mask_path(folder, number), image_size).close()
     return TetonSequence(folder, sequence_id(folder), image_size, fps, intrinsics, names, num_frames, tracks, keyframes)
@@ -392,21 +392,3 @@ def _read_action(annotation: Mapping[str, object], where: str) -> int:
         known = f"0 to {len(ACTIONS) - 2} ({', '.join(ACTIONS[1:])})"
         raise InputError(f"{where}: action is {short(action)}, expected {known}")
     return 1 + action
-
-
-def _read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:
-    """Read keyframes.json; where it is missing, choose among the frames that have a mask, or among all."""
-    path = folder / "keyframes.json"
-    if not path.exists():
-        masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]
-        numbers = masked or list(range(num_frames))
-        chosen = choose_keyframes(read_frame(frame_path(folder, number), image_size) for number in numbers)
-        keyframes = tuple(numbers[index] for index in chosen)
-        write_json(path, list(keyframes))
-        return keyframes
-    content = expect(read_json(path), list, f"{path}:", "frame numbers")
-    require(bool(content), f"{path}: is [], expected frame numbers")
-    for number in content:
-        possible = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_frames
-        require(possible, f"{path}: holds {short(number)}, expected frame numbers from 0 to {num_frames - 1}")
-    return tuple(sorted(set(content)))

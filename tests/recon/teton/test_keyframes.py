@@ -1,8 +1,17 @@
 """Key frames: those that differ, just one where nothing moves, enough to see the room behind a walking person."""
 
-import numpy as np
+import json
+from pathlib import Path
 
-from recon.teton.keyframes import MOST_KEYFRAMES, choose_keyframes
+import numpy as np
+import pytest
+from PIL import Image
+
+from motion.errors import InputError
+from recon.teton.images import frame_path, mask_path
+from recon.teton.keyframes import MOST_KEYFRAMES, choose_keyframes, read_keyframes
+
+SIZE_PX = (64, 48)
 
 
 def room(rng: np.random.Generator, people: list[tuple[float, float]], light: float = 0.0) -> np.ndarray:
@@ -38,3 +47,35 @@ def test_a_higher_threshold_keeps_fewer(rng: np.random.Generator) -> None:
     counts = [len(choose_keyframes(frames, threshold)) for threshold in (0.02, 0.05, 0.08, 0.5)]
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Write five frames of noise, all of which differ; two of them have masks."""
+    for name in ("frames", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(5):
+        Image.fromarray(rng.integers(256, size=(*SIZE_PX[::-1], 3), dtype=np.uint8)).save(frame_path(tmp_path, number))
+    for number in (0, 3):
+        Image.new("L", SIZE_PX).save(mask_path(tmp_path, number))
+    return tmp_path
+
+
+def test_missing_keyframes_are_chosen_among_the_masked_and_written(folder: Path) -> None:
+    assert read_keyframes(folder, 5, SIZE_PX) == (0, 3)
+    assert json.loads((folder / "keyframes.json").read_text()) == [0, 3]
+
+
+def test_written_keyframes_are_read_sorted_and_once(folder: Path) -> None:
+    (folder / "keyframes.json").write_text("[4, 1, 4]")
+    assert read_keyframes(folder, 5, SIZE_PX) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[]", "is \\[\\]"), ("[0, 5]", "holds 5, expected .* 0 to 4"), ("[true]", "holds True"), ("{}", "frame numbers")],
+)
+def test_what_is_no_list_of_frames_is_refused(folder: Path, content: str, words: str) -> None:
+    (folder / "keyframes.json").write_text(content)
+    with pytest.raises(InputError, match=f"keyframes.json.*{words}"):
+        read_keyframes(folder, 5, SIZE_PX)

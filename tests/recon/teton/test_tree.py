@@ -136,12 +136,6 @@ def test_the_files_action_counts_from_laying_in_bed(folder: Path) -> None:
     assert ACTIONS[read_sequence(folder).tracks[0].action[0]] == "laying_in_bed"
 
 
-def test_missing_keyframes_are_chosen_among_the_masked_and_written(folder: Path) -> None:
-    (folder / "keyframes.json").unlink()
-    assert read_sequence(folder).keyframes == KEYFRAMES  # frames of noise differ, but only two have masks
-    assert json.loads((folder / "keyframes.json").read_text()) == list(KEYFRAMES)
-
-
 def change_annotations(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "annotations.json"
     content = json.loads(path.read_text())
@@ -255,7 +249,6 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "no mask": (lambda f: (f / "masks/000003.png").unlink(), ("masks/000003.png", "missing")),
     "mask that is text": (text("masks/000003.png", "hello"), ("masks/000003.png", "5 bytes")),
     "key frame beyond": (text("keyframes.json", "[0, 5]"), ("keyframes.json", "holds 5", "0 to 4")),
-    "no key frame": (text("keyframes.json", "[]"), ("keyframes.json", "is []")),
 }  # fmt: skip
 
 
