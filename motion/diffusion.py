@@ -17,7 +17,7 @@ ScheduleName = Literal["linear", "cosine"]
 """Names of the noise schedules, as recipes spell them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NoiseSchedule:
     """Variances β of the forward process q(x_t | x_{t-1}) (eq. 2.4) and the cumulative product ᾱ of 1 - β."""
 
@@ -34,6 +34,10 @@ class NoiseSchedule:
     def to(self, device: torch.device) -> "NoiseSchedule":
         """Move the tables to `device`; avoids waiting for the host at every step."""
         return NoiseSchedule(self.betas.to(device), self.alphas_cumprod.to(device))
+
+    def __repr__(self) -> str:
+        first, last = self.alphas_cumprod[[0, -1]].tolist()
+        return f"NoiseSchedule: {self.num_steps:,} steps, ᾱ from {first:.4g} to {last:.2g}"
 
 
 def _schedule(betas: Float[Tensor, " step"]) -> NoiseSchedule:

@@ -49,7 +49,7 @@ WHERE_TO_GET = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Body:
     """Body model: shape directions, joint regressor and skinning weights.
 
@@ -82,6 +82,10 @@ class Body:
     keypoint_vertices: Mapping[str, int]
     """Vertices of the skin that stand for 2D keypoints, by the names of `motion.skeleton.KEYPOINT_SETS`; empty unless
     the file has them, as the default body's has."""
+
+    def __repr__(self) -> str:
+        vertices, triangles = len(self.v_template), len(self.faces)
+        return f"Body {self.name}: {vertices:,} vertices, {triangles:,} triangles, {len(self.parents)} joints"
 
     def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]:
         """Compute T-pose joints in SMPL's frame (m), eq. 2.3; the regressor is linear, so they need no mesh."""

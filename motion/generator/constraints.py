@@ -31,7 +31,7 @@ KEPT = ("transl", "global_orient", "body_pose", "joints")
 """Fields of a record that are copied in kept frames."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Given:
     """Inpainting constraint: the first persons and frames of the motion to generate, and which of them to keep.
 
@@ -54,6 +54,10 @@ class Given:
         if (self.kept & ~seen).any():
             person, frame = np.argwhere(self.kept & ~seen)[0]
             raise InputError(f"{owner}: keeps frame {frame} of person {person}, who is not valid there")
+
+    def __repr__(self) -> str:
+        persons, frames = self.kept.shape
+        return f"Given {self.motion.id}: keeps {self.kept.sum()} of {persons} x {frames} frames (person x frame)"
 
     def check(self, num_persons: int, num_frames: int, fps: float, body: Body) -> None:
         """Raise InputError where a clip of so many persons and frames cannot hold the constraint."""

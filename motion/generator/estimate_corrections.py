@@ -113,7 +113,7 @@ def keeping_apart(
     return kept_apart
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _FreeFramesOnly(Term):
     """Wrapper of a term: zero gradient on constrained frames, which do not give way."""
 

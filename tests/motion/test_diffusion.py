@@ -28,6 +28,10 @@ SCHEDULES = ("linear", "cosine")
 PREDICTIONS = ("epsilon", "x0", "v")
 
 
+def test_a_schedule_shows_itself_in_one_line() -> None:
+    assert repr(linear_schedule()) == "NoiseSchedule: 1,000 steps, ᾱ from 0.9999 to 4e-05"
+
+
 def after(
     step: Step,
     schedule: NoiseSchedule,

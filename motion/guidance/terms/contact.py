@@ -32,7 +32,7 @@ SOLID_BELOW_M = 1.2  # what is lower, as furniture, is solid down to the floor; 
 MAX_VOXELS = 2**24
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ApartFromPeople(Term):
     """Penalty on capsules of different persons that overlap.
 
@@ -122,7 +122,7 @@ def _way_out(figure: Figure, one: int, two: int) -> Float[Tensor, "batch 3"]:
     return ways[cost.argmin(dim=-1)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutOfScene(Term):
     """Penalty on capsules that reach into the room's things.
 

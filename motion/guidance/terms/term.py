@@ -28,7 +28,7 @@ FOOT_LOW_M = 0.1  # above its height when standing: a higher foot is not in cont
 FOOT_SLOW_M = 0.03  # per frame: a faster foot is not in contact
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Term(ABC):
     """Energy of the joints that guidance makes small, with one weight and interval per sample.
 
@@ -41,6 +41,10 @@ class Term(ABC):
     """Share of sampling where the term begins, per sample."""
     stop: Float[Tensor, " batch"]
     """Share of sampling where the term ends, per sample."""
+
+    def __repr__(self) -> str:
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return f"{type(self).__name__}: " + ", ".join(f"{name} {tuple(each.shape)}" for name, each in tensors.items())
 
     def active_weight(self, progress: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the weight of each sample at this `progress`; 0 outside its interval."""
@@ -70,7 +74,7 @@ def summed(energies: Float[Tensor, "batch *rest"], where: Bool[Tensor, "batch *r
     return torch.where(where, energies, 0.0).flatten(1).sum(dim=1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Keypoints2D(Term):
     """2D keypoints of SMPL joints seen by a camera with OpenCV's axes.
 
@@ -106,7 +110,7 @@ class Keypoints2D(Term):
         return normalize(torch.einsum("bij,bptkj->bptki", inverse, homogeneous), dim=-1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory(Term):
     """Targets for chosen joints: a path if `known` in all frames, waypoints if in a few."""
 
@@ -124,7 +128,7 @@ class Trajectory(Term):
         return summed(half_square(off), wanted)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FloorContact(Term):
     """Penalty on capsules below the floor, and on low and slow feet that do not stand still on it.
 

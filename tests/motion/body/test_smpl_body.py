@@ -49,6 +49,10 @@ def smplx_default() -> smplx.SMPL:
     return smplx.SMPL(model_path="", data_struct=Struct(**arrays))
 
 
+def test_a_body_shows_itself_in_one_line() -> None:
+    assert repr(load_body()) == "Body default: 13,718 vertices, 27,420 triangles, 24 joints"
+
+
 def test_default_body_is_well_formed() -> None:
     body = load_body()
     assert body.name == "default"

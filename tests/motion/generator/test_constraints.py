@@ -36,6 +36,11 @@ def test_what_is_kept_comes_out_to_the_bit(editable: bool) -> None:
         assert (made[2].betas[1] != given[2].motion.betas[0]).any()
 
 
+def test_a_constraint_shows_itself_in_one_line() -> None:
+    given = others()[0]
+    assert repr(given) == f"Given {given.motion.id}: keeps {given.kept.sum()} of 2 x 10 frames (person x frame)"
+
+
 def test_the_velocity_after_a_gap_is_the_next_one() -> None:
     """The velocity of the end's first frame would give away where the gap ended, which nobody knows."""
     given = others()[1]

@@ -26,6 +26,13 @@ from tests.helpers.walks import (
 )
 
 
+def test_a_term_shows_itself_in_one_line() -> None:
+    path = Trajectory(*always(2), (0,), torch.zeros(2, 1, 8, 1, 3), torch.ones(2, 1, 8, 1, 3, dtype=torch.bool))
+    shapes = "weight (2,), start (2,), stop (2,), targets (2, 1, 8, 1, 3), known (2, 1, 8, 1, 3)"
+    assert repr(path) == f"Trajectory: {shapes}"
+    assert repr(FloorContact(*always(1))) == "FloorContact: weight (1,), start (1,), stop (1,)"
+
+
 def test_keypoints_are_met_to_the_end() -> None:
     """The error is at most half the unguided one, and still falls in the last quarter: the thesis' failure.
 
