@@ -74,7 +74,10 @@ class EvaluateConfig:
     split: Literal["train", "val", "test"] = "test"
     """Split of the real clips to compare with."""
     scenes: str | None = None
-    """Folder or URI of the scenes (Parquet) that the motions' scene_id names; without it rooms are not looked at."""
+    """Folder or URI of the scenes (Parquet) that the motions' scene_id names; without it rooms are not looked at.
+
+    Motions that prepare moved out of their scene to the origin are rejected.
+    """
     metrics: tuple[str, ...] = ()
     """Measures of your own besides the built-in ones, each package.module:object.
 

@@ -18,6 +18,9 @@ from motion.sequence import MotionSequence
 from motion.skeleton import to_the_right
 from motion.smpl_parameters import SmplParameters
 
+MOVED = "moved"
+"""Key of a motion's provenance that says that it does not lie in the coordinates of its scene any more."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -141,9 +144,12 @@ def transform(
 def canonical_start(sequence: MotionSequence, body: Body) -> MotionSequence:
     """Turn and shift all persons together so that person 0 starts above the XY origin, facing +Y.
 
-    The start is person 0's first valid frame. Heights are unchanged.
+    The start is person 0's first valid frame. Heights are unchanged. A motion of a scene does not lie in the scene's
+    coordinates after that, which its provenance then says (`MOVED`).
     """
     check_body(sequence, body)
+    if sequence.scene_id is not None:
+        sequence = replace(sequence, provenance=sequence.provenance | {MOVED: "from the scene to the origin"})
     start = int(sequence.valid[0].argmax())
     cos_sin = heading(sequence.joints[0, start], sequence.global_orient[0, start])[::-1]
     (cos, sin), turn = cos_sin, np.eye(3, dtype=np.float32)

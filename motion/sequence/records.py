@@ -110,7 +110,11 @@ class MotionSequence(Record):
     texts: list[str] = field(default_factory=list)
     """Captions of the whole clip, each a description of the same motion; may be empty."""
     scene_id: str | None = None
-    """`id` of the `Scene` in whose coordinates the motion lies, or None when there is none."""
+    """`id` of the `Scene` that the motion was seen in, or None when there is none.
+
+    The motion lies in the scene's coordinates, unless `provenance` has `moved`: prepare makes motions start at the
+    origin.
+    """
     provenance: dict[str, str] = field(default_factory=dict)
     """Origin of the motion: source file and frames, or prompt, seed, guidance and model version (by source)."""
 

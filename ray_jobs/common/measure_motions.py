@@ -20,6 +20,7 @@ import ray
 import ray.data
 
 from motion.body import load_body
+from motion.clips.transforms import MOVED
 from motion.errors import InputError
 from motion.evaluator import load_evaluator
 from motion.extensions import load_extension, module_file, object_name
@@ -225,9 +226,17 @@ class Measurer:
         }
 
     def scene_of(self, motion: MotionSequence) -> Scene | None:
-        """Look up the motion's room; None when it has none or no rooms are given."""
+        """Look up the motion's room; None when it has none or no rooms are given.
+
+        Raises InputError for a room that is not given, and for a motion that was moved out of its room's coordinates.
+        """
         if motion.scene_id is None or not self.scenes:
             return None
+        if MOVED in motion.provenance:
+            raise InputError(
+                f"{motion.id}: was moved to the origin, out of its scene {motion.scene_id!r}, expected it where "
+                "reconstruct put it: leave scenes out to measure it without its room"
+            )
         if motion.scene_id not in self.scenes:
             raise InputError(f"{motion.id}: its scene {motion.scene_id!r} is not among the {len(self.scenes)} given")
         return self.scenes[motion.scene_id]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motion.body import Body, load_body
-from motion.clips.transforms import canonical_start, cut, heading, resample, to_z_up, windows
+from motion.clips.transforms import MOVED, canonical_start, cut, heading, resample, to_z_up, windows
 from motion.errors import InputError
 from motion.sequence import MotionSequence
 from tests.helpers.clips import UPRIGHT, assert_consistent, motion
@@ -118,6 +118,13 @@ def test_the_start_is_the_first_frame_that_is_valid(body: Body) -> None:
     valid[0, :4] = False
     new = canonical_start(replace(sequence, valid=valid), body)
     np.testing.assert_allclose(new.joints[0, 4, 0, :2], 0, atol=1e-5)
+
+
+def test_a_motion_moved_out_of_its_scene_says_so(body: Body) -> None:
+    sequence = motion(body, 2)
+    seen = canonical_start(replace(sequence, scene_id="room", provenance={"seed": "0"}), body)
+    assert (seen.scene_id, seen.provenance.keys()) == ("room", {"seed", MOVED})
+    assert canonical_start(replace(sequence, scene_id=None, provenance={}), body).provenance == {}
 
 
 def test_z_up_turns_and_does_not_mirror() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from motion.body import load_body
+from motion.clips.transforms import canonical_start
 from motion.errors import InputError
 from motion.evaluator import EvaluatorConfig, EvaluatorNetwork, evaluator_bytes
 from motion.metrics.measure import Measure
@@ -86,6 +87,19 @@ def test_a_motion_of_an_unknown_room_is_refused_where_rooms_are_given(
     assert measurer.scene_of(clip(1, scene_id="kitchen")) is measurer.scenes["kitchen"]
     (row,) = measurer(block(strayed)).to_pylist()
     assert row["reason"] == "made/1: its scene 'attic' is not among the 1 given"
+
+
+def test_a_motion_that_was_moved_out_of_its_room_is_not_measured_there(
+    instruments: Instruments, without_ray: None
+) -> None:
+    measurer = Measurer(instruments, [None])
+    moved = canonical_start(clip(1, scene_id="kitchen"), load_body())
+    assert measurer.scene_of(moved) is None, "no rooms were given"
+    measurer.scenes = {"kitchen": object()}
+    (row,) = measurer(block(moved)).to_pylist()
+    assert row["reason"].startswith("made/1: was moved to the origin, out of its scene 'kitchen', expected ")
+    alone = canonical_start(clip(1, scene_id=None), load_body())
+    assert measurer.scene_of(alone) is None
 
 
 def test_only_training_clips_are_searched_for_copies(tmp_path: Path) -> None:
