@@ -138,7 +138,7 @@ def classifier_loss(
 def num_correct(
     network: nn.Module, schedule: NoiseSchedule, batch: LabelledBatch, t: int | None, generator: torch.Generator
 ) -> int:
-    """Count the persons whose label is found, of motions noised to step `t` or, for None, as they are."""
+    """Count the persons whose label is found in motions noised to step `t`; None leaves the motions clean."""
     step, x_t = torch.full((len(batch.x0),), t or 0, device=batch.x0.device), batch.x0
     if t is not None:
         x_t = q_sample(schedule, x_t, step, torch.randn(x_t.shape, generator=generator).to(x_t.device))
@@ -157,7 +157,7 @@ def accuracy(
 ) -> float:
     """Compute the share of the labelled persons whose label is found; NaN where there is none.
 
-    Motions are noised to step `t`, or left as they are for None.
+    Motions are noised to step `t`; None leaves them clean.
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(network.parameters()).device

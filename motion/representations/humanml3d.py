@@ -53,7 +53,7 @@ HEADING_SMOOTHING_FRAMES = 20.0  # standard deviation in frames
 def humanml3d_263(
     sequence: MotionSequence, lengths: Float[Tensor, "22"] | None = None
 ) -> Float[Tensor, "person step 263"]:
-    """Encode each person of a 20 fps record alone; on bones of the given `lengths` (m), or for None on their own.
+    """Encode each person of a 20 fps record alone, with the bone `lengths` (m); None keeps the person's own bones.
 
     HumanML3D's own persons all have the bones of one of its clips: `bone_lengths` of any of its joints. Raises
     InputError for another rate, a single frame or persons who are not always valid.

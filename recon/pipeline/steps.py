@@ -202,7 +202,7 @@ def regressed_people(perception: Perception, observed: Observations, body: Body)
 
 
 def are_own(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:
-    """Mark bodies that lie where their own keypoints are annotated, and not where another's are (True = own)."""
+    """Mark bodies that lie near their own annotated keypoints and no nearer to another person's (True = own)."""
     projected, keypoints = _seen(people, observed, body)
     return mask_duplicates(projected, keypoints) & mask_unlike(projected, keypoints)
 

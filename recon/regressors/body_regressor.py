@@ -1,4 +1,4 @@
-"""Protocol of networks that see a body in a crop: HMR2.0 is one, ProHMR or a newer one is a file beside it.
+"""Protocol of networks that estimate a body from a crop; HMR2.0 follows it, and so can ProHMR or a newer one.
 
 A regressor describes one person as its crop's own camera sees them: a weak-perspective camera that looks along the ray
 to the crop's centre. It knows no room and no focal length; `in_camera` puts its estimates into the room's camera.
