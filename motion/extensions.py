@@ -43,9 +43,9 @@ def load_extension(name: str, door: type[Door]) -> Door:
     module_name, _, attribute = name.partition(":")
     try:
         module = import_module(module_name)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # a user's module may fail, or end the process, in any way
         raise InputError(
-            f"{name}: the module {module_name} cannot be imported ({error}), "
+            f"{name}: the module {module_name} cannot be imported ({type(error).__name__}: {error}), "
             "expected one of an installed package or of the current directory"
         ) from error
     if not hasattr(module, attribute):

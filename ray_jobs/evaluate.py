@@ -113,6 +113,7 @@ class EvaluateConfig:
     """MLflow experiment that the run is logged to."""
 
     def __post_init__(self) -> None:
+        cli.check_fraction(self.max_rejected_fraction)
         names = [name for name, _ in map(split_name, self.generated)]
         if len({*names, REAL}) != len(names) + 1:
             raise InputError(f"the sets are named {', '.join(names)}, expected different names, none of them {REAL}")

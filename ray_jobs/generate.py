@@ -61,6 +61,7 @@ class GenerateConfig:
     """Share of rejected requests and exports above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
+        cli.check_fraction(self.max_rejected_fraction)
         if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
             raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
 

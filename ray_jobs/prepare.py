@@ -19,6 +19,7 @@ missing; what was rejected is tried anew.
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -107,8 +108,9 @@ class PrepareConfig:
     """Share of unreadable clips above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
-        if min(self.fps, self.max_seconds) <= 0 or not 0 <= self.max_rejected_fraction <= 1:
-            raise InputError("fps and max_seconds must be positive and max_rejected_fraction lie in 0..1")
+        cli.check_fraction(self.max_rejected_fraction)
+        if not (0 < self.fps < math.inf and 0 < self.max_seconds < math.inf):
+            raise InputError(f"fps is {self.fps:g} and max_seconds {self.max_seconds:g}, expected positive numbers")
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is {self.held_out:g}, expected a share of 0 or more and below 1")
         for source in self.sources:

@@ -70,6 +70,7 @@ class ReconstructConfig(ReconstructionOptions):
     """Share of rejected sequences above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
+        cli.check_fraction(self.max_rejected_fraction)
         if min(self.body_actors, self.depth_actors, self.batch_size) < 1 or self.num_gpus < 0:
             raise InputError("body_actors, depth_actors and batch_size must be positive, num_gpus 0 or more")
 
@@ -81,10 +82,11 @@ class ReconstructConfig(ReconstructionOptions):
 
 def reconstruct(config: ReconstructConfig) -> None:
     """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
+    if not (folders := list_sequences(config.rooms)):
+        raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
     cli.claim(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))
-    folders = list_sequences(config.rooms)
     done = set(storage.read_column(motions, "id")) & set(storage.read_column(scenes, "id"))
     missing = [folder for folder in folders if sequence_id(folder) not in done]
     storage.delete_folder(rejected)  # what was rejected is tried anew

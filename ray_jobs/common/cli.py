@@ -61,6 +61,12 @@ def _connected(job: Callable[[C], object], config: C) -> None:
     job(config)
 
 
+def check_fraction(max_fraction: float) -> None:
+    """Raise InputError unless `max_rejected_fraction` is a share; NaN would switch its check off."""
+    if not 0 <= max_fraction <= 1:
+        raise InputError(f"max_rejected_fraction is {max_fraction:g}, expected a share from 0 to 1")
+
+
 def check_rejected(
     rejected: Sequence[tuple[str, str]], asked: int, what: str, max_fraction: float, folder: str
 ) -> None:

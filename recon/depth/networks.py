@@ -118,7 +118,7 @@ def _is_metric(config: PretrainedConfig, source: str) -> bool:
 def _fetch(kind: Any, source: str, **options: Any) -> Any:
     """Call `from_pretrained` of a folder or hub id; turn its many ways to fail into one InputError."""
     try:
-        return kind.from_pretrained(source, **options)
+        return kind.from_pretrained(source, trust_remote_code=False, **options)
     except Exception as error:  # damaged files show as nearly any of them
         if Path(source).is_dir():
             wanted = "config.json, preprocessor_config.json and model.safetensors of a depth network"

@@ -16,7 +16,7 @@ import tyro
 
 from motion.sequence import read_motions
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()

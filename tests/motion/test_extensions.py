@@ -49,6 +49,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "__init__.py").touch()
     (folder / "own.py").write_text(MODULE)
     (folder / "needy.py").write_text("import nowhere_to_be_found")
+    (folder / "ends.py").write_text("import sys; sys.exit(0)")
+    (folder / "raises.py").write_text("raise ValueError('boom')")
     monkeypatch.syspath_prepend(tmp_path)
     yield folder
     for name in [name for name in sys.modules if name.startswith("some_package")]:
@@ -80,11 +82,17 @@ def test_an_object_that_has_what_its_door_demands_is_returned(package: Path) -> 
 @pytest.mark.parametrize(
     ("name", "door", "sentence"),
     [
-        ("some_package.absent:x", Call, r"the module some_package.absent cannot be imported \(No module named"),
+        ("some_package.ends:x", Call, r"cannot be imported \(SystemExit: 0\)"),
+        ("some_package.raises:x", Call, r"cannot be imported \(ValueError: boom\)"),
+        (
+            "some_package.absent:x",
+            Call,
+            r"the module some_package.absent cannot be imported \(ModuleNotFoundError: No module named",
+        ),
         (
             "some_package.needy:x",
             Call,
-            r"cannot be imported \(No module named 'nowhere_to_be_found'\), expected one of",
+            r"cannot be imported \(ModuleNotFoundError: No module named 'nowhere_to_be_found'\), expected one of",
         ),
         ("some_package.own:x", Call, r"the module some_package.own has no x, expected a function of \(motion, stem\)"),
         ("some_package.own:three", Call, r"function and cannot be called so, expected a function of \(motion, stem\)"),

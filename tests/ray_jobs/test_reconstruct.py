@@ -113,3 +113,10 @@ def test_what_was_reconstructed_can_be_prepared_for_training(config: Reconstruct
     assert sorted(motion.id for motion in motions) == [f"teton/{name}" for name in IDS]
     assert all(motion.fps == 20 and motion.texts[0] for motion in motions)
     assert all(np.abs(motion.joints[0, 0, 0, :2]).max() < 1e-3 for motion in motions)
+
+
+def test_a_folder_without_sequences_is_refused_and_leaves_nothing(config: ReconstructConfig, tmp_path: Path) -> None:
+    empty = replace(config, rooms=tmp_path / "nowhere", output=str(tmp_path / "out"))
+    with pytest.raises(InputError, match="nowhere holds no sequence, expected folders DEPARTMENT"):
+        reconstruct(empty)
+    assert not (tmp_path / "out").exists()

@@ -30,6 +30,11 @@ from tests.conftest import Ended
             ("ray_jobs.generate", "--model", "m", "--prompts", "p", "--output", "o", "--shard-size", "0"),
             "shard_size",
         ),
+        (
+            ("ray_jobs.generate", "--model", "m", "--prompts", "p", "--output", "o", "--max-rejected-fraction", "nan"),
+            "max_rejected_fraction is nan",
+        ),
+        (("ray_jobs.prepare", "--output", "o", "--max-seconds", "nan"), "max_seconds nan"),
     ],
 )
 def test_unknown_and_ill_typed_keys(

@@ -173,6 +173,14 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
         load_depth_model(folder, metric=False)
 
 
+def test_code_in_a_folder_is_never_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}')
+    (tmp_path / "own.py").write_text("from pathlib import Path\nPath(__file__).with_name('was_run').touch()")
+    with pytest.raises(InputError, match="contains custom code"):
+        load_depth_model(tmp_path, metric=False)
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     folder = save_depth_anything(tmp_path, "relative")
     config = DepthAnythingConfig.from_pretrained(folder)
