@@ -28,7 +28,17 @@ def program() -> str:
 
 def run(work: Callable[[C], object], config: type[C], description: str | None) -> None:
     """Parse `config` from the command line and do the work with it; the description is the program's docstring."""
-    exit_on_bad_input(lambda: work(tyro.cli(config, prog=program(), description=description)))
+    exit_on_bad_input(lambda: finish(work, tyro.cli(config, prog=program(), description=description)))
+
+
+def finish(work: Callable[[C], object], config: C) -> None:
+    """Do the work to its end; raises InputError where a user's extension ends it by `sys.exit` with status 0."""
+    try:
+        work(config)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+        raise InputError("an extension ended the program by sys.exit, expected it to return or to raise") from ended
 
 
 def exit_on_bad_input(work: Callable[[], object]) -> None:

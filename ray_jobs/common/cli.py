@@ -41,7 +41,7 @@ def run_preset(job: Callable[[C], object], presets: dict[str, tuple[str, C]], de
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parse = partial(tyro.extras.overridable_config_cli, presets, prog=command_line.program(), description=description)
-    command_line.exit_on_bad_input(lambda: _connected(job, parse()))
+    command_line.exit_on_bad_input(lambda: command_line.finish(partial(_connected, job), parse()))
 
 
 def connect() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from motion.errors.command_line import programs
+from motion.errors import InputError
+from motion.errors.command_line import finish, programs
 from tests.conftest import Ended
 
 REPO = Path(__file__).resolve().parents[3]
@@ -70,3 +71,12 @@ def test_bad_input_is_one_sentence_and_status_2(arguments: tuple[str, ...], sent
     assert refused.err.startswith("error: ")
     assert sentence in refused.err
     assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "raised"), [(None, InputError), (0, InputError), (3, SystemExit), ("why", SystemExit)]
+)
+def test_work_that_ends_itself_is_not_done(code: int | str | None, raised: type[BaseException]) -> None:
+    """An extension's `sys.exit(0)` would end a job as if all were done; another status is left as it is."""
+    with pytest.raises(raised):
+        finish(sys.exit, code)
