@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -133,7 +133,8 @@ def ask_over_http(port: int) -> None:
 
 def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
     """Write one request for each clip."""
-    path.write_text("".join(json.dumps(like(clip)) + "\n" for clip in clips))
+    asked = [{name: value for name, value in asdict(like(clip)).items() if name != "seed"} for clip in clips]
+    path.write_text("".join(json.dumps(request) + "\n" for request in asked))
     return path
 
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,7 @@ from motion.metrics.embedding_metrics import EmbeddedSet, field_metrics
 from motion.metrics.measure import FIELD, MEMORISATION, Measure
 from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
 from ray_jobs.common import cli, storage, tracking
-from ray_jobs.common.evaluation import Evaluation, Mean, MeasureContent, ProtocolContent, SetContent, WorstMotion
+from ray_jobs.common.evaluation import Evaluation, Mean, SetContent, WorstMotion
 from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, load_metrics, measured
 from ray_jobs.pages.evaluation_page import render, table
 
@@ -128,7 +128,7 @@ def split_name(generated: str) -> tuple[str, str]:
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Measure all sets, write the results and return the content of evaluation.json."""
+    """Measure all sets, write the results and return them."""
     start = time.monotonic()
     evaluator = load_evaluator(config.evaluator)
     protocol = declared_protocol(evaluator.protocol, config)
@@ -148,9 +148,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         "seconds": 0.0,
         "command": command(config),
         "evaluator": {"name": evaluator.name, "version": evaluator.version, "dim": evaluator.dim},
-        "protocol": cast(ProtocolContent, asdict(protocol)),
+        "protocol": protocol,
         "notes": notes(evaluator, protocol, good),
-        "measures": {name: cast(MeasureContent, asdict(measure)) for name, measure in measures.items()},
+        "measures": measures,
         "sets": [],
     }
     for source in sources:
@@ -361,7 +361,7 @@ def write(evaluation: Evaluation, values: Mapping[str, Mapping[str, np.ndarray]]
     files = {
         "config.yaml": cli.to_yaml(config),
         PAGE: render(evaluation, values, shown),
-        "evaluation.json": json.dumps(evaluation, indent=1, allow_nan=False),
+        "evaluation.json": json.dumps(evaluation, default=asdict, indent=1, allow_nan=False),
     }
     for name, content in files.items():
         storage.write_bytes(storage.join(output, name), content.encode())

@@ -13,10 +13,10 @@ it makes only what is missing.
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Required, TypedDict
 
+from pydantic import TypeAdapter, ValidationError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from tqdm import tqdm
@@ -66,19 +66,6 @@ class GenerateConfig:
             raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
 
 
-class RequestFields(TypedDict, total=False):
-    """Fields of a `MotionRequest` that a line of a prompt list may give."""
-
-    prompt: Required[str]
-    num_frames: int
-    num_persons: int
-    guidance_scale: float | None
-    person_class: tuple[str, ...]
-    action: tuple[str, ...]
-    person_prompts: tuple[str, ...]
-    clean_up: bool
-
-
 def generate(config: GenerateConfig) -> None:
     """Generate every requested motion that the output lacks, and export those that were not exported yet."""
     check_exports(config.exports)
@@ -106,14 +93,13 @@ def sampler_handle(model: Path) -> DeploymentHandle[Sampler]:
 
 def read_requests(config: GenerateConfig) -> list[MotionRequest]:
     """Read every sample of every prompt; raises InputError that names a malformed line."""
-    motions = storage.join(config.prompts, "motions")
-    asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config.prompts))
-    whole: list[RequestFields] = [{"num_frames": config.num_frames, **values} for values in asked]
-    samples = (values for values in whole for _ in range(config.samples_per_prompt))
-    return [MotionRequest(**values, seed=config.seed + i) for i, values in enumerate(samples)]
+    motions, length = storage.join(config.prompts, "motions"), config.num_frames
+    asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config.prompts), length)
+    samples = (request for request in asked for _ in range(config.samples_per_prompt))
+    return [replace(request, seed=config.seed + i) for i, request in enumerate(samples)]
 
 
-def read_captions(motions: str) -> list[RequestFields]:
+def read_captions(motions: str) -> list[MotionRequest]:
     """Read requests like the captioned clips of the test split; raises InputError when there is none."""
     clips = (clip for clip in iter_parquet(MotionSequence, motions) if clip.split == "test" and clip.texts)
     asked = [like(clip) for clip in clips]
@@ -124,46 +110,44 @@ def read_captions(motions: str) -> list[RequestFields]:
     return asked
 
 
-def like(clip: MotionSequence) -> RequestFields:
+def like(clip: MotionSequence) -> MotionRequest:
     """Make the request for a motion like this clip: first caption, length, number of persons, their first actions."""
-    values: RequestFields = {"prompt": clip.texts[0], "num_frames": clip.num_frames}
-    if clip.num_persons > 1:
-        values["num_persons"] = clip.num_persons
-    if clip.action[:, 0].any():
-        values["action"] = tuple(ACTIONS[code] for code in clip.action[:, 0])
-    return values
+    action = tuple(ACTIONS[code] for code in clip.action[:, 0]) if clip.action[:, 0].any() else ()
+    return MotionRequest(clip.texts[0], clip.num_frames, clip.num_persons, action=action)
 
 
-def read_prompts(path: Path) -> list[RequestFields]:
-    """Read a list of prompts; raises InputError for a missing or empty file and for a malformed line."""
+def read_prompts(path: Path, num_frames: int) -> list[MotionRequest]:
+    """Read a list of prompts, of `num_frames` frames unless a line says more.
+
+    Raises InputError for a missing or empty file and for a malformed line.
+    """
     if not path.is_file():
         raise InputError(f"no prompt list at {path}, expected a text file with one prompt a line, or prepared data")
     lines = path.read_text().splitlines()
-    asked = [parse_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
+    asked = [parse_line(line, num_frames, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not asked:
         raise InputError(f"{path} holds no prompt")
     return asked
 
 
-def parse_line(line: str, where: str) -> RequestFields:
+def parse_line(line: str, num_frames: int, where: str) -> MotionRequest:
     """Parse a prompt or a JSON request; `where` names the line in the InputError that is raised for a malformed one."""
     if not line.lstrip().startswith("{"):
-        return {"prompt": line.strip()}
+        return MotionRequest(line.strip(), num_frames)
     try:
-        values = json.loads(line, object_hook=with_tuples)
+        values = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{where} is not valid JSON: {error}") from error
-    known = RequestFields.__annotations__
-    if unknown := sorted(values.keys() - known.keys()):
+    known = {field.name for field in fields(MotionRequest)} - {"seed"}
+    if unknown := sorted(values.keys() - known):
         raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     if "prompt" not in values:
         raise InputError(f"{where} has no prompt")
-    return values
-
-
-def with_tuples(values: dict[str, object]) -> dict[str, object]:
-    """Replace the lists among the values of a JSON object by tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return TypeAdapter(MotionRequest).validate_python({"num_frames": num_frames} | values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{where}: {first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
 
 
 async def generate_missing(

@@ -8,6 +8,7 @@ from tests import structure
 
 WITHOUT_TESTS = {
     "motion.denoiser.config": "sizes of the network and switches, which the tests of the network set",
+    "ray_jobs.common.evaluation": "fields of an evaluation, which the tests of its job and of its page read",
     "recon.pipeline.options": "options of a command, which the tests of the pipeline set",
     "recon.simulate.records": "request and result of a simulation, checked where they are made",
 }

@@ -1,29 +1,9 @@
-"""Content of evaluation.json, which `ray_jobs.evaluate` writes and its page shows."""
+"""Results of an evaluation, which `ray_jobs.evaluate` writes as evaluation.json and shows on its page."""
 
-from typing import Literal, TypedDict
+from typing import TypedDict
 
-
-class MeasureContent(TypedDict):
-    """Fields of a `motion.metrics.measure.Measure`."""
-
-    title: str
-    unit: str
-    threshold: float | None
-    source: str
-    what: str
-    better: Literal["lower", "higher", "real"]
-
-
-class ProtocolContent(TypedDict):
-    """Fields of a `motion.evaluator.Protocol`."""
-
-    name: str
-    pool_size: int
-    embedding_scale: float
-    diversity_divisor: float
-    diversity_pairs: int
-    multimodality_pairs: int
-    repeats: int
+from motion.evaluator import Protocol
+from motion.metrics.measure import Measure
 
 
 class EvaluatorContent(TypedDict):
@@ -77,7 +57,7 @@ class SetContent(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """Whole content of the file."""
+    """All results; the file holds the records among them as objects of their fields."""
 
     format: str
     created: str
@@ -87,10 +67,10 @@ class Evaluation(TypedDict):
     command: str
     """Command that repeats the evaluation."""
     evaluator: EvaluatorContent
-    protocol: ProtocolContent
+    protocol: Protocol
     notes: list[str]
     """Sentences that a reader of the numbers has to know."""
-    measures: dict[str, MeasureContent]
+    measures: dict[str, Measure]
     """Descriptions of the measures by name, in the order of tables."""
     sets: list[SetContent]
     """Real clips, then the generated sets."""

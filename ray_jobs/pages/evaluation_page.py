@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from motion.metrics.measure import FIELD
+from motion.evaluator import Protocol
+from motion.metrics.measure import FIELD, Measure
 from motion.sequence import MotionSequence
-from ray_jobs.common.evaluation import Evaluation, Mean, MeasureContent, ProtocolContent, SetContent
+from ray_jobs.common.evaluation import Evaluation, Mean, SetContent
 from ray_jobs.pages.demo_report import SKELETON, packed
 from ray_jobs.pages.page import render_page
 
@@ -53,13 +54,13 @@ class Row:
     """Table row: one measure of all sets."""
 
     key: str
-    measure: MeasureContent
+    measure: Measure
     cells: list[Cell]
 
     @property
     def arrow(self) -> tuple[str, str]:
         """Arrow of the better direction, and its meaning in words."""
-        return ARROWS[self.measure["better"]]
+        return ARROWS[self.measure.better]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Series:
 class SetsHistogram:
     """Sets over common bins from `low` to `high`; values outside are counted in the first and last bin."""
 
-    measure: MeasureContent
+    measure: Measure
     low: float
     high: float
     below: int
@@ -122,7 +123,7 @@ def render(
         protocol=_protocol(evaluation["protocol"]),
         field=[row for row in rows if row.key in FIELD],
         others=[row for row in rows if row.key not in FIELD],
-        absent=[m["title"] for key, m in evaluation["measures"].items() if key not in {row.key for row in rows}],
+        absent=[m.title for key, m in evaluation["measures"].items() if key not in {row.key for row in rows}],
         differences=_differences(evaluation, rows) if len(generated) == 2 else [],
         histograms=[h for key, h in histograms.items() if h and not key.startswith(MEMORISATION_PREFIX)],
         memorised=[h for key, h in histograms.items() if h and key.startswith(MEMORISATION_PREFIX)],
@@ -168,12 +169,12 @@ def _markdown(cell: Cell) -> str:
 
 
 def _heading(row: Row) -> str:
-    unit = f" ({row.measure['unit']})" if row.measure["unit"] else ""
-    return f"{row.measure['title']}{unit} {row.arrow[0]}"
+    unit = f" ({row.measure.unit})" if row.measure.unit else ""
+    return f"{row.measure.title}{unit} {row.arrow[0]}"
 
 
 def _threshold(row: Row) -> str:
-    return "" if row.measure["threshold"] is None else f"{row.measure['threshold']:g}"
+    return "" if row.measure.threshold is None else f"{row.measure.threshold:g}"
 
 
 def _rows(evaluation: Evaluation) -> list[Row]:
@@ -191,7 +192,7 @@ def _entry(row: SetContent, key: str) -> Mean | None:
     return entry if entry and entry["mean"] is not None and math.isfinite(entry["mean"]) else None
 
 
-def _cells(measure: MeasureContent, entries: Sequence[Mean | None]) -> list[Cell]:
+def _cells(measure: Measure, entries: Sequence[Mean | None]) -> list[Cell]:
     decimals = _decimals(entry["mean"] for entry in entries if entry)
     best = _best(measure, entries)
     return [
@@ -212,10 +213,10 @@ def _half_width(entry: Mean) -> float:
     return entry["interval"] if entry["count"] > 1 else math.inf
 
 
-def _is_beyond(measure: MeasureContent, mean: float) -> bool:
-    if measure["threshold"] is None:
+def _is_beyond(measure: Measure, mean: float) -> bool:
+    if measure.threshold is None:
         return False
-    return mean < measure["threshold"] if measure["better"] == "higher" else mean > measure["threshold"]
+    return mean < measure.threshold if measure.better == "higher" else mean > measure.threshold
 
 
 def _decimals(values: Iterable[float]) -> int:
@@ -230,16 +231,16 @@ def _with_interval(value: float, half_width: float, decimals: int, sign: str = "
     return f"{text} ± {half_width:,.{decimals}f}" if math.isfinite(half_width) else text
 
 
-def _badness(measure: MeasureContent, entry: Mean, real: Mean | None) -> tuple[float, float]:
+def _badness(measure: Measure, entry: Mean, real: Mean | None) -> tuple[float, float]:
     """Express an entry such that smaller is better, with the half-width of its interval."""
-    if measure["better"] != "real":
-        return (entry["mean"] if measure["better"] == "lower" else -entry["mean"]), _half_width(entry)
+    if measure.better != "real":
+        return (entry["mean"] if measure.better == "lower" else -entry["mean"]), _half_width(entry)
     if real is None:
         return 0.0, math.inf
     return abs(entry["mean"] - real["mean"]), math.hypot(_half_width(entry), _half_width(real))
 
 
-def _best(measure: MeasureContent, entries: Sequence[Mean | None]) -> int | None:
+def _best(measure: Measure, entries: Sequence[Mean | None]) -> int | None:
     """Find the best generated set, if its interval does not overlap the next best's."""
     ranked = sorted((*_badness(measure, e, entries[0]), k) for k, e in enumerate(entries) if e and k)
     if len(ranked) < 2:
@@ -336,18 +337,18 @@ def _copies(
     return found
 
 
-def _protocol(protocol: ProtocolContent) -> list[str]:
+def _protocol(protocol: Protocol) -> list[str]:
     """Describe the evaluation protocol's conventions in words."""
-    scale, divisor = protocol["embedding_scale"], protocol["diversity_divisor"]
+    scale, divisor = protocol.embedding_scale, protocol.diversity_divisor
     return [
-        f"R-precision: each caption's own motion among {protocol['pool_size']} candidates",
+        f"R-precision: each caption's own motion among {protocol.pool_size} candidates",
         "embeddings as the evaluator gives them"
         if scale == 1
         else f"embeddings multiplied by {scale:g} for FID and Diversity",
         "Diversity: the distance as it is" if divisor == 1 else f"Diversity: the difference divided by {divisor:g}",
-        f"{protocol['diversity_pairs']} random pairs for Diversity, "
-        f"{protocol['multimodality_pairs']} a caption for MultiModality",
-        f"{protocol['repeats']} repeats, each with its own draws",
+        f"{protocol.diversity_pairs} random pairs for Diversity, "
+        f"{protocol.multimodality_pairs} a caption for MultiModality",
+        f"{protocol.repeats} repeats, each with its own draws",
     ]
 
 

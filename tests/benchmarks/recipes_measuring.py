@@ -92,9 +92,7 @@ def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> di
     real = judged.embed_motions(task.real).numpy()
     found: dict[str, list[float]] = {"adherence": [], "frechet": [], "motions_per_s": []}
     for seed in range(seeds):
-        requests = [
-            MotionRequest(**like(clip), seed=1000 * seed + i, clean_up=False) for i, clip in enumerate(task.asked)
-        ]
+        requests = [replace(like(clip), seed=1000 * seed + i, clean_up=False) for i, clip in enumerate(task.asked)]
         motions, seconds = sampled(generator, requests)
         found["adherence"].append(task.accuracy(motions))
         found["frechet"].append(fid(real, judged.embed_motions(motions).numpy()))

@@ -294,7 +294,7 @@ def test_a_metric_of_ones_own_stands_beside_the_others(
 ) -> None:
     result = evaluate(evaluated)
     real, made = (row["metrics"]["hands_up"] for row in result["sets"])
-    assert result["measures"]["hands_up"]["title"] == "Hands up"
+    assert result["measures"]["hands_up"].title == "Hands up"
     assert real["count"] == made["count"] == 10
     assert 0 < real["mean"] < 1
     assert "Hands up" in (evaluated.output / PAGE).read_text()

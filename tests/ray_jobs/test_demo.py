@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from motion.body import load_body
+from motion.generator import MotionRequest
 from ray_jobs.demo import Stages, write_prompts
 from ray_jobs.generate import like, read_prompts
 from tests.helpers.clips import random_clip
@@ -30,6 +31,9 @@ def test_prompts_ask_for_motions_like_the_clips(tmp_path: Path) -> None:
     """A request survives the way through the file: two persons with an action each, and one without."""
     pair, alone = random_clip(load_body(), persons=2, frames=9), random_clip(load_body(), persons=1, frames=7)
     alone = replace(alone, action=0 * alone.action, texts=["a person falls"])
-    assert read_prompts(write_prompts(tmp_path / "prompts.jsonl", [pair, alone])) == [like(pair), like(alone)]
-    assert like(pair)["action"] == ("standing_on_floor", "standing_on_floor")
-    assert like(alone) == {"prompt": "a person falls", "num_frames": 7}
+    assert read_prompts(write_prompts(tmp_path / "prompts.jsonl", [pair, alone]), num_frames=5) == [
+        like(pair),
+        like(alone),
+    ]
+    assert like(pair).action == ("standing_on_floor", "standing_on_floor")
+    assert like(alone) == MotionRequest("a person falls", 7)

@@ -162,12 +162,16 @@ def test_what_cannot_be_measured_is_rejected_with_a_reason(evaluation: dict[str,
 
 
 def test_changed_protocols_are_named_and_said(evaluation: dict[str, Any]) -> None:
-    assert evaluation["protocol"]["name"] == "carescene, changed"
+    assert evaluation["protocol"].name == "carescene, changed"
     assert any(note.startswith("pool_size is 4, the evaluator's own protocol says 32") for note in evaluation["notes"])
     assert any("1 of 10 motions of real have no caption" in note for note in evaluation["notes"])
 
 
 def test_the_page_and_mlflow_hold_the_results(evaluation: dict[str, Any], asked: EvaluateConfig) -> None:
+    written = json.loads((asked.output / "evaluation.json").read_text())
+    assert written["sets"] == evaluation["sets"]
+    assert written["protocol"]["name"] == "carescene, changed"
+    assert written["measures"]["fid"]["title"] == "FID"
     page = (asked.output / PAGE).read_text()
     assert "generated/4" in page
     store = tracking.local_store(asked.output)

@@ -73,6 +73,10 @@ def test_bad_requests_are_rejected_and_good_ones_kept(model_file: Path, tmp_path
         ('{"prompt": "x", ', "prompts.txt:2 is not valid JSON"),
         ('{"prompt": "x", "frames": 3}', r"prompts.txt:2 has the unknown field\(s\) frames; known are"),
         ('{"num_frames": 3}', "prompts.txt:2 has no prompt"),
+        ('{"prompt": "x", "num_frames": 12.5}', r"prompts.txt:2: num_frames is 12\.5: Input should be a valid integer"),
+        ('{"prompt": null}', "prompts.txt:2: prompt is None: Input should be a valid string"),
+        ('{"prompt": "x", "clean_up": "never"}', "prompts.txt:2: clean_up is 'never': Input should be a valid boolean"),
+        ('{"prompt": "x", "action": "kneeling"}', "prompts.txt:2: action is 'kneeling': Input should be a valid tuple"),
     ],
 )
 def test_malformed_lines_are_named(model_file: Path, tmp_path: Path, line: str, sentence: str) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from motion.body import load_body
+from motion.evaluator import Protocol
+from motion.metrics.measure import Measure
 from motion.sequence import MotionSequence
 from ray_jobs.pages.demo_report import ABSENT_MM
 from ray_jobs.pages.evaluation_page import BINS, render, table
@@ -40,7 +42,7 @@ MEANS = {
 
 
 def evaluation(*names: str) -> dict[str, Any]:
-    """Build the content of evaluation.json for these generated sets."""
+    """Build the results of an evaluation of these generated sets."""
     sets: list[dict[str, Any]] = []
     for index, name in enumerate(("real", *names)):
         metrics = {
@@ -66,20 +68,11 @@ def evaluation(*names: str) -> dict[str, Any]:
         "seconds": 95.2,
         "command": "python -m ray_jobs.evaluate --real 'data/<all>'",
         "evaluator": {"name": "carescene", "version": "0123456789ab", "dim": 64},
-        "protocol": {
-            "name": "InterHuman",
-            "pool_size": 96,
-            "embedding_scale": 6.0,
-            "diversity_divisor": 2.0,
-            "diversity_pairs": 100,
-            "multimodality_pairs": 10,
-            "repeats": 20,
-        },
+        "protocol": Protocol("InterHuman", 96, 6.0, 2.0, diversity_pairs=100, multimodality_pairs=10, repeats=20),
         "notes": ["pools of 96 are not the evaluator's own 32"],
         "measures": {
-            key: dict(zip(("title", "unit", "better", "threshold"), values, strict=True))
-            | {"what": f"what {key} is", "source": "Heusel et al. 2017"}
-            for key, values in MEASURES.items()
+            key: Measure(title, unit, threshold, "Heusel et al. 2017", f"what {key} is", better)
+            for key, (title, unit, better, threshold) in MEASURES.items()
         },
         "sets": sets,
     }
