@@ -52,7 +52,7 @@ def instruments(tmp_path_factory: pytest.TempPathFactory) -> Instruments:
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a reference be the object itself."""
+    """Let a reference be the object itself; test_evaluate.py measures on a real cluster."""
     monkeypatch.setattr("ray.get", lambda reference: reference)
 
 

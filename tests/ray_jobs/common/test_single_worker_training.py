@@ -46,6 +46,7 @@ def trained(steps: int, parts: Mapping[str, Stateful] | None = None) -> dict[str
 def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Ray Train's functions work in its workers alone: stand-ins here; test_evaluate.py kills a real worker."""
     reported: dict[str, object] = {}
 
     def report(metrics: dict[str, int], checkpoint: ray.train.Checkpoint, checkpoint_dir_name: str) -> None:
