@@ -1,6 +1,7 @@
 """Objects of a user's own packages, named `package.module:object` on the command line.
 
-A door is a Protocol: its values and methods are what the object must have, its `__call__` what the object must take.
+What such an object must be is said by a Protocol: its values and methods are what the object must have, its `__call__`
+what the object must take.
 Only names that a user typed are ever imported, never what a file of data says. Modules are found as `import` finds
 them: in installed packages and, with `python -m`, in the current directory.
 """
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 from motion.errors import InputError
 
-Door = TypeVar("Door")
+Demanded = TypeVar("Demanded")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -32,11 +33,11 @@ def module_file(name: str) -> Path:
     return Path(inspect.getfile(import_module(name.partition(":")[0])))
 
 
-def load_extension(name: str, door: type[Door]) -> Door:
-    """Import the object that `name` means and check it against the Protocol `door`.
+def load_extension(name: str, protocol: type[Demanded]) -> Demanded:
+    """Import the object that `name` means and check it against the Protocol `protocol`.
 
     Raises InputError where `name` has another form, where the module or the object is missing, or where the object
-    lacks what the door demands.
+    lacks what the Protocol demands.
     """
     if not is_extension(name):
         raise InputError(f"{name!r} names no extension, expected package.module:object")
@@ -49,29 +50,29 @@ def load_extension(name: str, door: type[Door]) -> Door:
             "expected one of an installed package or of the current directory"
         ) from error
     if not hasattr(module, attribute):
-        raise InputError(f"{name}: the module {module_name} has no {attribute}, expected {describe(door)}")
-    found: Door = getattr(module, attribute)
-    check_extension(name, found, door)
+        raise InputError(f"{name}: the module {module_name} has no {attribute}, expected {describe(protocol)}")
+    found: Demanded = getattr(module, attribute)
+    check_extension(name, found, protocol)
     return found
 
 
-def check_extension(what: str, found: object, door: type) -> None:
-    """Raise InputError about `what` where the object `found` lacks something that the Protocol `door` demands."""
-    for member, signature in demands(door).items():
+def check_extension(what: str, found: object, protocol: type) -> None:
+    """Raise InputError about `what` where the object `found` lacks something that the Protocol `protocol` demands."""
+    for member, signature in demands(protocol).items():
         value = found if member == "__call__" else getattr(found, member, None)
         if value is None or (signature and not takes(value, list(signature.parameters)[1:])):
             lacking = "cannot be called so" if member == "__call__" else f"lacks {_shown(member, signature)}"
-            raise InputError(f"{what} is of type {type(found).__name__} and {lacking}, expected {describe(door)}")
+            raise InputError(f"{what} is of type {type(found).__name__} and {lacking}, expected {describe(protocol)}")
 
 
-def demands(door: type) -> dict[str, inspect.Signature | None]:
+def demands(protocol: type) -> dict[str, inspect.Signature | None]:
     """List what a Protocol demands: values with None, methods with their signature, which begins with self."""
     methods = {
         name: inspect.signature(value)
-        for name, value in vars(door).items()
+        for name, value in vars(protocol).items()
         if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_"))
     }
-    return dict.fromkeys(inspect.get_annotations(door)) | methods
+    return dict.fromkeys(inspect.get_annotations(protocol)) | methods
 
 
 def takes(function: Any, arguments: list[str]) -> bool:
@@ -85,9 +86,9 @@ def takes(function: Any, arguments: list[str]) -> bool:
     return True
 
 
-def describe(door: type) -> str:
+def describe(protocol: type) -> str:
     """Write what a Protocol demands in words: "an object with LICENCE, list_clips(root)", "a function of (motion)"."""
-    wanted = demands(door)
+    wanted = demands(protocol)
     call = wanted.pop("__call__", None)
     members = ", ".join(_shown(name, signature) for name, signature in wanted.items())
     if call is None:

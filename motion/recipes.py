@@ -109,13 +109,13 @@ class Recipe:
     sampling: SamplingConfig = SamplingConfig()
     """Sampler, steps and guidance."""
     text_encoder: str = "minilm"
-    """Text encoder: `minilm`, or `clip:MODEL:PRETRAINED` as open_clip names them."""
+    """Text encoder: `minilm`, which ships, or `clip:MODEL:PRETRAINED` or `clip:local-dir:FOLDER` of open_clip."""
     fps: float = 20.0
     """Frame rate of the clips that the model learns and makes."""
     max_frames: int = 100
-    """Longest clip in training, and the longest that may be requested."""
+    """Most frames of a clip in training, which are cut at random from a longer one, and the most to be requested."""
     max_persons: int = 1
-    """Most persons per clip in training, and the most that may be requested."""
+    """Most persons per clip in training, where a clip of more is refused, and the most to be requested."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -167,7 +167,7 @@ def tiny() -> Recipe:
 def thesis() -> Recipe:
     """Make the thesis' recipe (140 M parameters): 16 layers of 1024, CLIP ViT-L/14@336px, x_0, cosine, DDIM-50 at 3.5.
 
-    The author's run took 500 epochs of batch 128 on one GPU; set `optim.steps` to 500 epochs of your data.
+    The author's run took 500 epochs of batch 128 on one GPU; set `--recipe.optim.steps` to 500 epochs of your data.
     """
     return Recipe(
         name="thesis",
@@ -183,8 +183,8 @@ def thesis() -> Recipe:
 def default() -> Recipe:
     """Make our recipe: the thesis' width and depth (150 M parameters) at less than a tenth of the cost of a sample.
 
-    Comments give the reason for each field that differs; tests/benchmarks/results/model.md has its effect on trained
-    models.
+    Comments in motion/recipes.py give the reason for each field that differs; tests/benchmarks/results/model.md has its
+    effect on trained models.
     """
     ours = thesis()
     return replace(

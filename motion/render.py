@@ -1,10 +1,10 @@
-"""Pictures of a motion: stick figures as a PNG strip or an animated GIF, and the body's mesh as a PNG strip.
+"""Pictures of a motion: stick figures as a PNG strip or an animated GIF.
 
     python -m motion.render motions/part-0.parquet --id deepmimic/humanoid3d_walk --output walk.gif
 
 World: Z up, floor z = 0, metres; pictures are parallel projections seen from a little above. Each person has one colour
-family: left limbs light, trunk between, right limbs dark. The mesh needs no GPU and no GL: Open3D casts the rays
-(`motion.body.raycasting`) and NumPy shades.
+family: left limbs light, trunk between, right limbs dark. From Python, `body_strip` draws the body's mesh, too, without
+GPU or GL: Open3D casts the rays (`motion.body.raycasting`).
 """
 
 import math

@@ -88,8 +88,8 @@ class EvaluateConfig:
     pool_size: int | None = None
     """Captions and motions in a pool of R-precision.
 
-    This and the next three are the evaluator's own where they are not given; other values make numbers that compare
-    with none published.
+    The evaluator's own number if not given, as with `diversity_pairs`, `multimodality_pairs` and `repeats`; other
+    values make numbers that compare with none published.
     """
     diversity_pairs: int | None = None
     """Pairs of motions that Diversity takes; the evaluator's own number if not given."""

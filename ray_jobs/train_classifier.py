@@ -67,9 +67,9 @@ class TrainClassifierConfig(single_worker_training.SingleWorkerConfig):
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
     """Sizes and classes of the network; classes that the train split lacks are left out."""
     schedule: ScheduleName = "cosine"
-    """Noise schedule of the model to be guided."""
+    """Noise schedule that the model to be guided was trained with."""
     num_steps: int = 1000
-    """Number of noise steps of the model to be guided."""
+    """Number of timesteps T of that schedule."""
     max_frames: int = 100
     """Longest stretch in frames that is shown; of a longer clip it is drawn at random."""
     batch_size: int = 32

@@ -115,7 +115,7 @@ SAMPLE_HEIGHTS, DISC = _spread()
 def sample_points(
     starts: Float[np.ndarray, "*batch 3"], ends: Float[np.ndarray, "*batch 3"], radii: Float[np.ndarray, "*batch"]
 ) -> tuple[Float[np.ndarray, "*batch sample 3"], Float[np.ndarray, "*batch sample"]]:
-    """Compute points in capsules, a disc's point at every height, and the volume of its slice."""
+    """Compute points that fill capsules (m), one at each of `NUM_SAMPLES` heights, and the volume (m³) of its slice."""
     axis = ends - starts
     length, radius = np.linalg.norm(axis, axis=-1, keepdims=True), radii[..., None]
     direction = unit(axis)

@@ -114,7 +114,12 @@ class Rig:
 
 
 def export_default(output: Path = Path(__file__).parents[1] / "assets" / "default_body.npz", seed: int = 0) -> None:
-    """Write the default body; needs the extra `body` and, at first, some minutes and 800 MB of cache."""
+    """Write the default body; needs the extra `body` and, at first, some minutes and 800 MB of cache.
+
+    Args:
+        output: File to write; by default that of the installed package, which is overwritten.
+        seed: Seed of the adults that are drawn.
+    """
     rig, vertices, heads = _population(seed)
     posed = [_t_pose(rig, *person) for person in zip(vertices, heads, strict=True)]
     meshes, joints = np.stack([mesh for mesh, _ in posed]), np.stack([joint for _, joint in posed])

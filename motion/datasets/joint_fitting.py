@@ -35,10 +35,10 @@ def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence
 
     Needed are neck, hips, knees, ankles, shoulders, elbows and wrists; any others may be there. The middle of the hips
     follows its path, scaled by the ratio of the legs, because feet would skate where the shape cannot reach the
-    source's proportions. Heights are scaled for each person, so that
-    no one floats; level ways by the mean of all about where they start, so that persons who meet still do. A source
-    whose "pelvis" is the middle of the hips (BVH, DeepMimic) should leave it out, and likewise spine joints that lie
-    elsewhere than SMPL's. Raises InputError where joints are missing, not finite or coincide.
+    source's proportions. Heights are scaled for each person, so that no one floats; horizontal paths are scaled by the
+    mean of all persons about the point where they start, so that persons who meet still do. A source whose "pelvis" is
+    the middle of the hips (BVH, DeepMimic) should leave it out, and likewise spine joints that lie elsewhere than
+    SMPL's. Raises InputError where joints are missing, not finite or coincide.
     """
     _check(positions, names)
     joints, known = _all_joints(positions.float(), names)

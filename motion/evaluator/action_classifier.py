@@ -37,7 +37,7 @@ class ClassifierConfig:
     """
 
     names: tuple[str, ...] = ACTIONS[1:]
-    """Names of the classes."""
+    """Actions that it tells apart."""
     num_features: int = NUM_FEATURES
     """Numbers per person and frame (`motion.features`)."""
     width: int = 128

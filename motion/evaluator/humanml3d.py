@@ -276,7 +276,10 @@ def read_tokens(folder: Path) -> dict[str, list[str]]:
 
 
 def read_skeleton(folder: Path) -> Float[Tensor, "22"]:
-    """Read the bone lengths (m) that all motions of HumanML3D share; raises InputError where the folder has no .npy."""
+    """Read the bone lengths (m) that all motions of HumanML3D share from the first .npy in `folder`.
+
+    Raises InputError where it has none.
+    """
     file = min(folder.glob("*.npy"), default=None)
     if file is None:
         raise InputError(f"{folder} holds no .npy, expected at least one motion of HumanML3D's new_joints")

@@ -14,7 +14,7 @@ _ACROSS = np.array([1.0, 1.0]) / np.sqrt(2)  # seen obliquely: who faces +y is s
 
 
 def skeleton_strip(joints: Float32[np.ndarray, "person frame 24 3"], valid: Bool[np.ndarray, "person frame"]) -> str:
-    """Stick figures of a few frames side by side, on the floor; persons who are not valid in a frame are left out."""
+    """Draw stick figures of a few frames side by side, on the floor, without persons who are not valid in a frame."""
     num_frames = joints.shape[1]
     frames = np.unique(np.linspace(0, num_frames - 1, MOST_POSES).round().astype(int))
     across, up = joints[..., :2] @ _ACROSS, joints[..., 2]

@@ -266,7 +266,11 @@ def metric_loss(
     depth: Float[Tensor, "batch height width"],
     valid: Bool[Tensor, "batch height width"],
 ) -> Float[Tensor, ""]:
-    """Compute L1 of log depth, its scale-invariant part once more (Eigen et al. 2014), and gradients."""
+    """Compute the loss of depth (m) where `valid` is true, all of it on the difference of the logarithms.
+
+    It is the mean absolute difference, half its standard deviation (scale-invariant, Eigen et al. 2014) and a quarter
+    of `gradient_loss`.
+    """
     difference = predicted.clamp_min(1e-2).log() - depth.log()
     mean = masked_mean(difference, valid)
     variance = masked_mean(difference.square(), valid) - mean.square()

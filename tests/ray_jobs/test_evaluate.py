@@ -1,7 +1,7 @@
 """Jobs that train an evaluator and evaluate with it, on made-up motion: real Ray actors, files and MLflow runs."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,9 @@ def test_every_set_has_every_number_and_the_real_clips_come_first(
     assert early["metrics"]["fid"]["count"] == 3
     assert early["versions"] == ["abc"]
     written = json.loads((asked.output / "evaluation.json").read_text())
-    assert written == evaluation
+    assert written == json.loads(json.dumps(evaluation, default=asdict)), "records are objects of their fields"
+    assert written["protocol"]["repeats"] == 3
+    assert written["measures"]["fid"]["title"] == "FID"
     assert written["evaluator"]["version"] == load_evaluator(asked.evaluator).version
 
 

@@ -100,7 +100,7 @@ def _derivatives(energy: Energy, linkage: "_Linkage", pull: Tensor) -> tuple[Ten
 def in_doubles(record: Any, device: torch.device) -> Any:
     """Copy the tensors of a dataclass to `device`, numbers as float64, so that they can take part in gradients.
 
-    Tensors made in inference mode could not. Float64, as rounding depends on a batch's shape.
+    Tensors that were made in inference mode cannot. Float64 makes the rounding that depends on a batch's shape small.
     """
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     tensors = {name: value.to(device).clone() for name, value in values.items() if isinstance(value, Tensor)}
