@@ -62,7 +62,7 @@ class Stages:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -71,7 +71,7 @@ class Stages:
         start_time = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start_time
-        self.path.write_text(json.dumps(self.seconds))
+        self.path.write_text(json.dumps(self.seconds), encoding="utf-8")
 
 
 def demo(config: DemoConfig) -> None:
@@ -134,7 +134,7 @@ def ask_over_http(port: int) -> None:
 def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
     """Write one request for each clip."""
     asked = [{name: value for name, value in asdict(like(clip)).items() if name != "seed"} for clip in clips]
-    path.write_text("".join(json.dumps(request) + "\n" for request in asked))
+    path.write_text("".join(json.dumps(request) + "\n" for request in asked), encoding="utf-8")
     return path
 
 

@@ -12,6 +12,7 @@ it makes only what is missing.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ray.serve.handle import DeploymentHandle
 from tqdm import tqdm
 
 from motion.errors import InputError
+from motion.errors.text_files import read_text
 from motion.generator import MotionRequest, request_id
 from motion.parquet import iter_parquet, parquet_files
 from motion.sequence import MotionSequence
@@ -29,6 +31,8 @@ from motion.skeleton import ACTIONS
 from ray_jobs.common import cli, storage
 from ray_jobs.common.exports import check_exports, export_motions
 from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, sample, start_sampler
+
+LIST = re.compile(r"""\[\s*([{"]|$)|\]$""")  # a line of a JSON list
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,11 @@ class GenerateConfig:
 def generate(config: GenerateConfig) -> None:
     """Generate every requested motion that the output lacks, and export those that were not exported yet."""
     check_exports(config.exports)
-    requests = read_requests(config)
+    requests, bad = read_requests(config)
     rejected = storage.join(config.output, "rejected")
     storage.delete_folder(rejected)  # rejected requests are tried anew
-    bad = asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
-    asked = len(requests)
+    asked = len(requests) + len(bad)
+    bad += asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
     for name in config.exports:
         count, reasons = export_motions(config.output, name)
         asked, bad = asked + count, bad + reasons
@@ -91,12 +95,17 @@ def sampler_handle(model: Path) -> DeploymentHandle[Sampler]:
     return start_sampler(SamplerConfig(model))
 
 
-def read_requests(config: GenerateConfig) -> list[MotionRequest]:
-    """Read every sample of every prompt; raises InputError that names a malformed line."""
-    motions, length = storage.join(config.prompts, "motions"), config.num_frames
-    asked = read_captions(motions) if parquet_files(motions) else read_prompts(Path(config.prompts), length)
-    samples = (request for request in asked for _ in range(config.samples_per_prompt))
-    return [replace(request, seed=config.seed + i) for i, request in enumerate(samples)]
+def read_requests(config: GenerateConfig) -> tuple[list[MotionRequest], list[tuple[str, str]]]:
+    """Read every sample of every prompt, and (place, reason) of each malformed line, which takes its seeds with it."""
+    motions = storage.join(config.prompts, "motions")
+    bad: list[tuple[str, str]] = []
+    if parquet_files(motions):
+        asked = dict(enumerate(read_captions(motions)))
+    else:
+        asked, bad = read_prompts(Path(config.prompts), config.num_frames)
+    count = config.samples_per_prompt
+    seeds = ((request, config.seed + place * count + k) for place, request in asked.items() for k in range(count))
+    return [replace(request, seed=seed) for request, seed in seeds], bad
 
 
 def read_captions(motions: str) -> list[MotionRequest]:
@@ -116,22 +125,33 @@ def like(clip: MotionSequence) -> MotionRequest:
     return MotionRequest(clip.texts[0], clip.num_frames, clip.num_persons, action=action)
 
 
-def read_prompts(path: Path, num_frames: int) -> list[MotionRequest]:
+def read_prompts(path: Path, num_frames: int) -> tuple[dict[int, MotionRequest], list[tuple[str, str]]]:
     """Read a list of prompts, of `num_frames` frames unless a line says more.
 
-    Raises InputError for a missing or empty file and for a malformed line.
+    Returns the requests by their place among the lines that are not blank, and (place, reason) of malformed lines.
+    Raises InputError for a file that is missing, a table, or without any good line.
     """
     if not path.is_file():
         raise InputError(f"no prompt list at {path}, expected a text file with one prompt a line, or prepared data")
-    lines = path.read_text().splitlines()
-    asked = [parse_line(line, num_frames, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
+    expected = "expected one prompt or JSON object a line"
+    if path.suffix.lower() in (".csv", ".tsv"):
+        raise InputError(f"{path} is a table, {expected}; save its column of prompts as text")
+    lines = [(n, line) for n, line in enumerate(read_text(path, expected).split("\n"), 1) if line.strip()]
+    asked, bad = {}, []
+    for place, (n, line) in enumerate(lines):
+        try:
+            asked[place] = parse_line(line, num_frames, f"{path}:{n}")
+        except InputError as error:
+            bad.append((f"{path.name}:{n}", str(error)))
     if not asked:
-        raise InputError(f"{path} holds no prompt")
-    return asked
+        raise InputError(bad[0][1] if bad else f"{path} holds no prompt, {expected}")
+    return asked, bad
 
 
 def parse_line(line: str, num_frames: int, where: str) -> MotionRequest:
     """Parse a prompt or a JSON request; `where` names the line in the InputError that is raised for a malformed one."""
+    if LIST.match(line.strip()):
+        raise InputError(f"{where} is part of a JSON list, expected a prompt or one JSON object a line, without commas")
     if not line.lstrip().startswith("{"):
         return MotionRequest(line.strip(), num_frames)
     try:

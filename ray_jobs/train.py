@@ -134,7 +134,7 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
         raise InputError(
             f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
         )
-    return TrainInputs(read_normalizer(config.data), json.loads(deepspeed.read_text()))
+    return TrainInputs(read_normalizer(config.data), json.loads(deepspeed.read_text(encoding="utf-8")))
 
 
 def _check_motions(config: TrainConfig) -> None:

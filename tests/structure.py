@@ -42,7 +42,7 @@ def modules(package: str) -> dict[str, Path]:
 def imports(path: Path, known: Iterable[str]) -> Iterator[str]:
     """Find the modules among `known` that a file imports, wherever in it."""
     known = set(known)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module:

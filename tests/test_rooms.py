@@ -157,6 +157,31 @@ def test_functions_stay_small(room: str) -> None:
     assert lengths[int(0.9 * len(lengths))] <= MAX_90TH_PERCENTILE
 
 
+def names_no_encoding(node: ast.AST) -> bool:
+    """Text is opened as the locale has it: `x.read_text()`, `x.write_text(…)`."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    return node.func.attr in ("read_text", "write_text") and "encoding" not in {word.arg for word in node.keywords}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_text_is_utf_8_whatever_the_locale(room: str) -> None:
+    files = [path for path in python_files() if path.parts[0] == room]
+    found = [
+        f"{path}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse((REPO / path).read_text(encoding="utf-8")))
+        if names_no_encoding(node)
+    ]
+    assert files
+    assert found == []
+
+
+def test_text_without_an_encoding_is_found() -> None:
+    (call,) = (node for node in ast.walk(ast.parse("path.write_text(text)")) if isinstance(node, ast.Call))
+    assert names_no_encoding(call)
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_are_typed_packages(room: str) -> None:
     assert (REPO / room / "__init__.py").is_file()

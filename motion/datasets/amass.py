@@ -29,7 +29,7 @@ from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
-from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, frame_range, to_record, with_sidecar
+from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, find_files, frame_range, to_record, with_sidecar
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
@@ -83,7 +83,7 @@ def list_clips(root: Path) -> list[Clip]:
 
     Raises InputError if there is no .npz of a motion.
     """
-    paths = [path for path in root.rglob("*.npz") if not _is_shape(path)]
+    paths = [path for path in find_files(root, ".npz") if not _is_shape(path)]
     if not paths:
         raise InputError(f"{root} holds no AMASS motion, expected .npz files in folders SUBSET/SUBJECT")
     clips = [clip for path in paths for clip in with_sidecar(_clip(root, path), path.with_suffix(".txt"))]
@@ -144,12 +144,26 @@ def read_poses(path: Path) -> AmassPoses:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Read the fields that matter; pickled objects, which may run code, are never opened."""
+    _check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in FIELDS if name in archive}
     except Exception as error:  # damage inside a zip shows as nearly any of them
         said = " ".join(str(error).split())[:100]  # zipfile quotes all it read
         raise InputError(f"{path}: is damaged or holds more than plain arrays ({said}), expected an .npz") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raise InputError for a file that does not begin as a zip does, such as a pointer to a large file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(40)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected an .npz") from error
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path}: is no .npz but Git LFS's pointer to one; fetch the file with git lfs pull")
+    if not start.startswith(b"PK"):
+        raise InputError(f"{path}: is no .npz, it begins with {start[:20]!r}, expected a zip of arrays")
 
 
 def _poses(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Float64[np.ndarray, "frame column"], str]:

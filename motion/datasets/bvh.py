@@ -30,9 +30,10 @@ from motion.body import Body
 from motion.clips.ground import settle
 from motion.clips.transforms import to_z_up
 from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh
-from motion.datasets.clip import Clip, frame_range, to_record, with_sidecar
+from motion.datasets.clip import Clip, find_files, frame_range, to_record, with_sidecar
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
+from motion.errors.text_files import read_text
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, JOINT_NAMES
 from motion.smpl_parameters import SmplParameters
@@ -121,7 +122,7 @@ def list_clips(root: Path) -> list[Clip]:
 
     A described span of seconds is a clip of its own. Raises InputError if there is no .bvh.
     """
-    names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() == ".bvh"]
+    names = [path.relative_to(root).as_posix() for path in find_files(root, ".bvh")]
     if not names:
         raise InputError(f"{root} holds no motion, expected .bvh files")
     pairs = _pairs(root / "pairs.csv")
@@ -134,13 +135,12 @@ def list_clips(root: Path) -> list[Clip]:
 def _pairs(path: Path) -> list[tuple[str, ...]]:
     if not path.is_file():
         return []
+    expected = "expected columns person1,person2 of file names"
+    lines = read_text(path, expected).splitlines()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row["person1"].strip(), row["person2"].strip()) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error!r}), expected columns person1,person2 of file names"
-        ) from error
+        rows = [(row["person1"].strip(), row["person2"].strip()) for row in csv.DictReader(lines)]
+    except (KeyError, AttributeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error!r}), {expected}") from error
     return list(dict.fromkeys(rows))
 
 

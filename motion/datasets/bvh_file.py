@@ -4,6 +4,7 @@ A BVH gives each joint an offset from its parent and channels, of which rotation
 are written and positions stand in for the offset; y is up. The unit is not defined.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -16,6 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from motion.datasets.clip import check_fps
 from motion.errors import InputError
+from motion.errors.text_files import read_text
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,16 +89,13 @@ def joint_transforms(bvh: Bvh) -> tuple[Float64[np.ndarray, "frame joint 3"], Fl
     return np.stack(positions, axis=1), np.stack(rotations, axis=1)
 
 
-MOTION = re.compile(r"^\s*MOTION\s+Frames:\s*(\S+)\s+Frame\s+Time:\s*(\S+)", re.MULTILINE)
+MOTION = re.compile(r"^\s*MOTION\s+Frames:\s*(\S+)\s+Frame\s+Time:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
 CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation")}
 
 
 def read_bvh(path: Path) -> Bvh:
     """Read a BVH file (its own unit, y up, degrees); raises InputError where it is damaged or no BVH."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    text = read_text(path, "expected a BVH", errors="replace")
     motion = MOTION.search(text)
     if motion is None:
         raise InputError(f"{path}: has no MOTION section, expected a BVH with Frames and Frame Time")
@@ -104,12 +105,25 @@ def read_bvh(path: Path) -> Bvh:
         numbers = np.array(text[motion.end() :].split(), dtype=np.float64)
     except ValueError as error:
         raise InputError(f"{path}: MOTION holds something else than numbers ({str(error)[:80]})") from error
-    columns = sum(len(joint.channels) for joint in joints)
-    if min(count, columns) < 1 or numbers.size != count * columns:
-        raise InputError(f"{path}: holds {numbers.size} numbers, expected {count} frames of {columns} channels")
     if not np.isfinite(numbers).all():
         raise InputError(f"{path}: MOTION holds NaN or infinity, expected finite numbers")
-    return Bvh(joints, numbers.reshape(count, columns), check_fps(str(path), _rate(seconds)))
+    columns = sum(len(joint.channels) for joint in joints)
+    return Bvh(joints, _rows(path, numbers, count, columns), check_fps(str(path), _rate(seconds)))
+
+
+def _rows(
+    path: Path, numbers: Float64[np.ndarray, "number"], count: int, columns: int
+) -> Float64[np.ndarray, "frame channel"]:
+    """Arrange the numbers in rows; some recorders count one frame too many or too few, which is logged."""
+    rows, left_over = divmod(numbers.size, max(columns, 1))
+    if min(count, columns, rows) < 1 or left_over or abs(rows - count) > 1:
+        raise InputError(
+            f"{path}: holds {numbers.size} numbers, expected {count} frames of {columns} channels, "
+            f"{count * columns} numbers; mend Frames or the rows"
+        )
+    if rows != count:
+        logger.warning("%s: Frames says %d, read are the %d rows that it holds", path, count, rows)
+    return numbers.reshape(rows, columns)
 
 
 def _rate(seconds: float) -> float:
@@ -142,9 +156,16 @@ def _hierarchy(path: Path, text: str) -> tuple[Joint, ...]:
                 raise ValueError(f"unknown word {token[:40]!r}")
         if ancestors:
             raise ValueError("a brace is not closed")
+        if bare := [joint["name"] for joint in joints if "offset" not in joint]:
+            raise ValueError(f"{bare[0]} has no OFFSET")
         hierarchy = tuple(Joint(**joint) for joint in joints)
-    except (StopIteration, IndexError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: HIERARCHY is damaged ({error!r}), expected nested joints") from error
+    except StopIteration as error:
+        raise InputError(f"{path}: HIERARCHY is damaged (it ends within a joint), expected nested joints") from error
+    except IndexError as error:
+        found = "it has a brace, OFFSET or CHANNELS outside of any joint"
+        raise InputError(f"{path}: HIERARCHY is damaged ({found}), expected nested joints") from error
+    except ValueError as error:
+        raise InputError(f"{path}: HIERARCHY is damaged ({error}), expected nested joints") from error
     for joint in hierarchy:
         _check_joint(path, joint)
     return hierarchy

@@ -11,7 +11,9 @@ A reader is a module, or an object of the user's own (`package.module:object`), 
 """
 
 import json
+import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,8 +24,11 @@ from jaxtyping import Float32
 
 from motion.body import Body
 from motion.errors import InputError
+from motion.errors.text_files import read_text
 from motion.sequence import SPLITS, MotionSequence
 from motion.smpl_parameters import SmplParameters
+
+logger = logging.getLogger(__name__)
 
 FPS_RANGE = (5.0, 1000.0)
 MAX_MAGNITUDE = 1e4  # metres or radians; beyond it a number is damage
@@ -75,28 +80,49 @@ class Caption:
     """End of the described span in seconds; None for the whole clip."""
 
 
+def find_files(root: Path, *endings: str) -> list[Path]:
+    """List the files under `root` with one of these endings (lower case, `.bvh`), in any case, sorted.
+
+    Linked folders are followed, each folder once. What macOS leaves beside files (`._NAME`) is passed over.
+    """
+    found, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(folder, name) for name in names if name.lower().endswith(endings) and name[:2] != "._"]
+    return sorted(found)
+
+
 def read_captions(path: Path) -> list[Caption]:
     """Read captions in HumanML3D's form, one a line: `text#word/TAG word/TAG#from#to`, or the text alone.
 
-    From and to are seconds; 0 and 0 (or nothing, or HumanML3D's nan) mean the whole clip. Raises InputError where the
-    file cannot be read or a line is damaged.
+    From and to are seconds; 0 and 0 (or nothing, or HumanML3D's nan) mean the whole clip. The last three # separate, so
+    that a caption may have its own. A damaged line is left out and logged. Raises InputError where the file cannot be
+    read or no line is left.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), expected lines of caption#tokens#from#to") from error
-    captions = [_caption(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    lines = read_text(path, "expected lines of caption#tokens#from#to").splitlines()
+    captions, damaged = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            captions += [_caption(f"{path}: line {number}", line.strip())] if line.strip() else []
+        except InputError as error:
+            damaged.append(str(error))
     if not captions:
-        raise InputError(f"{path}: holds no caption, expected lines of caption#tokens#from#to")
+        raise InputError(damaged[0] if damaged else f"{path}: holds no caption, expected caption#tokens#from#to")
+    for reason in damaged:
+        logger.warning("left out: %s", reason)
     return captions
 
 
-def _caption(path: Path, number: int, line: str) -> Caption:
-    text, *rest = line.strip().split("#")
-    where = f"{path}: line {number}"
+def _caption(where: str, line: str) -> Caption:
+    text, *rest = line.rsplit("#", 3)
+    if len(rest) < 3:
+        text, rest = line, []
     if not text.strip():
         raise InputError(f"{where} has an empty caption, expected caption#tokens#from#to")
-    if len(rest) < 3:
+    if not rest:
         return Caption(text.strip())
     try:
         start, stop = (0.0 if math.isnan(float(value)) else float(value) for value in rest[-2:])
@@ -151,9 +177,7 @@ def read_splits(folder: Path) -> dict[str, str]:
     paths = {split: folder / f"{split}.txt" for split in SPLITS}
     if not any(path.is_file() for path in paths.values()):
         raise InputError(f"{folder} lacks train.txt, val.txt and test.txt, expected lists of clip ids")
-    lists = {
-        split: path.read_text(encoding="utf-8", errors="replace") for split, path in paths.items() if path.is_file()
-    }
+    lists = {split: read_text(path, "expected clip ids") for split, path in paths.items() if path.is_file()}
     return {name: split for split, text in lists.items() for name in text.split()}
 
 

@@ -134,7 +134,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
 def _read_frames(path: Path) -> Float64[np.ndarray, "frame 44"]:
     """Read the table of numbers in a clip, and check it."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a DeepMimic motion") from error
     except ValueError as error:

@@ -23,7 +23,7 @@ and toes point backwards. Such joints get each other's names, here and in the pr
 """
 
 import csv
-import os
+import math
 import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -41,6 +41,7 @@ from motion.datasets.amass import on_body, read_poses
 from motion.datasets.clip import (
     Caption,
     Clip,
+    find_files,
     frame_range,
     read_array,
     read_captions,
@@ -50,6 +51,7 @@ from motion.datasets.clip import (
 )
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
+from motion.errors.text_files import read_text
 from motion.representations import joints_from_263
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES, MIRRORED
@@ -167,9 +169,8 @@ def _full_form(root: Path) -> dict[str, Clip]:
 def _index(path: Path) -> list[dict[str, str]]:
     expected = "expected the columns source_path, start_frame, end_frame, new_name"
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error) as error:
+        rows = list(csv.DictReader(read_text(path, expected).splitlines()))
+    except csv.Error as error:
         raise InputError(f"{path}: cannot be read ({error}), {expected}") from error
     if not rows or not {"source_path", "start_frame", "end_frame", "new_name"} <= rows[0].keys():
         raise InputError(f"{path}: lacks rows or columns, {expected}")
@@ -178,10 +179,9 @@ def _index(path: Path) -> list[dict[str, str]]:
 
 def _motion_files(root: Path) -> dict[str, Path]:
     """Find the files of AMASS and HumanAct12 under `root` by `_key`; of several releases of one motion, SMPL+H's."""
-    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    files = {}
+    paths, files = find_files(root, ".npz", ".npy"), {}
     for path in sorted(paths, key=lambda path: (not path.name.endswith("_stageii.npz"), path)):
-        key = _key(path.relative_to(root).as_posix()) if path.suffix in (".npz", ".npy") else None
+        key = _key(path.relative_to(root).as_posix())
         if key and (path.suffix == ".npy") == key.startswith(HUMANACT12):
             files[key] = path
     return files
@@ -214,14 +214,16 @@ def _cut(root: Path, row: dict[str, str], files: dict[str, Path]) -> Clip:
         return replace(clip, problem=f"{root}: lacks {source} of clip {name}, expected it from AMASS or HumanAct12")
     clip = replace(clip, files=(str(path),))
     try:
-        start, stop = int(row["start_frame"]), int(row["end_frame"])
+        start, stop = float(row["start_frame"]), float(row["end_frame"])  # table programs write 30.0
     except (TypeError, ValueError):
-        start, stop = 0, 0
+        start, stop = math.nan, math.nan
     if stop == -1 and start == 0:
         return clip
-    if not 0 <= start < stop:
+    if not (0 <= start < stop and start.is_integer() and stop.is_integer()):
         found = f"the frames {row['start_frame']!r} to {row['end_frame']!r}"
-        return replace(clip, problem=f"{root / 'index.csv'}: {name} has {found}, expected 0 <= start < end")
+        return replace(
+            clip, problem=f"{root / 'index.csv'}: {name} has {found}, expected whole numbers 0 <= start < end"
+        )
     skipped = next((seconds for subset, seconds in SKIPPED_S.items() if subset in source), 0.0)
     return replace(clip, start=skipped + start / FPS, stop=skipped + stop / FPS)
 

@@ -29,6 +29,7 @@ from motion.datasets.amass import AmassPoses, on_body, to_parameters
 from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, read_array, read_splits, to_record
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
+from motion.errors.text_files import read_text
 from motion.representations import split_492
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT_NAMES
@@ -54,7 +55,7 @@ def list_clips(root: Path) -> list[Clip]:
 
 
 def _words(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else []
+    return read_text(path, "expected clip ids").split() if path.is_file() else []
 
 
 def _clip(root: Path, name: str, split: str) -> Clip:
@@ -73,7 +74,7 @@ def _captions(path: Path) -> tuple[str, ...]:
     try:
         content = path.read_bytes()
         try:
-            text = content.decode("utf-8")
+            text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("gb18030")
     except (OSError, UnicodeDecodeError) as error:

@@ -70,7 +70,7 @@ def programs(package: str) -> Iterator[Program]:
     (folder,) = spec.submodule_search_locations
     for path in sorted(Path(folder).rglob("*.py")):
         name = ".".join([package, *path.relative_to(folder).with_suffix("").parts])
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         if name != f"{package}.__main__" and any(map(_starts_a_program, tree.body)):
             yield _describe(name.removesuffix(".__main__"), ast.get_docstring(tree) or "")
 

@@ -32,6 +32,7 @@ from torch.nn.utils.rnn import pack_sequence
 from motion.datasets.clip import read_array
 from motion.datasets.humanml3d import read_joints
 from motion.errors import InputError
+from motion.errors.text_files import read_text
 from motion.evaluator.protocol import HUMANML3D
 from motion.representations import HUMANML3D_FPS, NUM_JOINTS, bone_lengths, humanml3d_263
 from motion.sequence import MotionSequence
@@ -267,7 +268,7 @@ def read_tokens(folder: Path) -> dict[str, list[str]]:
         raise InputError(f"{folder} holds no .txt, expected HumanML3D's captions")
     captions: dict[str, list[str]] = {}
     for file in files:
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_text(file, "expected HumanML3D's captions", errors="replace").splitlines():
             caption, _, rest = line.partition("#")
             tokens = rest.partition("#")[0].split()
             if tokens and all("/" in token for token in tokens):

@@ -86,8 +86,8 @@ def check_rejected(
 def refuse_other_run(path: Path, config: Config) -> None:
     """Raise InputError when an output folder belongs to another configuration, which would silently mix two runs."""
     resolved = to_yaml(config)
-    if path.exists() and path.read_text() != resolved:
-        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text().splitlines()))
+    if path.exists() and path.read_text(encoding="utf-8") != resolved:
+        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text(encoding="utf-8").splitlines()))
         raise InputError(
             f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
             "choose another --output"

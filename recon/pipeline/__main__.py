@@ -66,7 +66,7 @@ def run(config: PipelineConfig) -> None:
         from recon.pipeline.accuracy_report import Models, write_report  # it compares what this module makes
 
         write_report(config.report, config.simulate, config.seed, Models(regressor, relative, metric, bodies))
-        print((config.report / "report.md").read_text())
+        print((config.report / "report.md").read_text(encoding="utf-8"))
         return
     reconstruct_folders(config, regressor, relative, metric, bodies)
 

@@ -112,8 +112,8 @@ def write_report(output: Path, count: int, seed: int, models: Models) -> list[Fi
     truths = [read_truth(output / "clean" / folder).motion for folder in folders]
     gains = [smoothing_gain(motion, models.bodies.body, seed) for motion in truths]
     content = {"sequences": [asdict(row) for row in rows], "tilts": tilts, "smoothing": gains}
-    (output / "report.json").write_text(json.dumps(content, indent=1))
-    (output / "report.md").write_text(to_markdown(rows, tilts, gains))
+    (output / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (output / "report.md").write_text(to_markdown(rows, tilts, gains), encoding="utf-8")
     return rows
 
 
@@ -137,10 +137,10 @@ def figures_of(output: Path, folder: Path, models: Models) -> list[Figures]:
     """Run all modes on one sequence, or read the file of an earlier run."""
     file = output / "sequences" / f"{'_'.join(folder.parts)}.json"
     if file.exists():
-        return [Figures(**row) for row in json.loads(file.read_text())]
+        return [Figures(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
     rows = [row for kind in get_args(Annotations) for row in _compare(output, folder, kind, models)]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([asdict(row) for row in rows]))
+    file.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
     return rows
 
 

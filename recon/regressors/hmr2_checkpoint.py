@@ -96,7 +96,7 @@ def check_config(path: Path, decoder: Mapping[str, int]) -> None:
     `decoder` maps the settings under SMPL_HEAD.TRANSFORMER_DECODER to the values they must have.
     """
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no plain YAML ({type(error).__name__}), {RELEASE}") from error
     head = ("MODEL", "SMPL_HEAD")

@@ -41,7 +41,7 @@ def write_json(path: Path, content: object) -> None:
     """Write a JSON file that appears only when complete; raises InputError when the folder cannot be written."""
     try:
         with whole_file(path) as (_, partial):
-            Path(partial).write_text(json.dumps(content))
+            Path(partial).write_text(json.dumps(content), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error}), expected a folder to write to") from error
 

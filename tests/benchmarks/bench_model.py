@@ -26,7 +26,7 @@ from tests.benchmarks.results_file import write_section
 
 def hardware(gain: float) -> str:
     """Describe processor, threads, versions and the gain of bf16."""
-    about = Path("/proc/cpuinfo").read_text()
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     cpu = about.partition("model name")[2].partition(":")[2].splitlines()[0].strip()
     return (
         f"{date.today():%d %B %Y}, {os.cpu_count()} cores of {cpu} ({torch.backends.cpu.get_cpu_capability()}), no "

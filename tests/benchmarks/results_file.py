@@ -9,11 +9,11 @@ TITLE = "# The generative model\n"
 
 def write_section(title: str, text: str, path: Path = MODEL) -> None:
     """Replace the section of this title, or add it at the end; the others stay."""
-    content = path.read_text() if path.exists() else TITLE
+    content = path.read_text(encoding="utf-8") if path.exists() else TITLE
     section = f"\n## {title}\n\n{text.strip()}\n"
     pattern = re.compile(rf"\n## {re.escape(title)}\n.*?(?=\n## |\Z)", re.DOTALL)
     if pattern.search(content):
         content = pattern.sub(lambda _: section.rstrip("\n") + "\n", content)
     else:
         content = content.rstrip("\n") + "\n" + section
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Bulk generation through the served model."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,12 +60,17 @@ def test_prompts_become_labelled_motions_once(model_file: Path, tmp_path: Path) 
 
 
 def test_bad_requests_are_rejected_and_good_ones_kept(model_file: Path, tmp_path: Path) -> None:
-    lines = ["a person runs", '{"prompt": "a person runs", "num_frames": 500}']
-    with pytest.raises(InputError, match=r"1 of 2 requests were rejected, .*num_frames is 500"):
+    lines = ["a person runs", '{"prompt": "a person runs", "num_frames": 500}', '{"prompt": null}']
+    with pytest.raises(InputError, match=r"2 of 3 requests were rejected, .*prompt is None"):
         generate(config(model_file, tmp_path, *lines, samples_per_prompt=1))
     assert len(read_motions(tmp_path / "out" / "motions")) == 1
     (rejected,) = parquet_files(tmp_path / "out" / "rejected")
-    assert pq.read_table(rejected)["reason"].to_pylist() == ["num_frames is 500, this model takes 1 to 40"]
+    table = pq.read_table(rejected)
+    assert table["id"].to_pylist()[0] == "prompts.txt:3"
+    assert table["reason"].to_pylist() == [
+        f"{tmp_path / 'prompts.txt'}:3: prompt is None: Input should be a valid string",
+        "num_frames is 500, this model takes 1 to 40",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,11 +83,49 @@ def test_bad_requests_are_rejected_and_good_ones_kept(model_file: Path, tmp_path
         ('{"prompt": null}', "prompts.txt:2: prompt is None: Input should be a valid string"),
         ('{"prompt": "x", "clean_up": "never"}', "prompts.txt:2: clean_up is 'never': Input should be a valid boolean"),
         ('{"prompt": "x", "action": "kneeling"}', "prompts.txt:2: action is 'kneeling': Input should be a valid tuple"),
+        ('["a person walks", "a person falls"]', "prompts.txt:2 is part of a JSON list, expected a prompt or one JSON"),
+        ("[", "prompts.txt:2 is part of a JSON list"),
+        (' [{"prompt": "x"},', "prompts.txt:2 is part of a JSON list"),
+        ("]", "prompts.txt:2 is part of a JSON list"),
     ],
 )
-def test_malformed_lines_are_named(model_file: Path, tmp_path: Path, line: str, sentence: str) -> None:
+def test_a_malformed_line_is_named_and_costs_itself_alone(
+    model_file: Path, tmp_path: Path, line: str, sentence: str
+) -> None:
+    requests, bad = read_requests(
+        config(model_file, tmp_path, "a person walks", line, "a person sits", samples_per_prompt=2)
+    )
+    assert [(request.prompt, request.seed) for request in requests] == [
+        ("a person walks", 0),
+        ("a person walks", 1),
+        ("a person sits", 4),
+        ("a person sits", 5),
+    ], "the seeds stay when the line is mended"
+    ((place, reason),) = bad
+    assert place == "prompts.txt:2"
+    assert re.search(sentence, reason)
     with pytest.raises(InputError, match=sentence):
-        read_requests(config(model_file, tmp_path, "a person walks", line))
+        read_requests(config(model_file, tmp_path, "", line))
+
+
+@pytest.mark.parametrize("line", ['{"prompt": "a person walks", "num_frames": 26}', "a person walks"])
+def test_a_byte_order_mark_is_no_part_of_a_prompt(model_file: Path, tmp_path: Path, line: str) -> None:
+    (request,), _ = read_requests(config(model_file, tmp_path, "\ufeff" + line, num_frames=26, samples_per_prompt=1))
+    assert request == MotionRequest("a person walks", 26, seed=0)
+
+
+def test_a_prompt_may_begin_with_a_bracket(model_file: Path, tmp_path: Path) -> None:
+    (request,), _ = read_requests(config(model_file, tmp_path, "[slowly] a person walks", samples_per_prompt=1))
+    assert request.prompt == "[slowly] a person walks"
+
+
+def test_lists_of_another_form_are_refused(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text("prompt,num_frames\na person walks,26\n")
+    with pytest.raises(InputError, match=r"prompts\.csv is a table, expected one prompt or JSON object a line"):
+        read_requests(GenerateConfig(model_file, str(tmp_path / "prompts.csv"), "out"))
+    (tmp_path / "prompts.txt").write_text("a person walks", encoding="utf-16")
+    with pytest.raises(InputError, match=r"prompts\.txt: is UTF-16, expected one prompt .*; save it as UTF-8"):
+        read_requests(GenerateConfig(model_file, str(tmp_path / "prompts.txt"), "out"))
 
 
 def test_no_prompts(model_file: Path, tmp_path: Path) -> None:
@@ -97,7 +141,8 @@ def test_the_test_clips_of_prepared_data_are_asked_for(model_file: Path, tmp_pat
     alone = replace(random_clip(body, persons=1, frames=7, name="alone"), split="test", texts=["a person falls"])
     still = replace(alone, id="still", action=np.zeros_like(alone.action), texts=[])
     write_parquet([pair, alone, still, replace(alone, id="seen", split="train")], tmp_path / "motions" / "0.parquet")
-    requests = read_requests(GenerateConfig(model_file, str(tmp_path), "out", samples_per_prompt=2))
+    requests, bad = read_requests(GenerateConfig(model_file, str(tmp_path), "out", samples_per_prompt=2))
+    assert not bad
     assert requests[0] == MotionRequest(
         "a person moves", num_frames=9, num_persons=2, seed=0, action=("standing_on_floor",) * 2
     )

@@ -84,14 +84,18 @@ def add_field(name: str, value: np.ndarray) -> Callable[[Path], None]:
 RATE = "mocap_framerate"
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (truncate, r"damaged"),
-    "empty": (empty, r"damaged"),
-    "no_archive": (lambda path: path.write_text("a person walks"), r"damaged or holds more than plain arrays"),
-    "array": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00"), r"damaged"),
+    "empty": (empty, r"is no .npz, it begins with"),
+    "no_archive": (lambda path: path.write_text("a person walks"), r"is no .npz, it begins with"),
+    "pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"),
+        r"is no .npz but Git LFS's pointer to one; fetch the file with git lfs pull",
+    ),
+    "array": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00"), r"is no .npz, it begins with"),
     "flipped": (
         lambda path: path.write_bytes(path.read_bytes().replace(b"\x00\x00\x00\x00", b"\x01\x02\x03\x04", 9)),
         r"damaged",
     ),
-    "pickle": (write_pickled, r"damaged or holds more than plain arrays"),
+    "pickle": (write_pickled, r"is no .npz, it begins with"),
     "objects": (write_objects, r"damaged or holds more than plain arrays"),
     "object_gender": (add_field("gender", np.array({"sex": "male"}, dtype=object)), r"damaged or holds more"),
     "nan": (change_npz("poses", with_nan), r"poses holds NaN"),
@@ -125,7 +129,7 @@ SPOILT_TEXTS: dict[str, tuple[bytes, str]] = {
     "backwards": (b"a person walks#a/DET#0.8#0.2\n", r"spans 0\.8 s to 0\.2 s"),
     "no_number": (b"a person walks#a/DET#soon#later\n", r"span \['soon', 'later'\]"),
     "endless": (b"a person walks#a/DET#0.0#inf\n", r"spans 0 s to inf s"),
-    "encoding": (b"\xff\xfe\xfd", r"cannot be read"),
+    "encoding": (b"\xff\xfe\xfd", r"is UTF-16"),
     "beyond": (b"a person walks#a/DET#0.5#9.0\n", r"is 1(\.1)? s long, expected to hold 0\.5 s to 9 s"),
 }
 SPANS = {"beyond": "@0.5-9"}

@@ -48,7 +48,7 @@ def write_bvh(
             columns.append(Rotation.from_matrix(rotations[:, joint]).as_euler(order, degrees=True))
     head = "\n".join(["HIERARCHY", *_joint_lines(0, names, parents, offsets, order, positions is not None)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.write(f"{head}\nMOTION\nFrames: {len(rotations)}\nFrame Time: {1 / fps:.7f}\n")
         np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")
 
@@ -124,9 +124,9 @@ def write_dataset(folder: Path) -> list[str]:
 
 def change(old: str, new: str) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert old in text
-        path.write_text(text.replace(old, new, 1))
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
     return spoil
 
@@ -135,9 +135,9 @@ def change_motion(edit: Callable[[list[list[str]]], list[list[str]]]) -> Callabl
     """Edit the table of numbers (as words) and leave the number of frames that is promised."""
 
     def spoil(path: Path) -> None:
-        *head, rows = path.read_text().partition("Frame Time: 0.0333333\n")
+        *head, rows = path.read_text(encoding="utf-8").partition("Frame Time: 0.0333333\n")
         table = edit([row.split() for row in rows.splitlines()])
-        path.write_text("".join(head) + "\n".join(" ".join(row) for row in table))
+        path.write_text("".join(head) + "\n".join(" ".join(row) for row in table), encoding="utf-8")
 
     return spoil
 

@@ -22,7 +22,7 @@ def frame(
 
 
 def write(path: Path, frames: Any) -> Path:
-    path.write_text(json.dumps({"Loop": "none", "Frames": frames}))
+    path.write_text(json.dumps({"Loop": "none", "Frames": frames}), encoding="utf-8")
     return path
 
 

@@ -190,7 +190,7 @@ Spoilt = dict[str, tuple[Callable[[Path], object], str]]
 
 SPOILT_AMASS: Spoilt = {
     "truncated": (truncate, r"damaged"),
-    "empty": (empty, r"damaged"),
+    "empty": (empty, r"is no .npz, it begins with"),
     "nan": (change_npz("poses", with_nan), r"poses holds NaN"),
     "infinite": (change_npz("trans", lambda array: array * np.inf), r"trans holds NaN or numbers beyond"),
     "columns": (change_npz("poses", lambda array: array[:, :60]), r"60 columns"),
@@ -202,7 +202,7 @@ SPOILT_AMASS: Spoilt = {
     "lengths": (change_npz("trans", lambda array: array[:-1]), r"has 132 poses and 131 trans"),
     "integers": (change_npz("poses", lambda array: array.astype(int)), r"poses is int64"),
     "objects": (write_objects, r"damaged or holds more"),
-    "hostile": (write_pickled, r"damaged or holds more"),
+    "hostile": (write_pickled, r"is no .npz, it begins with"),
     "missing": (Path.unlink, r"lacks ./pose_data/CMU/bad/missing_poses"),
 }
 SPOILT_ARRAY: Spoilt = {

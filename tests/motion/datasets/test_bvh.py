@@ -104,10 +104,10 @@ def with_t_pose(path: Path, layout: str, count: int) -> None:
     """Put a T-pose at the origin before the walk, as cgspeed did, smeared over so many frames."""
     source.write_pose(path, walk(0.5, 120.0, 0), 120.0, layout)
     rate = f"Frame Time: {1 / 120:.7f}\n"
-    head, rows = path.read_text().replace("Frames: 60", f"Frames: {60 + count}").split(rate)
+    head, rows = path.read_text(encoding="utf-8").replace("Frames: 60", f"Frames: {60 + count}").split(rate)
     first = np.array(rows.splitlines()[0].split(), dtype=float)
     smeared = [" ".join(f"{number:.6f}" for number in step / count * first) for step in range(count)]
-    path.write_text(head + rate + "\n".join([*smeared, rows]))
+    path.write_text(head + rate + "\n".join([*smeared, rows]), encoding="utf-8")
 
 
 @pytest.mark.parametrize("count", [1, 3])

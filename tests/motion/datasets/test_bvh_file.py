@@ -8,6 +8,7 @@ import pytest
 
 from motion.datasets import bvh
 from motion.datasets.bvh_file import joint_transforms, read_bvh
+from motion.errors import InputError
 from tests.helpers.sources import bvh as source
 from tests.helpers.sources.humanml3d import walk
 
@@ -117,3 +118,45 @@ def test_many_bandai_namco_files_are_read_fast(shared_data: Path, tmp_path: Path
         of_names = positions[:, [found.names.index(name) for name in wanted["joint_names"]]]
         np.testing.assert_allclose(0.01 * of_names, wanted[f"{Path(clip.files[0]).stem}|pos"], atol=2e-3)
     assert frames / seconds > 2000  # all 804 files have 131 000 frames, which then take about a minute
+
+
+def spoilt(folder: Path, old: str, new: str) -> Path:
+    path = small_file(folder, "3 Xrotation Yrotation Zrotation", "1 YPOSITION", "0 0 0 7\n1 2 3 4\n5 6 7 8")
+    path.write_text(path.read_text().replace("Frames: 1", "Frames: 3").replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("written", ["Frame time:", "frame  time:", "FRAME TIME:"])
+def test_the_motions_head_may_be_in_any_case(tmp_path: Path, written: str) -> None:
+    assert read_bvh(spoilt(tmp_path, "Frame Time:", written)).fps == 25.0
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_count_that_is_off_by_one_costs_nothing(tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture) -> None:
+    found = read_bvh(spoilt(tmp_path, "Frames: 3", f"Frames: {count}"))
+    np.testing.assert_array_equal(found.frames, [[0, 0, 0, 7], [1, 2, 3, 4], [5, 6, 7, 8]])
+    assert f"Frames says {count}, read are the 3 rows that it holds" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("Frames: 3", "Frames: 5", r"holds 12 numbers, expected 5 frames of 4 channels, 20 numbers; mend Frames"),
+        ("5 6 7 8", "5 6 7", r"holds 11 numbers, expected 3 frames of 4 channels, 12 numbers"),
+        ("OFFSET 0 -5 2", "", r"HIERARCHY is damaged \(Left Leg_end has no OFFSET\)"),
+        ("}\nMOTION", "MOTION", r"HIERARCHY is damaged \(a brace is not closed\)"),
+        (
+            "ROOT Hips\n{",
+            "OFFSET 0 0 0\nROOT Hips\n{",
+            r"HIERARCHY is damaged \(it has a brace, OFFSET or CHANNELS out",
+        ),
+    ],
+)
+def test_the_fault_is_told_in_words(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_bvh(spoilt(tmp_path, old, new))
+
+
+def test_a_mark_at_the_start_is_left_out(tmp_path: Path) -> None:
+    path = spoilt(tmp_path, "HIERARCHY", "\ufeffHIERARCHY")
+    assert read_bvh(path).names == ["Hips", "Left Leg", "Left Leg_end"]

@@ -1,5 +1,6 @@
 """HumanML3D: cuts, captions, splits, mirror images and motion of both forms, and damage of all kinds."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,6 +148,28 @@ def test_processed_files_are_taken_where_the_index_has_no_motions(tmp_path: Path
         "source_path,start_frame,end_frame,new_name\n./pose_data/CMU/a,0,1,000000.npy\n"
     )
     assert clips(tmp_path)["000000"].files == (str(tmp_path / "new_joints" / "000000.npy"),)
+
+
+def test_an_index_that_a_table_program_saved_is_the_same(tmp_path: Path) -> None:
+    source.write_dataset(tmp_path)
+    before, index = humanml3d.list_clips(tmp_path), tmp_path / "index.csv"
+    saved = re.sub(r",(-?\d+),(-?\d+),", r",\1.0,\2.0,", index.read_text())
+    index.write_text("\ufeff" + saved, encoding="utf-8")
+    assert ".0," in saved
+    assert humanml3d.list_clips(tmp_path) == before
+    index.write_text(saved.replace(".0,", ".5,"))
+    problems = [clip.problem or "" for clip in humanml3d.list_clips(tmp_path)]
+    assert any("expected whole numbers 0 <= start < end" in problem for problem in problems)
+
+
+def test_a_subset_may_be_linked_into_the_root(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    source.write_dataset(root)
+    before = humanml3d.list_clips(root)
+    (root / "amass_data").rename(elsewhere)
+    (root / "amass_data").symlink_to(elsewhere)
+    assert humanml3d.list_clips(root) == before
 
 
 def test_something_else_is_no_data_set(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.source = path.read_text()
+        self.source = path.read_text(encoding="utf-8")
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.cells: list[str] = []
         self.headings: list[str] = []
