@@ -160,7 +160,7 @@ def _check_archive(path: Path) -> None:
             start = file.read(40)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected an .npz") from error
-    if start.startswith(b"version https://git-lfs"):
+    if start.startswith(b"version https://"):
         raise InputError(f"{path}: is no .npz but Git LFS's pointer to one; fetch the file with git lfs pull")
     if not start.startswith(b"PK"):
         raise InputError(f"{path}: is no .npz, it begins with {start[:20]!r}, expected a zip of arrays")

@@ -29,7 +29,7 @@ from torch import Tensor
 from motion.body import Body
 from motion.clips.ground import settle
 from motion.clips.transforms import to_z_up
-from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh
+from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh, split_persons, turn_z_up
 from motion.datasets.clip import Clip, find_files, frame_range, to_record, with_sidecar
 from motion.datasets.joint_fitting import fit_files
 from motion.errors import InputError
@@ -51,6 +51,8 @@ FARTHEST_M = 1e4  # from the origin; beyond it a number is damage
 # (height between the wrists to that length), left at a speed (m/s) that starts no motion. Resampled ones of CMU have
 # 0.86 to 0.91, 0.03 to 0.08 and 26 to 30, then 23 to 29 and 16 to 20; Bandai-Namco's captures start at 9 or less.
 T_POSE_STRAIGHT, T_POSE_LEVEL, T_POSE_SPEED_M_PER_S = 0.8, 0.1, 12.0
+UPRIGHT = 0.7  # cosine between the trunk and an axis, above which it points along it
+MOST_LOOKED_AT = 200  # frames
 CARRIED = {"head": "neck", "left_foot": "left_ankle", "right_foot": "right_ankle"}
 STANDING = [("right_hip", "left_hip")] + [
     (f"{side}_{start}", end.format(side))
@@ -158,22 +160,25 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     """
     if clip.problem:
         raise InputError(clip.problem)
-    people = _read_people(clip)
-    layout, joints = _layout(clip.files, people)
+    files, people = _read_people(clip)
+    layout, joints = _layout(files, people)
+    up_axes = [_up_axis(file, bvh, LAYOUTS[layout]) for file, bvh in zip(files, people, strict=True)]
+    people = [turn_z_up(bvh) if up == "z" else bvh for up, bvh in zip(up_axes, people, strict=True)]
     axes = [_upright_axes(bvh, LAYOUTS[layout], body) for bvh in people]
     found = [_tracks(bvh, LAYOUTS[layout], joints, own, body) for bvh, own in zip(people, axes, strict=True)]
     tracks, heads = (np.stack(arrays) for arrays in zip(*found, strict=True))
-    scale = _scale(clip.files[0], tracks[0], joints, LAYOUTS[layout].leg)
+    scale = _scale(files[0], tracks[0], joints, LAYOUTS[layout].leg)
     frames = frame_range(clip, people[0].fps, tracks.shape[1])
     positions = to_z_up(torch.from_numpy(scale * tracks[:, frames])).numpy()
-    for file, person in zip(clip.files, positions, strict=True):
+    for file, person in zip(files, positions, strict=True):
         _check(file, person, joints)
     t_pose = max(_t_pose_frames(person, joints, people[0].fps) for person in positions)
-    posed = fit_files(clip.files, torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
+    posed = fit_files(files, torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
     if all(axes):
         posed = _turn_heads(posed, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
     provenance = {
         "joint_names": layout,
+        "up_axis": ", ".join(up_axes),
         "metres_per_unit": f"{scale:.6g}",
         "head_and_feet": "turned as in the file" if all(axes) else "where the file has them",
         "t_pose_frames": str(t_pose),
@@ -181,16 +186,41 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     return settle(to_record(clip, people[0].fps, posed, body, provenance), body)
 
 
-def _read_people(clip: Clip) -> list[Bvh]:
-    people = [read_bvh(Path(file)) for file in clip.files]
+def _read_people(clip: Clip) -> tuple[tuple[str, ...], list[Bvh]]:
+    """Read the persons of all files, and the file of each; several ROOTs of a file are several persons."""
+    found = [(file, person) for file in clip.files for person in split_persons(read_bvh(Path(file)))]
+    files, people = tuple(file for file, _ in found), [person for _, person in found]
     first, *others = people
-    for file, other in zip(clip.files[1:], others, strict=True):
+    for file, other in zip(files[1:], others, strict=True):
         if (other.fps, len(other.frames)) != (first.fps, len(first.frames)):
             raise InputError(
                 f"{file}: has {len(other.frames)} frames at {other.fps:g} per second, expected {len(first.frames)} at "
                 f"{first.fps:g} as {clip.files[0]} has, the other person of the pair"
             )
-    return people
+    return files, people
+
+
+def _up_axis(file: str, bvh: Bvh, layout: Layout) -> str:
+    """Find the axis along which hips to neck point in the zero pose and in most frames, "y" or "z".
+
+    A lying person's zero pose stands, and the zero pose of some skeletons, such as Bandai-Namco's, lies while its
+    frames stand: only where both agree on another axis, y is not up. Raises InputError where that is none of the two.
+    """
+    hips, neck = [bvh.names.index(layout.joints[f"{side}_hip"]) for side in ("left", "right")], layout.joints["neck"]
+    every = -(-len(bvh.frames) // MOST_LOOKED_AT)
+    positions, _ = joint_transforms(replace(bvh, frames=bvh.frames[::every]))
+    poses = np.concatenate([bvh.zero_pose()[None], positions])
+    trunk = poses[:, bvh.names.index(neck)] - poses[:, hips].mean(axis=1)
+    trunk /= np.linalg.norm(trunk, axis=-1, keepdims=True).clip(min=1e-9)
+    zero, most = trunk[0], np.median(trunk[1:], axis=0)
+    axis = int(np.abs(zero).argmax())
+    sign = np.sign(zero[axis])
+    if (axis, sign) == (1, 1) or sign * zero[axis] < UPRIGHT or sign * most[axis] < UPRIGHT:
+        return "y"
+    if (axis, sign) != (2, 1):
+        found = ("-" if sign < 0 else "") + "xyz"[axis]
+        raise InputError(f"{file}: stands along {found} in its zero pose and its frames, expected y or z to point up")
+    return "z"
 
 
 def _layout(files: tuple[str, ...], people: list[Bvh]) -> tuple[str, list[str]]:

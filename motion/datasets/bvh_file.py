@@ -6,7 +6,7 @@ are written and positions stand in for the offset; y is up. The unit is not defi
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,38 @@ class Bvh:
         for joint in self.joints:
             positions.append(joint.offset + positions[joint.parent] if joint.parent >= 0 else np.zeros(3))
         return np.stack(positions)
+
+
+def split_persons(bvh: Bvh) -> list[Bvh]:
+    """Split a file by its ROOTs, each of which is a person with the joints and columns that follow it."""
+    starts = [index for index, joint in enumerate(bvh.joints) if joint.parent < 0]
+    columns = np.cumsum([0, *(len(joint.channels) for joint in bvh.joints)])
+    return [
+        Bvh(
+            tuple(replace(joint, parent=max(joint.parent - start, -1)) for joint in bvh.joints[start:stop]),
+            bvh.frames[:, columns[start] : columns[stop]],
+            bvh.fps,
+        )
+        for start, stop in pairwise([*starts, len(bvh.joints)])
+    ]
+
+
+def turn_z_up(bvh: Bvh) -> Bvh:
+    """Turn a file whose z is up by -90 degrees about x, so that y is: (x, y, z) becomes (x, z, -y).
+
+    Channels along or about y change their sign and become z's, those of z become y's.
+    """
+    renamed = str.maketrans("yz", "zy")
+    joints = tuple(
+        replace(
+            joint,
+            offset=joint.offset[[0, 2, 1]] * [1, 1, -1],
+            channels=tuple(channel[0].translate(renamed) + channel[1:] for channel in joint.channels),
+        )
+        for joint in bvh.joints
+    )
+    signs = [-1.0 if channel[0] == "y" else 1.0 for joint in bvh.joints for channel in joint.channels]
+    return replace(bvh, joints=joints, frames=bvh.frames * signs)
 
 
 def joint_transforms(bvh: Bvh) -> tuple[Float64[np.ndarray, "frame joint 3"], Float64[np.ndarray, "frame joint 3 3"]]:

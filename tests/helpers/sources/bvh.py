@@ -86,11 +86,13 @@ def write_pose(
     order: str = "ZXY",
     bones: Mapping[str, tuple[float, float, float]] | None = None,
     frames: Mapping[str, np.ndarray] | None = None,
+    turn: np.ndarray | None = None,
 ) -> None:
     """Write a pose of the default body's mean shape as the skeleton of a source, whose unit is so many metres.
 
     `bones` (metres, to the joint they are named after) stand in for the body's. `frames` (3 3) turn SMPL's axes into
-    those that a joint has in the file; the zero pose turns with them, the motion does not.
+    those that a joint has in the file; the zero pose turns with them, the motion does not. `turn` (3 3) turns all of
+    the file's space.
     """
     in_file = {name: LAYOUTS[layout].joints.get(name, f"smpl_{name}") for name in JOINT_NAMES}
     rest = BODY.rest_joints(torch.zeros(10)).numpy() / unit
@@ -105,6 +107,8 @@ def write_pose(
     offsets = np.einsum("jkl,jl->jk", above, offsets)
     rotations = above @ rotations @ own.swapaxes(-1, -2)
     root = y_up(pose.joints(BODY)[0, :, 0]) / unit
+    if turn is not None:
+        offsets, rotations, root = offsets @ turn.T, turn @ rotations @ turn.T, root @ turn.T
     write_bvh(path, [prefix + in_file[name] for name in JOINT_NAMES], PARENTS, offsets, rotations, root, fps, order)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from motion.datasets.bvh_file import read_bvh
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
+from motion.sequence import MotionSequence
 from motion.skeleton import FEET, JOINT
 from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources import bvh as source
@@ -208,6 +210,65 @@ def test_head_and_feet_stay_where_the_file_has_them_if_nothing_tells_how_they_tu
     record = bvh.read_clip(clips(tmp_path)["clip"], body)
     assert record.provenance["head_and_feet"] == "where the file has them"
     assert np.linalg.norm(level(record.joints) - level(pose.joints(body).numpy()), axis=-1).max() < 0.02
+
+
+ABOUT_X = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y goes to z
+ABOUT_Z = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def read_one(path: Path, body: Body) -> MotionSequence:
+    return bvh.read_clip(Clip("bvh/one", "bvh", (str(path),)), body)
+
+
+@pytest.mark.parametrize("order", ["ZXY", "XYZ"])
+def test_a_file_whose_z_is_up_is_the_same_motion(tmp_path: Path, body: Body, order: str) -> None:
+    pose = walk(1.0, 30.0, 1)
+    source.write_pose(tmp_path / "y.bvh", pose, 30.0, source.MOTION_BUILDER, order=order)
+    source.write_pose(tmp_path / "z.bvh", pose, 30.0, source.MOTION_BUILDER, order=order, turn=ABOUT_X)
+    y, z = (read_one(tmp_path / name, body) for name in ("y.bvh", "z.bvh"))
+    assert (y.provenance["up_axis"], z.provenance["up_axis"]) == ("y", "z")
+    np.testing.assert_allclose(z.joints, y.joints, atol=1e-3)
+    np.testing.assert_allclose(z.body_pose, y.body_pose, atol=1e-2)
+
+
+def test_who_lies_in_a_file_whose_y_is_up_lies(tmp_path: Path, body: Body) -> None:
+    pose = walk(1.0, 30.0, 1)
+    lying = replace(pose, global_orient=torch.from_numpy(ABOUT_X.T).float() @ pose.global_orient)
+    source.write_pose(tmp_path / "lying.bvh", lying, 30.0, source.MOTION_BUILDER)
+    found = read_one(tmp_path / "lying.bvh", body)
+    assert found.provenance["up_axis"] == "y"
+    trunk = found.joints[0, :, JOINT["neck"]] - found.joints[0, :, JOINT["pelvis"]]
+    assert np.abs(trunk[:, 2]).max() < 0.5 * np.linalg.norm(trunk, axis=-1).min()
+
+
+@pytest.mark.parametrize(
+    ("turn", "axis"), [(ABOUT_Z, "-x"), (ABOUT_Z.T, "x"), (ABOUT_X.T, "-z"), (ABOUT_Z @ ABOUT_Z, "-y")]
+)
+def test_a_file_that_stands_along_another_axis_is_refused(
+    tmp_path: Path, body: Body, turn: np.ndarray, axis: str
+) -> None:
+    source.write_pose(tmp_path / "odd.bvh", walk(1.0, 30.0, 1), 30.0, source.MOTION_BUILDER, turn=turn)
+    with pytest.raises(
+        InputError, match=rf"odd\.bvh: stands along {axis} in its zero pose and its frames, expected y or z"
+    ):
+        read_one(tmp_path / "odd.bvh", body)
+
+
+def test_two_roots_are_two_persons(tmp_path: Path, body: Body) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        source.write_pose(
+            tmp_path / f"{name}.bvh", walk(1.0, 30.0, seed), 30.0, source.MOTION_BUILDER, prefix=f"{name}:"
+        )
+    first, second = ((tmp_path / name).read_text().split("MOTION\n") for name in ("a.bvh", "b.bvh"))
+    heads, rows = zip(*(motion.split("Time: ")[0:2] for motion in (first[1], second[1])), strict=True)
+    time, *numbers = zip(*(text.splitlines() for text in rows), strict=True)
+    text = first[0] + second[0].removeprefix("HIERARCHY\n") + f"MOTION\n{heads[0]}Time: {time[0]}\n"
+    both = tmp_path / "both.bvh"
+    both.write_text(text + "\n".join(" ".join(row) for row in numbers) + "\n")
+    pair = Clip("bvh/pair", "bvh", tuple(str(tmp_path / name) for name in ("a.bvh", "b.bvh")))
+    expected, found = bvh.read_clip(pair, body), read_one(both, body)
+    assert found.num_persons == 2
+    np.testing.assert_array_equal(found.joints, expected.joints)
 
 
 def test_random_damage_never_ends_in_another_error(tmp_path: Path, body: Body, rng: np.random.Generator) -> None:
