@@ -126,7 +126,8 @@ def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
 def ask_over_http(port: int) -> None:
     """Send one request as any client would."""
     body = {"prompt": WALK, "num_frames": 26, "seed": 7}
-    response = httpx.post(f"http://127.0.0.1:{port}/v1/motions", json=body, timeout=120)
+    # not through a proxy that the environment names
+    response = httpx.post(f"http://127.0.0.1:{port}/v1/motions", json=body, timeout=120, trust_env=False)
     response.raise_for_status()
     logger.info("POST /v1/motions %s -> %d frames", body, len(response.json()["transl"][0]))
 

@@ -74,12 +74,12 @@ def check_rejected(
 
     `asked` is the number of all records, `what` names them, `folder` is where the reasons are.
     """
-    for _, reason in rejected:
-        logger.warning("rejected: %s", reason)
+    for name, reason in rejected:
+        logger.warning("rejected %s: %s", name, reason)
     if len(rejected) > max_fraction * asked:
         raise InputError(
             f"{len(rejected)} of {asked} {what} were rejected, more than max_rejected_fraction = {max_fraction}; "
-            f"the reasons are in {folder}, the first is: {rejected[0][1]}"
+            f"the reasons are in {folder}, the first is {rejected[0][0]}: {rejected[0][1]}"
         )
 
 

@@ -1,15 +1,17 @@
 """Frames and masks of a Teton sequence: where they lie, and the checks that an image from outside has to pass."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from motion.errors import InputError
 from recon.teton.checked_json import require
 
 FORMATS = ("JPEG", "PNG")  # others have decoders that start programs (EPS) or are seldom tested
+TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 def frame_path(folder: Path, number: int) -> Path:
@@ -23,16 +25,24 @@ def mask_path(folder: Path, number: int) -> Path:
 
 
 def open_image(path: Path, image_size: tuple[int, int]) -> Image.Image:
-    """Open an image of this size without decoding it; InputError when it is missing, no image or of another size."""
+    """Open an image of this size, as it is shown, without decoding it.
+
+    An EXIF orientation counts, as in every viewer and annotation tool; `pixels` turns the image by it. Raises
+    InputError when it is missing, no image or of another size.
+    """
     try:
         image = Image.open(path, formats=FORMATS)
+        exif = image.getexif() if "exif" in image.info else {}  # without it, PNG's would decode the image
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing, expected an image of {image_size[0]}x{image_size[1]}") from error
     except Exception as error:  # a damaged header shows as nearly any of them
         raise InputError(f"{path}: is no image ({error}), {path.stat().st_size} bytes, expected one") from error
+    width, height = image.size[::-1] if orientation in TRANSPOSED else image.size
+    turned = f" as EXIF orientation {orientation} shows it" if orientation != 1 else ""
     require(
-        image.size == image_size,
-        f"{path}: is {image.width}x{image.height}, expected {image_size[0]}x{image_size[1]} as image_size says",
+        (width, height) == image_size,
+        f"{path}: is {width}x{height}{turned}, expected {image_size[0]}x{image_size[1]} as image_size says",
     )
     return image
 
@@ -45,10 +55,29 @@ def open_mask(path: Path, image_size: tuple[int, int]) -> Image.Image:
     return mask
 
 
+def read_labels(path: Path, image_size: tuple[int, int], known: Mapping[int, str]) -> UInt8[np.ndarray, "height width"]:
+    """Decode a label image; raises InputError for labels without a name in `known`.
+
+    The labels of a palette image are its indices, whatever their colours. But lossless optimisers store a grey image
+    with a palette of its greys: where all colours that are used are greys and known labels, they are the labels.
+    """
+    mask = open_mask(path, image_size)
+    labels = pixels(mask, mask.mode, path)
+    if mask.mode == "P":
+        palette = np.array(mask.getpalette("RGB")).reshape(-1, 3)
+        used = palette[np.unique(labels).clip(max=len(palette) - 1)]
+        if (used == used[:, :1]).all() and known.keys() >= set(used[:, 0].tolist()):
+            labels = palette[labels, 0].astype(np.uint8)
+    strange = sorted(set(np.unique(labels).tolist()) - known.keys())
+    names = ", ".join(f"{label} {name}" for label, name in known.items())
+    require(not strange, f"{path}: holds the label {strange[:1]}, expected {names}")
+    return labels
+
+
 def pixels(image: Image.Image, mode: str, path: Path) -> UInt8[np.ndarray, "height width *channel"]:
-    """Decode an image in a mode of Pillow's; InputError when the file is damaged."""
+    """Decode an image as it is shown, in a mode of Pillow's; InputError when the file is damaged."""
     try:
-        return np.array(image.convert(mode))
+        return np.array(ImageOps.exif_transpose(image).convert(mode))
     except Exception as error:  # as damaged headers do
         raise InputError(f"{path}: is damaged ({error}), expected a whole image") from error
 

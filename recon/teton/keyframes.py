@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
-from recon.teton.checked_json import expect, read_json, require, short, write_json
+from recon.teton.checked_json import expect, read_json, require, short
 from recon.teton.images import frame_path, mask_path, read_frame
 
 KEYFRAME_THRESHOLD = 0.02  # share of the image: one person far away who has moved
@@ -46,7 +46,7 @@ def _changed_share(
 
 
 def read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:
-    """Read the frame numbers of keyframes.json; where it is missing, choose them and write it.
+    """Read the frame numbers of keyframes.json; where it is missing, choose them, and leave the folder as it is.
 
     They are chosen among the frames that have a mask, or among all. Raises InputError for what is no list of frames.
     """
@@ -55,9 +55,7 @@ def read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -
         masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]
         numbers = masked or list(range(num_frames))
         chosen = choose_keyframes(read_frame(frame_path(folder, number), image_size) for number in numbers)
-        keyframes = tuple(numbers[index] for index in chosen)
-        write_json(path, list(keyframes))
-        return keyframes
+        return tuple(numbers[index] for index in chosen)
     content = expect(read_json(path), list, f"{path}:", "frame numbers")
     require(bool(content), f"{path}: is [], expected frame numbers")
     for number in content:

@@ -3,8 +3,10 @@
     ROOT/DEPARTMENT/DEVICE/DATE/DATETIME/     one fixed camera for a few seconds, say 100 frames at 10 fps
         frames/000000.jpg 000001.jpg …        JPEG, numbered from 0 without a gap, at least 3, all of one size
         annotations.json                      who is where and does what, below
-        keyframes.json                        frame numbers such as [0, 17, 61]; made where it is missing
+        keyframes.json                        optional: frame numbers such as [0, 17, 61]
         masks/000017.png                      8-bit label image (grey or palette) of each key frame, same size
+
+An image's EXIF orientation counts: size, boxes, keypoints and masks are those of the image as it is shown.
 
 A mask's pixel holds the index of its class in `motion.sequence.LABELS`: 0 none, 1 floor, 2 wall, 3 bed, 4 sofa,
 5 chair, 6 wardrobe, 7 table, 8 door, 9 window; or 128 + k for person k, k being the place (from 0) of the person's
@@ -43,7 +45,8 @@ annotations.json is one object: `meta`, and for each person an object under an i
     ID.frames            required   the frames in which the person is annotated, at least one, by number in quotes
     box                  required   x0, y0, x1, y1 in pixels; may reach beyond the image, not lie outside it
     center               required   x, y in pixels; checked to be two numbers and otherwise ignored
-    keypoints            required   x, y in pixels and score (0 to 1) of each name; score 0 = not annotated
+    keypoints            required   x, y in pixels and score (0 to 1) of each name; score 0 = not annotated; most
+                                    lie in or near the box
     action               optional   index into the twelve actions, from 0 = laying_in_bed (`motion.skeleton.ACTIONS`
                                     without its first, unknown); null or missing: unknown
     occluded             required   true = something hides part of the person (read, but scores alone count)
@@ -65,7 +68,7 @@ from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.keypoints import FEWEST, KEYPOINT_NAMES
 from recon.teton.checked_json import expect, get, is_number, numbers, read_json, require, short, write_json
-from recon.teton.images import frame_path, mask_path, open_image, open_mask, pixels, read_frame
+from recon.teton.images import frame_path, mask_path, open_image, open_mask, read_frame, read_labels
 from recon.teton.keyframes import read_keyframes
 
 PERSON_LABEL = 128
@@ -139,17 +142,8 @@ class TetonSequence:
 
     def mask(self, keyframe: int) -> UInt8[np.ndarray, "height width"]:
         """Read the label image of a key frame; raises InputError for a label that is not known."""
-        path = mask_path(self.folder, keyframe)
-        mask = open_mask(path, self.image_size)
-        labels = pixels(mask, mask.mode, path)
-        known = {*range(len(LABELS)), *range(PERSON_LABEL, PERSON_LABEL + len(self.tracks))}
-        strange = sorted(set(np.unique(labels).tolist()) - known)
-        require(
-            not strange,
-            f"{path}: holds the label {strange[:1]}, expected 0 to {len(LABELS) - 1} ({', '.join(LABELS)}) or "
-            f"{PERSON_LABEL} + k for person k of {len(self.tracks)}",
-        )
-        return labels
+        known = dict(enumerate(LABELS)) | {PERSON_LABEL + k: f"person {k}" for k in range(len(self.tracks))}
+        return read_labels(mask_path(self.folder, keyframe), self.image_size, known)
 
 
 def list_sequences(root: Path) -> list[Path]:
@@ -320,6 +314,9 @@ def _read_tracks(
         where = f"{path}: object {key}"
         person = expect(value, dict, where, "class and frames")
         tracks.append(_read_track(key, person, num_frames, num_keypoints, image_size, where))
+    farthest = max(float(track.boxes.max()) for track in tracks)
+    in_percent = farthest <= 100 and min(image_size) >= 200
+    require(not in_percent, f"{path}: boxes reach to {farthest:g}, which looks like percent, expected pixels")
     annotated = any((track.keypoints[..., 2] > 0).any() for track in tracks)
     require(annotated, f"{path}: keypoints have a score above 0 nowhere, expected some annotated keypoints")
     return tuple(tracks)
@@ -353,8 +350,8 @@ def _read_frame_into(track: Track, key: str, value: object, image_size: tuple[in
     require(not track.present[number], f"{where}: comes twice, expected each frame once")
     annotation = expect(value, dict, f"{where}:", "box, keypoints, …")
     track.present[number] = True
-    track.boxes[number] = _read_box(annotation, image_size, where)
-    track.keypoints[number] = _read_keypoints(annotation, num_keypoints, where)
+    track.boxes[number] = box = _read_box(annotation, image_size, where)
+    track.keypoints[number] = _read_keypoints(annotation, num_keypoints, box, where)
     track.action[number] = _read_action(annotation, where)
     track.occluded[number] = get(annotation, "occluded", bool, where)
 
@@ -366,20 +363,32 @@ def _read_box(annotation: Mapping[str, object], image_size: tuple[int, int], whe
         bool((box[:2] < box[2:]).all()),
         f"{where}: box is {box.tolist()}, expected [x0, y0, x1, y1] with x0 < x1, y0 < y1",
     )
+    shares = (box >= 0).all() and (box <= 1).all()
+    require(not shares, f"{where}: box is {box.tolist()}, which looks like shares of the image, expected pixels")
     inside = (box[2:] > 0).all() and (box[:2] < image_size).all()
     size = f"{image_size[0]}x{image_size[1]}"
     require(bool(inside), f"{where}: box {box.tolist()} lies outside the image, expected it to overlap the {size}")
     return box
 
 
-def _read_keypoints(annotation: Mapping[str, object], count: int, where: str) -> Float64[np.ndarray, "keypoint 3"]:
-    """Read keypoints, with zeros where the score is 0."""
+def _read_keypoints(
+    annotation: Mapping[str, object], count: int, box: Float64[np.ndarray, "4"], where: str
+) -> Float64[np.ndarray, "keypoint 3"]:
+    """Read keypoints, with zeros where the score is 0; their middle must lie in the box or within its size of it."""
     found = len(get(annotation, "keypoints", list, where))
     require(found == count, f"{where}: keypoints has {found} entries, expected {count} as keypoint_names in meta has")
     keypoints = numbers(annotation, "keypoints", (count, 3), "[x, y, score] of each", where)
     score = keypoints[:, 2]
     wrong = score[(score < 0) | (score > 1)]
     require(not wrong.size, f"{where}: keypoints has the score {wrong[:1]}, expected 0 to 1")
+    if (score > 0).any():
+        middle, size = np.median(keypoints[score > 0, :2], axis=0), box[2:] - box[:2]
+        near = (middle > box[:2] - size).all() and (middle < box[2:] + size).all()
+        require(
+            bool(near),
+            f"{where}: keypoints lie about {middle.round(2).tolist()}, far outside the box {box.tolist()}, "
+            "expected both in pixels of the image",
+        )
     return keypoints * (score > 0)[:, None]
 
 

@@ -83,7 +83,7 @@ def packed_speedup() -> Comparison:
 
 def padded(recipe: Recipe, lengths: Sequence[int], persons: int = 1) -> DiffusionBatch:
     """Make noise instead of motion, padded to the longest."""
-    conditions = empty_conditions(len(lengths), persons, max(lengths), recipe)
+    conditions = empty_conditions(len(lengths), persons, max(lengths), recipe.denoiser)
     valid = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])[:, None].expand(-1, persons, -1)
     identity = torch.arange(persons).expand(len(lengths), persons)
     told = replace(conditions, valid=valid, identity=identity, text_valid=torch.ones_like(conditions.text_valid))

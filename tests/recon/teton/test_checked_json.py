@@ -10,7 +10,7 @@ from motion.errors import InputError
 from recon.teton.checked_json import get, is_number, numbers, read_json, write_json
 
 
-def half_written(path: Path, text: str) -> None:
+def half_written(path: Path, text: str, encoding: str) -> None:
     path.write_bytes(b"{")
     raise OSError("no space left")
 

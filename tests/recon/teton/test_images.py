@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from motion.errors import InputError
-from recon.teton.images import frame_path, mask_path, open_image, open_mask, pixels, read_frame
+from recon.teton.images import frame_path, mask_path, open_image, open_mask, read_frame, read_labels
 
 SIZE = (5, 3)
 
@@ -22,10 +22,66 @@ def test_labels_come_back_from_grey_and_from_palette_images(tmp_path: Path, rng:
     labels = rng.integers(0, 256, SIZE[::-1], dtype=np.uint8)
     grey, coloured = Image.fromarray(labels), Image.fromarray(labels)
     coloured.putpalette(rng.integers(0, 256, 768, dtype=np.uint8).tobytes())
-    for image, mode in ((grey, "L"), (coloured, "P")):
+    for image in (grey, coloured):
         image.save(tmp_path / "mask.png")
-        mask = open_mask(tmp_path / "mask.png", SIZE)
-        np.testing.assert_array_equal(pixels(mask, mode, tmp_path / "mask.png"), labels)
+        np.testing.assert_array_equal(read_labels(tmp_path / "mask.png", SIZE, dict.fromkeys(range(256), "x")), labels)
+
+
+SHOWN = np.array([[1, 2, 3, 128, 1]] * 3, dtype=np.uint8)
+KNOWN = {0: "none", 1: "floor", 2: "wall", 3: "bed", 128: "person 0"}
+
+
+@pytest.mark.parametrize(
+    ("greys", "labels"),
+    [
+        ([1, 2, 3, 128], SHOWN),  # as an optimiser stores them
+        ([0, 85, 170, 255], np.array([[0, 1, 2, 3, 0]] * 3)),  # a ramp to look at: no labels
+    ],
+)
+def test_a_palette_of_greys_holds_the_labels_where_all_are_known(
+    tmp_path: Path, greys: list[int], labels: np.ndarray
+) -> None:
+    image = Image.fromarray(np.array([[0, 1, 2, 3, 0]] * 3, dtype=np.uint8))
+    image.putpalette(np.repeat(greys, 3).astype(np.uint8).tobytes())
+    image.save(tmp_path / "mask.png", optimize=True)
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.png", SIZE, KNOWN), labels)
+
+
+def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(SHOWN).save(tmp_path / "mask.png")
+    with pytest.raises(
+        InputError, match=r"mask\.png: holds the label \[128\], expected 0 none, 1 floor, 2 wall, 3 bed$"
+    ):
+        read_labels(tmp_path / "mask.png", SIZE, {label: KNOWN[label] for label in range(4)})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_read_as_it_is_shown(tmp_path: Path, orientation: int) -> None:
+    """Orientation says where the stored rows and columns begin; 3 is upside down, 6 and 8 are portraits."""
+    undone = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = undone
+    stored = ImageOps.exif_transpose(_with(Image.fromarray(SHOWN), exif, tmp_path / "stored.png"))
+    exif[ExifTags.Base.Orientation] = orientation
+    stored.save(tmp_path / "mask.png", exif=exif)
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.png", SIZE, KNOWN), SHOWN)
+    if stored.size != SIZE:
+        with pytest.raises(InputError, match=rf"is 5x3 as EXIF orientation {orientation} shows it, expected 3x5 as im"):
+            open_image(tmp_path / "mask.png", (3, 5))
+
+
+def _with(image: Image.Image, exif: Image.Exif, path: Path) -> Image.Image:
+    image.save(path, exif=exif)
+    return Image.open(path)
+
+
+def test_a_frame_that_is_upside_down_is_turned(tmp_path: Path) -> None:
+    frame = np.zeros((16, 32, 3), dtype=np.uint8)
+    frame[-8:, -8:] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.fromarray(frame).save(tmp_path / "000000.jpg", exif=exif, quality=95)
+    assert read_frame(tmp_path / "000000.jpg", (32, 16))[3, 3, 0] > 200
 
 
 @pytest.mark.parametrize("mode", ["RGB", "1", "I;16", "LA"])

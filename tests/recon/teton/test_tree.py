@@ -30,7 +30,8 @@ def make_track(rng: np.random.Generator, object_id: str, num_frames: int = FRAME
     present[0] = True
     corner = rng.uniform(-5, 40, (num_frames, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(6, 30, (num_frames, 2))], axis=1)
-    keypoints = rng.uniform(0.01, 1, (num_frames, len(NAMES), 3)) * (WIDTH, HEIGHT, 1)
+    keypoints = rng.uniform(0.01, 1, (num_frames, len(NAMES), 3))
+    keypoints[..., :2] = corner[:, None] + keypoints[..., :2] * (boxes[:, None, 2:] - corner[:, None])
     keypoints[1:] *= rng.random((num_frames - 1, len(NAMES), 1)) < 0.8
     here = present[:, None]
     return Track(
@@ -230,6 +231,11 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "box of infinity": (first_frame(box=[0, 0, float("inf"), 9]), ("object 7, frame 0", "box", "inf")),
     "box of a huge number": (first_frame(box=[-(2**63), 0, 9, 9]), ("object 7, frame 0", "box", "-9.2")),
     "box of null": (first_frame(box=None), ("object 7, frame 0", "box is None")),
+    "box in shares": (first_frame(box=[0.1, 0.2, 0.6, 0.9]), ("object 7, frame 0", "looks like shares of the image")),
+    "keypoints in shares": (
+        first_frame(box=[30, 20, 50, 45], keypoints=[[0.4, 0.6, 1.0]] * 17),
+        ("object 7, frame 0", "keypoints lie about [0.4, 0.6], far outside the box [30.0, 20.0, 50.0, 45.0]"),
+    ),
     "centre of words": (first_frame(center=["a", "b"]), ("object 7, frame 0", "center is ['a', 'b']")),
     "occluded of 3": (first_frame(occluded=3), ("object 7, frame 0", "occluded is 3")),
     "action out of range": (first_frame(action=12), ("object 7, frame 0", "action is 12")),
@@ -307,6 +313,35 @@ def test_keys_are_required_as_documented(documented: Path, key: str, need: str) 
     else:
         with pytest.raises(InputError, match=key.rpartition(".")[2]):
             read_sequence(documented)
+
+
+def test_boxes_in_percent_are_refused(documented: Path) -> None:
+    def shrink(content: dict[str, Any]) -> None:
+        frame = content["7"]["frames"]["0"]
+        frame["box"] = [31, 20, 47, 83]
+        frame["keypoints"] = [[x / 6.4, y / 4.8, score] for x, y, score in frame["keypoints"]]
+
+    change_annotations(documented, shrink)
+    with pytest.raises(
+        InputError, match=r"annotations\.json: boxes reach to 83, which looks like percent, expected pixels"
+    ):
+        read_sequence(documented)
+
+
+def test_a_stray_keypoint_is_let_in(documented: Path) -> None:
+    change_annotations(documented, lambda content: content["7"]["frames"]["0"]["keypoints"][0].__setitem__(0, 5))
+    assert read_sequence(documented).tracks[0].keypoints[0, 0, 0] == 5
+
+
+def test_reading_leaves_the_folder_as_it_is(folder: Path) -> None:
+    """A mask that is added later makes another key frame."""
+    (folder / "keyframes.json").unlink()
+    (folder / "masks" / "000000.png").rename(folder / "masks" / "000002.png")
+    before = sorted(folder.rglob("*"))
+    assert read_sequence(folder).keyframes == (2, 3)
+    assert sorted(folder.rglob("*")) == before
+    (folder / "masks" / "000002.png").rename(folder / "masks" / "000000.png")
+    assert read_sequence(folder).keyframes == (0, 3)
 
 
 def test_every_key_is_documented() -> None:
