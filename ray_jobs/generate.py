@@ -6,8 +6,8 @@ One prompt a line; a line that starts with { is a JSON object with fields of a r
 num_persons, guidance_scale, person_class, action, person_prompts, clean_up (`motion.generator.MotionRequest` says what
 each means; seeds are given by --seed). Instead of a list, the output folder of `ray_jobs.prepare` asks
 for the first caption of each clip of its test split, at the clip's length, so that the two can be compared by
-`ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet, and exports/NAME/ for each of --exports; run again
-it makes only what is missing.
+`ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet (malformed lines, too), and exports/NAME/ for each
+of --exports; run again it makes only what is missing.
 """
 
 import asyncio

@@ -1,12 +1,13 @@
 """BVH files of any skeleton whose joint names are known: cgspeed's two of CMU's captures, Mixamo, Bandai-Namco.
 
-    ROOT/ANY/FOLDER/NAME.bvh     one person; NAME.txt next to it may hold captions (see `clip.read_captions`)
+    ROOT/ANY/FOLDER/NAME.bvh     a person for each ROOT in it; NAME.txt next to it may hold captions (see
+                                 `clip.read_captions`)
     ROOT/pairs.csv               optional, columns person1,person2: files (relative to ROOT) of one recording of two
                                  persons in one space, which become one record with person 1's captions
 
 The unit of a file (see `bvh_file`) is the one of `UNITS` in which thigh and shin make a person's leg. cgspeed's Poser
 names (hip, abdomen, lThigh …) put every subject on one figure of arbitrary size, so there the leg is taken to be 0.84
-m. A pair has person 1's scale.
+m. A pair has person 1's scale. Up is y, or z where zero pose and frames both stand along z, as Blender may export it.
 
 Positions are copied for the joints that mean the same in SMPL; `joint_fitting.fit_joints` makes rotations of them. The
 place of a skeleton's head joint above the neck, and of its toes before the ankle, is its own affair. So these are
