@@ -29,7 +29,16 @@ from torch import Tensor
 
 from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
-from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, find_files, frame_range, to_record, with_sidecar
+from motion.datasets.clip import (
+    MAX_MAGNITUDE,
+    Clip,
+    check_fps,
+    check_start,
+    find_files,
+    frame_range,
+    to_record,
+    with_sidecar,
+)
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
@@ -144,26 +153,13 @@ def read_poses(path: Path) -> AmassPoses:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Read the fields that matter; pickled objects, which may run code, are never opened."""
-    _check_archive(path)
+    check_start(path, b"PK", "an .npz")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in FIELDS if name in archive}
     except Exception as error:  # damage inside a zip shows as nearly any of them
         said = " ".join(str(error).split())[:100]  # zipfile quotes all it read
         raise InputError(f"{path}: is damaged or holds more than plain arrays ({said}), expected an .npz") from error
-
-
-def _check_archive(path: Path) -> None:
-    """Raise InputError for a file that does not begin as a zip does, such as a pointer to a large file."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(40)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected an .npz") from error
-    if start.startswith(b"version https://"):
-        raise InputError(f"{path}: is no .npz but Git LFS's pointer to one; fetch the file with git lfs pull")
-    if not start.startswith(b"PK"):
-        raise InputError(f"{path}: is no .npz, it begins with {start[:20]!r}, expected a zip of arrays")
 
 
 def _poses(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Float64[np.ndarray, "frame column"], str]:

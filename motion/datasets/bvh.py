@@ -163,8 +163,11 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
         raise InputError(clip.problem)
     files, people = _read_people(clip)
     layout, joints = _layout(files, people)
-    up_axes = [_up_axis(file, bvh, LAYOUTS[layout]) for file, bvh in zip(files, people, strict=True)]
-    people = [turn_z_up(bvh) if up == "z" else bvh for up, bvh in zip(up_axes, people, strict=True)]
+    up_axes = {_up_axis(file, bvh, LAYOUTS[layout]) for file, bvh in zip(files, people, strict=True)}
+    if len(up_axes) > 1:
+        raise InputError(f"{', '.join(files)}: one person stands along y and another along z, expected one space")
+    if "z" in up_axes:
+        people = list(map(turn_z_up, people))
     axes = [_upright_axes(bvh, LAYOUTS[layout], body) for bvh in people]
     found = [_tracks(bvh, LAYOUTS[layout], joints, own, body) for bvh, own in zip(people, axes, strict=True)]
     tracks, heads = (np.stack(arrays) for arrays in zip(*found, strict=True))
@@ -179,7 +182,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
         posed = _turn_heads(posed, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
     provenance = {
         "joint_names": layout,
-        "up_axis": ", ".join(up_axes),
+        "up_axis": up_axes.pop(),
         "metres_per_unit": f"{scale:.6g}",
         "head_and_feet": "turned as in the file" if all(axes) else "where the file has them",
         "t_pose_frames": str(t_pose),
@@ -205,7 +208,8 @@ def _up_axis(file: str, bvh: Bvh, layout: Layout) -> str:
     """Find the axis along which hips to neck point in the zero pose and in most frames, "y" or "z".
 
     A lying person's zero pose stands, and the zero pose of some skeletons, such as Bandai-Namco's, lies while its
-    frames stand: only where both agree on another axis, y is not up. Raises InputError where that is none of the two.
+    frames stand: only where both agree on another axis, y is not up. Raises InputError where that is none of the two,
+    and where the zero pose stands along z but the frames along neither, as of one who crawls: either may be up.
     """
     hips, neck = [bvh.names.index(layout.joints[f"{side}_hip"]) for side in ("left", "right")], layout.joints["neck"]
     every = -(-len(bvh.frames) // MOST_LOOKED_AT)
@@ -216,6 +220,11 @@ def _up_axis(file: str, bvh: Bvh, layout: Layout) -> str:
     zero, most = trunk[0], np.median(trunk[1:], axis=0)
     axis = int(np.abs(zero).argmax())
     sign = np.sign(zero[axis])
+    if (axis, sign) == (2, 1) and zero[2] >= UPRIGHT and max(most[1], most[2]) < UPRIGHT:
+        raise InputError(
+            f"{file}: stands along z in its zero pose and lies in its frames, expected a zero pose along y, "
+            "or frames that tell whether y or z is up; export it with y up"
+        )
     if (axis, sign) == (1, 1) or sign * zero[axis] < UPRIGHT or sign * most[axis] < UPRIGHT:
         return "y"
     if (axis, sign) != (2, 1):

@@ -186,6 +186,7 @@ def read_array(path: Path) -> Float32[np.ndarray, "frame *row"]:
 
     Raises InputError where the file holds anything else.
     """
+    check_start(path, b"\x93NUMPY", "a .npy of numbers")
     try:
         # Mapped, so that a damaged header which claims terabytes takes no memory.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -197,6 +198,19 @@ def read_array(path: Path) -> Float32[np.ndarray, "frame *row"]:
     if not (np.abs(array) < MAX_MAGNITUDE).all():
         raise InputError(f"{path}: holds NaN or numbers beyond {MAX_MAGNITUDE:g}, expected metres")
     return np.array(array, dtype=np.float32)
+
+
+def check_start(path: Path, start: bytes, what: str) -> None:
+    """Raise InputError for a file that does not begin so, such as a pointer to a large file, and so is not `what`."""
+    try:
+        with path.open("rb") as file:
+            found = file.read(20)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected {what}") from error
+    if found.startswith(b"version https://"):
+        raise InputError(f"{path}: is Git LFS's pointer to a file, expected {what}; fetch it with git lfs pull")
+    if not found.startswith(start):
+        raise InputError(f"{path}: begins with {found!r}, expected {what}")
 
 
 def check_fps(where: str, fps: float) -> float:

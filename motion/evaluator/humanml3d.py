@@ -263,7 +263,7 @@ def read_tokens(folder: Path) -> dict[str, list[str]]:
 
     Raises InputError where the folder has no .txt.
     """
-    files = sorted(folder.glob("*.txt"))
+    files = sorted(folder.glob("[!.]*.txt"))
     if not files:
         raise InputError(f"{folder} holds no .txt, expected HumanML3D's captions")
     captions: dict[str, list[str]] = {}
@@ -281,7 +281,7 @@ def read_skeleton(folder: Path) -> Float[Tensor, "22"]:
 
     Raises InputError where it has none.
     """
-    file = min(folder.glob("*.npy"), default=None)
+    file = min(folder.glob("[!.]*.npy"), default=None)
     if file is None:
         raise InputError(f"{folder} holds no .npy, expected at least one motion of HumanML3D's new_joints")
     return bone_lengths(read_joints(file)[0, :NUM_JOINTS])

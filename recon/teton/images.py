@@ -65,8 +65,8 @@ def read_labels(path: Path, image_size: tuple[int, int], known: Mapping[int, str
     labels = pixels(mask, mask.mode, path)
     if mask.mode == "P":
         palette = np.array(mask.getpalette("RGB")).reshape(-1, 3)
-        used = palette[np.unique(labels).clip(max=len(palette) - 1)]
-        if (used == used[:, :1]).all() and known.keys() >= set(used[:, 0].tolist()):
+        used = palette[np.unique(labels[labels < len(palette)])]
+        if labels.max() < len(palette) and (used == used[:, :1]).all() and known.keys() >= set(used[:, 0].tolist()):
             labels = palette[labels, 0].astype(np.uint8)
     strange = sorted(set(np.unique(labels).tolist()) - known.keys())
     names = ", ".join(f"{label} {name}" for label, name in known.items())

@@ -288,7 +288,7 @@ def _read_intrinsics(
 
 def _count_frames(folder: Path, image_size: tuple[int, int]) -> int:
     """Count the frames, which must be numbered without a gap and have headers of this size."""
-    frames = sorted((folder / "frames").glob("*.jpg"))
+    frames = sorted((folder / "frames").glob("[!.]*.jpg"))
     require(
         len(frames) >= FEWEST_FRAMES,
         f"{folder / 'frames'}: holds {len(frames)} .jpg frames, expected at least {FEWEST_FRAMES}",

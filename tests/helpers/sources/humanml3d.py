@@ -190,7 +190,7 @@ Spoilt = dict[str, tuple[Callable[[Path], object], str]]
 
 SPOILT_AMASS: Spoilt = {
     "truncated": (truncate, r"damaged"),
-    "empty": (empty, r"is no .npz, it begins with"),
+    "empty": (empty, r"begins with .*, expected an .npz"),
     "nan": (change_npz("poses", with_nan), r"poses holds NaN"),
     "infinite": (change_npz("trans", lambda array: array * np.inf), r"trans holds NaN or numbers beyond"),
     "columns": (change_npz("poses", lambda array: array[:, :60]), r"60 columns"),
@@ -202,12 +202,16 @@ SPOILT_AMASS: Spoilt = {
     "lengths": (change_npz("trans", lambda array: array[:-1]), r"has 132 poses and 131 trans"),
     "integers": (change_npz("poses", lambda array: array.astype(int)), r"poses is int64"),
     "objects": (write_objects, r"damaged or holds more"),
-    "hostile": (write_pickled, r"is no .npz, it begins with"),
+    "hostile": (write_pickled, r"begins with .*, expected an .npz"),
     "missing": (Path.unlink, r"lacks ./pose_data/CMU/bad/missing_poses"),
 }
 SPOILT_ARRAY: Spoilt = {
     "truncated": (truncate, r"cannot be read"),
-    "empty": (empty, r"cannot be read"),
+    "empty": (empty, r"begins with b'', expected a .npy"),
+    "pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        r"Git LFS's pointer to a",
+    ),
     "nan": (change_npy(with_nan), r"holds NaN"),
     "far": (change_npy(lambda array: array + 1e30), r"numbers beyond"),
     "columns": (change_npy(lambda array: array[:, :21]), r"has shape \(\d+, 21.*expected"),
@@ -217,7 +221,7 @@ SPOILT_ARRAY: Spoilt = {
     "scalar": (change_npy(lambda array: array[0].flat[0]), r"shape \(\)"),
     "collapsed": (change_npy(lambda array: 0 * array), r"is 0 in frame 0"),
     "objects": (write_objects, r"cannot be read"),
-    "hostile": (write_pickled, r"cannot be read"),
+    "hostile": (write_pickled, r"begins with .*, expected a .npy"),
 }
 SPOILT_TEXTS = {
     "no_caption": ("\n\n", r"holds no caption"),

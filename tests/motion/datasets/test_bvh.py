@@ -254,6 +254,22 @@ def test_a_file_that_stands_along_another_axis_is_refused(
         read_one(tmp_path / "odd.bvh", body)
 
 
+def test_who_crawls_in_a_file_whose_z_may_be_up_is_refused(tmp_path: Path, body: Body) -> None:
+    pose = walk(1.0, 30.0, 1)
+    lying = replace(pose, global_orient=torch.from_numpy(ABOUT_X).float() @ pose.global_orient)
+    source.write_pose(tmp_path / "crawl.bvh", lying, 30.0, source.MOTION_BUILDER, turn=ABOUT_X)
+    with pytest.raises(InputError, match=r"crawl\.bvh: stands along z in its zero pose and lies in its frames"):
+        read_one(tmp_path / "crawl.bvh", body)
+
+
+def test_a_pair_lives_in_one_space(tmp_path: Path, body: Body) -> None:
+    for name, turn in (("y", None), ("z", ABOUT_X)):
+        source.write_pose(tmp_path / f"{name}.bvh", walk(1.0, 30.0, 1), 30.0, source.MOTION_BUILDER, turn=turn)
+    pair = Clip("bvh/pair", "bvh", (str(tmp_path / "y.bvh"), str(tmp_path / "z.bvh")))
+    with pytest.raises(InputError, match="one person stands along y and another along z, expected one space"):
+        bvh.read_clip(pair, body)
+
+
 def test_two_roots_are_two_persons(tmp_path: Path, body: Body) -> None:
     for name, seed in (("a", 1), ("b", 2)):
         source.write_pose(

@@ -333,6 +333,11 @@ def test_a_stray_keypoint_is_let_in(documented: Path) -> None:
     assert read_sequence(documented).tracks[0].keypoints[0, 0, 0] == 5
 
 
+def test_what_a_mac_leaves_beside_frames_is_passed_over(folder: Path) -> None:
+    (folder / "frames" / "._000000.jpg").write_bytes(b"left by macOS")
+    assert read_sequence(folder).num_frames == FRAMES
+
+
 def test_reading_leaves_the_folder_as_it_is(folder: Path) -> None:
     """A mask that is added later makes another key frame."""
     (folder / "keyframes.json").unlink()
