@@ -6,11 +6,12 @@ One record is one row; arrays are stored flat (C order) beside the lengths of th
 
 import json
 import math
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -163,6 +164,24 @@ def whole_file(uri: str | Path) -> Iterator[tuple[pa.fs.FileSystem, str]]:
         if filesystem.get_file_info(partial).type != pa.fs.FileType.NotFound:
             filesystem.delete_file(partial)
         raise
+
+
+@contextmanager
+def local_file(uri: str | Path) -> Iterator[Path]:
+    """Give a file as a path: its own, or for a URI that of a copy which lasts as long as the context.
+
+    Raises FileNotFoundError where there is no such file.
+    """
+    filesystem, path = resolve(uri)
+    if filesystem.get_file_info(path).type != pa.fs.FileType.File:
+        raise FileNotFoundError(str(uri))
+    if "://" not in str(uri):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / PurePosixPath(path).name
+        pa.fs.copy_files(path, str(copy), source_filesystem=filesystem, destination_filesystem=pa.fs.LocalFileSystem())
+        yield copy
 
 
 def delete_partial_files(folder: str | Path) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from motion.errors import InputError
 from motion.features import Normalizer
-from motion.parquet import whole_file
+from motion.parquet import local_file, whole_file
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -30,8 +30,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class Weights:
     """Tensors read from a file, and how the file describes them."""
 
-    path: Path
-    """File that they were read from."""
+    path: str | Path
+    """File or URI that they were read from."""
     tensors: dict[str, Tensor]
     """Tensors by name."""
     description: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +40,8 @@ class Weights:
     @cached_property
     def version(self) -> str:
         """First 12 digits of the file's sha256."""
-        return sha256_of(self.path)[:12]
+        with local_file(self.path) as file:
+            return sha256_of(file)[:12]
 
     def check(self, expected: Mapping[str, Tensor]) -> None:
         """Raise InputError unless the tensors have just these names and shapes; it names each that differs."""
@@ -101,17 +102,17 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], kind: str, descripti
         Path(partial).write_bytes(content)
 
 
-def read_weights(path: Path, kind: str, made_by: str) -> Weights:
+def read_weights(path: str | Path, kind: str, made_by: str) -> Weights:
     """Read a model file of format `kind`; raise InputError if it is missing, damaged or of another format.
 
     `made_by` is the module whose command makes such files, which the error names.
     """
-    if not path.is_file():
-        raise InputError(f"no file of format {kind} at {path}; train one with `python -m {made_by}`")
     try:
-        with safe_open(path, framework="pt") as file:
+        with local_file(path) as local, safe_open(local, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+    except FileNotFoundError as error:
+        raise InputError(f"no file of format {kind} at {path}; train one with `python -m {made_by}`") from error
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
     if metadata.get("format") != kind:

@@ -11,28 +11,31 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import httpx
 from PIL import Image
-from ray import serve
 from tqdm import trange
 
 from motion.body import load_body
+from motion.errors import InputError
 from motion.generator import load_model
 from motion.recipes import tiny
 from motion.render import body_strip
 from motion.sequence import MotionSequence, read_motions
 from motion.skeleton import KEYPOINT_SETS
 from ray_jobs.common import cli, tracking
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import settle
+from ray_jobs.common.sampler import check_http
 from ray_jobs.generate import GenerateConfig, generate, like
 from ray_jobs.pages.demo_report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.prepare import PrepareConfig, prepare
 from ray_jobs.reconstruct import ReconstructConfig, reconstruct, sheet_uri
-from ray_jobs.serve import ServeConfig, start
+from ray_jobs.serve import ServeConfig, serving
 from ray_jobs.train import TrainConfig, train
 from recon.simulate import CLEAN, SimulateConfig, simulate, write
 
@@ -45,7 +48,7 @@ logger = logging.getLogger(__name__)
 class DemoConfig:
     """Settings of the demo."""
 
-    output: Path = Path("demo")
+    output: str = "demo"
     """Folder of everything that the demo makes; delete it to start afresh."""
     steps: int = tiny().optim.steps
     """Training steps; a few show that everything runs, the default learns the clips."""
@@ -55,6 +58,11 @@ class DemoConfig:
     """Motions that are generated for each caption, with rising seeds."""
     port: int = 8000
     """Port of the HTTP server, on loopback."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if "://" in self.output:
+            raise InputError(f"output is {self.output}, expected a folder: the demo's page shows what lies beside it")
 
 
 class Stages:
@@ -74,28 +82,29 @@ class Stages:
         self.path.write_text(json.dumps(self.seconds), encoding="utf-8")
 
 
+@writes_output
 def demo(config: DemoConfig) -> None:
     """Run all stages; each does only what is missing."""
-    output = config.output.absolute()
-    output.mkdir(parents=True, exist_ok=True)
+    check_http(("127.0.0.1", config.port))  # now rather than after the training
+    output = Path(config.output)
     rooms, data, run, generated = (output / name for name in ("reconstructed", "data", "run", "generated"))
     stages = Stages(output / "stages.json")
     with stages.stage("rooms"):
         render(output / "rooms", config.rooms)
     with stages.stage("reconstruct"):
-        reconstruct(ReconstructConfig(output / "rooms", str(rooms)))
+        reconstruct(ReconstructConfig(str(output / "rooms"), str(rooms)))
     with stages.stage("prepare"):
         prepare(PrepareConfig(str(data), ("deepmimic", f"teton:{rooms}")))
         clips = [clip for clip in read_motions(data / "motions") if clip.source == "deepmimic"]
     with stages.stage("train"):
         model = train(train_config(config, data, run))
-    with stages.stage("serve"):
-        start(ServeConfig(model, port=config.port, num_cpus=2))
-        ask_over_http(config.port)
-    with stages.stage("generate"):
-        prompts = write_prompts(output / "prompts.jsonl", clips)
-        generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config.samples_per_prompt))
-        serve.shutdown()
+    with ExitStack() as until_generated:
+        with stages.stage("serve"):
+            until_generated.enter_context(serving(ServeConfig(model, port=config.port, num_cpus=2)))
+            ask_over_http(config.port)
+        with stages.stage("generate"):
+            prompts = write_prompts(output / "prompts.jsonl", clips)
+            generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config.samples_per_prompt))
     with stages.stage("picture"):
         comparisons = compare(clips, samples_of(model, generated))
         walk = next(row for row in comparisons if row.caption == WALK)
@@ -109,7 +118,7 @@ def demo(config: DemoConfig) -> None:
     logger.info("look at %s", output / "report.html")
 
 
-def samples_of(model: Path, generated: Path) -> list[MotionSequence]:
+def samples_of(model: str, generated: Path) -> list[MotionSequence]:
     """Read the motions that this model made; an earlier demo with other steps may have left its own."""
     version = load_model(model).version
     return [motion for motion in read_motions(generated / "motions") if motion.provenance["model"] == version]
@@ -120,7 +129,7 @@ def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
     recipe = tiny()
     recipe = replace(recipe, optim=replace(recipe.optim, steps=config.steps))
     # thousands of clips an epoch: starting one takes seconds, a step takes half of one
-    return TrainConfig(recipe, str(data), run, repeats=640)
+    return TrainConfig(recipe, str(data), str(run), repeats=640)
 
 
 def ask_over_http(port: int) -> None:
@@ -156,7 +165,7 @@ def picture(rooms: Path, motion: MotionSequence) -> bytes:
 
 
 def gather(
-    output: Path, model: Path, comparisons: list[Comparison], stages: dict[str, float], rooms: dict[str, bytes]
+    output: Path, model: str, comparisons: list[Comparison], stages: dict[str, float], rooms: dict[str, bytes]
 ) -> Report:
     """Collect the report's content from what the stages left."""
     loaded, run = load_model(model), output / "run"
@@ -177,14 +186,14 @@ def gather(
     )
 
 
-def places(output: Path, model: Path, store: str) -> dict[str, str]:
+def places(output: Path, model: str, store: str) -> dict[str, str]:
     """List what the demo made: where it lies, or the command that shows it."""
     return {
         "Rooms (video, annotations, truth)": str(output / "rooms"),
         "Reconstructed rooms (Parquet)": str(output / "reconstructed"),
         "Real clips (Parquet)": str(output / "data" / "motions"),
         "Generated motions (Parquet)": str(output / "generated" / "motions"),
-        "Model": str(model),
+        "Model": model,
         "MLflow": f"mlflow ui --backend-store-uri {store}",
         "Serve it": f"python -m ray_jobs.serve --model {model}",
     }

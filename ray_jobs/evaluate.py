@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -39,10 +38,12 @@ from motion.metrics.plausibility import MEASURES as PLAUSIBILITY
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.evaluation import Evaluation, Mean, SetContent, WorstMotion
 from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, load_metrics, measured
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import check_seen, place, settle, settle_files
 from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
-PAGE = "evaluation.html"
+PAGE, RESULTS = "evaluation.html", "evaluation.json"
 REAL = "real"
 WORST_COUNT = 10
 OVERRIDES = ("pool_size", "diversity_pairs", "multimodality_pairs", "repeats")
@@ -67,8 +68,8 @@ class EvaluateConfig:
     The field's are interclip:interclip.ckpt and humanml3d:FOLDER; what they take is said in
     motion/evaluator/interclip.py and motion/evaluator/humanml3d.py.
     """
-    output: Path
-    """Folder to write to."""
+    output: str
+    """Folder or URI (s3://…) to write to."""
     generated: tuple[str, ...] = ()
     """Sets of motions to judge, each NAME:FOLDER, such as late:generated/late of `ray_jobs.generate`."""
     split: Literal["train", "val", "test"] = "test"
@@ -117,6 +118,10 @@ class EvaluateConfig:
         names = [name for name, _ in map(split_name, self.generated)]
         if len({*names, REAL}) != len(names) + 1:
             raise InputError(f"the sets are named {', '.join(names)}, expected different names, none of them {REAL}")
+        settle(self, "real", "scenes")
+        settle_files(self, "evaluator")
+        folders = (f"{name}:{place(folder, '--generated')}" for name, folder in map(split_name, self.generated))
+        object.__setattr__(self, "generated", tuple(folders))
 
 
 def split_name(generated: str) -> tuple[str, str]:
@@ -127,6 +132,7 @@ def split_name(generated: str) -> tuple[str, str]:
     return name, folder
 
 
+@writes_output
 def evaluate(config: EvaluateConfig) -> Evaluation:
     """Measure all sets, write the results and return them."""
     start = time.monotonic()
@@ -136,6 +142,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     measures = MEASURES | own
     sources = [MotionSet(REAL, config.real, config.split)]
     sources += [MotionSet(name, folder, None) for name, folder in map(split_name, config.generated)]
+    check_seen(*(source.uri for source in sources))
+    store = tracking.open_store(config.output, config.tracking_uri)  # before hours of work
     rows = measured(sources, instruments(evaluator, config), config.output)
     reasons = replace_rejected(rows.values(), config)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
@@ -162,6 +170,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         evaluation["sets"].append(described)
     evaluation["seconds"] = time.monotonic() - start
     write(evaluation, values, config)
+    log_run(evaluation, store, config)
     logger.info("%s\n\nlook at %s", table(evaluation), storage.join(config.output, PAGE))
     asked = sum(samples.num_rows for samples in rows.values())
     folder = storage.join(config.output, "rejected")
@@ -352,34 +361,30 @@ def command(config: EvaluateConfig) -> str:
 
 
 def write(evaluation: Evaluation, values: Mapping[str, Mapping[str, np.ndarray]], config: EvaluateConfig) -> None:
-    """Write the results' files, and an MLflow run with the same numbers."""
+    """Write the results' files."""
     shown = {
         name: storage.motions_by_id(storage.join(folder, "motions"), [each["id"] for each in row["worst"]])
         for row, (name, folder) in zip(evaluation["sets"][1:], map(split_name, config.generated), strict=True)
     }
-    output = config.output.absolute()
-    files = {
-        "config.yaml": cli.to_yaml(config),
-        PAGE: render(evaluation, values, shown),
-        "evaluation.json": json.dumps(evaluation, default=asdict, indent=1, allow_nan=False),
-    }
-    for name, content in files.items():
-        storage.write_bytes(storage.join(output, name), content.encode())
-    log_run(evaluation, files, config)
+    for name, content in (
+        ("config.yaml", cli.to_yaml(config)),
+        (PAGE, render(evaluation, values, shown)),
+        (RESULTS, json.dumps(evaluation, default=asdict, indent=1, allow_nan=False)),
+    ):
+        storage.write_bytes(storage.join(config.output, name), content.encode())
 
 
-def log_run(evaluation: Evaluation, files: Mapping[str, str], config: EvaluateConfig) -> None:
-    """Log the numbers and the content of the results' files, by name, as an MLflow run."""
-    output = config.output.absolute()
-    store = config.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
+def log_run(evaluation: Evaluation, store: str, config: EvaluateConfig) -> None:
+    """Log the numbers and the results' files as an MLflow run."""
+    artifacts = tracking.local_folder(config.output) / "mlartifacts"
+    run_id = tracking.open_run(store, config.experiment, config.output, artifacts, asdict(config))
     numbers = {
         f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
     }
     with tracking.closing(store, run_id) as client:
         tracking.log_metrics(store, run_id, 0, numbers)
-        for name, content in files.items():
-            client.log_text(run_id, content, name)
+        for name in ("config.yaml", PAGE, RESULTS):
+            client.log_text(run_id, storage.read_bytes(storage.join(config.output, name)).decode(), name)
 
 
 if __name__ == "__main__":

@@ -12,35 +12,46 @@ of --exports; run again it makes only what is missing.
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import ray
 from pydantic import TypeAdapter, ValidationError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
 from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.errors.text_files import read_text
-from motion.generator import MotionRequest, request_id
+from motion.generator import MotionRequest, load_model, request_id
 from motion.parquet import iter_parquet, parquet_files
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
 from ray_jobs.common import cli, storage
 from ray_jobs.common.exports import check_exports, export_motions
-from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, sample, start_sampler
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import check_seen, settle
+from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, deployed, sample
 
 LIST = re.compile(r"""\[\s*([{"]|$)|\]$""")  # a line of a JSON list
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class GenerateConfig:
     """Settings of bulk generation."""
 
-    model: Path
-    """File model.safetensors of a training run; ignored when `ray_jobs.serve` runs on this cluster."""
+    model: str
+    """File or URI of a training run's model.safetensors, which every node must see.
+
+    Where `ray_jobs.serve` serves this very model on the cluster, its replicas are used; no other model's ever are.
+    """
     prompts: str
     """Local text file with one prompt (or JSON request) a line, or the output folder or URI of `ray_jobs.prepare`."""
     output: str
@@ -68,16 +79,20 @@ class GenerateConfig:
         cli.check_fraction(self.max_rejected_fraction)
         if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
             raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
+        settle(self, "model", "prompts")
 
 
+@writes_output
 def generate(config: GenerateConfig) -> None:
     """Generate every requested motion that the output lacks, and export those that were not exported yet."""
     check_exports(config.exports)
     requests, bad = read_requests(config)
+    check_seen(config.model)
     rejected = storage.join(config.output, "rejected")
     storage.delete_folder(rejected)  # rejected requests are tried anew
     asked = len(requests) + len(bad)
-    bad += asyncio.run(generate_missing(sampler_handle(config.model), requests, config))
+    with sampler_of(config.model) as sampler:
+        bad += asyncio.run(generate_missing(sampler, requests, config))
     for name in config.exports:
         count, reasons = export_motions(config.output, name)
         asked, bad = asked + count, bad + reasons
@@ -88,11 +103,20 @@ def generate(config: GenerateConfig) -> None:
     )
 
 
-def sampler_handle(model: Path) -> DeploymentHandle[Sampler]:
-    """Return the running application's sampler, or start one for this job."""
-    if APPLICATION in serve.status().applications:
-        return serve.get_deployment_handle("Sampler", APPLICATION)
-    return start_sampler(SamplerConfig(model))
+@contextmanager
+def sampler_of(model: str) -> Iterator[DeploymentHandle[Sampler]]:
+    """Give the sampler of this very model: of an application of ours that serves it on this cluster, or a new one."""
+    version = load_model(model).version
+    for name, running in serve.status().applications.items():
+        if name.startswith(APPLICATION) and running.status == ApplicationStatus.RUNNING:
+            sampler: DeploymentHandle[Sampler] = serve.get_deployment_handle("Sampler", name)
+            if sampler.describe.remote().result(timeout_s=60)["version"] == version:
+                logger.info("model %s is served on this cluster by %s, which is used", version, name)
+                yield sampler
+                return
+    job = ray.get_runtime_context().get_job_id()
+    with deployed(bind_sampler(SamplerConfig(model)), f"{APPLICATION}-{version}-{job}") as sampler:
+        yield sampler
 
 
 def read_requests(config: GenerateConfig) -> tuple[list[MotionRequest], list[tuple[str, str]]]:

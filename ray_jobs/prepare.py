@@ -45,6 +45,8 @@ from motion.parquet import delete_partial_files, from_table, write_table
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli, storage
 from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_rows
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import check_seen, place, settle
 from ray_jobs.common.prepared_data import NORMALIZER_FILE
 from ray_jobs.pages import dataset_card
 
@@ -120,6 +122,9 @@ class PrepareConfig:
                     f"{source!r} is no source, expected NAME:FOLDER with NAME of {', '.join(READERS)}, "
                     "or package.module:object:FOLDER with a reader of your own"
                 )
+        settle(self)
+        named = ((name, folder and place(folder, "--sources")) for name, folder in map(split_source, self.sources))
+        object.__setattr__(self, "sources", tuple(f"{name}:{folder}" if folder else name for name, folder in named))
 
 
 def split_source(source: str) -> tuple[str, str]:
@@ -137,9 +142,11 @@ def load_readers(sources: Iterable[str]) -> dict[str, Reader]:
     return READERS | {name: load_extension(name, Reader) for name in sorted(own)}
 
 
+@writes_output
 def prepare(config: PrepareConfig) -> None:
     """Convert the clips that the output lacks, leave out duplicates, and write normalizer and data card."""
     clips = list_clips(config.sources, config.held_out)
+    check_seen(*(folder for _, folder in map(split_source, config.sources) if folder))
     cli.claim(config.output, config, FIXED_SETTINGS)
     manifest, motions, rejected, duplicates = (
         storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
@@ -170,7 +177,7 @@ def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
     readers = load_readers(sources)
     for source in sources:
         name, folder = split_source(source)
-        root = Path(folder).absolute() if folder else None
+        root = Path(folder) if folder else None
         for clip in list_folder(name, readers[name], root):
             if clip.id in clips:
                 raise InputError(f"{clip.id} is both {clips[clip.id].files[0]} and {clip.files[0]}: prepare them apart")
@@ -280,7 +287,7 @@ def drop_duplicates(
 
 def write_normalizer(output: str) -> None:
     """Write mean and standard deviation of the training features of everything under `output`."""
-    blocks = ray.data.read_parquet(storage.join(output, "motions"), file_extensions=["parquet"]).map_batches(
+    blocks = storage.dataset(storage.join(output, "motions")).map_batches(
         block_moments, batch_size=None, batch_format="pyarrow"
     )
     moments = (

@@ -32,6 +32,8 @@ from tqdm import tqdm
 from motion.errors import InputError
 from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import check_seen, settle, settle_files
 from recon import pipeline
 from recon.depth import load_depth_model
 from recon.pipeline import Bodies
@@ -54,7 +56,7 @@ Row = dict[str, Any]
 class ReconstructConfig(ReconstructionOptions):
     """Settings of bulk reconstruction."""
 
-    rooms: Path
+    rooms: str
     """Teton tree, ROOT/DEPARTMENT/DEVICE/DATE/DATETIME; on a cluster every node must see it."""
     output: str
     """Folder or URI (s3://…) to write to."""
@@ -73,6 +75,8 @@ class ReconstructConfig(ReconstructionOptions):
         cli.check_fraction(self.max_rejected_fraction)
         if min(self.body_actors, self.depth_actors, self.batch_size) < 1 or self.num_gpus < 0:
             raise InputError("body_actors, depth_actors and batch_size must be positive, num_gpus 0 or more")
+        settle(self, "rooms")
+        settle_files(self, "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
 
     @property
     def device(self) -> str:
@@ -80,10 +84,12 @@ class ReconstructConfig(ReconstructionOptions):
         return "cuda" if self.num_gpus else "cpu"
 
 
+@writes_output
 def reconstruct(config: ReconstructConfig) -> None:
     """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
-    if not (folders := list_sequences(config.rooms)):
+    if not (folders := list_sequences(Path(config.rooms))):
         raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
+    check_seen(config.rooms)
     cli.claim(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))

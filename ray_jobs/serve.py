@@ -14,9 +14,9 @@ import ipaddress
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from motion.errors import InputError
 from motion.generator import MotionRequest
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli
-from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, sample
+from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, deployed, sample
 
 TOKEN_VARIABLE = "CARESCENE_TOKEN"
 DIGEST_VARIABLE = "CARESCENE_TOKEN_SHA256"  # what replicas get to see of the token
@@ -46,6 +46,10 @@ class ServeConfig(SamplerConfig):
     """Address to listen on; one beyond loopback, such as 0.0.0.0, needs a token in CARESCENE_TOKEN."""
     port: int = 8000
     """Port to listen on."""
+    name: str = "carescene"
+    """Name of the application among the cluster's; it begins with carescene, so that `ray_jobs.generate` finds it."""
+    route_prefix: str = "/"
+    """Path before the server's own, such as /motions, where another application of the cluster holds /."""
     max_in_flight: int = 64
     """Largest number of requests at a time; more are answered 503."""
 
@@ -53,6 +57,8 @@ class ServeConfig(SamplerConfig):
         super().__post_init__()
         if self.max_in_flight < 1:
             raise InputError(f"max_in_flight is {self.max_in_flight}, expected a positive number")
+        if not self.name.startswith(APPLICATION):
+            raise InputError(f"name is {self.name!r}, expected one that begins with {APPLICATION}")
 
 
 class MotionBody(BaseModel):
@@ -149,7 +155,7 @@ def build(settings: dict[str, Any]) -> serve.Application:
 
     Raises InputError for a host beyond loopback without a token.
     """
-    config = ServeConfig(**settings | {"model": Path(settings["model"])})
+    config = ServeConfig(**settings)
     token = os.environ.get(TOKEN_VARIABLE, "")
     digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
     if not token and not is_loopback(config.host):
@@ -170,22 +176,23 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def start(config: ServeConfig) -> None:
-    """Deploy the application behind HTTP."""
+@contextmanager
+def serving(config: ServeConfig) -> Iterator[None]:
+    """Deploy the application behind HTTP; at the end it goes, and whatever else the cluster serves stays."""
     application = build(asdict(config))
-    serve.start(http_options={"host": config.host, "port": config.port})
-    serve.run(application, name=APPLICATION, route_prefix="/")
+    with deployed(application, config.name, config.route_prefix, (config.host, config.port)):
+        yield
 
 
 def main(config: ServeConfig) -> None:
     """Serve until interrupted."""
-    start(config)
-    print(f"serving {config.model} at http://{config.host}:{config.port}/docs", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    stop.wait()
-    serve.shutdown()
+    with serving(config):
+        root = f"http://{config.host}:{config.port}{config.route_prefix.rstrip('/')}"
+        print(f"serving {config.model} at {root}/docs", flush=True)
+        stop.wait()
 
 
 if __name__ == "__main__":

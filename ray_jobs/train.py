@@ -37,13 +37,15 @@ from motion.errors import InputError
 from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
 from motion.optimization import weight_average
-from motion.parquet import from_table
+from motion.parquet import from_table, resolve
 from motion.recipes import RECIPES, Recipe
 from motion.render import strip
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from motion.training import DiffusionBatch, collate, diffusion_loss, learning_rate, length_batches
 from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import check_seen, settle, settle_files
 from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
 
@@ -61,8 +63,8 @@ class TrainConfig:
     """Named configuration of model, diffusion, loss and optimiser; each field can be overridden."""
     data: str
     """Output folder or URI of `ray_jobs.prepare`."""
-    output: Path
-    """Folder for checkpoints and the model; shared by all nodes."""
+    output: str
+    """Folder or URI (s3://…) for checkpoints and the model; every node must see it."""
     num_workers: int = 2
     """Data-parallel workers, among which the recipe's batch is divided."""
     use_gpu: bool = False
@@ -92,6 +94,10 @@ class TrainConfig:
     """MLflow experiment that the run is logged to."""
     sample_prompts: tuple[str, ...] = ("a person walks forward",)
     """Prompts of which a picture each is logged at the end."""
+
+    def __post_init__(self) -> None:
+        settle(self, "data")
+        settle_files(self, "deepspeed")
 
 
 @dataclass(frozen=True)
@@ -158,30 +164,33 @@ def _check_motions(config: TrainConfig) -> None:
         )
 
 
-def train(config: TrainConfig) -> Path:
-    """Train to the recipe's last step and return the path of the model file.
+@writes_output
+def train(config: TrainConfig) -> str:
+    """Train to the recipe's last step and return where the model file lies.
 
     Raises InputError for inputs that do not fit and for another run's output.
     """
     inputs = read_inputs(config)
-    output = config.output.absolute()
-    model = output / MODEL_FILE
-    cli.refuse_other_run(output / "config.yaml", config)
-    if model.exists():
+    output = config.output
+    model = storage.join(output, MODEL_FILE)
+    cli.refuse_other_run(output, config)
+    if storage.exists(model):
         logger.info("%s is finished, nothing to do", model)
         return model
-    storage.write_bytes(str(output / "config.yaml"), cli.to_yaml(config).encode())
-    store = config.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
+    check_seen(config.data)
+    store = tracking.open_store(output, config.tracking_uri)
+    storage.write_bytes(storage.join(output, "config.yaml"), cli.to_yaml(config).encode())
+    artifacts = tracking.local_folder(output) / "mlartifacts"
+    run_id = tracking.open_run(store, config.experiment, output, artifacts, asdict(config))
     with tracking.closing(store, run_id) as client:
-        client.log_artifact(run_id, str(output / "config.yaml"))
+        client.log_text(run_id, cli.to_yaml(config), "config.yaml")
         result = make_trainer(config, inputs, store, run_id).fit()
         if result.checkpoint is None:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
             trained = Path(folder) / MODEL_FILE
             log_samples(client, run_id, Generator.load(trained), config.sample_prompts)
-            storage.write_bytes(str(model), trained.read_bytes())  # last: it says that all is done
+            storage.write_bytes(model, trained.read_bytes())  # last: it says that all is done
     return model
 
 
@@ -190,9 +199,10 @@ def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: s
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
-    motions = ray.data.read_parquet(storage.join(config.data, "motions"), file_extensions=["parquet"])
+    motions = storage.dataset(storage.join(config.data, "motions"))
     shown = motions.map_batches(partial(storage.of_split, split="train"), batch_format="pyarrow", batch_size=None)
     dataset = shown.map_batches(partial(repeat_rows, times=config.repeats), batch_format="pyarrow", batch_size=None)
+    filesystem, path = resolve(config.output)
     return TorchTrainer(
         partial(train_loop, Loop(config, inputs, store, run_id, show_bar=sys.stderr.isatty())),
         scaling_config=ScalingConfig(
@@ -204,7 +214,8 @@ def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: s
         datasets={"train": dataset},
         run_config=RunConfig(
             name="train",
-            storage_path=str(config.output.absolute()),
+            storage_path=path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),

@@ -45,6 +45,7 @@ from motion.parquet import from_table
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
 from ray_jobs.common import cli, single_worker_training, storage
+from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.prepared_data import read_normalizer
 
 NOISE_LEVELS = (0.2, 0.4, 0.6, 0.8)  # shares of the schedule's steps
@@ -94,8 +95,9 @@ class ClassifierInputs:
     network: ClassifierConfig
 
 
-def train_classifier(config: TrainClassifierConfig) -> Path:
-    """Train to the last step and return the path of the classifier."""
+@writes_output
+def train_classifier(config: TrainClassifierConfig) -> str:
+    """Train to the last step and return where the classifier."""
     return single_worker_training.train(ClassifierTask(config, read_inputs(config)))
 
 
@@ -156,7 +158,7 @@ class ClassifierTask(single_worker_training.Task[ActionClassifier]):
 
 def encoded(data: str, split: str, names: tuple[str, ...]) -> ray.data.Dataset:
     """Encode the labelled clips of a split."""
-    motions = ray.data.read_parquet(storage.join(data, "motions"), file_extensions=["parquet"])
+    motions = storage.dataset(storage.join(data, "motions"))
     encode = partial(encode_labelled, split=split, names=names)
     return motions.map_batches(encode, batch_format="pyarrow", batch_size=None)
 

@@ -10,7 +10,6 @@ compared: each evaluation names the version (the start of the file's sha256) of 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +26,7 @@ from motion.parquet import from_table
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from ray_jobs.common import cli, single_worker_training, storage
+from ray_jobs.common.only_writer import writes_output
 
 ENCODED = pa.schema(
     {
@@ -52,8 +52,9 @@ class TrainEvaluatorConfig(single_worker_training.SingleWorkerConfig):
     """MLflow experiment that the run is logged to."""
 
 
-def train_evaluator(config: TrainEvaluatorConfig) -> Path:
-    """Train to the last step and return the path of the evaluator."""
+@writes_output
+def train_evaluator(config: TrainEvaluatorConfig) -> str:
+    """Train to the last step and return where the evaluator."""
     check_inputs(config)
     return single_worker_training.train(EvaluatorTask(config))
 
@@ -87,7 +88,7 @@ class EvaluatorTask(single_worker_training.Task[EvaluatorNetwork]):
 
     def dataset(self) -> ray.data.Dataset:
         """Read the captioned motions of the data."""
-        motions = ray.data.read_parquet(storage.join(self.config.data, "motions"), file_extensions=["parquet"])
+        motions = storage.dataset(storage.join(self.config.data, "motions"))
         return motions.map_batches(encode_captioned, batch_format="pyarrow", batch_size=None)
 
     def network(self) -> EvaluatorNetwork:

@@ -154,7 +154,7 @@ def classifier_bytes(
 
 def load_classifier(path: str | Path) -> Classifier:
     """Read a classifier's file; raises InputError for another architecture, a damaged or a foreign file."""
-    weights = read_weights(Path(path), FORMAT, "ray_jobs.train_classifier")
+    weights = read_weights(path, FORMAT, "ray_jobs.train_classifier")
     settings = weights.description["network"]
     config = ClassifierConfig(**settings | {"names": tuple(settings["names"])})
     network = ActionClassifier(config)

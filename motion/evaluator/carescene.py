@@ -48,7 +48,7 @@ class Evaluator:
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Evaluator":
         """Load an evaluator's file; raises InputError for another architecture, a damaged or a foreign file."""
-        weights = read_weights(Path(path), FORMAT, "ray_jobs.train_evaluator")
+        weights = read_weights(path, FORMAT, "ray_jobs.train_evaluator")
         network = weights.load_into(EvaluatorNetwork(EvaluatorConfig(**weights.description)))
         return cls(network, weights.version, device)
 

@@ -32,8 +32,8 @@ def model_bytes(network: Denoiser, normalizer: Normalizer, recipe: Recipe) -> by
     return weights_bytes(normalized_tensors(network, normalizer), FORMAT, to_dict(recipe))
 
 
-def load_model(path: Path) -> Model:
-    """Read a model file; raises InputError for another architecture, a damaged or a foreign file."""
+def load_model(path: str | Path) -> Model:
+    """Read a model file, a path or URI; raises InputError for another architecture, a damaged or a foreign file."""
     weights = read_weights(path, FORMAT, "ray_jobs.train")
     recipe = from_dict(_with_tables(weights))
     network = Denoiser(recipe.denoiser)

@@ -58,7 +58,7 @@ class Generator:
 
         In bf16 the network is rounded so coarsely that a sample's neighbours in a batch may show in it.
         """
-        model = load_model(Path(path))
+        model = load_model(path)
         if precision == "bf16":
             model.network.to(torch.bfloat16)
         return cls(model, device)

@@ -3,15 +3,19 @@
 import json
 import logging
 import os
+import socket
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import Field, asdict
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import ray
 import tyro
 import yaml
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray.exceptions import AuthenticationError
 
 from motion.errors import InputError, command_line
 from ray_jobs.common import storage
@@ -50,10 +54,32 @@ def connect() -> None:
     Workers of Ray Train and read tasks of Ray Data each want a CPU at the same time, so a small machine is given four
     logical ones.
     """
-    if "RAY_ADDRESS" in os.environ:
-        ray.init()
-    else:
-        ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            _check_answers(address)
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+            ray.init()
+        else:
+            ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
+    except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
+        reason = " ".join(str(error).split())
+        if address:
+            raise InputError(
+                f"cannot join the Ray cluster at {address}, which RAY_ADDRESS names: {reason}; see that it runs, and "
+                "that RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH are set as they were for `ray start`"
+            ) from error
+        raise InputError(
+            f"cannot start Ray in {tempfile.gettempdir()}, which TMPDIR names: {reason}; set TMPDIR to a short path "
+            "that can be written to"
+        ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise OSError unless something listens at HOST:PORT, for which Ray would wait two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _connected(job: Callable[[C], object], config: C) -> None:
@@ -83,13 +109,14 @@ def check_rejected(
         )
 
 
-def refuse_other_run(path: Path, config: Config) -> None:
-    """Raise InputError when an output folder belongs to another configuration, which would silently mix two runs."""
-    resolved = to_yaml(config)
-    if path.exists() and path.read_text(encoding="utf-8") != resolved:
-        changed = sorted(set(resolved.splitlines()) ^ set(path.read_text(encoding="utf-8").splitlines()))
+def refuse_other_run(output: str, config: Config) -> None:
+    """Raise InputError when an output belongs to another configuration, which would silently mix two runs."""
+    uri, resolved = storage.join(output, "config.yaml"), to_yaml(config)
+    there = storage.read_bytes(uri).decode() if storage.exists(uri) else resolved
+    if there != resolved:
+        changed = sorted(set(resolved.splitlines()) ^ set(there.splitlines()))
         raise InputError(
-            f"{path.parent} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
+            f"{output} holds a run with another configuration ({'; '.join(line.strip() for line in changed)}); "
             "choose another --output"
         )
 

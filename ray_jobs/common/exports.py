@@ -15,7 +15,6 @@ from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
 from motion.errors import InputError
 from motion.extensions import load_extension, object_name
@@ -50,7 +49,7 @@ def export_motions(output: str, name: str) -> tuple[int, list[tuple[str, str]]]:
     asked = set(storage.read_column(motions, "id")).difference(done)
     if not asked:
         return 0, []
-    rejected = ray.data.read_parquet(motions, file_extensions=["parquet"]).map_batches(
+    rejected = storage.dataset(motions).map_batches(
         partial(export_block, name=name, folder=folder, asked=asked), batch_size=None, batch_format="pyarrow"
     )
     return len(asked), [(row["id"], row["reason"]) for row in rejected.iter_rows()]

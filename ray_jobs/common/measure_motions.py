@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -108,15 +107,15 @@ def samples_schema(metrics: Sequence[str]) -> pa.Schema:
     return pa.schema([*SAMPLES, *(pa.field(object_name(name), pa.float64()) for name in metrics)])
 
 
-def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Path) -> dict[str, pa.Table]:
+def measured(sources: Sequence[MotionSet], instruments: Instruments, output: str) -> dict[str, pa.Table]:
     """Measure all sets: by name of the set one row a motion, sorted by id; results are kept under `output`.
 
     Raises InputError for a set without motions.
     """
     _check_sets(sources)
-    folder = output.absolute() / "samples"
-    files = {source: folder / f"{source.name}-{stamp(source, instruments)}.parquet" for source in sources}
-    missing = [source for source, file in files.items() if not file.exists()]
+    folder = storage.join(output, "samples")
+    files = {source: storage.join(folder, f"{source.name}-{stamp(source, instruments)}.parquet") for source in sources}
+    missing = [source for source, file in files.items() if not storage.exists(file)]
     if missing:
         index = ray.put(training_windows(instruments.train))
     for source in missing:
@@ -126,7 +125,8 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: Pat
         write_table(rows.sort_by("id"), files[source])
     for name in sorted(source.name for source in files.keys() - missing):
         logger.info("%s was measured before", name)
-    return {source.name: pq.read_table(file) for source, file in files.items()}
+    filesystem, _ = resolve(output)
+    return {source.name: pq.read_table(resolve(file)[1], filesystem=filesystem) for source, file in files.items()}
 
 
 def _check_sets(sources: Sequence[MotionSet]) -> None:
@@ -156,7 +156,7 @@ def file_stamps(folder: str) -> list[tuple[str, int, str]]:
 def measure(source: MotionSet, instruments: Instruments, index: "ray.ObjectRef[WindowIndex | None]") -> pa.Table:
     """Embed and measure each motion of a set; `index` is a Ray reference to the training windows."""
     rows = (
-        ray.data.read_parquet(storage.join(source.uri, "motions"), file_extensions=["parquet"])
+        storage.dataset(storage.join(source.uri, "motions"))
         .map_batches(partial(storage.of_split, split=source.split), batch_format="pyarrow", batch_size=None)
         .map_batches(
             Measurer,

@@ -1,28 +1,40 @@
-"""Serve deployment that samples: replicas that hold a model each, used over HTTP and by bulk generation."""
+"""Serve deployment that samples: replicas that hold a model each, used over HTTP and by bulk generation.
+
+The cluster may be shared: an application of ours lives beside others, and ends alone.
+"""
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError
+from ray.serve.config import HTTPOptions
+from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from motion.errors import InputError
 from motion.generator import Generator, MotionRequest, load_model
 from motion.recipes import to_dict
 from motion.sequence import MotionSequence
+from ray_jobs.common.places import settle
 
 APPLICATION = "carescene"
+"""Name with which all our applications begin."""
 ATTEMPTS = 3
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
     """Model, resources and batching of the sampler replicas."""
 
-    model: Path
-    """File model.safetensors of a training run; every node must see it there."""
+    model: str
+    """File or URI of a training run's model.safetensors; every node must see it there."""
     num_replicas: int = 1
     """Number of replicas, each with a model of its own."""
     num_gpus: float = 0
@@ -37,6 +49,7 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if min(self.num_replicas, self.max_batch_size) < 1 or self.batch_wait_s < 0:
             raise InputError("num_replicas and max_batch_size must be positive, batch_wait_s not negative")
+        settle(self, "model")
 
 
 class Sampler:
@@ -80,10 +93,82 @@ def bind_sampler(config: SamplerConfig) -> serve.Application:
         num_replicas=config.num_replicas,
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
         max_ongoing_requests=2 * config.max_batch_size,  # one batch in work, the next one gathering
-    )(Sampler).bind(str(config.model.absolute()), config.num_gpus > 0, config.max_batch_size, config.batch_wait_s)
+    )(Sampler).bind(config.model, config.num_gpus > 0, config.max_batch_size, config.batch_wait_s)
 
 
-def start_sampler(config: SamplerConfig) -> DeploymentHandle[Sampler]:
-    """Deploy the replicas without HTTP and return their handle."""
-    serve.start(http_options={"location": "NoServer"})
-    return serve.run(bind_sampler(config), name=APPLICATION, route_prefix=None)
+@contextmanager
+def deployed(
+    application: serve.Application, name: str, route_prefix: str | None = None, http: Address | None = None
+) -> Iterator[DeploymentHandle[Any]]:
+    """Run an application beside the cluster's others and give its handle; at the end it goes, and nothing else does.
+
+    Serve is started where it does not run, and ended where this started it and nothing is left in it. Raises InputError
+    for a name or route that is taken, and for an address that `check_http` refuses.
+    """
+    started = start_serve(http)
+    if name in serve.status().applications:
+        raise InputError(
+            f"an application {name} runs on this cluster already; choose another --name, or end it with "
+            f"""`python -c "from ray import serve; serve.delete('{name}')"`"""
+        )
+    try:
+        yield serve.run(application, name=name, route_prefix=route_prefix)
+    except RayServeException as error:
+        if "is being used by application" not in str(error):
+            raise
+        raise InputError(f"{error}: choose another --route-prefix") from error
+    finally:
+        serve.delete(name)
+        if started and not serve.status().applications:
+            serve.shutdown()
+
+
+def start_serve(http: Address | None) -> bool:
+    """Start Serve, without HTTP for None, unless it runs on this cluster; tell whether it was started."""
+    if http:
+        check_http(http)
+    if _get_global_client(raise_if_no_controller_running=False):
+        return False
+    if http:
+        serve.start(http_options=HTTPOptions(host=http[0], port=http[1]))
+    else:
+        serve.start(proxy_location="Disabled")
+    return True
+
+
+def check_http(http: Address) -> None:
+    """Raise InputError for a port that another program holds, and where Serve runs without HTTP or listens elsewhere.
+
+    A Serve without HTTP and without applications, which a job that was killed left behind, is ended.
+    """
+    running = _get_global_client(raise_if_no_controller_running=False)
+    status = serve.status()
+    if running and not status.proxies and not status.applications:
+        serve.shutdown()
+    elif running and not status.proxies:
+        raise InputError(
+            "Ray Serve runs on this cluster without HTTP, which it cannot add while applications such as "
+            f"{next(iter(status.applications))} run: wait for their end"
+        )
+    elif running:
+        host, port = running.http_config.host, running.http_config.port
+        if (host, port) != http:
+            raise InputError(
+                f"Ray Serve listens on {host}:{port} on this cluster already, for all applications: "
+                f"take --host {host} --port {port}"
+            )
+        return
+    check_port(*http)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InputError unless a server can listen there."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from error

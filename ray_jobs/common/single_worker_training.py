@@ -25,7 +25,9 @@ from ray.train.torch import TorchTrainer, get_device
 from torch import Tensor, nn
 
 from motion.errors import InputError
+from motion.parquet import resolve
 from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common.places import check_seen, settle
 
 STATE_FILE = "state.pt"
 SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
@@ -40,8 +42,8 @@ class SingleWorkerConfig:
 
     data: str
     """Output folder or URI of `ray_jobs.prepare`."""
-    output: Path
-    """Folder for checkpoints and the trained network; shared by all nodes."""
+    output: str
+    """Folder or URI (s3://…) for checkpoints and the trained network; every node must see it."""
     steps: int = 2000
     """Number of optimiser steps."""
     batch_size: int
@@ -73,6 +75,7 @@ class SingleWorkerConfig:
                 raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.batch_size < 2:
             raise InputError(f"batch_size is {self.batch_size}, expected 2 or more")
+        settle(self, "data")
 
 
 class Task(ABC, Generic[Network]):
@@ -124,18 +127,20 @@ class Loop(Generic[Network]):
     """True shows a progress bar; False logs a line instead."""
 
 
-def train(task: Task[Any]) -> Path:
-    """Train to the last step and return the path of the trained network; raises InputError for another run's output."""
+def train(task: Task[Any]) -> str:
+    """Train to the last step and return where the trained network lies; raises InputError for another run's output."""
     config = task.config
-    output = config.output.absolute()
-    file = output / task.file_name
-    cli.refuse_other_run(output / "config.yaml", config)
-    if file.exists():
+    output = config.output
+    file = storage.join(output, task.file_name)
+    cli.refuse_other_run(output, config)
+    if storage.exists(file):
         logger.info("%s is finished, nothing to do", file)
         return file
-    storage.write_bytes(str(output / "config.yaml"), cli.to_yaml(config).encode())
-    store = config.tracking_uri or tracking.local_store(output)
-    run_id = tracking.open_run(store, config.experiment, str(output), output / "mlartifacts", asdict(config))
+    check_seen(config.data)
+    store = tracking.open_store(output, config.tracking_uri)
+    storage.write_bytes(storage.join(output, "config.yaml"), cli.to_yaml(config).encode())
+    artifacts = tracking.local_folder(output) / "mlartifacts"
+    run_id = tracking.open_run(store, config.experiment, output, artifacts, asdict(config))
     with tracking.closing(store, run_id):
         result = make_trainer(task, store, run_id).fit()
         if result.checkpoint is None:
@@ -144,8 +149,8 @@ def train(task: Task[Any]) -> Path:
             trained = Path(folder) / task.file_name
             metrics = task.tested(trained)
             tracking.log_metrics(store, run_id, config.steps, metrics)
-            storage.write_bytes(str(file), trained.read_bytes())  # last: it says that all is done
-    logger.info("%s", "; ".join([str(file), *(f"{name} {value:.3f}" for name, value in metrics.items())]))
+            storage.write_bytes(file, trained.read_bytes())  # last: it says that all is done
+    logger.info("%s", "; ".join([file, *(f"{name} {value:.3f}" for name, value in metrics.items())]))
     return file
 
 
@@ -155,6 +160,7 @@ def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
     config = task.config
+    filesystem, path = resolve(config.output)
     return TorchTrainer(
         partial(train_loop, Loop(task, store, run_id, show_bar=sys.stderr.isatty())),
         scaling_config=ScalingConfig(
@@ -165,7 +171,8 @@ def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
         datasets={"train": task.dataset().materialize()},  # worked out once: epochs do not read whole records
         run_config=RunConfig(
             name="train",
-            storage_path=str(config.output.absolute()),
+            storage_path=path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),

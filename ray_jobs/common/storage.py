@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
+import ray.data
 
 from motion.parquet import check_tables, from_table, parquet_files, resolve, whole_file, write_parquet, write_table
 from motion.sequence import MotionSequence
@@ -40,6 +41,13 @@ def read_column(folder: str, name: str) -> list[Any]:
 def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Read some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
     return list(zip(*(read_column(uri, name) for name in columns), strict=True))
+
+
+def dataset(folder: str) -> ray.data.Dataset:
+    """Open all the Parquet files of a folder as a data set."""
+    filesystem, path = resolve(folder)
+    inside = pa.fs.SubTreeFileSystem(path, filesystem)  # Ray Data stumbles over a ? in a folder's path
+    return ray.data.read_parquet("", filesystem=inside, file_extensions=["parquet"])
 
 
 def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:

@@ -1,23 +1,82 @@
 """MLflow runs: opened by the driver, written by the training process of rank 0, closed by the driver.
 
-The store is a local sqlite file unless a tracking URI is given. A run is found again by the output folder it wrote
-to, so that a restarted job goes on in the same run.
+The store is a local sqlite file unless a tracking URI is given. A run is found again by the output that it wrote to, so
+that a restarted job goes on in the same run.
 """
 
+import hashlib
+import os
+import re
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
+from urllib.parse import unquote
 
 import mlflow
+import ray
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
-OUTPUT_TAG = "carescene.output"
+from motion.errors import InputError
+from ray_jobs.common.places import check_seen, place
+
+OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
+SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)")
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-def local_store(folder: Path) -> str:
-    """Return the URI of the sqlite store in `folder`, which is created."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
+def local_folder(output: str | Path) -> Path:
+    """Return where the store of an output without a tracking URI lies: in its folder; for a URI, in the current folder.
+
+    Raises InputError for a URI in a submitted job, which stands in no folder of the user's.
+    """
+    if "://" not in str(output):
+        return Path(output).absolute()
+    what = f"the MLflow store of {output}, without --tracking-uri a file in the current folder,"
+    return Path(place("mlflow.db", what, written=True)).parent
+
+
+def local_store(folder: str | Path) -> str:
+    """Return the URI of the sqlite store in `folder`, which is created; raises InputError where that cannot be."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+    return sqlite_uri(Path(folder).absolute() / "mlflow.db")
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the URI by which SQLAlchemy and MLflow find a sqlite file, whatever characters its path has."""
+    quoted = re.sub(r"[%?#]", lambda found: f"%{ord(found[0]):02X}", str(file))
+    # Where the path had to be quoted MLflow would make a folder of that name, if it knew the URI for sqlite's.
+    return f"sqlite:///{quoted}" if quoted == str(file) else f"sqlite+pysqlite:///{quoted}"
+
+
+def open_store(output: str | Path, tracking_uri: str | None) -> str:
+    """Return the store's URI: the one given, or that of `local_folder(output)`; look whether it can be used.
+
+    Raises InputError within some 20 s for a server that does not answer and for a file that MLflow cannot use.
+    """
+    store = tracking_uri or local_store(local_folder(output))
+    if found := SQLITE.fullmatch(store):
+        file = Path(place(unquote(found[1]), "--tracking-uri", written=True))
+        store = sqlite_uri(file)
+        if ray.is_initialized():
+            check_seen(str(file.parent))
+    try:
+        if found:
+            sqlite3.connect(file).execute("pragma schema_version")  # MLflow tries for minutes to open what it cannot
+        with patch.dict(os.environ, IMPATIENT):
+            MlflowClient(store).search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = " ".join(str(error).split())
+        if "out-of-date database schema" in reason:
+            reason = f"another version of MLflow made it; keep a copy and run `mlflow db upgrade {store}`"
+        raise InputError(f"the MLflow store {store} cannot be used: {reason[:300]}") from error
+    return store
 
 
 def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
@@ -26,24 +85,30 @@ def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
-    tagged = f"tags.`{OUTPUT_TAG}` = '{output}'"
+    tagged = f"tags.`{KEY_TAG}` = '{_key(output)}'"
     runs = client.search_runs([found.experiment_id], filter_string=tagged, max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
 
+def _key(output: str) -> str:
+    """Hash an output, whose own characters a search would trip over."""
+    return hashlib.sha256(output.encode()).hexdigest()
+
+
 def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
-    """Reopen the run that wrote to `output` before, or create one with these settings; return its id."""
+    """Reopen the run that wrote to `output` before, or create one with these settings; return its id.
+
+    `artifacts` is the folder of a new experiment's files, unless a server keeps them.
+    """
     client = MlflowClient(tracking_uri)
     if run_id := find_run(tracking_uri, experiment, output):
         client.update_run(run_id, status="RUNNING")
         return run_id
     found = client.get_experiment_by_name(experiment)
-    experiment_id = (
-        found.experiment_id
-        if found
-        else client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
-    )
-    run = client.create_run(experiment_id, tags={OUTPUT_TAG: output, "mlflow.runName": Path(output).name})
+    location = None if tracking_uri.startswith(("http://", "https://")) else artifacts.absolute().as_uri()
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location)
+    tags = {OUTPUT_TAG: output, KEY_TAG: _key(output), "mlflow.runName": output.rstrip("/").rpartition("/")[2]}
+    run = client.create_run(experiment_id, tags=tags)
     for name, value in flatten(params).items():
         client.log_param(run.info.run_id, name, value)
     return str(run.info.run_id)

@@ -15,7 +15,6 @@ from typing import TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
-import ray.data
 
 from motion.clips.duplicates import signature
 from motion.parquet import from_table
@@ -79,7 +78,7 @@ class SurveyRow(TypedDict):
 
 def survey(motions: str) -> list[SurveyRow]:
     """Survey all clips of a Parquet folder: one row a clip, by column names of SURVEY."""
-    dataset = ray.data.read_parquet(motions, file_extensions=["parquet"])
+    dataset = storage.dataset(motions)
     rows = dataset.map_batches(survey_block, batch_size=None, batch_format="pyarrow").take_all()
     return cast("list[SurveyRow]", rows)  # their schema is SURVEY
 

@@ -83,7 +83,7 @@ class BenchConfig:
 
 def main(config: BenchConfig) -> None:
     """Train and measure every configuration that the output folder lacks; write the sections of results/model.md."""
-    output = config.output.absolute()
+    output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     data, evaluator = output / "data", output / "evaluator"
     if not (data / "card.html").exists():

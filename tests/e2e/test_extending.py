@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ray import serve
 
 from motion.body import Body
 from motion.denoiser import Denoiser
@@ -24,6 +23,7 @@ from motion.sequence import MotionSequence, read_motions
 from ray_jobs.common import storage
 from ray_jobs.common.exports import check_exports, export_motions
 from ray_jobs.common.measure_motions import load_metrics
+from ray_jobs.common.sampler import SamplerConfig, bind_sampler, deployed
 from ray_jobs.evaluate import PAGE, EvaluateConfig, evaluate
 from ray_jobs.generate import GenerateConfig, generate
 from ray_jobs.prepare import PrepareConfig, list_clips, prepare
@@ -297,9 +297,9 @@ def test_a_metric_of_ones_own_stands_beside_the_others(
     assert result["measures"]["hands_up"].title == "Hands up"
     assert real["count"] == made["count"] == 10
     assert 0 < real["mean"] < 1
-    assert "Hands up" in (evaluated.output / PAGE).read_text()
+    assert "Hands up" in (Path(evaluated.output) / PAGE).read_text()
     assert "--metrics mypackage.gestures:hands_up" in result["command"]
-    before = set((evaluated.output / "samples").iterdir())
+    before = set((Path(evaluated.output) / "samples").iterdir())
     with (package / "gestures.py").open("a") as file:
         file.write("\n# another version\n")
     with pytest.raises(InputError, match="6 of 20 motions were rejected"):
@@ -309,7 +309,7 @@ def test_a_metric_of_ones_own_stands_beside_the_others(
     assert found["made/0"] == "it is too fast"
     assert found["made/1"].startswith("made/1: TypeError in the metric share: ")
     assert found["made/2"] == "made/2: the metric share gave inf, expected a number, or NaN where it has none"
-    assert len(set((evaluated.output / "samples").iterdir()) - before) == 2
+    assert len(set((Path(evaluated.output) / "samples").iterdir()) - before) == 2
 
 
 def test_metrics_of_the_wrong_kind_are_refused() -> None:
@@ -328,14 +328,12 @@ def test_exports_of_ones_own_are_given_each_motion_once(ray_cluster: None, tmp_p
     model.write_bytes(model_bytes(network, Normalizer(torch.zeros(size), torch.ones(size)), recipe))
     prompts.write_text("writes nothing\nfails\na person walks\n")
     config = GenerateConfig(model, str(prompts), str(tmp_path / "out"), samples_per_prompt=1, num_frames=4)
-    try:
+    with deployed(bind_sampler(SamplerConfig(str(model))), "carescene"):
         generate(config)
         assert not (tmp_path / "out" / "exports").exists()
         exports = ("mypackage.tables:csv", "mypackage.failing:text")
         with pytest.raises(InputError, match=r"2 of 9 requests and exports were rejected"):
             generate(replace(config, exports=exports))
-    finally:
-        serve.shutdown()
     motions = {clip.texts[0]: clip for clip in read_motions(tmp_path / "out" / "motions")}
     found = reasons(tmp_path / "out")
     assert set(found) == {motions["writes nothing"].id, motions["fails"].id}

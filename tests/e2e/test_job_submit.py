@@ -80,8 +80,8 @@ def test_one_epoch_trains(cluster: dict[str, str], clip_folder: Path, tmp_path: 
 
 
 def test_bad_input_fails_the_job_in_one_sentence(cluster: dict[str, str], tmp_path: Path) -> None:
-    done = submit_training(cluster, "nowhere", tmp_path / "run")
+    done = submit_training(cluster, tmp_path / "nowhere", tmp_path / "run")
     assert done.returncode == 1
-    assert "error: no motions in nowhere; make them with" in done.stdout
+    assert f"error: no motions in {tmp_path}/nowhere; make them with" in done.stdout
     assert "Traceback" not in done.stdout
     assert not (tmp_path / "run").exists()

@@ -25,4 +25,4 @@ def train_config(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
 
 @pytest.fixture(scope="session")
 def model_file(train_config: TrainConfig) -> Path:
-    return train(train_config)
+    return Path(train(train_config))

@@ -53,7 +53,7 @@ def training(ray_cluster: None, data: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def evaluator(training: TrainEvaluatorConfig) -> Path:
-    return train_evaluator(training)
+    return Path(train_evaluator(training))
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +103,19 @@ def test_the_evaluator_is_trained_tracked_and_left_alone_and_goes_on_if_cut(
     assert run.info.status == "FINISHED"
     assert run.data.params["network.width"] == "16"
     written, weights = evaluator.stat().st_mtime_ns, evaluator.read_bytes()
-    assert train_evaluator(training) == evaluator
+    assert train_evaluator(training) == str(evaluator)
     assert evaluator.stat().st_mtime_ns == written
     evaluator.unlink()  # as if the driver had died between training and this file
-    assert train_evaluator(training) == evaluator
+    assert train_evaluator(training) == str(evaluator)
     assert evaluator.read_bytes() == weights
     with pytest.raises(InputError, match=r"another configuration \(steps: 6; steps: 7\)"):
         train_evaluator(replace(training, steps=7))
 
 
 def test_a_killed_worker_of_the_evaluator_is_replaced(training: TrainEvaluatorConfig) -> None:
-    config = replace(training, steps=60, output=training.output.with_name("killed"))
-    with one_worker_killed(after=config.output / "train" / "step-0000003"):
-        trained = train_evaluator(config)
+    config = replace(training, steps=60, output=str(Path(training.output).with_name("killed")))
+    with one_worker_killed(after=Path(config.output) / "train" / "step-0000003"):
+        trained = Path(train_evaluator(config))
     store = tracking.local_store(config.output)
     steps = tracking.loss_curve(store, tracking.find_run(store, config.experiment, str(config.output)))
     assert steps[-1][0] == 60
@@ -134,7 +134,7 @@ def test_every_set_has_every_number_and_the_real_clips_come_first(
     assert set(MEASURES) - set(real["metrics"]) == absent | {"multimodality"}
     assert early["metrics"]["fid"]["count"] == 3
     assert early["versions"] == ["abc"]
-    written = json.loads((asked.output / "evaluation.json").read_text())
+    written = json.loads((Path(asked.output) / "evaluation.json").read_text())
     assert written == json.loads(json.dumps(evaluation, default=asdict)), "records are objects of their fields"
     assert written["protocol"]["repeats"] == 3
     assert written["measures"]["fid"]["title"] == "FID"
@@ -147,7 +147,9 @@ def test_a_copy_and_a_fault_are_found(evaluation: dict[str, Any], asked: Evaluat
     assert early["worst"][0]["measure"] == "floor_penetration"
     assert early["worst"][0]["value"] == pytest.approx(1.5, abs=0.6)
     rows = {
-        row["id"]: row for file in parquet_files(asked.output / "samples") for row in pq.read_table(file).to_pylist()
+        row["id"]: row
+        for file in parquet_files(Path(asked.output) / "samples")
+        for row in pq.read_table(file).to_pylist()
     }
     assert rows["generated/copy"]["memorisation"] < 1e-3
     assert rows["generated/copy"]["neighbour"] == "train/3"
@@ -155,7 +157,7 @@ def test_a_copy_and_a_fault_are_found(evaluation: dict[str, Any], asked: Evaluat
 
 
 def test_what_cannot_be_measured_is_rejected_with_a_reason(evaluation: dict[str, Any], asked: EvaluateConfig) -> None:
-    (file,) = parquet_files(asked.output / "rejected")
+    (file,) = parquet_files(Path(asked.output) / "rejected")
     rows = pq.read_table(file).to_pylist()
     assert {row["id"] for row in rows} == {"generated/fast"}
     assert "has 60 frames per second, the evaluator takes 20" in rows[0]["reason"]
@@ -170,11 +172,11 @@ def test_changed_protocols_are_named_and_said(evaluation: dict[str, Any]) -> Non
 
 
 def test_the_page_and_mlflow_hold_the_results(evaluation: dict[str, Any], asked: EvaluateConfig) -> None:
-    written = json.loads((asked.output / "evaluation.json").read_text())
+    written = json.loads((Path(asked.output) / "evaluation.json").read_text())
     assert written["sets"] == evaluation["sets"]
     assert written["protocol"]["name"] == "carescene, changed"
     assert written["measures"]["fid"]["title"] == "FID"
-    page = (asked.output / PAGE).read_text()
+    page = (Path(asked.output) / PAGE).read_text()
     assert "generated/4" in page
     store = tracking.local_store(asked.output)
     run = MlflowClient(store).get_run(tracking.find_run(store, asked.experiment, str(asked.output)))

@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from ray import serve
 
 from motion.body import load_body
 from motion.errors import InputError
 from motion.generator import MotionRequest
 from motion.parquet import parquet_files, write_parquet
 from motion.sequence import read_motions
+from ray_jobs.common.sampler import SamplerConfig, bind_sampler, deployed
 from ray_jobs.generate import GenerateConfig, generate, read_requests
 from tests.helpers.clips import random_clip
 
 
 @pytest.fixture(scope="module", autouse=True)
-def serve_stopped() -> Iterator[None]:
-    """Stop the application after the tests: the first job starts it, the others find it running."""
-    yield
-    serve.shutdown()
+def served(model_file: Path) -> Iterator[None]:
+    """Serve the model during the tests, so that the jobs find it running."""
+    with deployed(bind_sampler(SamplerConfig(model_file)), "carescene"):
+        yield
 
 
 def config(model: Path, folder: Path, *lines: str, **changes: int) -> GenerateConfig:

@@ -11,11 +11,10 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from ray import serve
 
 from motion.errors import InputError
 from motion.generator import Generator, MotionRequest
-from ray_jobs.serve import MAX_BODY_BYTES, TOKEN_VARIABLE, ServeConfig, build, start
+from ray_jobs.serve import MAX_BODY_BYTES, TOKEN_VARIABLE, ServeConfig, build, serving
 
 PORT = 8431
 WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
@@ -23,10 +22,9 @@ WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
 
 @pytest.fixture(scope="module")
 def client(model_file: Path) -> Iterator[httpx.Client]:
-    start(ServeConfig(model_file, port=PORT, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=24))
-    with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as connection:
+    config = ServeConfig(model_file, port=PORT, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=24)
+    with serving(config), httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as connection:
         yield connection
-    serve.shutdown()
 
 
 def post(client: httpx.Client, **changes: object) -> httpx.Response:

@@ -1,0 +1,101 @@
+"""Places that a job reads and writes, settled where the command was given, so that they mean the same to every process.
+
+A place is a folder or file, or a URI that pyarrow knows. What is settled is absolute: workers of a cluster and a job
+that is started again stand in other folders. `~` is the home of whoever gives the command.
+"""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import ray
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from motion.errors import InputError
+
+FOLDED_URI = re.compile(r"(s3|gs|gcs|hdfs|abfss?|file):/?[^/]")
+DELETED_BY_RAY = ("runtime_resources", "working_dir_files")
+
+
+def settle(config: object, *inputs: str) -> None:
+    """Replace a frozen configuration's fields `inputs` and output by absolute places; call it in `__post_init__`.
+
+    Raises InputError for a URI that lost a slash, and for places that a submitted job cannot mean; see `place`.
+    """
+    for name in (*inputs, "output"):
+        value = getattr(config, name, None)
+        if isinstance(value, str | Path):
+            object.__setattr__(config, name, place(value, f"--{name.replace('_', '-')}", written=name == "output"))
+
+
+def settle_files(config: object, *names: str) -> None:
+    """Replace fields that name a network or a file by the file's absolute path where there is such a file."""
+    for name in names:
+        value = getattr(config, name)
+        is_path = isinstance(value, Path) or (isinstance(value, str) and ("/" in value or Path(value).suffix))
+        if is_path and Path(value).expanduser().exists():
+            settled = place(value, f"--{name.replace('_', '-')}")
+            object.__setattr__(config, name, type(value)(settled) if isinstance(value, str) else Path(settled))
+
+
+def place(value: str | Path, what: str, *, written: bool = False) -> str:
+    """Make a path absolute, from the current folder or the home on; a URI stays as it is, but `file://` is a path.
+
+    `what` names the setting in the InputError that is raised for a URI that lost a slash, for a relative path in a job
+    that `ray job submit` started, which stands in a folder of Ray's (what it reads may come in its --working-dir), and
+    for an output in a folder that Ray deletes.
+    """
+    text = str(value)
+    if FOLDED_URI.match(text):
+        raise InputError(f"{what} is {text!r}, expected a path or a URI with two slashes such as s3://bucket/folder")
+    if text.startswith("file://"):
+        text = url2pathname(urlsplit(text.replace("?", "%3F")).path)
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    in_package = " ".join(DELETED_BY_RAY) in " ".join(Path.cwd().parts)
+    came_along = in_package and path.exists() and not written
+    if not path.is_absolute() and RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and not came_along:
+        raise InputError(
+            f"{what} is {text!r}, a path from the current folder on, and a submitted job does not stand where it was "
+            f"submitted: give the whole path, such as $PWD/{text}, or a URI"
+        )
+    path = path.absolute()
+    if written and " ".join(DELETED_BY_RAY) in " ".join(path.parts):
+        raise InputError(f"{what} is {path}, in a folder that Ray deletes after the job: give another path, or a URI")
+    return str(path)
+
+
+def check_seen(*places: str) -> None:
+    """Raise InputError unless every node of the cluster sees each of these places that is a path here.
+
+    A node that joins later is not asked. URIs are taken to be the same everywhere.
+    """
+    paths = [each for each in places if "://" not in each and Path(each).exists()]
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    contents = {path: _fingerprint(path) for path in paths}
+    on_node = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in others]
+    asked = [_unseen.options(scheduling_strategy=strategy).remote(contents) for strategy in on_node]
+    for node, unseen in zip(others, ray.get(asked), strict=True):
+        if unseen:
+            raise InputError(
+                f"node {node['NodeManagerHostname']} of this cluster does not see {unseen[0]} as this node does: put "
+                "it on storage that all nodes share, or give a URI"
+            )
+
+
+def _fingerprint(path: str) -> str:
+    """Tell what lies at a path: the size of a file, the first names in a folder; empty for nothing."""
+    place = Path(path)
+    if place.is_dir():
+        return " ".join(["folder", *sorted(each.name for each in place.iterdir())[:100]])
+    return f"file of {place.stat().st_size}" if place.exists() else ""
+
+
+@ray.remote(num_cpus=0)
+def _unseen(contents: dict[str, str]) -> list[str]:
+    return [path for path, content in contents.items() if _fingerprint(path) != content]
