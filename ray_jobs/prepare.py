@@ -218,7 +218,7 @@ def convert(manifest: str, config: PrepareConfig) -> None:
     context.checkpoint_config = checkpoint(config.output)
     with ray.data.DataContext.current(context):
         (
-            ray.data.read_parquet(manifest)
+            storage.dataset(manifest)
             .repartition(target_num_rows_per_block=CLIPS_PER_FILE)
             .map_batches(partial(convert_clips, config=config), batch_size=None, batch_format="pyarrow")
             .write_datasink(MotionSink(config.output))

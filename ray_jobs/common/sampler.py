@@ -14,7 +14,6 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from motion.errors import InputError
@@ -106,21 +105,29 @@ def deployed(
     for a name or route that is taken, and for an address that `check_http` refuses.
     """
     started = start_serve(http)
-    if name in serve.status().applications:
-        raise InputError(
-            f"an application {name} runs on this cluster already; choose another --name, or end it with "
-            f"""`python -c "from ray import serve; serve.delete('{name}')"`"""
-        )
+    check_free(name, route_prefix)
     try:
         yield serve.run(application, name=name, route_prefix=route_prefix)
-    except RayServeException as error:
-        if "is being used by application" not in str(error):
-            raise
-        raise InputError(f"{error}: choose another --route-prefix") from error
     finally:
         serve.delete(name)
         if started and not serve.status().applications:
             serve.shutdown()
+
+
+def check_free(name: str, route_prefix: str | None) -> None:
+    """Raise InputError where an application of the cluster has this name or route already."""
+    running = _get_global_client().get_serve_details()["applications"]
+    if name in running:
+        raise InputError(
+            f"an application {name} runs on this cluster already; choose another --name, or end it with "
+            f"""`python -c "from ray import serve; serve.delete('{name}')"`"""
+        )
+    routes = {details["route_prefix"]: other for other, details in running.items()}
+    if route_prefix and route_prefix in routes:
+        raise InputError(
+            f"the application {routes[route_prefix]} has the route {route_prefix} of this cluster; "
+            "choose another --route-prefix, such as /motions"
+        )
 
 
 def start_serve(http: Address | None) -> bool:

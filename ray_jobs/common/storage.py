@@ -43,11 +43,12 @@ def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     return list(zip(*(read_column(uri, name) for name in columns), strict=True))
 
 
-def dataset(folder: str) -> ray.data.Dataset:
-    """Open all the Parquet files of a folder as a data set."""
-    filesystem, path = resolve(folder)
-    inside = pa.fs.SubTreeFileSystem(path, filesystem)  # Ray Data stumbles over a ? in a folder's path
-    return ray.data.read_parquet("", filesystem=inside, file_extensions=["parquet"])
+def dataset(uri: str) -> ray.data.Dataset:
+    """Open a Parquet file, or all those of a folder, as a data set."""
+    filesystem, path = resolve(uri)
+    folder, name = path.rsplit("/", 1)
+    inside = pa.fs.SubTreeFileSystem(folder, filesystem)  # Ray Data stumbles over a ? in a folder's path
+    return ray.data.read_parquet(name, filesystem=inside, file_extensions=["parquet"])
 
 
 def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:

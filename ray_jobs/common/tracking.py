@@ -75,7 +75,7 @@ def open_store(output: str | Path, tracking_uri: str | None) -> str:
         reason = " ".join(str(error).split())
         if "out-of-date database schema" in reason:
             reason = f"another version of MLflow made it; keep a copy and run `mlflow db upgrade {store}`"
-        raise InputError(f"the MLflow store {store} cannot be used: {reason[:300]}") from error
+        raise InputError(f"the MLflow store {store} cannot be used: {reason[:600]}") from error
     return store
 
 

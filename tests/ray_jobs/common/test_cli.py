@@ -1,5 +1,9 @@
 """Command line of the jobs: bad input ends in one sentence, and nothing runs."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +58,36 @@ def test_help_teaches(job: str, run_program: Callable[..., Ended]) -> None:
 
 
 def test_resolved_configs_are_plain_yaml() -> None:
-    text = cli.to_yaml(ServeConfig(Path("m.safetensors")))
-    assert yaml.safe_load(text)["model"] == "m.safetensors"
-    assert text.startswith("model: m.safetensors\n"), "fields keep their order"
+    text = cli.to_yaml(ServeConfig("/m.safetensors"))
+    assert yaml.safe_load(text)["model"] == "/m.safetensors"
+    assert text.startswith("model: /m.safetensors\n"), "fields keep their order"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        (
+            "RAY_ADDRESS",
+            "127.0.0.1:9",
+            "cannot join the Ray cluster at 127.0.0.1:9, which RAY_ADDRESS .*refused",
+        ),
+        ("RAY_ADDRESS", "nowhere.invalid:6379", "cannot join the Ray cluster at nowhere.invalid:6379"),
+        (
+            "TMPDIR",
+            "{folder}/" + "long" * 25,
+            "cannot start Ray in .*long, which TMPDIR names: .*set TMPDIR to",
+        ),
+    ],
+)
+def test_what_is_missing_around_a_job_is_one_sentence(tmp_path: Path, variable: str, value: str, sentence: str) -> None:
+    value = value.format(folder=tmp_path)
+    if variable == "TMPDIR":
+        Path(value).mkdir()
+    command = [sys.executable, "-m", "ray_jobs.prepare", "--output", str(tmp_path / "out")]
+    ended = subprocess.run(
+        command, env=os.environ | {variable: value}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert re.search(rf"^error: {sentence}", ended.stderr, re.MULTILINE)
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out").exists()

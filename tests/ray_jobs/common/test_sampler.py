@@ -1,15 +1,19 @@
 """Settings of the sampler, and requests to replicas of which some die; tests/ray_jobs/test_serve.py has real ones."""
 
 import asyncio
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
+import ray
+from ray import serve
 from ray.exceptions import RayActorError
 
 from motion.errors import InputError
 from motion.generator import MotionRequest
-from ray_jobs.common.sampler import ATTEMPTS, SamplerConfig, bind_sampler, sample
+from ray_jobs.common.sampler import ATTEMPTS, SamplerConfig, bind_sampler, check_http, check_port, deployed, sample
 
 WALK = MotionRequest("a person walks", num_frames=9)
 
@@ -54,3 +58,48 @@ def test_settings_that_no_replica_could_have_are_refused(change: dict[str, float
 def test_a_bad_model_is_refused_before_a_replica_starts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"^no file of format carescene-model/3 at {tmp_path}/absent.safetensors"):
         bind_sampler(SamplerConfig(tmp_path / "absent.safetensors"))
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class OtherTeam:
+    """Application of another team on the same cluster."""
+
+    def __call__(self) -> str:
+        return "other"
+
+
+def test_an_application_lives_beside_another_teams_and_ends_alone(ray_cluster: None) -> None:
+    """The cluster serves already: its address is taken over, its names and routes are respected."""
+    port = free_port()
+    with deployed(OtherTeam.bind(), "other_team", "/", ("127.0.0.1", port)):
+        with deployed(OtherTeam.bind(), "carescene", "/motions", ("127.0.0.1", port)):
+            assert set(serve.status().applications) == {"other_team", "carescene"}
+        assert set(serve.status().applications) == {"other_team"}
+        with deployed(OtherTeam.bind(), "carescene-bulk") as handle:
+            assert handle.remote().result() == "other"
+        for name, route, at, sentence in (
+            ("other_team", "/motions", port, "an application other_team runs on this cluster already"),
+            ("carescene", "/", port, "the application other_team has the route / of this cluster"),
+            ("carescene", "/motions", port + 1, f"Ray Serve listens on 127.0.0.1:{port} on this cluster already"),
+        ):
+            with pytest.raises(InputError, match=sentence), deployed(OtherTeam.bind(), name, route, ("127.0.0.1", at)):
+                raise AssertionError
+        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text == "other"
+    assert not ray.util.list_named_actors(all_namespaces=True), "Serve ends with the last application"
+
+
+def test_serve_without_http_gets_none_while_it_is_used(ray_cluster: None) -> None:
+    sentence = "runs on this cluster without HTTP, .* applications such as other_team run"
+    with deployed(OtherTeam.bind(), "other_team"), pytest.raises(InputError, match=sentence):
+        check_http(("127.0.0.1", free_port()))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(InputError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use; choose"):
+            check_http(("127.0.0.1", port))
+    with pytest.raises(InputError, match=r"cannot listen on 203\.0\.113\.1:80: Cannot assign requested address"):
+        check_port("203.0.113.1", 80)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

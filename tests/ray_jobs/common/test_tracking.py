@@ -1,10 +1,15 @@
 """Runs in a local MLflow store: found again by their output, with flat settings, metrics and an end."""
 
+import socket
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from motion.errors import InputError
 from ray_jobs.common import tracking
 
 
@@ -63,3 +68,45 @@ def test_a_curve_has_one_value_a_step_in_order(store: str, tmp_path: Path) -> No
     assert tracking.loss_curve(store, run_id) == [(10, 2.0), (20, 0.75), (30, 0.25)]
     assert tracking.loss_curve(store, run_id, "lr") == [(10, 0.1), (20, 0.1), (30, 0.1)]
     assert tracking.loss_curve(store, run_id, "accuracy") == []
+
+
+def test_any_folder_holds_its_store_and_its_run_is_found_again(tmp_path: Path) -> None:
+    name = 'o\'b "r" ü?x=1 50%25 #'
+    output = tmp_path / name
+    store = tracking.open_store(str(output), None)
+    run_id = tracking.open_run(store, "paths", str(output), output, {})
+    assert tracking.open_run(store, "paths", str(output), output, {}) == run_id
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert [path.name for path in output.iterdir()] == ["mlflow.db"]
+
+
+def test_the_store_of_a_uri_lies_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert tracking.open_store("s3://bucket/run", "sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking.local_folder("s3://bucket/run") == tmp_path
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(InputError, match=r"the MLflow store of s3://bucket/run, without --tracking-uri a file in the"):
+        tracking.open_store("s3://bucket/run", None)
+
+
+def test_a_store_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "mlflow.db").write_text("x" * 5000, encoding="utf-8")
+    (tmp_path / "folder" / "mlflow.db").mkdir(parents=True)
+    tracking.open_store(tmp_path / "new", None)
+    (tmp_path / "new").rename(tmp_path / "old")  # MLflow remembers what it saw under a name
+    old = tracking.local_store(tmp_path / "old")
+    with closing(sqlite3.connect(tmp_path / "old" / "mlflow.db")) as database, database:
+        database.execute("update alembic_version set version_num='451aebb31d03'")
+    begin = time.monotonic()
+    for output, uri, sentence in (
+        ("away", f"http://127.0.0.1:{port}", rf"http://127\.0\.0\.1:{port} cannot be used: .*refused"),
+        ("damaged", None, "cannot be used: file is not a database"),
+        ("folder", None, "cannot be used: unable to open database file"),
+        ("old", None, f"cannot be used: another version of MLflow made it; .* `mlflow db upgrade {old}`"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            tracking.open_store(tmp_path / output, uri)
+    assert time.monotonic() - begin < 20
