@@ -40,6 +40,7 @@ from ray_jobs.common.evaluation import Evaluation, Mean, SetContent, WorstMotion
 from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, load_metrics, measured
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, place, settle, settle_files
+from ray_jobs.common.resources import READER, check_resources
 from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
@@ -143,6 +144,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     sources = [MotionSet(REAL, config.real, config.split)]
     sources += [MotionSet(name, folder, None) for name, folder in map(split_name, config.generated)]
     check_seen(*(source.uri for source in sources))
+    actor = {"CPU": config.num_cpus, "GPU": config.num_gpus}
+    check_resources("evaluation", "--num-actors, --num-cpus or --num-gpus", (config.num_actors, actor), READER)
     store = tracking.open_store(config.output, config.tracking_uri)  # before hours of work
     rows = measured(sources, instruments(evaluator, config), config.output)
     reasons = replace_rejected(rows.values(), config)
@@ -376,8 +379,7 @@ def write(evaluation: Evaluation, values: Mapping[str, Mapping[str, np.ndarray]]
 
 def log_run(evaluation: Evaluation, store: str, config: EvaluateConfig) -> None:
     """Log the numbers and the results' files as an MLflow run."""
-    artifacts = tracking.local_folder(config.output) / "mlartifacts"
-    run_id = tracking.open_run(store, config.experiment, config.output, artifacts, asdict(config))
+    run_id = tracking.start_run(store, config)
     numbers = {
         f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
     }

@@ -34,6 +34,7 @@ from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, settle, settle_files
+from ray_jobs.common.resources import READER, check_resources
 from recon import pipeline
 from recon.depth import load_depth_model
 from recon.pipeline import Bodies
@@ -90,6 +91,9 @@ def reconstruct(config: ReconstructConfig) -> None:
     if not (folders := list_sequences(Path(config.rooms))):
         raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
     check_seen(config.rooms)
+    actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}
+    flags = "--body-actors, --depth-actors or --num-gpus"
+    check_resources("reconstruction", flags, (config.body_actors + config.depth_actors, actor), READER)
     cli.claim(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))

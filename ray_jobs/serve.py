@@ -31,6 +31,7 @@ from motion.errors import InputError
 from motion.generator import MotionRequest
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli
+from ray_jobs.common.resources import check_resources
 from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, deployed, sample
 
 TOKEN_VARIABLE = "CARESCENE_TOKEN"
@@ -180,6 +181,8 @@ def is_loopback(host: str) -> bool:
 def serving(config: ServeConfig) -> Iterator[None]:
     """Deploy the application behind HTTP; at the end it goes, and whatever else the cluster serves stays."""
     application = build(asdict(config))
+    replica = {"CPU": config.num_cpus, "GPU": config.num_gpus}
+    check_resources("the server", "--num-replicas, --num-cpus or --num-gpus", (config.num_replicas, replica))
     with deployed(application, config.name, config.route_prefix, (config.host, config.port)):
         yield
 

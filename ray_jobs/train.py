@@ -11,7 +11,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -47,6 +47,7 @@ from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, settle, settle_files
 from ray_jobs.common.prepared_data import read_normalizer
+from ray_jobs.common.resources import READER, check_resources
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
 
 ZERO_1 = Path(__file__).parent / "common" / "zero1.json"
@@ -171,17 +172,16 @@ def train(config: TrainConfig) -> str:
     Raises InputError for inputs that do not fit and for another run's output.
     """
     inputs = read_inputs(config)
+    _check_cluster(config)
     output = config.output
     model = storage.join(output, MODEL_FILE)
     cli.refuse_other_run(output, config)
     if storage.exists(model):
         logger.info("%s is finished, nothing to do", model)
         return model
-    check_seen(config.data)
     store = tracking.open_store(output, config.tracking_uri)
     storage.write_bytes(storage.join(output, "config.yaml"), cli.to_yaml(config).encode())
-    artifacts = tracking.local_folder(output) / "mlartifacts"
-    run_id = tracking.open_run(store, config.experiment, output, artifacts, asdict(config))
+    run_id = tracking.start_run(store, config)
     with tracking.closing(store, run_id) as client:
         client.log_text(run_id, cli.to_yaml(config), "config.yaml")
         result = make_trainer(config, inputs, store, run_id).fit()
@@ -192,6 +192,13 @@ def train(config: TrainConfig) -> str:
             log_samples(client, run_id, Generator.load(trained), config.sample_prompts)
             storage.write_bytes(model, trained.read_bytes())  # last: it says that all is done
     return model
+
+
+def _check_cluster(config: TrainConfig) -> None:
+    """Check that the nodes see the data and that the workers fit beside the task that reads it."""
+    check_seen(config.data)
+    worker = {"CPU": config.cpus_per_worker, "GPU": float(config.use_gpu)}
+    check_resources("training", "--num-workers or --cpus-per-worker", (config.num_workers, worker), READER)
 
 
 def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: str) -> TorchTrainer:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ray._private.runtime_env.packaging import _get_ignore_file
 
 REPO = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
@@ -112,3 +113,13 @@ def test_every_requirement_is_imported_or_has_a_reason() -> None:
     plain = declared(PROJECT["dependencies"] + extras["body"] + extras["demo"]) - product
     development = declared(extras["dev"]) - tests
     assert plain | development == NEVER_IMPORTED.keys()
+
+
+def test_a_submission_holds_the_product_and_none_of_its_outputs() -> None:
+    ignored = _get_ignore_file(REPO, ignore_file=".rayignore")
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    outputs = set(re.findall(r"--output (\w[\w/.-]*)", readme))
+    assert {"rooms", "data/first", "runs/first", "generated/first"} <= outputs
+    assert [output for output in outputs if not ignored(REPO / output / "file")] == []
+    product = [path for package in PRODUCT for path in (REPO / package).rglob("*") if path.is_file()]
+    assert [path for path in product if ignored(path)] == []

@@ -54,25 +54,26 @@ def connect() -> None:
     Workers of Ray Train and read tasks of Ray Data each want a CPU at the same time, so a small machine is given four
     logical ones.
     """
-    address = os.environ.get("RAY_ADDRESS")
     try:
-        if address:
+        if address := os.environ.get("RAY_ADDRESS"):
             _check_answers(address)
             maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             ray.init()
         else:
             ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
     except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
-        reason = " ".join(str(error).split())
-        if address:
-            raise InputError(
-                f"cannot join the Ray cluster at {address}, which RAY_ADDRESS names: {reason}; see that it runs, and "
-                "that RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH are set as they were for `ray start`"
-            ) from error
-        raise InputError(
-            f"cannot start Ray in {tempfile.gettempdir()}, which TMPDIR names: {reason}; set TMPDIR to a short path "
-            "that can be written to"
-        ) from error
+        raise InputError(_reason(error, address)) from error
+
+
+def _reason(error: Exception, address: str | None) -> str:
+    reason = " ".join(str(error).split())
+    if not address:
+        folder = tempfile.gettempdir()
+        return f"cannot start Ray in {folder}, which TMPDIR names: {reason}; set TMPDIR to a short, writable path"
+    return (
+        f"cannot join the Ray cluster at {address}, which RAY_ADDRESS names: {reason}; see that it runs, and that "
+        "RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH are set as they were for `ray start`"
+    )
 
 
 def _check_answers(address: str) -> None:

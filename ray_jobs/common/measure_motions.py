@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
 
@@ -125,8 +124,7 @@ def measured(sources: Sequence[MotionSet], instruments: Instruments, output: str
         write_table(rows.sort_by("id"), files[source])
     for name in sorted(source.name for source in files.keys() - missing):
         logger.info("%s was measured before", name)
-    filesystem, _ = resolve(output)
-    return {source.name: pq.read_table(resolve(file)[1], filesystem=filesystem) for source, file in files.items()}
+    return {source.name: storage.read_table(file) for source, file in files.items()}
 
 
 def _check_sets(sources: Sequence[MotionSet]) -> None:

@@ -84,9 +84,10 @@ def _lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _lease(output: str) -> Iterator[None]:
-    mine = storage.join(output, LEASES, uuid.uuid4().hex)
+    name = uuid.uuid4().hex
+    mine = storage.join(output, LEASES, name)
     try:
-        _wait_for_others(output, mine)
+        _wait_for_others(output, name)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"cannot write to {output}: {' '.join(str(error).split())[:300]}; check the URI and your credentials"
@@ -110,29 +111,30 @@ def _renew(mine: str, ended: threading.Event) -> None:
             logger.warning("cannot renew %s: %s", mine, error)
 
 
-def _wait_for_others(output: str, mine: str) -> None:
+def _wait_for_others(output: str, name: str) -> None:
     """Write a lease where none is renewed: a killed job's is waited for.
 
     Raises InputError for one that is renewed.
     """
+    mine = storage.join(output, LEASES, name)
     seen: dict[str, int] = {}
     while True:
         storage.write_bytes(mine, _me().encode())
         leases = _leases(output)
-        now = leases.pop(mine.rsplit("/", 1)[1])  # by the store's own clock
+        now = leases.pop(name)  # by the store's own clock
         fresh = {name: time_ns for name, time_ns in leases.items() if now - time_ns < STALE_S * 1e9}
         if not fresh:
-            for name in leases:
-                _delete(storage.join(output, LEASES, name))
+            for stale in leases:
+                _delete(storage.join(output, LEASES, stale))
             return
         _delete(mine)
         if not seen:
             logger.info(
                 "a job wrote to %s a moment ago; waiting for %g s to see whether it does still", output, STALE_S
             )
-        for name, time_ns in fresh.items():
-            if seen.setdefault(name, time_ns) != time_ns:
-                raise InputError(_taken(output, f"it renews {name} in {LEASES}"))
+        for other, time_ns in fresh.items():
+            if seen.setdefault(other, time_ns) != time_ns:
+                raise InputError(_taken(output, f"it renews {other} in {LEASES}"))
         time.sleep(POLL_S + int.from_bytes(os.urandom(1)) / 256)  # two that came at once come back apart
 
 

@@ -1,7 +1,7 @@
 """Places that a job reads and writes, settled where the command was given, so that they mean the same to every process.
 
 A place is a folder or file, or a URI that pyarrow knows. What is settled is absolute: workers of a cluster and a job
-that is started again stand in other folders. `~` is the home of whoever gives the command.
+that is started again stand in other folders. `~` is the home of the user who gives the command.
 """
 
 import os
@@ -17,7 +17,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from motion.errors import InputError
 
 FOLDED_URI = re.compile(r"(s3|gs|gcs|hdfs|abfss?|file):/?[^/]")
-DELETED_BY_RAY = ("runtime_resources", "working_dir_files")
 
 
 def settle(config: object, *inputs: str) -> None:
@@ -51,22 +50,27 @@ def place(value: str | Path, what: str, *, written: bool = False) -> str:
     text = str(value)
     if FOLDED_URI.match(text):
         raise InputError(f"{what} is {text!r}, expected a path or a URI with two slashes such as s3://bucket/folder")
-    if text.startswith("file://"):
-        text = url2pathname(urlsplit(text.replace("?", "%3F")).path)
-    if "://" in text:
+    if "://" in text and not text.startswith("file://"):
         return text
-    path = Path(text).expanduser()
-    in_package = " ".join(DELETED_BY_RAY) in " ".join(Path.cwd().parts)
-    came_along = in_package and path.exists() and not written
-    if not path.is_absolute() and RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and not came_along:
+    path = Path(url2pathname(urlsplit(text.replace("?", "%3F")).path) if "://" in text else text).expanduser()
+    if not path.is_absolute() and RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and not (_came_along(path) and not written):
         raise InputError(
             f"{what} is {text!r}, a path from the current folder on, and a submitted job does not stand where it was "
             f"submitted: give the whole path, such as $PWD/{text}, or a URI"
         )
     path = path.absolute()
-    if written and " ".join(DELETED_BY_RAY) in " ".join(path.parts):
+    if written and _deleted_by_ray(path):
         raise InputError(f"{what} is {path}, in a folder that Ray deletes after the job: give another path, or a URI")
     return str(path)
+
+
+def _came_along(path: Path) -> bool:
+    """Tell whether a relative path names something that was sent along with a submission."""
+    return path.exists() and _deleted_by_ray(Path.cwd())
+
+
+def _deleted_by_ray(path: Path) -> bool:
+    return "/runtime_resources/working_dir_files/" in f"{path}/"
 
 
 def check_seen(*places: str) -> None:

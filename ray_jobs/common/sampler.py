@@ -116,7 +116,7 @@ def deployed(
 
 def check_free(name: str, route_prefix: str | None) -> None:
     """Raise InputError where an application of the cluster has this name or route already."""
-    running = _get_global_client().get_serve_details()["applications"]
+    running = client.get_serve_details()["applications"] if (client := _get_global_client()) else {}
     if name in running:
         raise InputError(
             f"an application {name} runs on this cluster already; choose another --name, or end it with "

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -28,6 +28,7 @@ from motion.errors import InputError
 from motion.parquet import resolve
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.places import check_seen, settle
+from ray_jobs.common.resources import check_resources
 
 STATE_FILE = "state.pt"
 SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
@@ -137,10 +138,11 @@ def train(task: Task[Any]) -> str:
         logger.info("%s is finished, nothing to do", file)
         return file
     check_seen(config.data)
+    worker = {"CPU": config.num_cpus, "GPU": float(config.use_gpu)}
+    check_resources("training", "--num-cpus", (1, worker))
     store = tracking.open_store(output, config.tracking_uri)
     storage.write_bytes(storage.join(output, "config.yaml"), cli.to_yaml(config).encode())
-    artifacts = tracking.local_folder(output) / "mlartifacts"
-    run_id = tracking.open_run(store, config.experiment, output, artifacts, asdict(config))
+    run_id = tracking.start_run(store, config)
     with tracking.closing(store, run_id):
         result = make_trainer(task, store, run_id).fit()
         if result.checkpoint is None:

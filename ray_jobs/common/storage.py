@@ -19,8 +19,9 @@ REJECTED = pa.schema({"id": pa.string(), "reason": pa.string()})
 
 
 def join(folder: str | Path, *names: str) -> str:
-    """Join names to a folder or URI with slashes."""
-    return "/".join([str(folder).rstrip("/"), *names])
+    """Join names to a folder or URI with slashes; a URI's options, such as ?region=eu-north-1, stay at its end."""
+    place, mark, options = str(folder).partition("?") if "://" in str(folder) else (str(folder), "", "")
+    return "/".join([place.rstrip("/"), *names]) + mark + options
 
 
 def read_column(folder: str, name: str) -> list[Any]:
@@ -41,6 +42,12 @@ def read_column(folder: str, name: str) -> list[Any]:
 def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Read some columns of all the Parquet files at or under `uri`, row by row; none where there is nothing."""
     return list(zip(*(read_column(uri, name) for name in columns), strict=True))
+
+
+def read_table(uri: str) -> pa.Table:
+    """Read a Parquet file."""
+    filesystem, path = resolve(uri)
+    return pq.read_table(path, filesystem=filesystem)
 
 
 def dataset(uri: str) -> ray.data.Dataset:

@@ -10,17 +10,18 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import Field, asdict
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 from unittest.mock import patch
 from urllib.parse import unquote
 
 import mlflow
 import ray
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from motion.errors import InputError
+from motion.parquet import resolve
 from ray_jobs.common.places import check_seen, place
 
 OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
@@ -56,7 +57,7 @@ def sqlite_uri(file: Path) -> str:
 
 
 def open_store(output: str | Path, tracking_uri: str | None) -> str:
-    """Return the store's URI: the one given, or that of `local_folder(output)`; look whether it can be used.
+    """Return the store's URI, the one given or that of `local_folder(output)`, after a look whether it can be used.
 
     Raises InputError within some 20 s for a server that does not answer and for a file that MLflow cannot use.
     """
@@ -71,12 +72,36 @@ def open_store(output: str | Path, tracking_uri: str | None) -> str:
             sqlite3.connect(file).execute("pragma schema_version")  # MLflow tries for minutes to open what it cannot
         with patch.dict(os.environ, IMPATIENT):
             MlflowClient(store).search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = " ".join(str(error).split())
-        if "out-of-date database schema" in reason:
-            reason = f"another version of MLflow made it; keep a copy and run `mlflow db upgrade {store}`"
-        raise InputError(f"the MLflow store {store} cannot be used: {reason[:600]}") from error
+    except Exception as error:  # each kind of store fails in ways of its own
+        raise InputError(f"the MLflow store {store} cannot be used: {_reason(error, store)}") from error
     return store
+
+
+def _reason(error: Exception, store: str) -> str:
+    reason = " ".join(str(error).split())
+    if "out-of-date database schema" in reason:
+        return f"another version of MLflow made it; keep a copy and run `mlflow db upgrade {store}`"
+    return reason[:600]
+
+
+class Tracked(Protocol):
+    """Configuration of a job that is tracked: any dataclass with these fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def output(self) -> str:
+        """Folder or URI that the job writes to."""
+
+    @property
+    def experiment(self) -> str:
+        """MLflow experiment of the run."""
+
+
+def start_run(store: str, config: Tracked) -> str:
+    """Open the run of a job's output in the store and return its id."""
+    artifacts = local_folder(config.output) / "mlartifacts"
+    return open_run(store, config.experiment, config.output, artifacts, asdict(config))
 
 
 def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
@@ -107,7 +132,8 @@ def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, p
     found = client.get_experiment_by_name(experiment)
     location = None if tracking_uri.startswith(("http://", "https://")) else artifacts.absolute().as_uri()
     experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location)
-    tags = {OUTPUT_TAG: output, KEY_TAG: _key(output), "mlflow.runName": output.rstrip("/").rpartition("/")[2]}
+    _, path = resolve(output)
+    tags = {OUTPUT_TAG: output, KEY_TAG: _key(output), "mlflow.runName": path.rstrip("/").rpartition("/")[2]}
     run = client.create_run(experiment_id, tags=tags)
     for name, value in flatten(params).items():
         client.log_param(run.info.run_id, name, value)

@@ -17,7 +17,7 @@ def assert_refused(job: Callable[[Any], object], config: Any, sentence: str) -> 
     """Run a job whose InputError must match `sentence` and which must not have made its output."""
     with pytest.raises(InputError, match=sentence):
         job(config)
-    assert not config.output.exists()
+    assert not Path(config.output).exists()
 
 
 @contextmanager

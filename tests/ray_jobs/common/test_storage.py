@@ -41,6 +41,8 @@ def clip() -> MotionSequence:
 
 def test_names_are_joined_with_one_slash() -> None:
     assert storage.join("s3://bucket/a/", "b", "c.txt") == "s3://bucket/a/b/c.txt"
+    assert storage.join("s3://bucket/a?scheme=http", "b", "c.txt") == "s3://bucket/a/b/c.txt?scheme=http"
+    assert storage.join("/what?x=1", "b") == "/what?x=1/b"
     assert storage.join(Path("/a/b"), "c") == "/a/b/c"
     assert storage.join("a") == "a"
 
