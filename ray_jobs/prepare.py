@@ -35,6 +35,7 @@ from safetensors.torch import save
 
 from motion.body import Body, load_body
 from motion.clips.duplicates import find_duplicates
+from motion.clips.sanity import FLAGS, STATURE_M, find_oddities, refuse_impossible, refuse_stature
 from motion.clips.transforms import canonical_start, cut, resample, windows
 from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
 from motion.datasets.clip import Clip
@@ -49,7 +50,7 @@ from ray_jobs.common.prepared_data import NORMALIZER_FILE
 from ray_jobs.pages import dataset_card
 
 CLIPS_PER_FILE = 32
-FIXED_SETTINGS = ("fps", "max_seconds", "held_out")
+FIXED_SETTINGS = ("fps", "max_seconds", "held_out", "min_stature")
 """Settings that all clips of one output share."""
 WITH_LISTS = ("humanml3d", "interhuman")
 """Sources with test lists of their own."""
@@ -104,6 +105,8 @@ class PrepareConfig:
     humanml3d and interhuman have split lists of their own. The choice depends on a file's name alone: files that join
     later move none, and all clips of a file go together.
     """
+    min_stature: float = STATURE_M[0]
+    """Shortest person in metres; lower it for children. A shorter one is rejected, as are those over 2.2 m."""
     max_rejected_fraction: float = 0.05
     """Share of unreadable clips above which the job fails at its end; good output is kept."""
 
@@ -111,6 +114,8 @@ class PrepareConfig:
         cli.check_fraction(self.max_rejected_fraction)
         if not (0 < self.fps < math.inf and 0 < self.max_seconds < math.inf):
             raise InputError(f"fps is {self.fps:g} and max_seconds {self.max_seconds:g}, expected positive numbers")
+        if not 0 < self.min_stature < STATURE_M[1]:
+            raise InputError(f"min_stature is {self.min_stature:g}, expected metres below {STATURE_M[1]}")
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is {self.held_out:g}, expected a share of 0 or more and below 1")
         for source in self.sources:
@@ -239,7 +244,7 @@ def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
 
 def read_pieces(clip: Clip, reader: Reader, config: PrepareConfig, body: Body) -> list[MotionSequence]:
     """Read a clip at the one frame rate, moved to start at the origin, in pieces of at most `max_seconds`."""
-    read = read_whole(clip, reader, body)
+    read = check_body(read_whole(clip, reader, body), config, body)
     whole = resample(read, config.fps, body)
     provenance = whole.provenance | {"source_fps": f"{read.fps:g}"}
     spans = windows(whole.num_frames / whole.fps, config.max_seconds)
@@ -259,6 +264,14 @@ def read_whole(clip: Clip, reader: Reader, body: Body) -> MotionSequence:
     if found := {name: getattr(read, name) for name, value in expected.items() if getattr(read, name) != value}:
         raise InputError(f"{clip.id}: {clip.source} read a motion with {found}, expected the clip's own: {expected}")
     return read
+
+
+def check_body(motion: MotionSequence, config: PrepareConfig, body: Body) -> MotionSequence:
+    """Refuse a motion that nobody can make, and note in its provenance what is odd about it."""
+    refuse_impossible(motion)
+    refuse_stature(motion, body, config.min_stature)
+    odd = find_oddities(motion, body)
+    return replace(motion, provenance=motion.provenance | {FLAGS: "; ".join(odd)}) if odd else motion
 
 
 def drop_duplicates(

@@ -32,7 +32,7 @@ from motion.clips.ground import settle
 from motion.clips.transforms import to_z_up
 from motion.datasets.bvh_file import Bvh, joint_transforms, read_bvh, split_persons, turn_z_up
 from motion.datasets.clip import Clip, find_files, frame_range, to_record, with_sidecar
-from motion.datasets.joint_fitting import fit_files
+from motion.datasets.joint_fitting import fit_files, stature_note
 from motion.errors import InputError
 from motion.errors.text_files import read_text
 from motion.sequence import MotionSequence
@@ -177,7 +177,8 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     for file, person in zip(files, positions, strict=True):
         _check(file, person, joints)
     t_pose = max(_t_pose_frames(person, joints, people[0].fps) for person in positions)
-    posed = fit_files(files, torch.from_numpy(positions[:, t_pose:]).float(), joints, body)
+    shown = torch.from_numpy(positions[:, t_pose:]).float()
+    posed = fit_files(files, shown, joints, body)
     if all(axes):
         posed = _turn_heads(posed, torch.from_numpy(heads[:, frames][:, t_pose:]).float())
     provenance = {
@@ -186,7 +187,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
         "metres_per_unit": f"{scale:.6g}",
         "head_and_feet": "turned as in the file" if all(axes) else "where the file has them",
         "t_pose_frames": str(t_pose),
-    }
+    } | stature_note(shown, joints, body)
     return settle(to_record(clip, people[0].fps, posed, body, provenance), body)
 
 

@@ -15,15 +15,16 @@ import ray.data
 import torch
 
 from motion.body import load_body
+from motion.clips.sanity import FLAGS, STATURE
 from motion.errors import InputError
 from motion.features import encode_sequence
 from motion.parquet import parquet_files
 from motion.sequence import read_motions
 from ray_jobs.common import storage
 from ray_jobs.common.prepared_data import read_normalizer
-from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, list_clips, prepare
+from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, check_body, list_clips, prepare
 from tests.conftest import CLIPS
-from tests.helpers.clips import random_clip
+from tests.helpers.clips import motion, random_clip
 from tests.helpers.sources.forms import ORIGINAL, PROCESSED, Form
 
 
@@ -180,6 +181,20 @@ def test_what_was_lost_is_made_anew_and_what_is_not_ours_refused(
     (tmp_path / "config.yaml").write_text("\n".join(line for line in lines if "held_out" not in line))
     with pytest.raises(InputError, match=r"was made with held_out: 0.0: keep that, or take another output"):
         prepare(replace(config, held_out=0.2))
+
+
+def test_each_motion_is_checked_as_a_body() -> None:
+    """A reader's odd motion says so in its provenance; a child is let in on request, and nobody without a body is."""
+    body = load_body()
+    floats = motion(body)
+    floats = replace(floats, joints=floats.joints + 3, transl=floats.transl + 3)
+    assert "person 1 floats" in check_body(floats, PrepareConfig("o"), body).provenance[FLAGS]
+    child = replace(motion(body), provenance={STATURE: "1.05, 1.10"})
+    check_body(child, PrepareConfig("o", min_stature=1.0), body)
+    with pytest.raises(InputError, match=r"person 1 is 1\.05 m tall, expected 1\.2 to 2\.2 m"):
+        check_body(child, PrepareConfig("o"), body)
+    with pytest.raises(InputError, match="person 1 moves at"):
+        check_body(replace(motion(body), joints=100 * motion(body).joints), PrepareConfig("o"), body)
 
 
 def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:
