@@ -78,26 +78,22 @@ def _impossible_pose(
 
 
 def refuse_stature(sequence: MotionSequence, body: Body, shortest: float = STATURE_M[0]) -> None:
-    """Raise InputError unless all persons are `shortest` to 2.2 m tall.
+    """Raise InputError unless all persons are `shortest` to 2.2 m tall, but for those seen in a room.
 
-    It is the source's where the provenance knows it (`STATURE`), since a body fitted to bones is never a child's nor a
-    giant's; else it is that of `body` in its shape.
+    The stature is the source's where the provenance knows it (`STATURE`), since a body fitted to bones is never a
+    child's nor a giant's; else it is that of `body` in its shape. In a room it is estimated from pictures, so only odd.
     """
-    known = sequence.provenance.get(STATURE)
-    statures = [float(word) for word in known.split(", ")] if known else body.stature(torch.from_numpy(sequence.betas))
-    for person, stature in enumerate(statures, 1):
-        if not shortest <= stature <= STATURE_M[1]:
-            raise InputError(
-                f"{sequence.id}: person {person} is {stature:.2f} m tall, expected {shortest:g} to {STATURE_M[1]} m; "
-                "the unit may be another, or --min-stature lower where these are children"
-            )
+    for sentence in _odd_statures(sequence, body, shortest) if sequence.scene_id is None else ():
+        raise InputError(
+            f"{sequence.id}: {sentence}; the unit may be another, or --min-stature lower where these are children"
+        )
 
 
-def find_oddities(sequence: MotionSequence, body: Body) -> list[str]:
+def find_oddities(sequence: MotionSequence, body: Body, shortest: float = STATURE_M[0]) -> list[str]:
     """List what is odd about a motion, a sentence each, empty for most: kept, but worth a look."""
     heights = lowest_skin(sequence, body)
     supported = np.isin(sequence.action, SUPPORTED) | (sequence.scene_id is not None)
-    found = []
+    found = list(_odd_statures(sequence, body, shortest))
     for person, valid in enumerate(sequence.valid):
         if valid.any():
             joints = sequence.joints[person].astype(np.float64)
@@ -109,6 +105,14 @@ def find_oddities(sequence: MotionSequence, body: Body) -> list[str]:
             ]
             found += [f"person {person + 1} {sentence}" for sentence in odd]
     return found
+
+
+def _odd_statures(sequence: MotionSequence, body: Body, shortest: float) -> Iterator[str]:
+    known = sequence.provenance.get(STATURE)
+    statures = [float(word) for word in known.split(", ")] if known else body.stature(torch.from_numpy(sequence.betas))
+    for person, stature in enumerate(statures, 1):
+        if not shortest <= stature <= STATURE_M[1]:
+            yield f"person {person} is {stature:.2f} m tall, expected {shortest:g} to {STATURE_M[1]} m"
 
 
 def _odd_speeds(speeds: Float[np.ndarray, "step 24"], lies: float) -> Iterator[str]:

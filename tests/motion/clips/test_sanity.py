@@ -104,6 +104,13 @@ def test_the_sources_stature_counts_where_it_is_known(body: Body) -> None:
             refuse_stature(walking(body, provenance={STATURE: statures}), body)
 
 
+def test_the_stature_of_who_was_seen_in_a_room_is_an_estimate(body: Body) -> None:
+    small = walking(body, provenance={STATURE: "1.10"}, scene_id="ward")
+    refuse_stature(small, body)
+    assert find_oddities(small, body) == ["person 1 is 1.10 m tall, expected 1.2 to 2.2 m"]
+    assert find_oddities(small, body, shortest=1.0) == []
+
+
 def test_children_are_let_in_on_request_and_else_the_bodys_stature_counts(body: Body) -> None:
     refuse_stature(walking(body, provenance={STATURE: "1.10"}), body, shortest=0.9)
     refuse_stature(walking(body), body)
