@@ -20,11 +20,11 @@ missing; what was rejected is tried anew.
 import hashlib
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +35,10 @@ from safetensors.torch import save
 
 from motion.body import Body, load_body
 from motion.clips.duplicates import find_duplicates
+from motion.clips.sanity import FLAGS, STATURE_M, find_oddities, refuse_impossible, refuse_stature
 from motion.clips.transforms import canonical_start, cut, resample, windows
 from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
+from motion.datasets.bvh_names import read_names
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from motion.extensions import is_extension, load_extension
@@ -51,11 +53,15 @@ from ray_jobs.common.prepared_data import NORMALIZER_FILE
 from ray_jobs.pages import dataset_card
 
 CLIPS_PER_FILE = 32
-FIXED_SETTINGS = ("fps", "max_seconds", "held_out")
+FOR_BVH = ("scale", "up_axis", "bvh_names")
+"""Settings that say what BVH files leave open."""
+FIXED_SETTINGS = ("fps", "max_seconds", "held_out", "min_stature", *FOR_BVH)
 """Settings that all clips of one output share."""
 WITH_LISTS = ("humanml3d", "interhuman")
 """Sources with test lists of their own."""
 MOMENTS = pa.schema({"count": pa.int64(), "mean": pa.list_(pa.float64()), "squares": pa.list_(pa.float64())})
+
+ReadClip = Callable[[Clip, Body], MotionSequence]
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +112,14 @@ class PrepareConfig:
     humanml3d and interhuman have split lists of their own. The choice depends on a file's name alone: files that join
     later move none, and all clips of a file go together.
     """
+    min_stature: float = STATURE_M[0]
+    """Shortest person in metres; lower it for children. A shorter one is rejected, as are those over 2.2 m."""
+    scale: float | None = None
+    """Metres per unit of BVH files, such as 0.01 for centimetres; None finds it by the length of a leg."""
+    up_axis: Literal["auto", "y", "z"] = "auto"
+    """Axis that points up in BVH files; auto finds it by zero pose and frames."""
+    bvh_names: str | None = None
+    """YAML file of the joints' names in BVH files whose names are unknown; see motion/datasets/bvh_names.py."""
     max_rejected_fraction: float = 0.05
     """Share of unreadable clips above which the job fails at its end; good output is kept."""
 
@@ -113,6 +127,15 @@ class PrepareConfig:
         cli.check_fraction(self.max_rejected_fraction)
         if not (0 < self.fps < math.inf and 0 < self.max_seconds < math.inf):
             raise InputError(f"fps is {self.fps:g} and max_seconds {self.max_seconds:g}, expected positive numbers")
+        if not 0 < self.min_stature < STATURE_M[1]:
+            raise InputError(f"min_stature is {self.min_stature:g}, expected metres below {STATURE_M[1]}")
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise InputError(f"scale is {self.scale:g}, expected metres per unit, a positive number")
+        said = [name for name in FOR_BVH if getattr(self, name) != getattr(type(self), name)]
+        if said and not any(source.startswith("bvh:") for source in self.sources):
+            raise InputError(
+                f"{said[0]} is for BVH files, expected a source bvh:FOLDER among {', '.join(self.sources)}"
+            )
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is {self.held_out:g}, expected a share of 0 or more and below 1")
         for source in self.sources:
@@ -122,7 +145,7 @@ class PrepareConfig:
                     f"{source!r} is no source, expected NAME:FOLDER with NAME of {', '.join(READERS)}, "
                     "or package.module:object:FOLDER with a reader of your own"
                 )
-        settle(self)
+        settle(self, "bvh_names")
         named = ((name, folder and place(folder, "--sources")) for name, folder in map(split_source, self.sources))
         object.__setattr__(self, "sources", tuple(f"{name}:{folder}" if folder else name for name, folder in named))
 
@@ -142,11 +165,20 @@ def load_readers(sources: Iterable[str]) -> dict[str, Reader]:
     return READERS | {name: load_extension(name, Reader) for name in sorted(own)}
 
 
+def read_functions(config: PrepareConfig) -> dict[str, ReadClip]:
+    """Return what reads a clip of each source, that of BVH with what `config` says of such files."""
+    names = read_names(Path(config.bvh_names)) if config.bvh_names else None
+    options = bvh.BvhOptions(config.scale, config.up_axis, names, config.min_stature)
+    functions: dict[str, ReadClip] = {name: reader.read_clip for name, reader in load_readers(config.sources).items()}
+    return functions | {"bvh": partial(bvh.read_clip, options=options)}
+
+
 @writes_output
 def prepare(config: PrepareConfig) -> None:
     """Convert the clips that the output lacks, leave out duplicates, and write normalizer and data card."""
+    read_functions(config)  # names that cannot be read end the job at once
     clips = list_clips(config.sources, config.held_out)
-    check_seen(*(folder for _, folder in map(split_source, config.sources) if folder))
+    check_seen(*filter(None, [config.bvh_names, *(folder for _, folder in map(split_source, config.sources))]))
     cli.claim(config.output, config, FIXED_SETTINGS)
     manifest, motions, rejected, duplicates = (
         storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
@@ -228,13 +260,13 @@ def convert(manifest: str, config: PrepareConfig) -> None:
 
 def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     """Read the motions of a block of clips; those that cannot be read go to rejected/ with one sentence each."""
-    body, readers = load_body(), load_readers(config.sources)
+    body, read = load_body(), read_functions(config)
     rows: list[dict[str, object]] = []
     bad: list[tuple[str, str]] = []
     for clip in map(Clip.from_json, clips["json"].to_pylist()):
         try:
             rows += [
-                {CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, readers[clip.source], config, body)
+                {CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, read[clip.source], config, body)
             ]
         except InputError as error:
             bad.append((clip.id, " ".join(str(error).split())))  # libraries' own words may run over lines
@@ -244,9 +276,9 @@ def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def read_pieces(clip: Clip, reader: Reader, config: PrepareConfig, body: Body) -> list[MotionSequence]:
+def read_pieces(clip: Clip, read_clip: ReadClip, config: PrepareConfig, body: Body) -> list[MotionSequence]:
     """Read a clip at the one frame rate, moved to start at the origin, in pieces of at most `max_seconds`."""
-    read = read_whole(clip, reader, body)
+    read = check_body(read_whole(clip, read_clip, body), config, body)
     whole = resample(read, config.fps, body)
     provenance = whole.provenance | {"source_fps": f"{read.fps:g}"}
     spans = windows(whole.num_frames / whole.fps, config.max_seconds)
@@ -257,15 +289,23 @@ def read_pieces(clip: Clip, reader: Reader, config: PrepareConfig, body: Body) -
     return [canonical_start(replace(piece, provenance=provenance | {"clip": clip.id}), body) for piece in pieces]
 
 
-def read_whole(clip: Clip, reader: Reader, body: Body) -> MotionSequence:
+def read_whole(clip: Clip, read_clip: ReadClip, body: Body) -> MotionSequence:
     """Read a clip and refuse a record that is another's, or that would be trained on though its clip is held out."""
-    read = reader.read_clip(clip, body)
+    read = read_clip(clip, body)
     if not isinstance(read, MotionSequence):
         raise InputError(f"{clip.id}: {clip.source} read a {type(read).__name__}, expected a MotionSequence")
     expected = {name: getattr(clip, name) for name in ("id", "source", "split")}
     if found := {name: getattr(read, name) for name, value in expected.items() if getattr(read, name) != value}:
         raise InputError(f"{clip.id}: {clip.source} read a motion with {found}, expected the clip's own: {expected}")
     return read
+
+
+def check_body(motion: MotionSequence, config: PrepareConfig, body: Body) -> MotionSequence:
+    """Refuse a motion that nobody can make, and note in its provenance what is odd about it."""
+    refuse_impossible(motion)
+    refuse_stature(motion, body, config.min_stature)
+    odd = find_oddities(motion, body, config.min_stature)
+    return replace(motion, provenance=motion.provenance | {FLAGS: "; ".join(odd)}) if odd else motion
 
 
 def drop_duplicates(

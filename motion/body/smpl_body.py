@@ -92,6 +92,11 @@ class Body:
         template, directions = self.joint_template.to(betas), self.joint_shapedirs.to(betas)
         return template + torch.einsum("...b,jkb->...jk", betas, directions)
 
+    def stature(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch"]:
+        """Measure the height of the mesh in T-pose, from sole to crown (m)."""
+        heights = self.v_template[:, 1] + betas @ self.shapedirs[:, 1].T.to(betas)
+        return heights.amax(dim=-1) - heights.amin(dim=-1)
+
     def fit_betas(
         self, joints: Float[Tensor, "person frame 24 3"], known: Bool[Tensor, "24"]
     ) -> Float[Tensor, "person 10"]:

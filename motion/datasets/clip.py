@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from motion.body import Body
+from motion.clips.sanity import refuse_impossible
 from motion.errors import InputError
 from motion.errors.text_files import read_text
 from motion.sequence import SPLITS, MotionSequence
@@ -231,10 +232,11 @@ def to_record(
     """Make the record of persons who are valid throughout and whose actions are unknown.
 
     `parameters` lie in the world: Z up, metres, floor at z = 0. `provenance` adds to the files' names, None nothing.
+    Raises InputError where a person moves as nobody can (`motion.clips.sanity`).
     """
     people, frames = parameters.transl.shape[:2]
     files = ", ".join(Path(file).name for file in clip.files)
-    return MotionSequence(
+    record = MotionSequence(
         id=clip.id,
         source=clip.source,
         split=clip.split,
@@ -246,3 +248,5 @@ def to_record(
         texts=list(clip.texts),
         provenance={"file": files} | (provenance or {}),
     )
+    refuse_impossible(record)
+    return record

@@ -49,7 +49,7 @@ from motion.datasets.clip import (
     to_record,
     with_captions,
 )
-from motion.datasets.joint_fitting import fit_files
+from motion.datasets.joint_fitting import fit_files, stature_note
 from motion.errors import InputError
 from motion.errors.text_files import read_text
 from motion.representations import joints_from_263
@@ -260,6 +260,7 @@ def _from_joints(clip: Clip, path: Path, body: Body) -> MotionSequence:
         names = tuple(JOINT_NAMES[MIRRORED[joint]] for joint in range(joints.shape[1]))
         provenance["left_right"] = "exchanged in the file"
     parameters = fit_files(clip.files, joints[None, frames], names, body)
+    provenance |= stature_note(joints[None, frames], names, body)
     fps = HUMANACT12_FPS if path.parent.name == HUMANACT12 else FPS
     return to_record(clip, fps, parameters, body, provenance)
 

@@ -27,7 +27,7 @@ from motion.body import NUM_BETAS, Body
 from motion.clips.ground import settle
 from motion.datasets.amass import AmassPoses, on_body, to_parameters
 from motion.datasets.clip import MAX_MAGNITUDE, Clip, check_fps, read_array, read_splits, to_record
-from motion.datasets.joint_fitting import fit_files
+from motion.datasets.joint_fitting import fit_files, stature_note
 from motion.errors import InputError
 from motion.errors.text_files import read_text
 from motion.representations import split_492
@@ -90,14 +90,14 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     if clip.problem:
         raise InputError(clip.problem)
     paths = [Path(file) for file in clip.files]
-    fps, parameters = _from_parameters(paths[0], body) if len(paths) == 1 else _from_joints(paths, body)
-    return settle(to_record(clip, fps, parameters, body), body)
+    record = _from_parameters(clip, paths[0], body) if len(paths) == 1 else _from_joints(clip, paths, body)
+    return settle(record, body)
 
 
-def _from_parameters(path: Path, body: Body) -> tuple[float, SmplParameters]:
+def _from_parameters(clip: Clip, path: Path, body: Body) -> MotionSequence:
     people = read_people(path)
     tensors = zip(*(vars(on_body(person, body)).values() for person in people), strict=True)
-    return people[0].fps, SmplParameters(*map(torch.cat, tensors))
+    return to_record(clip, people[0].fps, SmplParameters(*map(torch.cat, tensors)), body)
 
 
 def read_people(path: Path) -> list[AmassPoses]:
@@ -151,7 +151,7 @@ def _table(
     return torch.from_numpy(array.astype(np.float64))
 
 
-def _from_joints(paths: list[Path], body: Body) -> tuple[float, SmplParameters]:
+def _from_joints(clip: Clip, paths: list[Path], body: Body) -> MotionSequence:
     arrays = [read_array(path) for path in paths]
     for path, array in zip(paths, arrays, strict=True):
         if array.shape[1:] != (PROCESSED_COLUMNS,):
@@ -160,4 +160,6 @@ def _from_joints(paths: list[Path], body: Body) -> tuple[float, SmplParameters]:
         found = f"{len(arrays[0])} frames, but {paths[1]} has {len(arrays[1])}"
         raise InputError(f"{paths[0]}: has {found}, expected as many of both people")
     positions = torch.stack([split_492(torch.from_numpy(array))[0] for array in arrays])
-    return PROCESSED_FPS, fit_files([str(path) for path in paths], positions, JOINT_NAMES[:NUM_BODY_JOINTS], body)
+    names = JOINT_NAMES[:NUM_BODY_JOINTS]
+    parameters = fit_files(clip.files, positions, names, body)
+    return to_record(clip, PROCESSED_FPS, parameters, body, stature_note(positions, names, body))

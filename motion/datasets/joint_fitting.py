@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motion.body import Body
+from motion.clips.sanity import STATURE
 from motion.errors import InputError
 from motion.kinematics import pose_from_joints
 from motion.rotations import rotate
@@ -28,6 +29,7 @@ NEEDED = {"neck"} | {name for limb in LIMBS for name in limb}
 """Joints that `fit_joints` cannot do without: neck, hips, knees, ankles, shoulders, elbows and wrists."""
 SPINE = ("spine1", "spine2", "spine3")
 MIN_SIZE = 1e-3  # metres, or square metres
+HUMAN_M = (0.5, 2.5)  # statures, of toddlers to giants
 
 
 def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body) -> SmplParameters:
@@ -55,11 +57,38 @@ def fit_joints(positions: Float[Tensor, "person frame joint 3"], names: Sequence
 def fit_files(
     files: Sequence[str], positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
 ) -> SmplParameters:
-    """Call `fit_joints`; an InputError then names the file(s) of the persons."""
+    """Call `fit_joints`; an InputError then names the file(s) of the persons, also where these are of no human size."""
     try:
-        return fit_joints(positions, names, body)
+        pose = fit_joints(positions, names, body)
     except InputError as error:
         raise InputError(f"{', '.join(files)}: {error}") from error
+    for person, tall in enumerate(stature(positions, names, body).tolist(), 1):
+        if not HUMAN_M[0] < tall < HUMAN_M[1]:
+            raise InputError(
+                f"{', '.join(files)}: person {person} is {tall:.3g} m tall, expected a human of {HUMAN_M[0]} to "
+                f"{HUMAN_M[1]} m; positions may be in another unit than metres"
+            )
+    return pose
+
+
+def stature(
+    positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body
+) -> Float[Tensor, " person"]:
+    """Estimate how tall persons are (m): the body's own stature, by the ratio of their legs and trunk to its own."""
+    joints, _ = _all_joints(positions, names)
+    betas = torch.zeros(1, 10)
+    rest = body.rest_joints(betas)[:, None]
+    return body.stature(betas) * _size(joints) / _size(rest)
+
+
+def stature_note(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str], body: Body) -> dict[str, str]:
+    """Write the statures for a motion's provenance, where `motion.clips.sanity` looks for them."""
+    return {STATURE: ", ".join(f"{tall:.2f}" for tall in stature(positions, names, body).tolist())}
+
+
+def _size(joints: Float[Tensor, "person frame 24 3"]) -> Float[Tensor, " person"]:
+    trunk = (joints[:, :, JOINT["neck"]] - _middle(joints, "hip")).norm(dim=-1).median(dim=-1).values
+    return _leg_length(joints) + trunk
 
 
 def _check(positions: Float[Tensor, "person frame joint 3"], names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from motion.clips.duplicates import signature
+from motion.clips.sanity import FLAGS
 from motion.parquet import from_table
 from motion.render import strip
 from motion.sequence import MotionSequence
@@ -48,6 +49,7 @@ SURVEY = pa.schema(
         "action_seconds": pa.list_(pa.float64()),
         "speed": pa.float64(),
         "lowest": pa.float64(),
+        "flags": pa.string(),
         "signature": pa.list_(pa.float32()),
     }
 )
@@ -72,6 +74,8 @@ class SurveyRow(TypedDict):
     """Mean speed of the pelvises over the floor, m/s."""
     lowest: float
     """Height of the lowest pelvis, m."""
+    flags: str
+    """Text on what is odd about it (`motion.clips.sanity`), empty for most."""
     signature: np.ndarray
     """Vector by which duplicates are found (`motion.clips.duplicates`)."""
 
@@ -103,6 +107,7 @@ def _describe(clip: MotionSequence) -> SurveyRow:
         "action_seconds": np.bincount(clip.action[clip.valid], minlength=len(ACTIONS)) / clip.fps,
         "speed": float(np.nanmean(steps)) * clip.fps if np.isfinite(steps).any() else 0.0,
         "lowest": float(np.nanmin(pelvis[..., 2])),
+        "flags": clip.provenance.get(FLAGS, ""),
         "signature": signature(clip),
     }
 
@@ -171,6 +176,7 @@ def render(
         words=words.most_common(COMMON_WORDS),
         actions=[(name, s / 60) for name, s in zip(ACTIONS, seconds, strict=True) if s > 0],
         pictures=_pictures(rows, motions),
+        flagged=[(row["id"], row["flags"]) for row in rows if row["flags"]],
         rejected=rejected,
     )
 

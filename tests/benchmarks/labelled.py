@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from motion.datasets.bvh import LAYOUTS
+from motion.datasets.bvh_names import LAYOUTS
 from motion.errors import InputError
 from tests.helpers.sources.bvh import MOTION_BUILDER, write_bandai_namco, write_bvh
 from tests.helpers.sources.positions import SOURCES

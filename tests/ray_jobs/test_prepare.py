@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +16,20 @@ import ray.data
 import torch
 
 from motion.body import load_body
+from motion.clips.sanity import FLAGS, STATURE
+from motion.datasets.bvh_names import LAYOUTS
 from motion.errors import InputError
 from motion.features import encode_sequence
 from motion.parquet import parquet_files
 from motion.sequence import read_motions
 from ray_jobs.common import storage
 from ray_jobs.common.prepared_data import read_normalizer
-from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, list_clips, prepare
+from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, check_body, list_clips, prepare, read_functions
 from tests.conftest import CLIPS
-from tests.helpers.clips import random_clip
+from tests.helpers.clips import motion, random_clip
+from tests.helpers.sources import bvh as bvh_source
 from tests.helpers.sources.forms import ORIGINAL, PROCESSED, Form
+from tests.helpers.sources.humanml3d import walk
 
 
 def test_clips_become_records(prepared: Path) -> None:
@@ -180,6 +185,50 @@ def test_what_was_lost_is_made_anew_and_what_is_not_ours_refused(
     (tmp_path / "config.yaml").write_text("\n".join(line for line in lines if "held_out" not in line))
     with pytest.raises(InputError, match=r"was made with held_out: 0.0: keep that, or take another output"):
         prepare(replace(config, held_out=0.2))
+
+
+def test_each_motion_is_checked_as_a_body() -> None:
+    """A reader's odd motion says so in its provenance; a child is let in on request, and nobody without a body is."""
+    body = load_body()
+    floats = motion(body)
+    floats = replace(floats, joints=floats.joints + 3, transl=floats.transl + 3)
+    assert "person 1 floats" in check_body(floats, PrepareConfig("o"), body).provenance[FLAGS]
+    child = replace(motion(body), provenance={STATURE: "1.05, 1.10"})
+    check_body(child, PrepareConfig("o", min_stature=1.0), body)
+    with pytest.raises(InputError, match=r"person 1 is 1\.05 m tall, expected 1\.2 to 2\.2 m"):
+        check_body(child, PrepareConfig("o"), body)
+    with pytest.raises(InputError, match="person 1 moves at"):
+        check_body(replace(motion(body), joints=100 * motion(body).joints), PrepareConfig("o"), body)
+
+
+def test_what_a_user_knows_of_bvh_files_reaches_their_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bvh_source.write_pose(tmp_path / "clip.bvh", walk(0.5, 30.0, 1), 30.0, bvh_source.BIOVISION, unit=0.02)
+    text = (tmp_path / "clip.bvh").read_text(encoding="utf-8").replace("JOINT ", "JOINT my")
+    (tmp_path / "clip.bvh").write_text(text, encoding="utf-8")
+    names = {joint: f"my{name}" for joint, name in LAYOUTS[bvh_source.BIOVISION].joints.items()}
+    (tmp_path / "map.yaml").write_text(json.dumps(names), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    config = PrepareConfig("o", (f"bvh:{tmp_path}",), scale=0.02, up_axis="y", bvh_names="map.yaml")
+    monkeypatch.chdir("/")  # workers stand elsewhere
+    (clip,) = list_clips(config.sources)
+    read = read_functions(config)["bvh"](clip, load_body())
+    told = {name: read.provenance[name] for name in ("joint_names", "metres_per_unit", STATURE)}
+    assert told == {"joint_names": "--bvh-names", "metres_per_unit": "0.02", STATURE: "1.69"}
+    with pytest.raises(InputError, match=r"gone\.yaml: cannot be read"):
+        read_functions(replace(config, bvh_names="gone.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"scale": 0.0}, "scale is 0, expected metres per unit"),
+        ({"min_stature": 2.5}, "min_stature is 2.5, expected metres below 2.2"),
+        ({"scale": 0.01, "sources": ("deepmimic",)}, "scale is for BVH files, expected a source bvh:FOLDER"),
+    ],
+)
+def test_settings_of_bodies_and_of_bvh_files_are_checked(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        PrepareConfig("o", **{"sources": ("bvh:clips",)} | settings)
 
 
 def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:

@@ -101,6 +101,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "nan": (change_npz("poses", with_nan), r"poses holds NaN"),
     "infinite": (change_npz("trans", lambda array: array * np.inf), r"trans holds NaN or numbers beyond 10000"),
     "far": (change_npz("trans", lambda array: array + 1e30), r"trans holds NaN or numbers beyond 10000"),
+    "centimetres": (change_npz("trans", lambda array: 100 * array), r"moves at 10\d m/s, expected at most 12\.4"),
     "nan_betas": (change_npz("betas", lambda array: array * np.nan), r"betas holds NaN"),
     "columns": (change_npz("poses", lambda array: array[:, :155]), r"poses are 'unknown' with 155 columns"),
     "family": (add_field("surface_model_type", np.array("star")), r"poses are 'star' with 156 columns"),

@@ -6,19 +6,24 @@ Motions are `walk` of `tests.helpers.sources.humanml3d`; numbers have 6 decimals
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import roma
 import torch
 from scipy.spatial.transform import Rotation
 
-from motion.datasets.bvh import LAYOUTS
+from motion.body import Body
+from motion.datasets.bvh import BvhOptions, read_clip
+from motion.datasets.bvh_names import LAYOUTS
+from motion.datasets.clip import Clip
+from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, JOINT_NAMES, PARENTS
 from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources.amass import SPANS, SPOILT_TEXTS
 from tests.helpers.sources.humanml3d import BODY, empty, truncate, walk, y_up
 
-POSER, MOTION_BUILDER, BANDAI_NAMCO = LAYOUTS
+POSER, MOTION_BUILDER, BANDAI_NAMCO, BIOVISION, *OTHERS = LAYOUTS
 CAPTIONS = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\n\nthe left knee bends#the/DET#0.5#1.5\n"
 
 
@@ -110,6 +115,15 @@ def write_pose(
     if turn is not None:
         offsets, rotations, root = offsets @ turn.T, turn @ rotations @ turn.T, root @ turn.T
     write_bvh(path, [prefix + in_file[name] for name in JOINT_NAMES], PARENTS, offsets, rotations, root, fps, order)
+
+
+def read_one(path: Path, body: Body, **options: Any) -> MotionSequence:
+    return read_clip(Clip("bvh/one", "bvh", (str(path),)), body, BvhOptions(**options))
+
+
+def level(joints: np.ndarray) -> np.ndarray:
+    """Take the height of the floor out."""
+    return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 
 def write_dataset(folder: Path) -> list[str]:

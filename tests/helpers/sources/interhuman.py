@@ -141,6 +141,7 @@ SPOILT_RAW: dict[str, tuple[Callable[[Path], object], str]] = {
     "list": (lambda path: save_pickle(path, [1, 2]), r"holds a list"),
     "nan": (_change("person1", "pose_body", with_nan), r"pose_body of person1 holds NaN"),
     "infinite": (_change("person2", "trans", lambda array: array * np.inf), r"trans of person2 holds NaN or numbers"),
+    "millimetres": (_change("person2", "trans", lambda array: 1000 * array), r"person 2 moves at .* m/s"),
     "columns": (_change("person1", "pose_body", lambda array: array[:, :60]), r"pose_body of person1 has shape .*, 60"),
     "flat": (_change("person1", "root_orient", np.ravel), r"root_orient of person1 is float32 of shape \(270,\)"),
     "betas": (_change("person2", "betas", lambda array: array[:4]), r"betas of person2 has shape \(4,\)"),

@@ -106,6 +106,7 @@ def test_default_body_height_and_what_the_first_shape_does() -> None:
     heights = (mesh := body.vertices(still(betas))[:, 0, :, 1]).amax(1) - mesh.amin(1)
     assert 1.6 < heights[2] < 1.8
     assert (heights.diff() > 0.05).all(), "more of it is taller"
+    torch.testing.assert_close(body.stature(betas), heights)
 
 
 def test_bones_keep_a_sensible_length_for_likely_shapes() -> None:

@@ -2,7 +2,6 @@
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,11 +11,10 @@ import torch
 
 from motion.body import Body
 from motion.datasets import bvh
-from motion.datasets.bvh_file import read_bvh
+from motion.datasets.bvh_names import LAYOUTS, Layout
 from motion.datasets.clip import Clip
 from motion.errors import InputError
 from motion.rotations import matrix_from_axis_angle
-from motion.sequence import MotionSequence
 from motion.skeleton import FEET, JOINT
 from motion.smpl_parameters import SmplParameters
 from tests.helpers.sources import bvh as source
@@ -32,11 +30,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def clips(folder: Path) -> dict[str, Clip]:
     return {clip.id.removeprefix("bvh/"): clip for clip in bvh.list_clips(folder)}
-
-
-def level(joints: np.ndarray) -> np.ndarray:
-    """Take the height of the floor out."""
-    return joints - joints[..., 2].mean() * np.array([0, 0, 1])
 
 
 def test_lists_files_pairs_and_described_spans(tmp_path: Path) -> None:
@@ -74,14 +67,14 @@ def test_reads_each_layout_and_unit(
     wanted = walk(seconds, fps, seed).joints(body).numpy()
     assert (record.source, record.fps, record.num_frames) == ("bvh", fps, round(seconds * fps))
     assert record.provenance["joint_names"] == layout
-    assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
+    assert np.linalg.norm(source.level(record.joints) - source.level(wanted), axis=-1).max() < 0.02
 
 
 def test_a_described_span_is_that_part_of_the_motion(dataset: Path, body: Body) -> None:
     record = bvh.read_clip(clips(dataset)["bandai/walk_old_001@0.5-1.5"], body)
     wanted = walk(2.0, 30.0, 1).joints(body).numpy()[:, 15:45]
     assert record.texts == ["the left knee bends"]
-    assert np.linalg.norm(level(record.joints) - level(wanted), axis=-1).max() < 0.02
+    assert np.linalg.norm(source.level(record.joints) - source.level(wanted), axis=-1).max() < 0.02
 
 
 def test_a_pair_is_one_record_on_one_scale(dataset: Path, body: Body) -> None:
@@ -91,15 +84,6 @@ def test_a_pair_is_one_record_on_one_scale(dataset: Path, body: Body) -> None:
     assert record.num_persons == 2
     gap, own_gap = (joints[0, :, 0] - joints[1, :, 0] for joints in (wanted, record.joints))
     assert np.linalg.norm(gap / 1.31 * metres - own_gap, axis=-1).mean() < 0.05
-
-
-def test_the_poser_figure_gets_a_leg_of_an_adult(dataset: Path, body: Body) -> None:
-    files = [dataset / "cmu" / f"{subject}_01.bvh" for subject in ("60", "61")]
-    layout = bvh.LAYOUTS[source.POSER]
-    joints = list(layout.joints)
-    tracks = [bvh._tracks(read_bvh(file), layout, joints, {}, body)[0] for file in files]
-    scale = bvh._scale(str(files[0]), tracks[0], joints, layout.leg)
-    assert bvh._leg(scale * tracks[1], joints) == pytest.approx(0.84)
 
 
 def with_t_pose(path: Path, layout: str, count: int) -> None:
@@ -131,9 +115,9 @@ def test_a_t_pose_of_either_person_is_left_out_for_both(tmp_path: Path, body: Bo
 
 
 def test_a_capture_that_starts_with_arms_out_is_whole(tmp_path: Path, body: Body) -> None:
-    names = ["Hips", *bvh.LAYOUTS[source.BANDAI_NAMCO].joints.values()]
+    names = ["Hips", *LAYOUTS[source.BANDAI_NAMCO].joints.values()]
     at = body.rest_joints(torch.zeros(10)).numpy()
-    offsets = 100 * np.stack([at[0], *(at[JOINT[joint]] - at[0] for joint in bvh.LAYOUTS[source.BANDAI_NAMCO].joints)])
+    offsets = 100 * np.stack([at[0], *(at[JOINT[joint]] - at[0] for joint in LAYOUTS[source.BANDAI_NAMCO].joints)])
     still = np.tile(np.eye(3), (8, len(names), 1, 1))
     root = np.linspace(0, 5, 8)[:, None] * np.array([0, 0, 1])
     source.write_bvh(tmp_path / "clip.bvh", names, [-1, *[0] * (len(names) - 1)], offsets, still, root, 30.0)
@@ -164,7 +148,7 @@ def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def own_axes(layout: str) -> dict[str, np.ndarray]:
     """Return the axes that a layout says its joints have; for other joints some that lay the zero pose on its side."""
     lying = {joint: np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]) for joint in JOINT}
-    known = {joint: [np.array(axis) for axis in axes] for joint, axes in bvh.LAYOUTS[layout].upright.items()}
+    known = {joint: [np.array(axis) for axis in axes] for joint, axes in LAYOUTS[layout].upright.items()}
     return lying | {joint: np.stack([np.cross(up, ahead), up, ahead], axis=1) for joint, (up, ahead) in known.items()}
 
 
@@ -209,65 +193,49 @@ def test_head_and_feet_stay_where_the_file_has_them_if_nothing_tells_how_they_tu
     source.write_pose(tmp_path / "clip.bvh", pose, 30.0, source.MOTION_BUILDER, frames=own_axes(source.MOTION_BUILDER))
     record = bvh.read_clip(clips(tmp_path)["clip"], body)
     assert record.provenance["head_and_feet"] == "where the file has them"
-    assert np.linalg.norm(level(record.joints) - level(pose.joints(body).numpy()), axis=-1).max() < 0.02
+    assert np.linalg.norm(source.level(record.joints) - source.level(pose.joints(body).numpy()), axis=-1).max() < 0.02
 
 
-ABOUT_X = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y goes to z
-ABOUT_Z = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])
+@pytest.mark.parametrize("layout", [source.BIOVISION, *source.OTHERS])
+def test_every_family_of_names_is_read(tmp_path: Path, body: Body, layout: str) -> None:
+    pose = walk(0.5, 30.0, 1)
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, layout)
+    found = source.read_one(tmp_path / "clip.bvh", body)
+    assert (found.provenance["joint_names"], found.provenance["neck"]) == (layout, "the file's")
+    assert np.linalg.norm(source.level(found.joints) - source.level(pose.joints(body).numpy()), axis=-1).max() < 0.02
 
 
-def read_one(path: Path, body: Body) -> MotionSequence:
-    return bvh.read_clip(Clip("bvh/one", "bvh", (str(path),)), body)
-
-
-@pytest.mark.parametrize("order", ["ZXY", "XYZ"])
-def test_a_file_whose_z_is_up_is_the_same_motion(tmp_path: Path, body: Body, order: str) -> None:
+@pytest.mark.parametrize("frames", [{}, own_axes("Poser (cgspeed)")], ids=["t_pose", "lying"])
+def test_a_neck_is_made_up_where_there_is_none(tmp_path: Path, body: Body, frames: dict[str, np.ndarray]) -> None:
     pose = walk(1.0, 30.0, 1)
-    source.write_pose(tmp_path / "y.bvh", pose, 30.0, source.MOTION_BUILDER, order=order)
-    source.write_pose(tmp_path / "z.bvh", pose, 30.0, source.MOTION_BUILDER, order=order, turn=ABOUT_X)
-    y, z = (read_one(tmp_path / name, body) for name in ("y.bvh", "z.bvh"))
-    assert (y.provenance["up_axis"], z.provenance["up_axis"]) == ("y", "z")
-    np.testing.assert_allclose(z.joints, y.joints, atol=1e-3)
-    np.testing.assert_allclose(z.body_pose, y.body_pose, atol=1e-2)
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, source.BIOVISION, frames=frames)
+    text = (tmp_path / "clip.bvh").read_text(encoding="utf-8")
+    (tmp_path / "bare.bvh").write_text(text.replace("JOINT Neck\n", "JOINT Cervical\n"), encoding="utf-8")
+    found, whole = (source.read_one(tmp_path / name, body) for name in ("bare.bvh", "clip.bvh"))
+    assert found.provenance["neck"] == "made up"
+    assert np.linalg.norm(source.level(found.joints) - source.level(whole.joints), axis=-1).max() < 0.01
 
 
-def test_who_lies_in_a_file_whose_y_is_up_lies(tmp_path: Path, body: Body) -> None:
-    pose = walk(1.0, 30.0, 1)
-    lying = replace(pose, global_orient=torch.from_numpy(ABOUT_X.T).float() @ pose.global_orient)
-    source.write_pose(tmp_path / "lying.bvh", lying, 30.0, source.MOTION_BUILDER)
-    found = read_one(tmp_path / "lying.bvh", body)
-    assert found.provenance["up_axis"] == "y"
-    trunk = found.joints[0, :, JOINT["neck"]] - found.joints[0, :, JOINT["pelvis"]]
-    assert np.abs(trunk[:, 2]).max() < 0.5 * np.linalg.norm(trunk, axis=-1).min()
+def test_no_neck_is_made_up_of_a_line(tmp_path: Path, body: Body) -> None:
+    names = ["Hips", *(name for joint, name in LAYOUTS[source.BIOVISION].joints.items() if joint != "neck")]
+    along_x = np.outer(np.arange(len(names)), [10.0, 0.0, 0.0])
+    still = np.tile(np.eye(3), (5, len(names), 1, 1))
+    parents = [-1] + [0] * (len(names) - 1)
+    source.write_bvh(tmp_path / "line.bvh", names, parents, along_x, still, np.zeros((5, 3)), 30.0)
+    with pytest.raises(InputError, match=r"line\.bvh: has no neck, and hips and shoulders on one line"):
+        source.read_one(tmp_path / "line.bvh", body)
 
 
-@pytest.mark.parametrize(
-    ("turn", "axis"), [(ABOUT_Z, "-x"), (ABOUT_Z.T, "x"), (ABOUT_X.T, "-z"), (ABOUT_Z @ ABOUT_Z, "-y")]
-)
-def test_a_file_that_stands_along_another_axis_is_refused(
-    tmp_path: Path, body: Body, turn: np.ndarray, axis: str
-) -> None:
-    source.write_pose(tmp_path / "odd.bvh", walk(1.0, 30.0, 1), 30.0, source.MOTION_BUILDER, turn=turn)
-    with pytest.raises(
-        InputError, match=rf"odd\.bvh: stands along {axis} in its zero pose and its frames, expected y or z"
-    ):
-        read_one(tmp_path / "odd.bvh", body)
-
-
-def test_who_crawls_in_a_file_whose_z_may_be_up_is_refused(tmp_path: Path, body: Body) -> None:
-    pose = walk(1.0, 30.0, 1)
-    lying = replace(pose, global_orient=torch.from_numpy(ABOUT_X).float() @ pose.global_orient)
-    source.write_pose(tmp_path / "crawl.bvh", lying, 30.0, source.MOTION_BUILDER, turn=ABOUT_X)
-    with pytest.raises(InputError, match=r"crawl\.bvh: stands along z in its zero pose and lies in its frames"):
-        read_one(tmp_path / "crawl.bvh", body)
-
-
-def test_a_pair_lives_in_one_space(tmp_path: Path, body: Body) -> None:
-    for name, turn in (("y", None), ("z", ABOUT_X)):
-        source.write_pose(tmp_path / f"{name}.bvh", walk(1.0, 30.0, 1), 30.0, source.MOTION_BUILDER, turn=turn)
-    pair = Clip("bvh/pair", "bvh", (str(tmp_path / "y.bvh"), str(tmp_path / "z.bvh")))
-    with pytest.raises(InputError, match="one person stands along y and another along z, expected one space"):
-        bvh.read_clip(pair, body)
+def test_names_of_ones_own_are_read(tmp_path: Path, body: Body) -> None:
+    pose = walk(0.5, 30.0, 1)
+    source.write_pose(tmp_path / "clip.bvh", pose, 30.0, source.BIOVISION)
+    text = (tmp_path / "clip.bvh").read_text(encoding="utf-8").replace("JOINT ", "JOINT my")
+    (tmp_path / "clip.bvh").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="it lacks LeftAnkle, LeftElbow"):
+        source.read_one(tmp_path / "clip.bvh", body)
+    own = Layout({joint: f"my{name}" for joint, name in LAYOUTS[source.BIOVISION].joints.items()})
+    found = source.read_one(tmp_path / "clip.bvh", body, names=own)
+    assert np.linalg.norm(source.level(found.joints) - source.level(pose.joints(body).numpy()), axis=-1).max() < 0.02
 
 
 def test_two_roots_are_two_persons(tmp_path: Path, body: Body) -> None:
@@ -282,7 +250,7 @@ def test_two_roots_are_two_persons(tmp_path: Path, body: Body) -> None:
     both = tmp_path / "both.bvh"
     both.write_text(text + "\n".join(" ".join(row) for row in numbers) + "\n")
     pair = Clip("bvh/pair", "bvh", tuple(str(tmp_path / name) for name in ("a.bvh", "b.bvh")))
-    expected, found = bvh.read_clip(pair, body), read_one(both, body)
+    expected, found = bvh.read_clip(pair, body), source.read_one(both, body)
     assert found.num_persons == 2
     np.testing.assert_array_equal(found.joints, expected.joints)
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from motion.body import load_body
+from motion.clips.sanity import STATURE
 from motion.datasets import deepmimic
-from motion.datasets.joint_fitting import NEEDED, fit_joints
+from motion.datasets.joint_fitting import NEEDED, fit_files, fit_joints, stature, stature_note
 from motion.errors import InputError
 from motion.kinematics import forward_kinematics
 from motion.skeleton import BONES, JOINT, JOINT_NAMES
@@ -110,6 +111,19 @@ def test_giants_walk_in_proportion_and_still_meet() -> None:
     torch.testing.assert_close(found[0] - found[1], ratio * (seen[0] - seen[1]), atol=1e-3, rtol=0)
     floor, own_floor = pose.joints(BODY)[..., 2].amin(dim=(1, 2)), 2 * joints[..., 2].amin(dim=(1, 2))
     assert (floor - ratio * own_floor).abs().max() < 0.05
+
+
+def test_stature_is_that_of_the_source_and_no_human_has_any() -> None:
+    """Toddlers are fitted by the smallest body, which is larger; so what is written down is their own size."""
+    joints, _ = posed(2, 5, seed=6, size=0.0, spread=0.0)
+    tall = BODY.stature(torch.zeros(10))
+    sizes = torch.tensor([0.5, 1.2])
+    torch.testing.assert_close(stature(sizes[:, None, None, None] * joints, JOINT_NAMES, BODY), sizes * tall)
+    assert stature_note(joints[:1], JOINT_NAMES, BODY) == {STATURE: "1.69"}
+    fit_files(["a"], 0.5 * joints, JOINT_NAMES, BODY)
+    for size, metres in ((100, "169"), (0.1, r"0\.169")):
+        with pytest.raises(InputError, match=rf"a, b: person 1 is {metres} m tall, expected a human"):
+            fit_files(["a", "b"], size * joints, JOINT_NAMES, BODY)
 
 
 def test_one_frame_is_enough() -> None:

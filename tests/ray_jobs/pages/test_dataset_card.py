@@ -48,6 +48,17 @@ def test_it_names_what_was_rejected_and_escapes_it(prepared: Path, ray_cluster: 
     assert "<td>a/b</td><td>b.txt: holds &lt;script&gt;</td>" in page
 
 
+def test_it_shows_what_looks_odd_and_nothing_where_nothing_does(prepared: Path, page: str, ray_cluster: None) -> None:
+    motions = str(prepared / "motions")
+    rows = survey(motions)
+    assert {row["flags"] for row in rows} == {""}
+    assert "looks odd" not in page
+    rows[1]["flags"] = "person 1 floats 0.40 m above the floor throughout"
+    odd = render(rows, motions, {}, [])
+    assert "<strong>1 clip looks odd.</strong>" in odd
+    assert f"<tr><td>{rows[1]['id']}</td><td>person 1 floats 0.40 m above the floor throughout</td></tr>" in odd
+
+
 def test_histograms() -> None:
     spread = Histogram.of("Length", "s", list(np.linspace(0, 10, 1000)))
     assert sum(spread.counts) == 1000
