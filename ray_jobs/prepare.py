@@ -13,11 +13,12 @@ Writes to the output folder
     duplicates.parquet       motions that are there twice: the id left out, and the one it repeats
     config.yaml, clips.parquet, checkpoint/   what was asked for, the clips that were found, which of them are done
 
-A job that was interrupted, or whose sources have grown, is started again with the same arguments and reads only what is
-missing; what was rejected is tried anew.
+A job that was interrupted, or whose sources have grown or changed, is started again with the same arguments. It reads
+only what is missing and what changed, such as a clip with another caption; what was rejected is tried anew.
 """
 
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -46,7 +47,7 @@ from motion.features import Moments, encode_sequence
 from motion.parquet import delete_partial_files, from_table, write_table
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli, storage
-from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_rows
+from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_changed, drop_rows
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, place, settle
 from ray_jobs.common.prepared_data import NORMALIZER_FILE
@@ -183,8 +184,10 @@ def prepare(config: PrepareConfig) -> None:
     manifest, motions, rejected, duplicates = (
         storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
     )
-    write_table(pa.Table.from_pylist([{CLIP: clip.id, "json": clip.to_json()} for clip in clips]), manifest)
+    keys = {clip.id: content_key(clip) for clip in clips}
+    write_table(pa.Table.from_pylist([{CLIP: keys[clip.id], "json": clip.to_json()} for clip in clips]), manifest)
     storage.delete_folder(rejected)  # what was rejected is tried anew
+    changed = drop_changed(config.output, keys)
     before = len(storage.read_column(motions, "id"))
     convert(manifest, config)
     if "train" not in storage.read_column(motions, "split"):
@@ -192,8 +195,8 @@ def prepare(config: PrepareConfig) -> None:
     reasons = storage.read_rows(rejected, ("id", "reason"))
     survey = drop_duplicates(dataset_card.survey(motions), motions, duplicates, [clip.id for clip in clips])
     logger.info(
-        "%d motions (%d of them there before) of %d clips, %d rejected, %d left out as duplicates",
-        *(len(survey), before, len(clips), len(reasons), len(storage.read_rows(duplicates, ("id",)))),
+        "%d motions (%d of them there before) of %d clips, %d changed since, %d rejected, %d left out as duplicates",
+        *(len(survey), before, len(clips), changed, len(reasons), len(storage.read_rows(duplicates, ("id",)))),
     )
     write_normalizer(config.output)
     licences = {name: reader.LICENCE for name, reader in load_readers(config.sources).items()}
@@ -244,6 +247,13 @@ def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
 
 
+def content_key(clip: Clip) -> str:
+    """Name what a clip's motion is made from: its id, and a digest of its captions, part and files' sizes and times."""
+    files = [file.stat() for file in map(Path, clip.files) if file.exists()]
+    content = [replace(clip, files=()).to_json(), *((file.st_size, file.st_mtime_ns) for file in files)]
+    return f"{clip.id} {hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
+
+
 def convert(manifest: str, config: PrepareConfig) -> None:
     """Read each listed clip that is not done yet and write it to motions/ or rejected/."""
     context = ray.data.DataContext.get_current().copy()
@@ -263,11 +273,9 @@ def convert_clips(clips: pa.Table, config: PrepareConfig) -> pa.Table:
     body, read = load_body(), read_functions(config)
     rows: list[dict[str, object]] = []
     bad: list[tuple[str, str]] = []
-    for clip in map(Clip.from_json, clips["json"].to_pylist()):
+    for key, clip in zip(clips[CLIP].to_pylist(), map(Clip.from_json, clips["json"].to_pylist()), strict=True):
         try:
-            rows += [
-                {CLIP: clip.id, **record.to_row()} for record in read_pieces(clip, read[clip.source], config, body)
-            ]
+            rows += [{CLIP: key, **record.to_row()} for record in read_pieces(clip, read[clip.source], config, body)]
         except InputError as error:
             bad.append((clip.id, " ".join(str(error).split())))  # libraries' own words may run over lines
         except Exception as error:  # a reader's own mistake must not cost the other clips of a long job

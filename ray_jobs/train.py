@@ -74,6 +74,8 @@ class TrainConfig:
     """CPUs of each worker."""
     repeats: int = 1
     """Times that an epoch shows each clip; raise it for a handful of clips, so that epochs are not too short."""
+    captionless: bool = False
+    """Train although no clip has a caption, a model that moves but does not follow text."""
     deepspeed: Path | None = None
     """File of a DeepSpeed configuration (JSON); by default the package's own, ZeRO stage 1.
 
@@ -147,8 +149,8 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
 def _check_motions(config: TrainConfig) -> None:
     """Check that the train split has enough clips, of no more persons than the recipe allows."""
     recipe, optim = config.recipe, config.recipe.optim
-    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons"))
-    persons = [count for split, count in rows if split == "train"]
+    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons", "texts"))
+    persons = [count for split, count, _ in rows if split == "train"]
     if not persons:
         which = "motions of the train split" if rows else "motions"
         raise InputError(
@@ -157,6 +159,11 @@ def _check_motions(config: TrainConfig) -> None:
     if max(persons) > recipe.max_persons:
         raise InputError(
             f"{config.data} has clips of {max(persons)} persons, recipe.max_persons is {recipe.max_persons}"
+        )
+    if not config.captionless and not any(texts for split, _, texts in rows if split == "train"):
+        raise InputError(
+            f"no clip of the train split in {config.data} has a caption, so the model would not follow text: add "
+            "captions and prepare again, or say --captionless if that is meant"
         )
     if len(persons) * config.repeats < optim.batch_size:
         raise InputError(

@@ -5,7 +5,7 @@ the file, the committed note, all three of one name. Here the file itself appear
 """
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,11 +22,12 @@ from motion.sequence import MotionSequence
 from ray_jobs.common import storage
 
 CLIP = "clip"
-"""Column with the id of the listed clip that a row came from; it is what is checkpointed, and not written."""
+"""Column with the key of the listed clip that a row came from; it is what is checkpointed, and not written."""
 SCHEMA = pa.schema([(CLIP, pa.string()), *MotionSequence.SCHEMA])
 
 
 OUR_NAME = re.compile(r"\d{4}-\d{6}")
+PIECE = re.compile(r"@\d+\.\d\d-\d+\.\d\d$")  # what the id of a piece has after its clip's
 
 
 class RunNames(FilenameProvider):
@@ -81,11 +82,26 @@ def checkpoint(output: str) -> CheckpointConfig:
     return CheckpointConfig(CLIP, path, override_filesystem=filesystem, delete_checkpoint_on_success=False)
 
 
-def drop_rows(motions: str, ids: Set[str]) -> None:
-    """Rewrite the files that hold any of `ids` without them; a file left without rows stays, for its note's sake."""
-    filesystem, path = resolve(motions)
-    for file in parquet_files(motions):
+def drop_changed(output: str, keys: Mapping[str, str]) -> int:
+    """Remove motions and notes of clips whose content changed since they were read; return the number of such clips.
+
+    `keys` are the contents' keys by id, an id, a space and a digest, as the column `CLIP` of the notes holds them.
+    """
+    notes, motions = storage.join(output, "checkpoint"), storage.join(output, "motions")
+    known = {str(key) for key in storage.read_column(notes, CLIP)}
+    changed = {key for key in known if keys.get(key.rpartition(" ")[0], key) != key}
+    if changed:
+        clips = {key.rpartition(" ")[0] for key in changed}
+        drop_rows(motions, {name for name in storage.read_column(motions, "id") if PIECE.sub("", name) in clips})
+        drop_rows(notes, changed, CLIP)  # last: until then a job that is cut drops the motions again
+    return len(changed)
+
+
+def drop_rows(folder: str, values: Set[str], column: str = "id") -> None:
+    """Rewrite the files that hold any of `values` without them; a file left without rows stays, for its note's sake."""
+    filesystem, path = resolve(folder)
+    for file in parquet_files(folder):
         table = pq.read_table(file, filesystem=filesystem)
-        kept = table.filter(pc.invert(pc.is_in(table["id"], value_set=pa.array(sorted(ids), pa.string()))))
+        kept = table.filter(pc.invert(pc.is_in(table[column], value_set=pa.array(sorted(values), pa.string()))))
         if kept.num_rows < table.num_rows:
-            write_table(kept, storage.join(motions, file.removeprefix(path).lstrip("/")))
+            write_table(kept, storage.join(folder, file.removeprefix(path).lstrip("/")))

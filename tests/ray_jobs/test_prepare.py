@@ -72,6 +72,30 @@ def test_run_again_it_reads_only_what_is_missing(ray_cluster: None, clip_folder:
     ]
 
 
+def test_a_caption_that_is_added_and_a_file_that_changes_are_seen(ray_cluster: None, tmp_path: Path) -> None:
+    """The same command reads those clips anew, and those alone, as often as they change."""
+    source, output = tmp_path / "source", tmp_path / "output"
+    source.mkdir()
+    for seed, name in enumerate(("one", "two", "three")):
+        bvh_source.write_pose(source / f"{name}.bvh", walk(1.0, 30.0, seed), 30.0, bvh_source.BIOVISION, unit=0.01)
+    config = PrepareConfig(str(output), (f"bvh:{source}",))
+
+    def captions() -> dict[str, list[str]]:
+        prepare(config)
+        return {clip.id.removeprefix("bvh/"): clip.texts for clip in read_motions(output / "motions")}
+
+    assert captions() == {"one": [], "two": [], "three": []}
+    assert "No clip has a caption" in (output / "card.html").read_text(encoding="utf-8")
+    (source / "two.txt").write_text("a person walks", encoding="utf-8")
+    assert captions() == {"one": [], "two": ["a person walks"], "three": []}
+    assert "No clip has a caption" not in (output / "card.html").read_text(encoding="utf-8")
+    (source / "two.txt").unlink()
+    bvh_source.write_pose(source / "three.bvh", walk(0.5, 30.0, 3), 30.0, bvh_source.BIOVISION, unit=0.01)
+    assert captions() == {"one": [], "two": [], "three": []}
+    lengths = {clip.id: clip.num_frames for clip in read_motions(output / "motions")}
+    assert lengths["bvh/three"] < lengths["bvh/one"] == lengths["bvh/two"]
+
+
 def test_bad_clips_are_rejected_with_their_sentence_and_good_ones_kept(
     ray_cluster: None, clip_folder: Path, tmp_path: Path
 ) -> None:

@@ -123,6 +123,17 @@ def test_bad_configurations_leave_nothing_behind(
     assert_refused(train, replace(train_config, output=tmp_path / "run", **change), sentence)
 
 
+def test_data_without_captions_is_no_data_for_text_to_motion(train_config: TrainConfig, tmp_path: Path) -> None:
+    shutil.copy(Path(train_config.data) / NORMALIZER_FILE, tmp_path)
+    silent = [replace(random_clip(load_body(), name=name), texts=[]) for name in ("a", "b")]
+    spoken = replace(random_clip(load_body(), name="c"), texts=["a person walks"], split="test")
+    write_parquet([*silent, spoken], tmp_path / "motions" / "0.parquet")
+    config = replace(train_config, data=str(tmp_path))
+    with pytest.raises(InputError, match=r"no clip of the train split in .* has a caption, .* or say --captionless"):
+        read_inputs(config)
+    read_inputs(replace(config, captionless=True))
+
+
 def test_what_is_tested_on_is_never_trained_on(train_config: TrainConfig, tmp_path: Path) -> None:
     body = load_body()
     held_out = replace(random_clip(body, persons=5, name="held out"), split="test")
