@@ -97,10 +97,12 @@ def generate(config: GenerateConfig) -> None:
         count, reasons = export_motions(config.output, name)
         asked, bad = asked + count, bad + reasons
     storage.write_rejected(rejected, bad)
-    storage.write_bytes(storage.join(config.output, "config.yaml"), cli.to_yaml(config).encode())
+    cli.write_config(config, config.output)
     cli.check_rejected(
         bad, asked, "requests and exports" if config.exports else "requests", config.max_rejected_fraction, rejected
     )
+    motions = storage.join(config.output, "motions")
+    cli.conclude(f"the motions lie in {motions}", "motion.render", motions)
 
 
 @contextmanager

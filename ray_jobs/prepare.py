@@ -180,7 +180,8 @@ def prepare(config: PrepareConfig) -> None:
     read_functions(config)  # names that cannot be read end the job at once
     clips = list_clips(config.sources, config.held_out)
     check_seen(*filter(None, [config.bvh_names, *(folder for _, folder in map(split_source, config.sources))]))
-    cli.claim(config.output, config, FIXED_SETTINGS)
+    cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
+    cli.write_config(config, config.output)
     manifest, motions, rejected, duplicates = (
         storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
     )
@@ -203,6 +204,8 @@ def prepare(config: PrepareConfig) -> None:
     card = dataset_card.render(survey, motions, licences, reasons)
     storage.write_bytes(storage.join(config.output, "card.html"), card.encode())
     cli.check_rejected(reasons, len(clips), "clips", config.max_rejected_fraction, rejected)
+    look = f"the data lies in {config.output}, described by its card.html"
+    cli.conclude(look, "ray_jobs.train tiny --output runs/first --data", config.output)
 
 
 def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:

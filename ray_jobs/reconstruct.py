@@ -94,8 +94,9 @@ def reconstruct(config: ReconstructConfig) -> None:
     actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}
     flags = "--body-actors, --depth-actors or --num-gpus"
     check_resources("reconstruction", flags, (config.body_actors + config.depth_actors, actor), READER)
-    cli.claim(config.output, config, FIXED_SETTINGS)
+    cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
+    cli.write_config(config, config.output)
     motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))
     done = set(storage.read_column(motions, "id")) & set(storage.read_column(scenes, "id"))
     missing = [folder for folder in folders if sequence_id(folder) not in done]
@@ -107,6 +108,8 @@ def reconstruct(config: ReconstructConfig) -> None:
     before = len(folders) - len(missing)
     logger.info("%d sequences, %d of them there before, %d rejected", len(folders), before, len(reasons))
     cli.check_rejected(reasons, len(folders), "sequences", config.max_rejected_fraction, rejected)
+    look = f"motions, scenes and contact sheets (sheets/) lie in {config.output}"
+    cli.conclude(look, "ray_jobs.prepare --output data/first --sources", f"teton:{config.output}")
 
 
 def check_models(config: ReconstructConfig) -> int:

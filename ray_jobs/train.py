@@ -187,7 +187,7 @@ def train(config: TrainConfig) -> str:
         logger.info("%s is finished, nothing to do", model)
         return model
     store = tracking.open_store(output, config.tracking_uri)
-    storage.write_bytes(storage.join(output, "config.yaml"), cli.to_yaml(config).encode())
+    cli.write_config(config, output)
     run_id = tracking.start_run(store, config)
     with tracking.closing(store, run_id) as client:
         client.log_text(run_id, cli.to_yaml(config), "config.yaml")
@@ -198,6 +198,11 @@ def train(config: TrainConfig) -> str:
             trained = Path(folder) / MODEL_FILE
             log_samples(client, run_id, Generator.load(trained), config.sample_prompts)
             storage.write_bytes(model, trained.read_bytes())  # last: it says that all is done
+    cli.conclude(
+        f"the model is {model}, its losses are in {store}",
+        "ray_jobs.generate --prompts prompts.txt --output generated/first --model",
+        model,
+    )
     return model
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import shlex
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,12 +17,18 @@ import ray
 import tyro
 import yaml
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray._private.worker import print_to_stdstream
 from ray.exceptions import AuthenticationError
 
 from motion.errors import InputError, command_line
 from ray_jobs.common import storage
 
 C = TypeVar("C")
+HARMLESS = re.compile(
+    r"^.*Failed to kill .*actor.*\n(Traceback .*\n(\s.*\n)*.*\n)?|^Traceback .*\n(\s.*\n)*InterruptedError\b.*\n", re.M
+)
+"""Complaints of Ray's actors that are ended in mid-work when nothing is left to do."""
 
 
 class Config(Protocol):
@@ -61,6 +69,7 @@ def connect() -> None:
             ray.init()
         else:
             ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
+        _keep_back_harmless_tracebacks()
     except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
         raise InputError(_reason(error, address)) from error
 
@@ -74,6 +83,19 @@ def _reason(error: Exception, address: str | None) -> str:
         f"cannot join the Ray cluster at {address}, which RAY_ADDRESS names: {reason}; see that it runs, and that "
         "RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH are set as they were for `ray start`"
     )
+
+
+def _keep_back_harmless_tracebacks() -> None:
+    """Let no traceback reach the terminal that Ray's own actors print while a good run ends."""
+    global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    global_worker_stdstream_dispatcher.add_handler("ray_print_logs", print_without_harmless)
+
+
+def print_without_harmless(data: dict[str, Any]) -> None:
+    """Print what a worker said, as Ray does, but for `HARMLESS`."""
+    lines = HARMLESS.sub("", "".join(f"{line}\n" for line in data["lines"])).splitlines()
+    if lines and data.get("actor_name") != "PlacementGroupCleaner":
+        print_to_stdstream(data | {"lines": lines}, ignore_prefix=False)
 
 
 def _check_answers(address: str) -> None:
@@ -122,18 +144,24 @@ def refuse_other_run(output: str, config: Config) -> None:
         )
 
 
-def claim(output: str, config: Config, fixed: Sequence[str]) -> None:
-    """Write the configuration to an output that a job adds to.
-
-    Raises InputError when the output was made with other values of the `fixed` settings.
-    """
+def refuse_other_settings(output: str, config: Config, fixed: Sequence[str]) -> None:
+    """Raise InputError when the output of a job that adds to it was made with other values of the `fixed` settings."""
     uri = storage.join(output, "config.yaml")
     if storage.exists(uri):
         there, asked = yaml.safe_load(storage.read_bytes(uri)), yaml.safe_load(to_yaml(config))
         there = {name: there.get(name, getattr(type(config), name)) for name in fixed}  # older ones lack some
         if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
             raise InputError(f"{output} was made with {', '.join(changed)}: keep that, or take another output")
-    storage.write_bytes(uri, to_yaml(config).encode())
+
+
+def write_config(config: Config, output: str) -> None:
+    """Write the resolved configuration beside what was made with it, once work begins."""
+    storage.write_bytes(storage.join(output, "config.yaml"), to_yaml(config).encode())
+
+
+def conclude(made: str, command: str, place: str) -> None:
+    """Log a job's last line: what it made where, and the command that follows, whose last argument is `place`."""
+    logger.info("%s; next: python -m %s %s", made, command, shlex.quote(place))
 
 
 def to_yaml(config: Config) -> str:

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion.errors import InputError
 
+WEIGHTS = (".bin", ".ckpt", ".npz", ".pkl", ".pt", ".pth", ".safetensors")
 FOLDED_URI = re.compile(r"(s3|gs|gcs|hdfs|abfss?|file):/?[^/]")
 
 
@@ -31,13 +32,18 @@ def settle(config: object, *inputs: str) -> None:
 
 
 def settle_files(config: object, *names: str) -> None:
-    """Replace fields that name a network or a file by the file's absolute path where there is such a file."""
+    """Replace fields that name a network or a file by the file's absolute path where there is such a file.
+
+    Raises InputError where a file of weights is named and is not there: now rather than on a node with a GPU.
+    """
     for name in names:
-        value = getattr(config, name)
+        value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
         is_path = isinstance(value, Path) or (isinstance(value, str) and ("/" in value or Path(value).suffix))
         if is_path and Path(value).expanduser().exists():
-            settled = place(value, f"--{name.replace('_', '-')}")
-            object.__setattr__(config, name, type(value)(settled) if isinstance(value, str) else Path(settled))
+            settled = place(value, flag)
+            object.__setattr__(config, name, settled if isinstance(value, str) else Path(settled))
+        elif is_path and Path(value).suffix in WEIGHTS and "://" not in str(value):
+            raise InputError(f"{flag} is {value}, and there is no such file")
 
 
 def place(value: str | Path, what: str, *, written: bool = False) -> str:

@@ -141,7 +141,7 @@ def train(task: Task[Any]) -> str:
     worker = {"CPU": config.num_cpus, "GPU": float(config.use_gpu)}
     check_resources("training", "--num-cpus", (1, worker))
     store = tracking.open_store(output, config.tracking_uri)
-    storage.write_bytes(storage.join(output, "config.yaml"), cli.to_yaml(config).encode())
+    cli.write_config(config, output)
     run_id = tracking.start_run(store, config)
     with tracking.closing(store, run_id):
         result = make_trainer(task, store, run_id).fit()

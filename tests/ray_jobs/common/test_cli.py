@@ -1,5 +1,6 @@
 """Command line of the jobs: bad input ends in one sentence, and nothing runs."""
 
+import logging
 import os
 import re
 import subprocess
@@ -91,3 +92,26 @@ def test_what_is_missing_around_a_job_is_one_sentence(tmp_path: Path, variable: 
     assert re.search(rf"^error: {sentence}", ended.stderr, re.MULTILINE)
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_last_line_says_where_the_output_lies_and_what_follows(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    cli.conclude("the data lies in /a b", "ray_jobs.train tiny --data", "/a b")
+    assert caplog.messages == ["the data lies in /a b; next: python -m ray_jobs.train tiny --data '/a b'"]
+
+
+def test_harmless_tracebacks_of_ray_are_kept_back_and_others_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    harmless = [
+        "Traceback (most recent call last):",
+        '  File "queue.py", line 3, in get',
+        "    raise",
+        "InterruptedError",
+    ]
+    killed = ["Failed to kill PreemptionWatcher actor.", *harmless[:3], "ValueError: gone"]
+    real = ["Traceback (most recent call last):", '  File "train.py", line 9, in loop', "ValueError: own"]
+    lines = ["step 2", *harmless, "step 3", *killed, "step 4", *real]
+    said = {"pid": 1, "ip": "127.0.0.1", "is_err": True, "job": None, "task_name": "t", "actor_name": "RayTrainWorker"}
+    cli.print_without_harmless(said | {"lines": lines})
+    cli.print_without_harmless(said | {"lines": ["lost"], "actor_name": "PlacementGroupCleaner"})
+    shown = [line.rpartition("\x1b[0m ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert shown == ["step 2", "step 3", "step 4", *real]
