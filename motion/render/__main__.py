@@ -6,6 +6,7 @@
 World: Z up, floor z = 0, metres. With --sticks it draws stick figures, which is quicker: left limbs light, right dark.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,10 @@ def draw(picture: Picture) -> None:
     Raises InputError for an unknown id or ending, where there is no motion, and for one that cannot be shown.
     """
     if picture.id is None:
-        list_motions(picture.parquet)
+        try:
+            list_motions(picture.parquet)
+        except BrokenPipeError:  # `head` has seen enough; Python would complain again when it flushes at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if picture.output.suffix not in (".gif", ".png"):
         raise InputError(f"{picture.output}: expected a name that ends in .gif or .png")

@@ -1,5 +1,8 @@
 """Command line of pictures: the body by default, sticks on request, a list without an id."""
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,8 @@ from motion.render import __main__ as program
 from motion.render.__main__ import Picture, draw
 from motion.sequence import MotionSequence
 from tests.conftest import Ended
+
+REPO = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -57,6 +62,14 @@ def test_without_an_id_all_are_listed(source: str, capsys: pytest.CaptureFixture
         "made/other  2 persons, 24 frames (1.2 s)  (no caption)",
         "made/smpl  2 persons, 24 frames (1.2 s)  two people glide forward with their arms held out",
     ]
+
+
+def test_a_list_may_be_cut_off(pair: MotionSequence, tmp_path: Path) -> None:
+    write_parquet([replace(pair, id=f"made/{k}", texts=["a" * 900]) for k in range(200)], tmp_path / "many.parquet")
+    command = f"{shlex.quote(sys.executable)} -m motion.render {shlex.quote(str(tmp_path))} | head -1"
+    ended = subprocess.run(command, shell=True, cwd=REPO, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("made/0 ")
+    assert ended.stderr == ""
 
 
 def test_wrong_ids_endings_and_folders_are_said(source: str, tmp_path: Path) -> None:
