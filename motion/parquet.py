@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar
 
@@ -203,18 +204,50 @@ def parquet_files(uri: str | Path) -> list[str]:
 
 def iter_parquet(kind: type[R], uri: str | Path) -> Iterator[R]:
     """Stream the records under `uri`, file by file in sorted order; raises InputError for an unreadable file."""
-    filesystem, _ = resolve(uri)
     for path in parquet_files(uri):
-        try:
-            file = pq.ParquetFile(path, filesystem=filesystem)
-            missing = set(kind.SCHEMA.names) - set(file.schema_arrow.names)
-            if missing:
-                raise InputError(f"{path} lacks the column(s) {', '.join(sorted(missing))}")
-            check_tables(kind, file.schema_arrow, path)
+        with _opened(kind, uri, path) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=kind.SCHEMA.names):
                 yield from from_table(kind, batch)
-        except pa.ArrowException as error:
-            raise InputError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def iter_columns(kind: type[Record], uri: str | Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Stream some columns of the records under `uri`, which costs little where no array is among them.
+
+    Raises InputError for an unreadable file.
+    """
+    for path in parquet_files(uri):
+        with _opened(kind, uri, path) as file:
+            for batch in file.iter_batches(columns=list(columns)):
+                yield from batch.to_pylist()
+
+
+def find_record(kind: type[R], uri: str | Path, name: str) -> R | None:
+    """Find the record under `uri` whose id is `name`; others are not decoded, so any number of them may lie there.
+
+    Raises InputError for an unreadable file.
+    """
+    for path in parquet_files(uri):
+        with _opened(kind, uri, path) as file:
+            ids = file.read(columns=["id"])["id"].to_pylist()
+            if name in ids:
+                rows = file.iter_batches(batch_size=1, columns=kind.SCHEMA.names)
+                return next(from_table(kind, next(islice(rows, ids.index(name), None))))
+    return None
+
+
+@contextmanager
+def _opened(kind: type[Record], uri: str | Path, path: str) -> Iterator[pq.ParquetFile]:
+    """Open a file under `uri` that must have the columns of this kind."""
+    filesystem, _ = resolve(uri)
+    try:
+        file = pq.ParquetFile(path, filesystem=filesystem)
+        missing = set(kind.SCHEMA.names) - set(file.schema_arrow.names)
+        if missing:
+            raise InputError(f"{path} lacks the column(s) {', '.join(sorted(missing))}")
+        check_tables(kind, file.schema_arrow, path)
+        yield file
+    except pa.ArrowException as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}") from error
 
 
 def from_table(kind: type[R], table: pa.Table | pa.RecordBatch) -> Iterator[R]:

@@ -101,8 +101,7 @@ def generate(config: GenerateConfig) -> None:
     cli.check_rejected(
         bad, asked, "requests and exports" if config.exports else "requests", config.max_rejected_fraction, rejected
     )
-    motions = storage.join(config.output, "motions")
-    cli.conclude(f"the motions lie in {motions}", "motion.render", motions)
+    cli.conclude(f"the motions lie in {config.output}", "motion.render", storage.join(config.output, "motions"))
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from recon.pipeline.options import ReconstructionOptions
 from recon.pipeline.perception import Crops, Perception, crop_people, estimate, predict_depth, read_keyframes
 from recon.pipeline.record import describe_quality
 from recon.regressors import CropEstimates, load_regressor
-from recon.teton import list_sequences, read_sequence, sequence_id
+from recon.teton import list_sequences, read_sequence, require_readable, sequence_id
 
 FIXED_SETTINGS = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
 """Settings that all sequences of one output share."""
@@ -90,6 +90,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
     if not (folders := list_sequences(Path(config.rooms))):
         raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
+    require_readable(folders)
     check_seen(config.rooms)
     actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}
     flags = "--body-actors, --depth-actors or --num-gpus"

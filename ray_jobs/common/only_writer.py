@@ -76,10 +76,14 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if [path.name for path in folder.iterdir()] == [LOCK]:
-            file.unlink(missing_ok=True)
-            with suppress(OSError):  # another job came meanwhile
-                folder.rmdir()
+        _remove_unused(folder)
+
+
+def _remove_unused(folder: Path) -> None:
+    if [path.name for path in folder.iterdir()] == [LOCK]:
+        (folder / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # another job came meanwhile
+            folder.rmdir()
 
 
 @contextmanager

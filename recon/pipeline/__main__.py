@@ -11,6 +11,7 @@ Modes:
 """
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,7 @@ from recon.pipeline.perception import perceive
 from recon.pipeline.record import describe_quality
 from recon.pipeline.steps import Bodies, Reconstruction, load_bodies, reconstruct
 from recon.regressors import BodyRegressor, load_regressor
-from recon.teton import list_sequences, read_sequence
+from recon.teton import list_sequences, read_sequence, require_readable
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ class PipelineConfig(ReconstructionOptions):
 def run(config: PipelineConfig) -> None:
     """Reconstruct the sequences, or measure the reconstruction on rendered rooms.
 
-    Raises InputError when both or neither are asked for, and at the end when a sequence could not be reconstructed.
+    Raises InputError when both or neither are asked for, when no sequence can be read, and at the end when one of them
+    could not be reconstructed.
     """
     if bool(config.simulate) == bool(config.sequences):
         raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
+    require_readable(find_folders(config.sequences))
     regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
     relative, metric = (
         load_depth_model(spec, metric=is_metric, device=config.device, bf16=config.bf16)
@@ -76,7 +79,7 @@ def reconstruct_folders(
 ) -> None:
     """Reconstruct the sequences of `config` one after the other; raises InputError at the end when one could not be."""
     failed: list[Path] = []
-    folders = [found for path in config.sequences for found in (list_sequences(path) or [path])]
+    folders = find_folders(config.sequences)
     for folder in (bar := tqdm(folders, desc="reconstruct")):
         try:
             sequence = read_sequence(folder)
@@ -90,6 +93,11 @@ def reconstruct_folders(
         )
     if failed:
         raise InputError(f"{len(failed)} of {len(folders)} sequences could not be reconstructed")
+
+
+def find_folders(paths: Iterable[Path]) -> list[Path]:
+    """List the folders of sequences, where each path is one or a root of a Teton tree."""
+    return [found for path in paths for found in (list_sequences(path) or [path])]
 
 
 def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> None:

@@ -1,12 +1,10 @@
 """Teton tree: annotated room videos on disk, read, checked and written."""
 
+from recon.teton.annotations import FPS_RANGE, IMAGE_SIDES, PERSON_LABEL, Track
+from recon.teton.checking import find_faults, require_readable
 from recon.teton.tree import (
     FEWEST_FRAMES,
-    FPS_RANGE,
-    IMAGE_SIDES,
-    PERSON_LABEL,
     TetonSequence,
-    Track,
     list_sequences,
     read_sequence,
     sequence_id,
@@ -20,8 +18,10 @@ __all__ = [
     "PERSON_LABEL",
     "TetonSequence",
     "Track",
+    "find_faults",
     "list_sequences",
     "read_sequence",
+    "require_readable",
     "sequence_id",
     "write_sequence",
 ]

@@ -69,7 +69,8 @@ def numbers(
     owner: Mapping[str, object], key: str, shape: tuple[int, ...], what: str, where: str
 ) -> Float64[np.ndarray, "..."]:
     """Read a list of finite numbers of this shape, which `what` describes in the InputError otherwise raised."""
-    value = get(owner, key, list, where)
+    require(key in owner, f"{where}: has no {key}, expected {what}")
+    value = expect(owner[key], list, f"{where}: {key}", what)
     try:
         array = np.array(value)
     except ValueError:  # lists of several lengths

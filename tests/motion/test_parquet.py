@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from motion.body import load_body
 from motion.errors import InputError
-from motion.parquet import Record, from_table, parquet_files, write_parquet
+from motion.parquet import Record, find_record, from_table, iter_columns, parquet_files, write_parquet
 from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from tests.helpers.clips import random_clip
@@ -77,6 +77,28 @@ def test_rows_are_plain_arrow_for_other_tools(clip: MotionSequence, tmp_path: Pa
 def test_records_own_their_memory(clip: MotionSequence) -> None:
     table = pa.Table.from_pylist([clip.to_row()], schema=MotionSequence.SCHEMA)
     assert next(from_table(MotionSequence, table)).joints.flags.writeable
+
+
+def test_one_record_is_found_among_others(
+    clip: MotionSequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, ids in (("a", ("one", "two")), ("b", ("three", "four"))):
+        write_parquet([replace(clip, id=own) for own in ids], tmp_path / f"{name}.parquet")
+    made: list[str] = []
+    monkeypatch.setattr(MotionSequence, "__post_init__", lambda self: made.append(self.id))
+    found = find_record(MotionSequence, tmp_path, "four")
+    assert found is not None
+    assert_same(found, replace(clip, id="four"))
+    assert made[0] == "four", "no other record was decoded"
+    assert find_record(MotionSequence, tmp_path, "five") is None
+
+
+def test_some_columns_are_read_without_the_arrays(clip: MotionSequence, tmp_path: Path) -> None:
+    write_parquet([clip, replace(clip, id="two", texts=[])], tmp_path / "a.parquet")
+    rows = list(iter_columns(MotionSequence, tmp_path, ("id", "num_frames", "texts")))
+    assert rows[0] == {"id": clip.id, "num_frames": clip.num_frames, "texts": clip.texts}
+    assert [row["id"] for row in rows] == [clip.id, "two"]
+    assert list(iter_columns(MotionSequence, tmp_path / "nothing", ("id",))) == []
 
 
 def test_foreign_and_damaged_files(clip: MotionSequence, tmp_path: Path) -> None:

@@ -15,59 +15,11 @@ from PIL import Image
 
 from motion.errors import InputError
 from motion.sequence import LABELS
-from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
+from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, tree, write_sequence
+from tests.helpers.teton import FRAMES, HEIGHT, KEYFRAMES, NAMES, WIDTH, change_annotations, make_track, write_valid
 
-WIDTH, HEIGHT, FRAMES = 64, 48, 5
-NAMES = KEYPOINT_SETS["coco17"]
-KEYFRAMES = (0, 3)
 DAMAGE = "annotations.json"
-
-
-def make_track(rng: np.random.Generator, object_id: str, num_frames: int = FRAMES) -> Track:
-    """Annotate a person who may be away, with some keypoints left out."""
-    present = rng.random(num_frames) < 0.8
-    present[0] = True
-    corner = rng.uniform(-5, 40, (num_frames, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(6, 30, (num_frames, 2))], axis=1)
-    keypoints = rng.uniform(0.01, 1, (num_frames, len(NAMES), 3))
-    keypoints[..., :2] = corner[:, None] + keypoints[..., :2] * (boxes[:, None, 2:] - corner[:, None])
-    keypoints[1:] *= rng.random((num_frames - 1, len(NAMES), 1)) < 0.8
-    here = present[:, None]
-    return Track(
-        object_id,
-        person_class=int(rng.integers(len(PERSON_CLASSES))),
-        present=present,
-        boxes=(boxes * here).astype(np.float32),
-        keypoints=(keypoints * here[..., None]).astype(np.float32),
-        action=(rng.integers(len(ACTIONS), size=num_frames) * present).astype(np.int8),
-        occluded=(rng.random(num_frames) < 0.5) & present,
-    )
-
-
-def write_valid(folder: Path, tracks: list[Track], intrinsics: np.ndarray | None = None) -> None:
-    """Write a valid sequence of these tracks, with random pixels and labels."""
-    rng = np.random.default_rng(1)
-    mask = rng.choice(np.array([0, 1, 9, PERSON_LABEL], dtype=np.uint8), (HEIGHT, WIDTH))
-    write_sequence(
-        folder,
-        frames=(rng.integers(256, size=(HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(FRAMES)),
-        tracks=tracks,
-        image_size=(WIDTH, HEIGHT),
-        fps=10.0,
-        intrinsics=intrinsics,
-        keypoint_names=NAMES,
-        keyframes=KEYFRAMES,
-        masks=dict.fromkeys(KEYFRAMES, mask),
-    )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Write a valid sequence of one person."""
-    folder = tmp_path / "ward" / "camera" / "2024-01-01" / "120000"
-    write_valid(folder, [make_track(np.random.default_rng(0), "7")])
-    return folder
 
 
 @given(seed=st.integers(0, 2**32 - 1), persons=st.integers(1, 4), known=st.booleans())
@@ -117,31 +69,6 @@ def test_sequences_are_listed_without_being_read(tmp_path: Path) -> None:
     (tmp_path / "a/c/d/frames_only/frames").mkdir()
     found = [str(path.relative_to(tmp_path)) for path in list_sequences(tmp_path)]
     assert found == ["a/c/d/frames_only", "b/c/d/torn", "b/c/d/whole"]
-
-
-def test_unknown_keys_and_actions_are_let_be(folder: Path) -> None:
-    def edit(content: dict[str, Any]) -> None:
-        content["version"] = "1.2"
-        content["meta"]["site"] = {"floor": 3}
-        person = content["7"]
-        person["weight"] = None
-        person["frames"]["0"] |= {"mood": [1], "action": None}
-        person["frames"]["1"].pop("action")
-
-    change_annotations(folder, edit)
-    assert read_sequence(folder).tracks[0].action[:2].tolist() == [0, 0]
-
-
-def test_the_files_action_counts_from_laying_in_bed(folder: Path) -> None:
-    change_annotations(folder, lambda content: content["7"]["frames"]["0"].update(action=0))
-    assert ACTIONS[read_sequence(folder).tracks[0].action[0]] == "laying_in_bed"
-
-
-def change_annotations(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    path = folder / "annotations.json"
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
 
 
 def meta(**values: Any) -> Callable[[Path], None]:

@@ -1,0 +1,115 @@
+"""Checks of whole trees: all faults in one run, before any network loads."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from motion.errors import InputError
+from recon.teton import find_faults, read_sequence, require_readable
+from tests.conftest import Ended
+from tests.helpers.teton import HEIGHT, KEYFRAMES, WIDTH, change_annotations
+
+Run = Callable[..., Ended]
+
+
+def spoil(content: dict[str, Any]) -> None:
+    """Leave out what a new user leaves out, and add a person with a wrong class and a box of text."""
+    del content["meta"]["fps"]
+    for annotation in content["7"]["frames"].values():
+        del annotation["center"], annotation["occluded"]
+    content["8"] = {"class": "robot", "frames": {"0": {"box": "all", "center": [1, 2], "keypoints": [[1, 2]]}}}
+
+
+FAULTS = [
+    "annotations.json: meta: fps is None, expected 1 to 240",
+    "frames/000002.jpg: is 32x24, expected 64x48 as image_size says",
+    "annotations.json: object 7, frame 0: has no center, expected [x, y] (and 3 more like it)",
+    "annotations.json: object 7, frame 0: has no occluded, expected true or false (and 4 more like it)",
+    "annotations.json: object 8: class is 'robot', expected one of unknown, person, patient, medical_staff",
+    "annotations.json: object 8, frame 0: box is 'all', expected [x0, y0, x1, y1]",
+    "annotations.json: object 8, frame 0: keypoints has 1 entries, expected 17 as keypoint_names in meta has",
+    "masks/000000.png: is missing, expected a mask of each key frame (0, 3 have none)",
+]
+
+
+@pytest.fixture
+def spoiled(folder: Path) -> Path:
+    change_annotations(folder, spoil)
+    for number in KEYFRAMES:
+        (folder / "masks" / f"{number:06d}.png").unlink()
+    Image.new("RGB", (32, 24)).save(folder / "frames" / "000002.jpg")
+    return folder
+
+
+def test_all_that_is_wrong_is_said_at_once(spoiled: Path) -> None:
+    assert find_faults(spoiled) == FAULTS
+
+
+def test_reading_says_the_first_and_how_to_see_all(spoiled: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        read_sequence(spoiled)
+    first = "; ".join(FAULTS[:5])
+    assert str(raised.value) == f"{spoiled}/{first}; and 3 more: see python -m recon.teton check {spoiled}"
+
+
+def test_frames_are_still_checked_where_annotations_cannot_be_read(spoiled: Path) -> None:
+    (spoiled / "annotations.json").write_text("{")
+    shutil.rmtree(spoiled / "frames")
+    found = find_faults(spoiled)
+    assert [sentence.partition(":")[0] for sentence in found] == ["annotations.json", "frames"]
+
+
+def test_pixels_are_decoded(folder: Path) -> None:
+    assert find_faults(folder) == []
+    frame = folder / "frames" / "000003.jpg"
+    frame.write_bytes(frame.read_bytes()[:-700])
+    Image.new("L", (WIDTH, HEIGHT), 99).save(folder / "masks" / "000003.png")
+    Image.new("L", (WIDTH, HEIGHT), 0).save(folder / "masks" / "000000.png")
+    found = find_faults(folder)
+    assert [sentence.partition(":")[0] for sentence in found] == ["frames/000003.jpg", "masks/000003.png"]
+    Image.new("L", (WIDTH, HEIGHT), 2).save(folder / "masks" / "000003.png")
+    assert "masks: no pixel has the label 1, expected the floor to be marked" in find_faults(folder)
+
+
+def test_a_job_is_refused_where_no_sequence_can_be_read(spoiled: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none of 2 sequences can be read; the first: .*fps is None.*no center"):
+        require_readable([spoiled, tmp_path / "nothing"])
+    require_readable([])
+
+
+def test_a_job_goes_on_where_one_sequence_can_be_read(folder: Path, tmp_path: Path) -> None:
+    unread = tmp_path / "nothing"
+    require_readable([unread, folder])
+    require_readable(rest := iter([folder, unread]))
+    assert list(rest) == [unread], "it stops at the first that can be read"
+
+
+def test_the_program_lists_the_faults_of_all_sequences(
+    spoiled: Path, tmp_path: Path, run_program: Callable[..., Ended]
+) -> None:
+    other = spoiled.with_name("130000")
+    shutil.copytree(spoiled, other)
+    (other / "annotations.json").unlink()
+    ended = run_program("recon.teton", "check", str(tmp_path))
+    assert ended.status == 2
+    lines = ended.out.splitlines()
+    assert lines[: len(FAULTS) + 1] == [str(spoiled), *(f"  {fault}" for fault in FAULTS)]
+    assert lines[len(FAULTS) + 1] == str(other)
+    assert "2 of 2 sequences have faults" in ended.err
+
+
+@pytest.mark.parametrize("of_the_root", [True, False])
+def test_the_program_is_content_with_what_is_right(
+    folder: Path, tmp_path: Path, run_program: Callable[..., Ended], of_the_root: bool
+) -> None:
+    ended = run_program("recon.teton", "check", str(tmp_path if of_the_root else folder))
+    assert (ended.status, ended.out) == (0, "sequences: 1, all without faults\n")
+
+
+def test_nothing_found_is_an_error(tmp_path: Path, run_program: Callable[..., Ended]) -> None:
+    for arguments in ((), (str(tmp_path / "nothing"),)):
+        assert run_program("recon.teton", "check", *arguments).status == 2
