@@ -6,7 +6,9 @@ travels inside the model file, so a model is one file.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_origin
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from motion.denoiser import DenoiserConfig
 from motion.diffusion import Prediction, ScheduleName
@@ -227,7 +229,9 @@ def from_dict(values: Mapping[str, object]) -> Recipe:
     return _build(Recipe, values, "recipe")
 
 
-def _build(kind: Any, values: Mapping[str, object], where: str) -> Any:
+def _build(kind: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where} is {values!r}, expected its settings by name")
     known = {each.name: each.type for each in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise InputError(f"{where} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
@@ -239,4 +243,8 @@ def _build(kind: Any, values: Mapping[str, object], where: str) -> Any:
 def _value(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, where)
-    return tuple(value) if get_origin(kind) is tuple else value  # JSON has lists alone
+    value = tuple(value) if isinstance(value, list) else value  # JSON has lists alone
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{where} is {value!r}: {error.errors()[0]['msg']}") from error

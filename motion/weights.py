@@ -117,7 +117,13 @@ def read_weights(path: str | Path, kind: str, made_by: str) -> Weights:
         raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
     if metadata.get("format") != kind:
         raise InputError(f"{path} says format {metadata.get('format')!r}, expected {kind!r}")
-    return Weights(path, tensors, json.loads(metadata["description"]))
+    if odd := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise InputError(f"{path} holds NaN or infinity in {odd[0]}, expected finite weights: its training failed")
+    try:
+        description = dict(json.loads(metadata["description"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} has no description of its network, expected a JSON object: it is damaged") from error
+    return Weights(path, tensors, description)
 
 
 def read_checkpoint(path: Path, parts: Sequence[str]) -> dict[str, dict[str, Tensor]]:

@@ -70,7 +70,10 @@ class Stages:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise InputError(f"{path} is damaged, expected seconds by stage; delete it") from error
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -101,6 +101,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         settle(self, "data")
         settle_files(self, "deepspeed")
+        for name in ("num_workers", "repeats", "log_every", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if not all(prompt.strip() for prompt in self.sample_prompts):
+            raise InputError("one of sample_prompts is empty, expected captions to sample at the end")
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,11 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
         raise InputError(
             f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
         )
-    return TrainInputs(read_normalizer(config.data), json.loads(deepspeed.read_text(encoding="utf-8")))
+    try:
+        settings = dict(json.loads(deepspeed.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(f"{deepspeed} is no JSON object, expected a DeepSpeed configuration: {error}") from error
+    return TrainInputs(read_normalizer(config.data), settings)
 
 
 def _check_motions(config: TrainConfig) -> None:

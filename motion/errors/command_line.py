@@ -6,6 +6,7 @@ it does and shows, on a line of its own, how to run it: `python -m PACKAGE.NAME 
 
 import ast
 import importlib.util
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -42,7 +43,12 @@ def finish(work: Callable[[C], object], config: C) -> None:
 
 
 def exit_on_bad_input(work: Callable[[], object]) -> None:
-    """Do the work; an `InputError` ends the program with its sentence on stderr and exit status 2."""
+    """Do the work; an `InputError` ends the program with its sentence on stderr and exit status 2.
+
+    What the terminal's encoding lacks, of a caption in another script, is printed as its code.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work()
     except InputError as error:

@@ -1,5 +1,6 @@
 """Files of `ray_jobs.prepare` beside the motions that training reads: the features' normalizer."""
 
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from motion.errors import InputError
@@ -14,5 +15,11 @@ def read_normalizer(data: str) -> Normalizer:
     uri = storage.join(data, NORMALIZER_FILE)
     if not storage.exists(uri):
         raise InputError(f"no {NORMALIZER_FILE} in {data}; make it with `python -m ray_jobs.prepare --output {data}`")
-    tensors = load(storage.read_bytes(uri))
-    return Normalizer(tensors["mean"], tensors["std"])
+    try:
+        tensors = load(storage.read_bytes(uri))
+        mean, std = tensors["mean"], tensors["std"]
+    except (SafetensorError, KeyError) as error:
+        raise InputError(f"{uri} is damaged ({error}); delete it and prepare again") from error
+    if not mean.isfinite().all() or not (std > 0).all() or not std.isfinite().all():
+        raise InputError(f"{uri} holds a mean or a standard deviation that is no number; delete it and prepare again")
+    return Normalizer(mean, std)

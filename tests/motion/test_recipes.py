@@ -44,3 +44,26 @@ def test_impossible_values_are_refused() -> None:
         replace(tiny(), denoiser=replace(tiny().denoiser, width=100))
     with pytest.raises(InputError, match="sampling.num_steps"):
         replace(tiny(), sampling=replace(tiny().sampling, num_steps=1001))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        (("fps",), "20", "recipe.fps is '20': Input should be a valid number"),
+        (("max_frames",), 2.5, "recipe.max_frames is 2.5: Input should be a valid integer"),
+        (("diffusion",), "cosine", "recipe.diffusion is 'cosine', expected its settings by name"),
+        (
+            ("diffusion", "prediction"),
+            "x0 ",
+            "recipe.diffusion.prediction is 'x0 ': Input should be 'epsilon', 'x0' or 'v'",
+        ),
+        (("denoiser", "actions"), [1], r"recipe.denoiser.actions is \(1,\): Input should be a valid string"),
+    ],
+)
+def test_values_of_another_type_are_named(place: tuple[str, ...], value: object, sentence: str) -> None:
+    values = inner = json.loads(json.dumps(to_dict(tiny())))
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    with pytest.raises(InputError, match=sentence):
+        from_dict(values)

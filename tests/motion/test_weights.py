@@ -105,6 +105,13 @@ def test_missing_damaged_and_foreign_files_are_one_sentence(tmp_path: Path) -> N
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(InputError, match=f"says format None, expected '{KIND}'"):
         read_weights(path, KIND, "jobs.train")
+    for metadata in ({}, {"description": "[1"}, {"description": "1"}):
+        save_file({"x": torch.zeros(1)}, path, {"format": KIND} | metadata)
+        with pytest.raises(InputError, match=r"w\.safetensors has no description of its network, expected a JSON"):
+            read_weights(path, KIND, "jobs.train")
+    save_file({"x": torch.tensor([1.0, torch.nan])}, path, {"format": KIND, "description": "{}"})
+    with pytest.raises(InputError, match=r"holds NaN or infinity in x, expected finite weights"):
+        read_weights(path, KIND, "jobs.train")
 
 
 def test_a_writer_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:

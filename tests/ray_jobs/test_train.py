@@ -123,6 +123,19 @@ def test_bad_configurations_leave_nothing_behind(
     assert_refused(train, replace(train_config, output=tmp_path / "run", **change), sentence)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"num_workers": 0}, "num_workers is 0, expected 1 or more"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0, expected 1 or more"),
+        ({"sample_prompts": ("a person walks", " ")}, "one of sample_prompts is empty, expected captions"),
+    ],
+)
+def test_settings_that_would_fail_late_are_refused(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        TrainConfig(RECIPE, "/data", "/out", **change)
+
+
 def test_data_without_captions_is_no_data_for_text_to_motion(train_config: TrainConfig, tmp_path: Path) -> None:
     shutil.copy(Path(train_config.data) / NORMALIZER_FILE, tmp_path)
     silent = [replace(random_clip(load_body(), name=name), texts=[]) for name in ("a", "b")]

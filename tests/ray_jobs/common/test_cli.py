@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from motion.errors import InputError
 from ray_jobs.common import cli
 from ray_jobs.serve import ServeConfig
 from tests.conftest import Ended
@@ -115,3 +116,17 @@ def test_harmless_tracebacks_of_ray_are_kept_back_and_others_shown(capsys: pytes
     cli.print_without_harmless(said | {"lines": ["lost"], "actor_name": "PlacementGroupCleaner"})
     shown = [line.rpartition("\x1b[0m ")[2] for line in capsys.readouterr().err.splitlines()]
     assert shown == ["step 2", "step 3", "step 4", *real]
+
+
+@pytest.mark.parametrize("content", ["a: [", "text", "- 1"])
+def test_a_damaged_configuration_beside_an_output_is_no_reason_to_mix_runs(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"config\.yaml is damaged, expected settings by name: take another output"):
+        cli.refuse_other_settings(str(tmp_path), ServeConfig("/m.safetensors"), ["port"])
+
+
+def test_a_terminal_without_the_letters_of_a_caption_gets_their_codes() -> None:
+    program = "from motion.errors.command_line import exit_on_bad_input; exit_on_bad_input(lambda: print('gehört 人'))"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert ended.stdout == "gehört \\u4eba\n".encode("latin-1")

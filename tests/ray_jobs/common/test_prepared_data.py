@@ -36,6 +36,17 @@ def test_data_without_a_normalizer_are_refused(tmp_path: Path) -> None:
         read_normalizer(str(tmp_path))
 
 
+def test_a_normalizer_that_would_spoil_every_number_is_refused(tmp_path: Path) -> None:
+    file, good = tmp_path / NORMALIZER_FILE, torch.ones(2)
+    for mean, std in ((good * torch.nan, good), (good, good * 0), (good, -good), (good, good * torch.inf)):
+        file.write_bytes(save({"mean": mean, "std": std}))
+        with pytest.raises(InputError, match="holds a mean or a standard deviation that is no number; delete it and"):
+            read_normalizer(str(tmp_path))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"normalizer.safetensors is damaged \(.*\); delete it and prepare again"):
+        read_normalizer(str(tmp_path))
+
+
 def read_to_train(data: Path) -> object:
     return train.read_inputs(train.TrainConfig(RECIPE, str(data), data / "out"))
 
