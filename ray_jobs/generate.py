@@ -38,6 +38,7 @@ from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, settle
 from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, deployed, sample
 
+KNOWN = {field.name for field in fields(MotionRequest)} - {"seed"}
 LIST = re.compile(r"""\[\s*([{"]|$)|\]$""")  # a line of a JSON list
 
 logger = logging.getLogger(__name__)
@@ -183,9 +184,8 @@ def parse_line(line: str, num_frames: int, where: str) -> MotionRequest:
         values = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{where} is not valid JSON: {error}") from error
-    known = {field.name for field in fields(MotionRequest)} - {"seed"}
-    if unknown := sorted(values.keys() - known):
-        raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    if unknown := sorted(values.keys() - KNOWN):
+        raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(KNOWN))}")
     if "prompt" not in values:
         raise InputError(f"{where} has no prompt")
     try:

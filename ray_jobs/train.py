@@ -148,11 +148,14 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
         raise InputError(
             f"{recipe.text_encoder} gives {text_dim} numbers, denoiser.text_dim is {recipe.denoiser.text_dim}"
         )
+    return TrainInputs(read_normalizer(config.data), _read_settings(deepspeed))
+
+
+def _read_settings(path: Path) -> dict[str, object]:
     try:
-        settings = dict(json.loads(deepspeed.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise InputError(f"{deepspeed} is no JSON object, expected a DeepSpeed configuration: {error}") from error
-    return TrainInputs(read_normalizer(config.data), settings)
+        raise InputError(f"{path} is no JSON object, expected a DeepSpeed configuration: {error}") from error
 
 
 def _check_motions(config: TrainConfig) -> None:

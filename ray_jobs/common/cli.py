@@ -148,13 +148,17 @@ def refuse_other_settings(output: str, config: Config, fixed: Sequence[str]) -> 
     """Raise InputError when the output of a job that adds to it was made with other values of the `fixed` settings."""
     uri = storage.join(output, "config.yaml")
     if storage.exists(uri):
-        try:
-            there, asked = dict(yaml.safe_load(storage.read_bytes(uri))), yaml.safe_load(to_yaml(config))
-        except (yaml.YAMLError, TypeError, ValueError) as error:
-            raise InputError(f"{uri} is damaged, expected settings by name: take another output") from error
+        there, asked = _settings(uri), yaml.safe_load(to_yaml(config))
         there = {name: there.get(name, getattr(type(config), name)) for name in fixed}  # older ones lack some
         if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
             raise InputError(f"{output} was made with {', '.join(changed)}: keep that, or take another output")
+
+
+def _settings(uri: str) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(storage.read_bytes(uri)))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise InputError(f"{uri} is damaged, expected settings by name: take another output") from error
 
 
 def write_config(config: Config, output: str) -> None:

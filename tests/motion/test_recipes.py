@@ -55,7 +55,7 @@ def test_impossible_values_are_refused() -> None:
         (
             ("diffusion", "prediction"),
             "x0 ",
-            "recipe.diffusion.prediction is 'x0 ': Input should be 'epsilon', 'x0' or 'v'",
+            "recipe.diffusion.prediction is 'x0 ': Input should be 'eps",
         ),
         (("denoiser", "actions"), [1], r"recipe.denoiser.actions is \(1,\): Input should be a valid string"),
     ],
