@@ -30,7 +30,7 @@ from motion.skeleton import KEYPOINT_SETS
 from ray_jobs.common import cli, tracking
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import settle
-from ray_jobs.common.sampler import check_http
+from ray_jobs.common.sampler import check_free, check_http
 from ray_jobs.generate import GenerateConfig, generate, like
 from ray_jobs.pages.demo_report import Comparison, Report, compare, mean_best_error, write_report
 from ray_jobs.prepare import PrepareConfig, prepare
@@ -89,6 +89,7 @@ class Stages:
 def demo(config: DemoConfig) -> None:
     """Run all stages; each does only what is missing."""
     check_http(("127.0.0.1", config.port))  # now rather than after the training
+    check_free(ServeConfig.name, ServeConfig.route_prefix)
     output = Path(config.output)
     rooms, data, run, generated = (output / name for name in ("reconstructed", "data", "run", "generated"))
     stages = Stages(output / "stages.json")

@@ -5,6 +5,7 @@ it does and shows, on a line of its own, how to run it: `python -m PACKAGE.NAME 
 """
 
 import ast
+import errno
 import importlib.util
 import io
 import re
@@ -19,6 +20,13 @@ import tyro
 from motion.errors import InputError
 
 C = TypeVar("C")
+FOLDED_URI = re.compile(r"(s3|gs|gcs|hdfs|abfss?|file):/?[^/]")
+"""Start of a URI that lost a slash, as one does that is taken for a path."""
+ABOUT_A_FILE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""Faults of a file or folder that a user can mend."""
 
 
 def program() -> str:
@@ -29,7 +37,17 @@ def program() -> str:
 
 def run(work: Callable[[C], object], config: type[C], description: str | None) -> None:
     """Parse `config` from the command line and do the work with it; the description is the program's docstring."""
-    exit_on_bad_input(lambda: finish(work, tyro.cli(config, prog=program(), description=description)))
+    exit_on_bad_input(lambda: finish(work, with_paths(tyro.cli(config, prog=program(), description=description))))
+
+
+def with_paths(config: C) -> C:
+    """Return a configuration whose paths are meant: `~` is the home; raises InputError for a path made of a URI."""
+    for name, value in vars(config).items():
+        if isinstance(value, Path):
+            if FOLDED_URI.match(str(value)):
+                raise InputError(f"--{name.replace('_', '-')} is {str(value)!r}, expected a path: this takes no URI")
+            object.__setattr__(config, name, value.expanduser())
+    return config
 
 
 def finish(work: Callable[[C], object], config: C) -> None:
@@ -43,7 +61,7 @@ def finish(work: Callable[[C], object], config: C) -> None:
 
 
 def exit_on_bad_input(work: Callable[[], object]) -> None:
-    """Do the work; an `InputError` ends the program with its sentence on stderr and exit status 2.
+    """Do the work; bad input, or a file that cannot be written, ends in one sentence on stderr and exit status 2.
 
     What the terminal's encoding lacks, of a caption in another script, is printed as its code.
     """
@@ -53,6 +71,12 @@ def exit_on_bad_input(work: Callable[[], object]) -> None:
         work()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in ABOUT_A_FILE:
+            raise
+        what = " ".join(str(error).split())
+        print(f"error: {what}; see that the path is meant, can be written to and has room", file=sys.stderr)
         sys.exit(2)
 
 

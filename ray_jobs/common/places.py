@@ -5,7 +5,6 @@ that is started again stand in other folders. `~` is the home of the user who gi
 """
 
 import os
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -15,9 +14,9 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion.errors import InputError
+from motion.errors.command_line import FOLDED_URI
 
 WEIGHTS = (".bin", ".ckpt", ".npz", ".pkl", ".pt", ".pth", ".safetensors")
-FOLDED_URI = re.compile(r"(s3|gs|gcs|hdfs|abfss?|file):/?[^/]")
 
 
 def settle(config: object, *inputs: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError
+from ray.serve._private.client import ServeControllerClient
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
@@ -114,9 +115,13 @@ def deployed(
             serve.shutdown()
 
 
+def _client() -> ServeControllerClient | None:
+    return _get_global_client(raise_if_no_controller_running=False)
+
+
 def check_free(name: str, route_prefix: str | None) -> None:
     """Raise InputError where an application of the cluster has this name or route already."""
-    running = client.get_serve_details()["applications"] if (client := _get_global_client()) else {}
+    running = client.get_serve_details()["applications"] if (client := _client()) else {}
     if name in running:
         raise InputError(
             f"an application {name} runs on this cluster already; choose another --name, or end it with "
@@ -134,7 +139,7 @@ def start_serve(http: Address | None) -> bool:
     """Start Serve, without HTTP for None, unless it runs on this cluster; tell whether it was started."""
     if http:
         check_http(http)
-    if _get_global_client(raise_if_no_controller_running=False):
+    if _client():
         return False
     if http:
         serve.start(http_options=HTTPOptions(host=http[0], port=http[1]))
@@ -148,7 +153,7 @@ def check_http(http: Address) -> None:
 
     A Serve without HTTP and without applications, which a job that was killed left behind, is ended.
     """
-    running = _get_global_client(raise_if_no_controller_running=False)
+    running = _client()
     status = serve.status()
     if running and not status.proxies and not status.applications:
         serve.shutdown()

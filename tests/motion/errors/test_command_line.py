@@ -1,14 +1,17 @@
 """Shared behaviour of all programs: their lists, their names in the help, and exit status 2 on bad input."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from motion.errors import InputError
-from motion.errors.command_line import finish, programs
+from motion.errors.command_line import exit_on_bad_input, finish, programs, with_paths
 from tests.conftest import Ended
 
 REPO = Path(__file__).resolve().parents[3]
@@ -63,6 +66,7 @@ def test_help_names_the_program(name: str, run_program: Run) -> None:
         (("motion.render", "no_such_folder", "--id", "x", "--output", "a.gif"), "no motion has the id 'x'"),
         (("recon.pipeline",), "expected folders of sequences"),
         (("recon.simulate", "--output", "x", "--keypoints", "y"), "keypoints is 'y'"),
+        (("recon.simulate", "--output", "s3://bucket/rooms"), "--output is 's3:/bucket/rooms', expected a path: this"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(arguments: tuple[str, ...], sentence: str, run_program: Run) -> None:
@@ -80,3 +84,21 @@ def test_work_that_ends_itself_is_not_done(code: int | str | None, raised: type[
     """An extension's `sys.exit(0)` would end a job as if all were done; another status is left as it is."""
     with pytest.raises(raised):
         finish(sys.exit, code)
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence_and_other_faults_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        exit_on_bad_input(Path("/dev/null/room.png").touch)
+    assert capsys.readouterr().err == (
+        "error: [Errno 20] Not a directory: '/dev/null/room.png'; see that the path is meant, can be written to and "
+        "has room\n"
+    )
+    with pytest.raises(ConnectionRefusedError):
+        exit_on_bad_input(partial(socket.create_connection, ("127.0.0.1", 9)))
+
+
+def test_the_home_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/nurse")
+    assert with_paths(SimpleNamespace(output=Path("~/rooms"), count=3)).output == Path("/home/nurse/rooms")
