@@ -146,9 +146,16 @@ def write_parquet(records: Sequence[Record], uri: str | Path) -> None:
 
 
 def write_table(table: pa.Table, uri: str | Path) -> None:
-    """Write any table as zstd Parquet."""
+    """Write any table as zstd Parquet, whose pages have checksums."""
     with whole_file(uri) as (filesystem, partial):
-        pq.write_table(table, partial, filesystem=filesystem, compression="zstd", row_group_size=ROWS_PER_GROUP)
+        pq.write_table(
+            table,
+            partial,
+            filesystem=filesystem,
+            compression="zstd",
+            row_group_size=ROWS_PER_GROUP,
+            write_page_checksum=True,
+        )
 
 
 @contextmanager
@@ -235,18 +242,32 @@ def find_record(kind: type[R], uri: str | Path, name: str) -> R | None:
     return None
 
 
+def _content(column: pa.DataType) -> str:
+    """Name what a column holds, whatever the width of its numbers: "list of floating"."""
+    if pa.types.is_list(column) or pa.types.is_large_list(column) or pa.types.is_fixed_size_list(column):
+        return f"list of {_content(column.value_type)}"
+    for name in ("floating", "integer", "string", "boolean", "map", "null"):
+        if getattr(pa.types, f"is_{name}")(column) or (name == "string" and pa.types.is_large_string(column)):
+            return name
+    return str(column)
+
+
 @contextmanager
 def _opened(kind: type[Record], uri: str | Path, path: str) -> Iterator[pq.ParquetFile]:
     """Open a file under `uri` that must have the columns of this kind."""
     filesystem, _ = resolve(uri)
     try:
-        file = pq.ParquetFile(path, filesystem=filesystem)
+        file = pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True)
         missing = set(kind.SCHEMA.names) - set(file.schema_arrow.names)
         if missing:
             raise InputError(f"{path} lacks the column(s) {', '.join(sorted(missing))}")
+        for ours in kind.SCHEMA:
+            theirs = file.schema_arrow.field(ours.name)
+            if "null" not in _content(theirs.type) and _content(theirs.type) != _content(ours.type):
+                raise InputError(f"{path}: {ours.name} is {theirs.type}, expected {ours.type}")
         check_tables(kind, file.schema_arrow, path)
         yield file
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable Parquet file: {error}") from error
 
 

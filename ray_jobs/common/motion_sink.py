@@ -101,7 +101,7 @@ def drop_rows(folder: str, values: Set[str], column: str = "id") -> None:
     """Rewrite the files that hold any of `values` without them; a file left without rows stays, for its note's sake."""
     filesystem, path = resolve(folder)
     for file in parquet_files(folder):
-        table = pq.read_table(file, filesystem=filesystem)
+        table = pq.read_table(file, filesystem=filesystem, page_checksum_verification=True)
         kept = table.filter(pc.invert(pc.is_in(table[column], value_set=pa.array(sorted(values), pa.string()))))
         if kept.num_rows < table.num_rows:
             write_table(kept, storage.join(folder, file.removeprefix(path).lstrip("/")))

@@ -33,7 +33,7 @@ def read_column(folder: str, name: str) -> list[Any]:
     filesystem, _ = resolve(folder)
     values = []
     for path in parquet_files(folder):
-        table = pq.read_table(path, filesystem=filesystem, columns=[name])
+        table = pq.read_table(path, filesystem=filesystem, columns=[name], page_checksum_verification=True)
         check_tables(MotionSequence, table.schema, path)
         values += table[name].to_pylist()
     return values
@@ -47,7 +47,7 @@ def read_rows(uri: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
 def read_table(uri: str) -> pa.Table:
     """Read a Parquet file."""
     filesystem, path = resolve(uri)
-    return pq.read_table(path, filesystem=filesystem)
+    return pq.read_table(path, filesystem=filesystem, page_checksum_verification=True)
 
 
 def dataset(uri: str) -> ray.data.Dataset:

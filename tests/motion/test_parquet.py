@@ -114,6 +114,52 @@ def test_foreign_and_damaged_files(clip: MotionSequence, tmp_path: Path) -> None
         MotionSequence.from_row({"id": "x"})
 
 
+def test_a_flipped_bit_is_no_motion(clip: MotionSequence, tmp_path: Path) -> None:
+    """Whichever byte of the joints is hit, the file is refused rather than read as another motion."""
+    path = tmp_path / "0.parquet"
+    write_parquet([clip], path)
+    column = pq.ParquetFile(path).metadata.row_group(0)
+    (joints,) = (c for k in range(column.num_columns) if (c := column.column(k)).path_in_schema.startswith("joints"))
+    sound = path.read_bytes()
+    start = joints.dictionary_page_offset or joints.data_page_offset
+    for place in range(start + 60, start + joints.total_compressed_size, 997):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 4]) + sound[place + 1 :])
+        with pytest.raises(InputError, match=r"0\.parquet is not a readable Parquet file"):
+            read_motions(path)
+    path.write_bytes(sound)
+    assert read_motions(path)[0].id == clip.id
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        ("transl", pa.array([["0"] * 6]), "transl is list<element: string>, expected list<item: float>"),
+        ("fps", pa.array(["20"]), "fps is string, expected double"),
+        ("action", pa.array([[1.0, 2.0]]), "action is list<element: double>, expected list<item: int8>"),
+        ("num_frames", pa.array([2.0]), "num_frames is double, expected int32"),
+    ],
+)
+def test_columns_of_another_kind_are_refused(
+    clip: MotionSequence, tmp_path: Path, name: str, values: pa.Array, sentence: str
+) -> None:
+    write_parquet([clip], tmp_path / "0.parquet")
+    table = pq.read_table(tmp_path / "0.parquet")
+    place = table.schema.get_field_index(name)
+    pq.write_table(table.set_column(place, name, values), tmp_path / "0.parquet")
+    with pytest.raises(InputError, match=sentence):
+        read_motions(tmp_path)
+
+
+def test_numbers_of_another_width_are_read(clip: MotionSequence, tmp_path: Path) -> None:
+    write_parquet([replace(clip, scene_id=None)], tmp_path / "0.parquet")
+    table = pq.read_table(tmp_path / "0.parquet")
+    joints = table["joints"].cast(pa.large_list(pa.float64()))
+    table = table.set_column(table.schema.get_field_index("joints"), "joints", joints)
+    table = table.set_column(table.schema.get_field_index("scene_id"), "scene_id", pa.nulls(1))
+    pq.write_table(table, tmp_path / "0.parquet")
+    assert np.array_equal(read_motions(tmp_path)[0].joints, clip.joints)
+
+
 def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:
     """The writer gets SIGKILL between writing and moving: readers see nothing."""
     script = (
