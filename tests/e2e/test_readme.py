@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import ray
 import tyro
 
 from motion.sequence import read_motions
@@ -23,6 +24,7 @@ README = (REPO / "README.md").read_text()
 PORT = 8765
 SMALLER = {
     "recon.simulate": "--count 1 --num-frames 20",
+    "motion.render": "--sticks",
     "ray_jobs.train": "--recipe.optim.steps 2 --recipe.optim.batch-size 4 --repeats 1",
     "ray_jobs.generate": "--samples-per-prompt 1",
     "ray_jobs.serve": f"--port {PORT}",
@@ -76,8 +78,11 @@ def parse_only(parse):  # type: ignore[no-untyped-def]
     return parsed
 
 
-def test_its_jobs_and_its_python_run(tmp_path: Path) -> None:
-    """The commands run in one folder, one after the other, as a reader would run them."""
+def test_its_jobs_and_its_python_run(ray_cluster: None, tmp_path: Path) -> None:
+    """The commands run in one folder, one after the other, as a reader would run them.
+
+    They share the tests' cluster, which was started in another folder; tests/e2e/test_demo.py does without one.
+    """
     (tmp_path / "prompts.txt").write_text("a person walks forward\n")
     (jobs,) = blocks("bash", "The jobs")
     for words in commands(jobs):
@@ -99,7 +104,7 @@ def smaller(words: list[str]) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(REPO)}
+    return os.environ | {"PYTHONPATH": str(REPO), "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
 
 def ask_the_server(words: list[str], folder: Path) -> None:
