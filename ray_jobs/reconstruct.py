@@ -33,7 +33,7 @@ from motion.errors import InputError
 from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
 from ray_jobs.common.only_writer import writes_output
-from ray_jobs.common.places import check_seen, settle, settle_files
+from ray_jobs.common.places import check_seen, require_weights, settle, settle_files
 from ray_jobs.common.resources import READER, check_resources
 from recon import pipeline
 from recon.depth import load_depth_model
@@ -45,7 +45,8 @@ from recon.pipeline.record import describe_quality
 from recon.regressors import CropEstimates, load_regressor
 from recon.teton import list_sequences, read_sequence, require_readable, sequence_id
 
-FIXED_SETTINGS = ("mode", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
+NETWORKS = ("regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
+FIXED_SETTINGS = ("mode", *NETWORKS)
 """Settings that all sequences of one output share."""
 ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that feed the actors
 
@@ -77,7 +78,7 @@ class ReconstructConfig(ReconstructionOptions):
         if min(self.body_actors, self.depth_actors, self.batch_size) < 1 or self.num_gpus < 0:
             raise InputError("body_actors, depth_actors and batch_size must be positive, num_gpus 0 or more")
         settle(self, "rooms")
-        settle_files(self, "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
+        settle_files(self, *NETWORKS)
 
     @property
     def device(self) -> str:
@@ -90,6 +91,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
     if not (folders := list_sequences(Path(config.rooms))):
         raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
+    require_weights(config, *NETWORKS)
     require_readable(folders)
     check_seen(config.rooms)
     actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}

@@ -31,18 +31,25 @@ def settle(config: object, *inputs: str) -> None:
 
 
 def settle_files(config: object, *names: str) -> None:
-    """Replace fields that name a network or a file by the file's absolute path where there is such a file.
-
-    Raises InputError where a file of weights is named and is not there: now rather than on a node with a GPU.
-    """
+    """Replace fields that name a network or a file by the file's absolute path where there is such a file."""
     for name in names:
         value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
-        is_path = isinstance(value, Path) or (isinstance(value, str) and ("/" in value or Path(value).suffix))
-        if is_path and Path(value).expanduser().exists():
+        if _is_path(value) and Path(value).expanduser().exists():
             settled = place(value, flag)
             object.__setattr__(config, name, settled if isinstance(value, str) else Path(settled))
-        elif is_path and Path(value).suffix in WEIGHTS and "://" not in str(value):
-            raise InputError(f"{flag} is {value}, and there is no such file")
+
+
+def require_weights(config: object, *names: str) -> None:
+    """Raise InputError where a field names a file of weights that is missing: now rather than on a GPU node."""
+    for name in names:
+        value = getattr(config, name)
+        if _is_path(value) and Path(value).suffix in WEIGHTS and not Path(value).exists():
+            raise InputError(f"--{name.replace('_', '-')} is {value}, and there is no such file")
+
+
+def _is_path(value: object) -> bool:
+    """Tell whether a setting looks like a path; it may be a network's name, a hub's or an extension's, too."""
+    return isinstance(value, Path) or (isinstance(value, str) and ("/" in value or bool(Path(value).suffix)))
 
 
 def place(value: str | Path, what: str, *, written: bool = False) -> str:

@@ -147,7 +147,7 @@ def test_the_output_may_be_a_bucket(clip_folder: Path, tmp_path: Path, monkeypat
         source = tmp_path / str(seen)
         source.mkdir()
         for path in sorted(clip_folder.iterdir())[:seen]:
-            shutil.copy(path, source)
+            shutil.copy2(path, source)  # with its time, by which a change is seen
         arguments = ["--output", "s3://data/mimic", "--sources", f"deepmimic:{source}"]
         done = subprocess.run([sys.executable, "-m", "ray_jobs.prepare", *arguments], cwd=REPO, capture_output=True)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from motion.errors import InputError
-from ray_jobs.common.places import check_seen, settle, settle_files
+from ray_jobs.common.places import check_seen, require_weights, settle, settle_files
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
@@ -103,3 +103,11 @@ def test_a_node_that_sees_another_folder_is_named(
     sentence = f"node {node['NodeManagerHostname']} of this cluster does not see {tmp_path} as this node does"
     with pytest.raises(InputError, match=sentence):
         check_seen(str(tmp_path))
+
+
+def test_weights_that_are_not_there_are_named(here: Path) -> None:
+    (here / "own.ckpt").touch()
+    for network in ("tiny", "own.ckpt", "authors/network", "package.module:object"):
+        require_weights(Config("a", "b", network), "network")
+    with pytest.raises(InputError, match=r"--network is absent\.ckpt, and there is no such file"):
+        require_weights(Config("a", "b", "absent.ckpt"), "network")
