@@ -304,7 +304,7 @@ def test_a_metric_of_ones_own_stands_beside_the_others(
         file.write("\n# another version\n")
     with pytest.raises(InputError, match="6 of 20 motions were rejected"):
         evaluate(replace(evaluated, metrics=(*evaluated.metrics, "mypackage.failing:share")))
-    found = reasons(evaluated.output)
+    found = reasons(Path(evaluated.output))
     assert set(found) == {f"{name}/{k}" for name in ("real", "made") for k in range(3)}
     assert found["made/0"] == "it is too fast"
     assert found["made/1"].startswith("made/1: TypeError in the metric share: ")
