@@ -87,6 +87,8 @@ class TextEncoder:
     def _check(self, text: str) -> None:
         if not text.strip():
             raise InputError("the prompt is empty: say in words what happens")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError("the prompt holds half a character, which is no text: send it as UTF-8")
         tokens = self._count_tokens(text)
         if tokens > self._max_tokens:
             raise InputError(f"the prompt has {tokens} tokens, at most {self._max_tokens} fit: shorten it")

@@ -182,7 +182,7 @@ def parse_line(line: str, num_frames: int, where: str) -> MotionRequest:
         return MotionRequest(line.strip(), num_frames)
     try:
         values = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not valid JSON: {error}") from error
     if unknown := sorted(values.keys() - KNOWN):
         raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(KNOWN))}")
@@ -227,7 +227,7 @@ async def sample_shard(
             try:
                 return await sample(sampler, request)
             except InputError as error:
-                bad.append((request_id(request, version), str(getattr(error, "cause", error))))
+                bad.append((request_id(request, version), str(error)))
                 return None
             finally:
                 advance(1)

@@ -304,6 +304,6 @@ async def make(service: Service, body: MotionBody) -> Response:
     try:
         return JSONResponse(to_json(await service.generate(MotionRequest(**body.model_dump()))))
     except InputError as error:
-        return failure(400, str(getattr(error, "cause", error)))
+        return failure(400, str(error))
     except LOST:
         return lost()

@@ -14,7 +14,8 @@ Writes to the output folder
     config.yaml, clips.parquet, checkpoint/   what was asked for, the clips that were found, which of them are done
 
 A job that was interrupted, or whose sources have grown or changed, is started again with the same arguments. It reads
-only what is missing and what changed, such as a clip with another caption; what was rejected is tried anew.
+only what is missing and what changed, such as a clip with another caption; what was rejected is tried anew. Clips that
+left the sources stay in the output.
 """
 
 import hashlib
@@ -47,13 +48,23 @@ from motion.features import Moments, encode_sequence
 from motion.parquet import delete_partial_files, from_table, write_table
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli, storage
-from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_changed, drop_rows
+from ray_jobs.common.motion_sink import (
+    CLIP,
+    DUPLICATES,
+    REPEATS,
+    SCHEMA,
+    MotionSink,
+    checkpoint,
+    drop_changed,
+    drop_rows,
+)
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, place, settle
 from ray_jobs.common.prepared_data import NORMALIZER_FILE
 from ray_jobs.pages import dataset_card
 
 CLIPS_PER_FILE = 32
+FEW_CLIPS, CLIPS_PER_EPOCH = 1_000, 12_000
 FOR_BVH = ("scale", "up_axis", "bvh_names")
 """Settings that say what BVH files leave open."""
 FIXED_SETTINGS = ("fps", "max_seconds", "held_out", "min_stature", *FOR_BVH)
@@ -183,7 +194,7 @@ def prepare(config: PrepareConfig) -> None:
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     cli.write_config(config, config.output)
     manifest, motions, rejected, duplicates = (
-        storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", "duplicates.parquet")
+        storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", DUPLICATES)
     )
     keys = {clip.id: content_key(clip) for clip in clips}
     write_table(pa.Table.from_pylist([{CLIP: keys[clip.id], "json": clip.to_json()} for clip in clips]), manifest)
@@ -205,7 +216,14 @@ def prepare(config: PrepareConfig) -> None:
     storage.write_bytes(storage.join(config.output, "card.html"), card.encode())
     cli.check_rejected(reasons, len(clips), "clips", config.max_rejected_fraction, rejected)
     look = f"the data lies in {config.output}, described by its card.html"
-    cli.conclude(look, "ray_jobs.train tiny --output runs/first --data", config.output)
+    cli.conclude(look, training(survey), config.output)
+
+
+def training(survey: list[dataset_card.SurveyRow]) -> str:
+    """Compose the command that trains on this; of few clips an epoch shows each often, as starting one takes seconds."""
+    clips = sum(row["split"] == "train" for row in survey)
+    repeats = f"--repeats {math.ceil(CLIPS_PER_EPOCH / clips)} " if clips < FEW_CLIPS else ""
+    return f"ray_jobs.train tiny {repeats}--output runs/first --data"
 
 
 def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
@@ -322,16 +340,17 @@ def check_body(motion: MotionSequence, config: PrepareConfig, body: Body) -> Mot
 def drop_duplicates(
     survey: list[dataset_card.SurveyRow], motions: str, duplicates: str, order: list[str]
 ) -> list[dataset_card.SurveyRow]:
-    """Remove motions that are there twice, and note them in `duplicates`; the one of the clip listed first stays.
+    """Remove motions that are there twice, and note them in `duplicates`; one with a caption stays, else the first.
 
     Returns the survey of the remaining motions; `order` are the ids of the listed clips.
     """
     rank = {clip: place for place, clip in enumerate(order)}
-    survey = sorted(survey, key=lambda row: (rank.get(row["clip"], len(rank)), row["id"]))
+    survey = sorted(survey, key=lambda row: (not len(row["texts"]), rank.get(row["clip"], len(rank)), row["id"]))
     same = find_duplicates([row["id"] for row in survey], np.array([row["signature"] for row in survey], np.float32))
     if same:
         noted = storage.read_rows(duplicates, ("id", "same_as")) + sorted(same.items())
-        write_table(pa.Table.from_pylist([{"id": repeat, "same_as": first} for repeat, first in noted]), duplicates)
+        rows = [{"id": repeat, "same_as": first} for repeat, first in noted]
+        write_table(pa.Table.from_pylist(rows, schema=REPEATS), duplicates)
         drop_rows(motions, same.keys())
     return [row for row in survey if row["id"] not in same]
 

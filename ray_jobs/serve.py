@@ -87,6 +87,8 @@ def build(settings: dict[str, Any]) -> serve.Application:
     """
     config = ServeConfig(**settings)
     token = os.environ.get(TOKEN_VARIABLE, "")
+    if not token.isascii():
+        raise InputError(f"{TOKEN_VARIABLE} has letters beyond ASCII, which HTTP headers do not carry: take another")
     digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
     if not token and not is_loopback(config.host):
         raise InputError(f"{config.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")

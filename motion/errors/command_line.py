@@ -8,6 +8,7 @@ import ast
 import errno
 import importlib.util
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import tyro
 from motion.errors import InputError
 
 C = TypeVar("C")
-FOLDED_URI = re.compile(r"(s3|gs|gcs|hdfs|abfss?|file):/?[^/]")
+FOLDED_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)|(s3|gs|gcs|hdfs|abfss?|file):[^/]")
 """Start of a URI that lost a slash, as one does that is taken for a path."""
 ABOUT_A_FILE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
@@ -46,7 +47,7 @@ def with_paths(config: C) -> C:
         if isinstance(value, Path):
             if FOLDED_URI.match(str(value)):
                 raise InputError(f"--{name.replace('_', '-')} is {str(value)!r}, expected a path: this takes no URI")
-            object.__setattr__(config, name, value.expanduser())
+            object.__setattr__(config, name, Path(os.path.expanduser(value)))  # noqa: PTH111 (which raises where there is no such user)
     return config
 
 

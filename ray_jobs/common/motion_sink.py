@@ -26,8 +26,10 @@ CLIP = "clip"
 SCHEMA = pa.schema([(CLIP, pa.string()), *MotionSequence.SCHEMA])
 
 
+DUPLICATES = "duplicates.parquet"
+REPEATS = pa.schema({"id": pa.string(), "same_as": pa.string()})
+
 OUR_NAME = re.compile(r"\d{4}-\d{6}")
-PIECE = re.compile(r"@\d+\.\d\d-\d+\.\d\d$")  # what the id of a piece has after its clip's
 
 
 class RunNames(FilenameProvider):
@@ -83,22 +85,35 @@ def checkpoint(output: str) -> CheckpointConfig:
 
 
 def drop_changed(output: str, keys: Mapping[str, str]) -> int:
-    """Remove motions and notes of clips whose content changed since they were read; return the number of such clips.
+    """Forget what was made from clips whose content changed since, or that repeated one of these; return their number.
 
-    `keys` are the contents' keys by id, an id, a space and a digest, as the column `CLIP` of the notes holds them.
+    `keys` are the contents' keys by id, an id, a space and a digest, as the column `CLIP` of the notes holds them. The
+    notes go first: a motion without a note is a remnant of a job that was cut here, and is dropped, too.
     """
-    notes, motions = storage.join(output, "checkpoint"), storage.join(output, "motions")
-    known = {str(key) for key in storage.read_column(notes, CLIP)}
-    changed = {key for key in known if keys.get(key.rpartition(" ")[0], key) != key}
-    if changed:
-        clips = {key.rpartition(" ")[0] for key in changed}
-        drop_rows(motions, {name for name in storage.read_column(motions, "id") if PIECE.sub("", name) in clips})
-        drop_rows(notes, changed, CLIP)  # last: until then a job that is cut drops the motions again
-    return len(changed)
+    notes, motions, duplicates = (storage.join(output, name) for name in ("checkpoint", "motions", DUPLICATES))
+    known = {key: key.rpartition(" ")[0] for key in storage.read_column(notes, CLIP)}
+    ids = {*known.values(), *keys}
+    changed = {clip for key, clip in known.items() if keys.get(clip, key) != key}
+    repeats = storage.read_rows(duplicates, ("id", "same_as"))
+    forgotten = changed | {_clip_of(repeat, ids) for repeat, first in repeats if _clip_of(first, ids) in changed}
+    drop_rows(notes, {key for key, clip in known.items() if clip in forgotten}, CLIP)
+    kept = set(known.values()) - forgotten
+    drop_rows(motions, {name for name in storage.read_column(motions, "id") if _clip_of(name, ids) not in kept})
+    left = [{"id": repeat, "same_as": first} for repeat, first in repeats if _clip_of(repeat, ids) in kept]
+    if len(left) < len(repeats):
+        write_table(pa.Table.from_pylist(left, schema=REPEATS), duplicates)
+    return len(forgotten)
+
+
+def _clip_of(motion: str, clips: Set[str]) -> str:
+    """Return the id of the clip that a motion was made from: its own, or for a piece what stands before its span."""
+    return motion if motion in clips else motion.rpartition("@")[0]
 
 
 def drop_rows(folder: str, values: Set[str], column: str = "id") -> None:
     """Rewrite the files that hold any of `values` without them; a file left without rows stays, for its note's sake."""
+    if not values:
+        return
     filesystem, path = resolve(folder)
     for file in parquet_files(folder):
         table = pq.read_table(file, filesystem=filesystem, page_checksum_verification=True)

@@ -75,14 +75,15 @@ def _lock(folder: Path) -> Iterator[None]:
             check_seen(str(file))
         yield
     finally:
-        lock.release()
         _remove_unused(folder)
+        lock.release()
 
 
 def _remove_unused(folder: Path) -> None:
-    if [path.name for path in folder.iterdir()] == [LOCK]:
-        (folder / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # another job came meanwhile
+    """Remove a folder that holds nothing but the lock, which this process still has."""
+    with suppress(OSError):  # another job came meanwhile, or the folder was deleted
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
             folder.rmdir()
 
 

@@ -5,9 +5,9 @@ that is started again stand in other folders. `~` is the home of the user who gi
 """
 
 import os
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 import ray
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
@@ -62,9 +62,11 @@ def place(value: str | Path, what: str, *, written: bool = False) -> str:
     text = str(value)
     if FOLDED_URI.match(text):
         raise InputError(f"{what} is {text!r}, expected a path or a URI with two slashes such as s3://bucket/folder")
+    if not text or re.match("file://[^/]", text):
+        raise InputError(f"{what} is {text!r}, expected a path, or a URI such as s3://bucket/folder or file:///folder")
     if "://" in text and not text.startswith("file://"):
         return text
-    path = Path(url2pathname(urlsplit(text.replace("?", "%3F")).path) if "://" in text else text).expanduser()
+    path = Path(os.path.expanduser(unquote(text.removeprefix("file://")) if "://" in text else text))  # noqa: PTH111
     if not path.is_absolute() and RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and not (_came_along(path) and not written):
         raise InputError(
             f"{what} is {text!r}, a path from the current folder on, and a submitted job does not stand where it was "

@@ -60,9 +60,15 @@ class Sampler:
         self._sample.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
         self._sample.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
-    async def generate(self, request: MotionRequest) -> MotionSequence:
-        """Sample a motion; raises InputError before batching, so a bad request never spoils its neighbours."""
-        self.generator.check(request)
+    async def generate(self, request: MotionRequest) -> MotionSequence | InputError:
+        """Sample a motion, or return what is wrong with the request, which would fill Serve's log if it were raised.
+
+        A bad request is found before batching, so it never spoils its neighbours.
+        """
+        try:
+            self.generator.check(request)
+        except InputError as error:
+            return error
         return await self._sample(request)
 
     @serve.batch
@@ -79,10 +85,14 @@ async def sample(sampler: DeploymentHandle[Sampler], request: MotionRequest) -> 
     """Ask a replica for a motion; if it dies meanwhile ask another. A seeded request gives the same motion again."""
     for attempt in range(ATTEMPTS):
         try:
-            return await sampler.generate.remote(request)
+            answer = await sampler.generate.remote(request)
         except RayActorError:
             if attempt == ATTEMPTS - 1:
                 raise
+            continue
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
     raise AssertionError("unreachable")
 
 

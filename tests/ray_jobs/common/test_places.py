@@ -41,7 +41,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("~/out", "/home/nurse/out"),
         ("s3://bucket/a b?region=x", "s3://bucket/a b?region=x"),
         ("gs://bucket/out", "gs://bucket/out"),
-        ("file:///data/a%20b", "/data/a b"),
+        ("file:///data/a%20b#c", "/data/a b#c"),
+        ("~nobody-has-this-name/out", "HERE/~nobody-has-this-name/out"),
     ],
 )
 def test_a_place_is_absolute_and_a_uri_stays(here: Path, given: str, settled: str) -> None:
@@ -50,10 +51,16 @@ def test_a_place_is_absolute_and_a_uri_stays(here: Path, given: str, settled: st
     assert (config.data, config.output) == (expected, expected)
 
 
-@pytest.mark.parametrize("folded", ["s3:/bucket/run", "gs:/b", "file:/data"])
+@pytest.mark.parametrize("folded", ["s3:/bucket/run", "gs:/b", "file:/data", "s3a:/bucket", "S3:/bucket", "http:/host"])
 def test_a_uri_that_lost_a_slash_is_no_folder(here: Path, folded: str) -> None:
     with pytest.raises(InputError, match=rf"--output is '{folded}', expected a path or a URI with two slashes"):
         Config("data", folded)
+
+
+@pytest.mark.parametrize("nothing", ["", "file://data/run"])
+def test_no_place_is_not_the_current_folder(here: Path, nothing: str) -> None:
+    with pytest.raises(InputError, match=f"--output is '{nothing}', expected a path, or a URI such as"):
+        Config("data", nothing)
 
 
 def test_a_submitted_job_does_not_guess_the_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

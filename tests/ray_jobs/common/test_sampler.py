@@ -21,14 +21,14 @@ WALK = MotionRequest("a person walks", num_frames=9)
 class Replicas:
     """Stand-in for the handle of a deployment: raises `errors` in turn, then answers the request itself."""
 
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
+    def __init__(self, *errors: Exception, answer: InputError | None = None) -> None:
+        self.errors, self.given = list(errors), answer
         self.generate = SimpleNamespace(remote=self.answer)
 
-    async def answer(self, request: MotionRequest) -> MotionRequest:
+    async def answer(self, request: MotionRequest) -> MotionRequest | InputError:
         if self.errors:
             raise self.errors.pop(0)
-        return request
+        return self.given or request
 
 
 def test_a_lost_replicas_request_goes_to_another() -> None:
@@ -44,7 +44,7 @@ def test_who_loses_every_replica_says_so() -> None:
 
 
 def test_a_bad_request_is_not_tried_again() -> None:
-    replicas = Replicas(InputError("too long"))
+    replicas = Replicas(answer=InputError("too long"))
     with pytest.raises(InputError, match="too long"):
         asyncio.run(sample(replicas, WALK))
 
