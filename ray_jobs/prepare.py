@@ -220,7 +220,7 @@ def prepare(config: PrepareConfig) -> None:
 
 
 def training(survey: list[dataset_card.SurveyRow]) -> str:
-    """Compose the command that trains on this; of few clips an epoch shows each often, as starting one takes seconds."""
+    """Compose the command that trains on this; of few clips an epoch shows each often, as it takes seconds to start."""
     clips = sum(row["split"] == "train" for row in survey)
     repeats = f"--repeats {math.ceil(CLIPS_PER_EPOCH / clips)} " if clips < FEW_CLIPS else ""
     return f"ray_jobs.train tiny {repeats}--output runs/first --data"
