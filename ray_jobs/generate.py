@@ -4,10 +4,14 @@
 
 One prompt a line; a line that starts with { is a JSON object with fields of a request: prompt (required), num_frames,
 num_persons, guidance_scale, person_class, action, person_prompts, clean_up (`motion.generator.MotionRequest` says what
-each means; seeds are given by --seed). Instead of a list, the output folder of `ray_jobs.prepare` asks
-for the first caption of each clip of its test split, at the clip's length, so that the two can be compared by
-`ray_jobs.evaluate`. Writes motions/*.parquet and rejected/*.parquet (malformed lines, too), and exports/NAME/ for each
-of --exports; run again it makes only what is missing.
+each means; seeds are given by --seed), for example
+
+    {"prompt": "a patient lies on the floor", "person_class": ["patient"], "action": ["laying_on_floor"]}
+
+Instead of a list, the output folder of `ray_jobs.prepare` asks for the first caption of each clip of its test split, at
+the clip's length, so that the two can be compared by `ray_jobs.evaluate`. Writes motions/*.parquet and
+rejected/*.parquet (malformed lines, too), and exports/NAME/ for each of --exports; run again it makes only what is
+missing.
 """
 
 import asyncio
@@ -18,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import ray
 from pydantic import TypeAdapter, ValidationError
@@ -184,15 +189,23 @@ def parse_line(line: str, num_frames: int, where: str) -> MotionRequest:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not valid JSON: {error}") from error
+    return _request({"num_frames": num_frames} | values, where)
+
+
+def _request(values: dict[str, Any], where: str) -> MotionRequest:
+    """Check the fields of a request and build it; raises InputError that names the field."""
+    if "seed" in values:
+        raise InputError(f"{where} has a seed, which --seed gives: of the first sample, each next one takes the next")
     if unknown := sorted(values.keys() - KNOWN):
         raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(KNOWN))}")
     if "prompt" not in values:
         raise InputError(f"{where} has no prompt")
     try:
-        return TypeAdapter(MotionRequest).validate_python({"num_frames": num_frames} | values)
+        return TypeAdapter(MotionRequest).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{where}: {first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+        expected = "expected a list, an entry a person" if first["type"] == "tuple_type" else first["msg"]
+        raise InputError(f"{where}: {first['loc'][0]} is {first['input']!r}: {expected}") from error
 
 
 async def generate_missing(

@@ -196,7 +196,7 @@ def prepare(config: PrepareConfig) -> None:
     manifest, motions, rejected, duplicates = (
         storage.join(config.output, name) for name in ("clips.parquet", "motions", "rejected", DUPLICATES)
     )
-    keys = {clip.id: content_key(clip) for clip in clips}
+    keys = {clip.id: content_key(clip, config.bvh_names) for clip in clips}
     write_table(pa.Table.from_pylist([{CLIP: keys[clip.id], "json": clip.to_json()} for clip in clips]), manifest)
     storage.delete_folder(rejected)  # what was rejected is tried anew
     changed = drop_changed(config.output, keys)
@@ -207,8 +207,10 @@ def prepare(config: PrepareConfig) -> None:
     reasons = storage.read_rows(rejected, ("id", "reason"))
     survey = drop_duplicates(dataset_card.survey(motions), motions, duplicates, [clip.id for clip in clips])
     logger.info(
-        "%d motions (%d of them there before) of %d clips, %d changed since, %d rejected, %d left out as duplicates",
+        "%d motions (%d of them there before) of %d clips, %d changed since, %d rejected, %d left out as duplicates, "
+        "%d with a caption",
         *(len(survey), before, len(clips), changed, len(reasons), len(storage.read_rows(duplicates, ("id",)))),
+        sum(bool(len(row["texts"])) for row in survey),
     )
     write_normalizer(config.output)
     licences = {name: reader.LICENCE for name, reader in load_readers(config.sources).items()}
@@ -268,9 +270,13 @@ def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
 
 
-def content_key(clip: Clip) -> str:
-    """Name what a clip's motion is made from: its id, and a digest of its captions, part and files' sizes and times."""
-    files = [file.stat() for file in map(Path, clip.files) if file.exists()]
+def content_key(clip: Clip, names: str | None) -> str:
+    """Name what a clip's motion is made from: its id, and a digest of its captions, part and files' sizes and times.
+
+    `names` is the file of joints' names that BVH clips are read with.
+    """
+    made_from = [*clip.files, *([names] if names and clip.source == "bvh" else [])]
+    files = [file.stat() for file in map(Path, made_from) if file.exists()]
     content = [replace(clip, files=()).to_json(), *((file.st_size, file.st_mtime_ns) for file in files)]
     return f"{clip.id} {hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 

@@ -17,6 +17,7 @@ and its traces after resampling, are left out. Output: metres, Z up, the file's 
 """
 
 import csv
+import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,8 @@ from motion.errors.text_files import read_text
 from motion.sequence import MotionSequence
 from motion.skeleton import JOINT, JOINT_NAMES
 from motion.smpl_parameters import SmplParameters
+
+logger = logging.getLogger(__name__)
 
 LICENCE = (
     "BVH files keep the licence of their source: CMU's captures may be used for anything but resale of the data, "
@@ -89,7 +92,13 @@ def list_clips(root: Path) -> list[Clip]:
     pairs = _pairs(root / "pairs.csv")
     alone = set(names).difference(*pairs)
     clips = [_clip(root, files) for files in [*pairs, *((name,) for name in alone)]]
-    described = [with_sidecar(clip, Path(clip.files[0]).with_suffix(".txt")) for clip in clips]
+    sidecars = [Path(clip.files[0]).with_suffix(".txt") for clip in clips]
+    if strays := sorted(set(find_files(root, ".txt")) - set(sidecars)):
+        logger.warning(
+            "%d text files under %s are no clip's captions, which NAME.txt beside NAME.bvh would be; the first is %s",
+            *(len(strays), root, strays[0].name),
+        )
+    described = [with_sidecar(clip, sidecar) for clip, sidecar in zip(clips, sidecars, strict=True)]
     return sorted((clip for part in described for clip in part), key=lambda clip: clip.id)
 
 

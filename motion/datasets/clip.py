@@ -31,6 +31,8 @@ from motion.smpl_parameters import SmplParameters
 
 logger = logging.getLogger(__name__)
 
+CAPTION_LINE = "a caption a line, alone or as caption#tokens#from#to"
+
 FPS_RANGE = (5.0, 1000.0)
 MAX_MAGNITUDE = 1e4  # metres or radians; beyond it a number is damage
 
@@ -103,7 +105,7 @@ def read_captions(path: Path) -> list[Caption]:
     that a caption may have its own. A damaged line is left out and logged. Raises InputError where the file cannot be
     read or no line is left.
     """
-    lines = read_text(path, "expected lines of caption#tokens#from#to").splitlines()
+    lines = read_text(path, f"expected {CAPTION_LINE}").splitlines()
     captions, damaged = [], []
     for number, line in enumerate(lines, 1):
         try:
@@ -111,7 +113,7 @@ def read_captions(path: Path) -> list[Caption]:
         except InputError as error:
             damaged.append(str(error))
     if not captions:
-        raise InputError(damaged[0] if damaged else f"{path}: holds no caption, expected caption#tokens#from#to")
+        raise InputError(damaged[0] if damaged else f"{path}: holds no caption, expected {CAPTION_LINE}")
     for reason in damaged:
         logger.warning("left out: %s", reason)
     return captions
@@ -120,6 +122,8 @@ def read_captions(path: Path) -> list[Caption]:
 def _caption(where: str, line: str) -> Caption:
     text, *rest = line.rsplit("#", 3)
     if len(rest) < 3:
+        if rest:
+            logger.warning("%s has %d # where caption#tokens#from#to has 3: all of it is the caption", where, len(rest))
         text, rest = line, []
     if not text.strip():
         raise InputError(f"{where} has an empty caption, expected caption#tokens#from#to")

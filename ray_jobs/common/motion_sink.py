@@ -92,8 +92,7 @@ def drop_changed(output: str, keys: Mapping[str, str]) -> int:
     """
     notes, motions, duplicates = (storage.join(output, name) for name in ("checkpoint", "motions", DUPLICATES))
     known = {key: key.rpartition(" ")[0] for key in storage.read_column(notes, CLIP)}
-    ids = {*known.values(), *keys}
-    changed = {clip for key, clip in known.items() if keys.get(clip, key) != key}
+    ids, changed = {*known.values(), *keys}, _changed(known, keys)
     repeats = storage.read_rows(duplicates, ("id", "same_as"))
     forgotten = changed | {_clip_of(repeat, ids) for repeat, first in repeats if _clip_of(first, ids) in changed}
     drop_rows(notes, {key for key, clip in known.items() if clip in forgotten}, CLIP)
@@ -103,6 +102,24 @@ def drop_changed(output: str, keys: Mapping[str, str]) -> int:
     if len(left) < len(repeats):
         write_table(pa.Table.from_pylist(left, schema=REPEATS), duplicates)
     return len(forgotten)
+
+
+def _changed(known: Mapping[str, str], keys: Mapping[str, str]) -> set[str]:
+    """Find the clips, of those known by their keys, that are of another content now.
+
+    Clips of a listed file that are listed no more are among them: spans, or the whole, that lost their captions.
+    """
+    files = {_file_of(clip) for clip in keys}
+    return {
+        clip
+        for key, clip in known.items()
+        if keys.get(clip, key) != key or (clip not in keys and _file_of(clip) in files)
+    }
+
+
+def _file_of(clip: str) -> str:
+    """Return a clip's id without the span of its file."""
+    return clip.rpartition("@")[0] or clip
 
 
 def _clip_of(motion: str, clips: Set[str]) -> str:

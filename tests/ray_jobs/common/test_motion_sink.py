@@ -90,14 +90,14 @@ def test_rows_are_dropped_where_they_are_and_an_empty_file_stays(clip: MotionSeq
 
 def test_what_changed_is_forgotten_with_what_repeats_it_and_nothing_else(clip: MotionSequence, tmp_path: Path) -> None:
     """A span of a file's clip has an id like a piece of a long clip; a motion without a note is a cut job's remnant."""
-    made = ["a", "a@0.25-1.75", "long@0.00-9.50", "long@9.50-19.00", "kept", "gone", "remnant"]
+    made = ["a", "a@0.25-1.75", "a@2-3", "long@0.00-9.50", "long@9.50-19.00", "kept", "gone", "remnant"]
     write(MotionSink(str(tmp_path)), 0, *(replace(clip, id=name) for name in made))
-    notes = ["a 1", "a@0.25-1.75 1", "long 1", "kept 1", "gone 1", "repeat 1", "other 1"]
+    notes = ["a 1", "a@0.25-1.75 1", "a@2-3 1", "long 1", "kept 1", "gone 1", "repeat 1", "other 1"]
     write_table(pa.table({CLIP: notes}), tmp_path / "checkpoint" / "0000-000000.parquet")
     repeats = [{"id": "repeat", "same_as": "long@0.00-9.50"}, {"id": "other", "same_as": "kept"}]
     write_table(pa.Table.from_pylist(repeats), tmp_path / "duplicates.parquet")
     keys = {"a": "a 1", "a@0.25-1.75": "a@0.25-1.75 2", "long": "long 2", "kept": "kept 1", "repeat": "repeat 1"}
-    for forgotten in (3, 0):
+    for forgotten in (4, 0):
         assert drop_changed(str(tmp_path), keys | {"other": "other 1"}) == forgotten
         assert [motion.id for motion in read_motions(tmp_path / "motions")] == ["a", "kept", "gone"]
         assert storage.read_column(str(tmp_path / "checkpoint"), CLIP) == ["a 1", "kept 1", "gone 1", "other 1"]
