@@ -117,13 +117,22 @@ def sampler_of(model: str) -> Iterator[DeploymentHandle[Sampler]]:
     for name, running in serve.status().applications.items():
         if name.startswith(APPLICATION) and running.status == ApplicationStatus.RUNNING:
             sampler: DeploymentHandle[Sampler] = serve.get_deployment_handle("Sampler", name)
-            if sampler.describe.remote().result(timeout_s=60)["version"] == version:
+            if served_version(sampler) == version:
                 logger.info("model %s is served on this cluster by %s, which is used", version, name)
                 yield sampler
                 return
     job = ray.get_runtime_context().get_job_id()
     with deployed(bind_sampler(SamplerConfig(model)), f"{APPLICATION}-{version}-{job}") as sampler:
         yield sampler
+
+
+def served_version(sampler: DeploymentHandle[Sampler]) -> str | None:
+    """Ask an application for its model's version; None where it does not answer, as another maker's would not."""
+    try:
+        return str(sampler.describe.remote().result(timeout_s=60)["version"])
+    except Exception as error:
+        logger.warning("%s does not say which model it serves (%s), so it is not used", sampler, type(error).__name__)
+        return None
 
 
 def read_requests(config: GenerateConfig) -> tuple[list[MotionRequest], list[tuple[str, str]]]:

@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -120,13 +120,13 @@ def serving(config: ServeConfig) -> Iterator[None]:
 
 def main(config: ServeConfig) -> None:
     """Serve until interrupted."""
-    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with serving(config):
+        signal.signal(number, signal.default_int_handler)  # also while the replicas start
+    with suppress(KeyboardInterrupt), serving(config):
         root = f"http://{config.host}:{config.port}{config.route_prefix.rstrip('/')}"
         print(f"serving {config.model} at {root}/docs", flush=True)
-        stop.wait()
+        threading.Event().wait()
+    print(f"stopped serving {config.model}", flush=True)
 
 
 if __name__ == "__main__":

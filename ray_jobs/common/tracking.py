@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, asdict
@@ -27,6 +28,7 @@ from ray_jobs.common.places import check_seen, place
 OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)")
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+ANSWER_S = 15.0
 
 
 def local_folder(output: str | Path) -> Path:
@@ -62,7 +64,12 @@ def open_store(output: str | Path, tracking_uri: str | None) -> str:
     Raises InputError within some 20 s for a server that does not answer and for a file that MLflow cannot use.
     """
     store = tracking_uri or local_store(local_folder(output))
-    if found := SQLITE.fullmatch(store):
+    found = SQLITE.fullmatch(store)
+    if store.startswith("sqlite") and (not found or "?" in found[1] or found[1] == ":memory:"):
+        raise InputError(
+            f"the MLflow store is {store}, expected sqlite:///FILE without options, which all processes see"
+        )
+    if found:
         file = Path(place(unquote(found[1]), "--tracking-uri", written=True))
         store = sqlite_uri(file)
         if ray.is_initialized():
@@ -70,11 +77,30 @@ def open_store(output: str | Path, tracking_uri: str | None) -> str:
     try:
         if found:
             sqlite3.connect(file).execute("pragma schema_version")  # MLflow tries for minutes to open what it cannot
-        with patch.dict(os.environ, IMPATIENT):
-            MlflowClient(store).search_experiments(max_results=1)
+        _ask(store)
     except Exception as error:  # each kind of store fails in ways of its own
         raise InputError(f"the MLflow store {store} cannot be used: {_reason(error, store)}") from error
     return store
+
+
+def _ask(store: str) -> None:
+    """Ask the store anything; raises what it raises, or TimeoutError for one that answers too slowly."""
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            MlflowClient(store).search_experiments(max_results=1)
+        except BaseException as error:
+            failures.append(error)
+
+    with patch.dict(os.environ, IMPATIENT):
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(ANSWER_S)
+    if asking.is_alive():
+        raise TimeoutError(f"no answer within {ANSWER_S:g} s")
+    if failures:
+        raise failures[0]
 
 
 def _reason(error: Exception, store: str) -> str:

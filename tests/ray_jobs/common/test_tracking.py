@@ -110,3 +110,17 @@ def test_a_store_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=sentence):
             tracking.open_store(tmp_path / output, uri)
     assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:////a/mlflow.db?mode=ro"])
+def test_a_store_in_one_processs_memory_is_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(InputError, match="expected sqlite:///FILE without options, which all processes see"):
+        tracking.open_store(tmp_path, uri)
+
+
+def test_a_server_that_trickles_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "ANSWER_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"the MLflow store {uri} cannot be used: no answer within 1 s"):
+            tracking.open_store(tmp_path, uri)
