@@ -236,7 +236,7 @@ def assemble(row: Row, config: ReconstructConfig) -> Row:
 
 def _write(folder: Path, row: Row, config: ReconstructConfig) -> None:
     sequence, bodies = read_sequence(folder), make_bodies(config)
-    estimates = CropEstimates(**{field.name: torch.from_numpy(row[field.name]) for field in fields(CropEstimates)})
+    estimates = CropEstimates(**{field.name: torch.tensor(row[field.name]) for field in fields(CropEstimates)})
     perception = Perception(row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"])
     made = pipeline.reconstruct(sequence, perception, bodies, config.mode)
     sheet = contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality))

@@ -64,6 +64,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
+from motion.errors import InputError
 from motion.sequence import LABELS
 from recon.teton.annotations import PERSON_LABEL, Known, Track, read_meta, read_tracks, to_json
 from recon.teton.checked_json import expect, read_json, write_json
@@ -108,7 +109,12 @@ class TetonSequence:
 
 
 def list_sequences(root: Path) -> list[Path]:
-    """List the folders ROOT/DEPARTMENT/DEVICE/DATE/DATETIME that hold a sequence or parts of one, sorted."""
+    """List the folders ROOT/DEPARTMENT/DEVICE/DATE/DATETIME that hold a sequence or parts of one, sorted.
+
+    Raises InputError where there is no folder ROOT.
+    """
+    if not root.is_dir():
+        raise InputError(f"there is no folder {root}, expected the root of a Teton tree")
     return sorted(
         folder
         for folder in root.glob("*/*/*/*")
