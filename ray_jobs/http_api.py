@@ -226,7 +226,7 @@ async def limit_length(request: Request, call_next: Callable[[Request], Awaitabl
         length = request.headers.get("content-length", "")
         if not length.isdigit():
             return failure(411, "a Content-Length is needed")
-        if int(length) > MAX_BODY_BYTES:
+        if len(length) > 12 or int(length) > MAX_BODY_BYTES:
             return failure(413, f"the body has {length} bytes, at most {MAX_BODY_BYTES} are read")
     return await call_next(request)
 
@@ -234,8 +234,13 @@ async def limit_length(request: Request, call_next: Callable[[Request], Awaitabl
 async def explain_malformed(_: Request, error: Exception) -> Response:
     """Answer 422 with the places and faults of a body that is not of the schema's form."""
     assert isinstance(error, RequestValidationError)
-    faults = [f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in error.errors()]
-    return failure(422, "; ".join(faults))
+    return failure(422, "; ".join(map(explain, error.errors())))
+
+
+def explain(fault: dict[str, Any]) -> str:
+    """Say where a body is malformed and what is expected there, in JSON's words."""
+    expected = "Input should be a list, an entry a person" if fault["type"] == "tuple_type" else fault["msg"]
+    return f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {expected}"
 
 
 async def admit_mistake(_: Request, __: Exception) -> Response:
