@@ -85,7 +85,8 @@ def test_an_application_lives_beside_another_teams_and_ends_alone(ray_cluster: N
             with pytest.raises(InputError, match=sentence), deployed(OtherTeam.bind(), name, route, ("127.0.0.1", at)):
                 raise AssertionError
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text == "other"
-    assert not ray.util.list_named_actors(all_namespaces=True), "Serve ends with the last application"
+    left = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if actor["namespace"] == "serve"]
+    assert left == [], "Serve ends with the last application"
 
 
 def test_serve_without_http_gets_none_while_it_is_used(ray_cluster: None) -> None:
