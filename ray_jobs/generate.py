@@ -27,6 +27,8 @@ from typing import Any
 import ray
 from pydantic import TypeAdapter, ValidationError
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 from tqdm import tqdm
@@ -115,7 +117,8 @@ def sampler_of(model: str) -> Iterator[DeploymentHandle[Sampler]]:
     """Give the sampler of this very model: of an application of ours that serves it on this cluster, or a new one."""
     version = load_model(model).version
     for name, running in serve.status().applications.items():
-        if name.startswith(APPLICATION) and running.status == ApplicationStatus.RUNNING:
+        ours = name.startswith(APPLICATION) and "Sampler" in running.deployments
+        if ours and running.status == ApplicationStatus.RUNNING:
             sampler: DeploymentHandle[Sampler] = serve.get_deployment_handle("Sampler", name)
             if served_version(sampler) == version:
                 logger.info("model %s is served on this cluster by %s, which is used", version, name)
@@ -127,10 +130,10 @@ def sampler_of(model: str) -> Iterator[DeploymentHandle[Sampler]]:
 
 
 def served_version(sampler: DeploymentHandle[Sampler]) -> str | None:
-    """Ask an application for its model's version; None where it does not answer, as another maker's would not."""
+    """Ask an application for its model's version; None, and a line in the log, where it ends or is too busy to say."""
     try:
         return str(sampler.describe.remote().result(timeout_s=60)["version"])
-    except Exception as error:
+    except (RayError, RayServeException, TimeoutError) as error:
         logger.warning("%s does not say which model it serves (%s), so it is not used", sampler, type(error).__name__)
         return None
 

@@ -12,6 +12,7 @@ branches in one forward. Beyond loopback a bearer token is needed, taken from th
 import hashlib
 import ipaddress
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,8 @@ class ServeConfig(SamplerConfig):
         super().__post_init__()
         if self.max_in_flight < 1:
             raise InputError(f"max_in_flight is {self.max_in_flight}, expected a positive number")
+        if self.route_prefix != "/" and not re.fullmatch("(/[^/{}]+)+", self.route_prefix):
+            raise InputError(f"route_prefix is {self.route_prefix!r}, expected a path such as /motions")
         if not self.name.startswith(APPLICATION):
             raise InputError(f"name is {self.name!r}, expected one that begins with {APPLICATION}")
 

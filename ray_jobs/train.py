@@ -11,7 +11,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -45,7 +45,7 @@ from motion.text import load_text_encoder
 from motion.training import DiffusionBatch, collate, diffusion_loss, learning_rate, length_batches
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.only_writer import writes_output
-from ray_jobs.common.places import check_seen, settle, settle_files
+from ray_jobs.common.places import check_seen, file_place, settle, settle_files
 from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.common.resources import READER, check_resources
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
@@ -101,6 +101,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         settle(self, "data")
         settle_files(self, "deepspeed")
+        encoder = file_place(self.recipe.text_encoder, "--recipe.text-encoder", is_path=False)
+        object.__setattr__(self, "recipe", replace(self.recipe, text_encoder=encoder))
         for name in ("num_workers", "repeats", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")

@@ -47,8 +47,13 @@ def with_paths(config: C) -> C:
         if isinstance(value, Path):
             if FOLDED_URI.match(str(value)):
                 raise InputError(f"--{name.replace('_', '-')} is {str(value)!r}, expected a path: this takes no URI")
-            object.__setattr__(config, name, Path(os.path.expanduser(value)))  # noqa: PTH111 (which raises where there is no such user)
+            object.__setattr__(config, name, at_home(value))
     return config
+
+
+def at_home(path: str | Path) -> Path:
+    """Put the home for `~`; what names no user's home is a file of that name, as it is to a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises there)
 
 
 def finish(work: Callable[[C], object], config: C) -> None:

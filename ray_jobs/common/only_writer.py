@@ -127,7 +127,7 @@ def _wait_for_others(output: str, name: str) -> None:
         storage.write_bytes(mine, _me().encode())
         leases = _leases(output)
         now = leases.pop(name)  # by the store's own clock
-        fresh = {name: time_ns for name, time_ns in leases.items() if now - time_ns < STALE_S * 1e9}
+        fresh = {other: time_ns for other, time_ns in leases.items() if now - time_ns < STALE_S * 1e9}
         if not fresh:
             for stale in leases:
                 _delete(storage.join(output, LEASES, stale))

@@ -14,8 +14,10 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion.errors import InputError
-from motion.errors.command_line import FOLDED_URI
+from motion.errors.command_line import FOLDED_URI, at_home
 
+KINDS = ("interclip:", "humanml3d:", "clip:local-dir:")
+"""Words before the path of an evaluator or of a text encoder."""
 WEIGHTS = (".bin", ".ckpt", ".npz", ".pkl", ".pt", ".pth", ".safetensors")
 
 
@@ -33,10 +35,16 @@ def settle(config: object, *inputs: str) -> None:
 def settle_files(config: object, *names: str) -> None:
     """Replace fields that name a network or a file by the file's absolute path where there is such a file."""
     for name in names:
-        value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
-        if _is_path(value) and Path(value).expanduser().exists():
-            settled = place(value, flag)
-            object.__setattr__(config, name, settled if isinstance(value, str) else Path(settled))
+        if value := getattr(config, name):
+            settled = file_place(str(value), f"--{name.replace('_', '-')}", _is_path(value))
+            object.__setattr__(config, name, type(value)(settled))
+
+
+def file_place(value: str, what: str, is_path: bool) -> str:
+    """Settle a path, also one behind a word of `KINDS`, where there is such a file; another name stays."""
+    kind = next((kind for kind in KINDS if value.startswith(kind)), "")
+    path = value.removeprefix(kind)
+    return kind + place(path, what) if (kind or is_path) and at_home(path).exists() else value
 
 
 def require_weights(config: object, *names: str) -> None:
@@ -66,7 +74,7 @@ def place(value: str | Path, what: str, *, written: bool = False) -> str:
         raise InputError(f"{what} is {text!r}, expected a path, or a URI such as s3://bucket/folder or file:///folder")
     if "://" in text and not text.startswith("file://"):
         return text
-    path = Path(os.path.expanduser(unquote(text.removeprefix("file://")) if "://" in text else text))  # noqa: PTH111
+    path = at_home(unquote(text.removeprefix("file://")) if "://" in text else text)
     if not path.is_absolute() and RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and not (_came_along(path) and not written):
         raise InputError(
             f"{what} is {text!r}, a path from the current folder on, and a submitted job does not stand where it was "

@@ -11,9 +11,9 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import Field, asdict
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 from unittest.mock import patch
 from urllib.parse import unquote
 
@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 
 from motion.errors import InputError
 from motion.parquet import resolve
+from ray_jobs.common.cli import Config
 from ray_jobs.common.places import check_seen, place
 
 OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
@@ -110,10 +111,8 @@ def _reason(error: Exception, store: str) -> str:
     return reason[:600]
 
 
-class Tracked(Protocol):
+class Tracked(Config, Protocol):
     """Configuration of a job that is tracked: any dataclass with these fields."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def output(self) -> str:

@@ -99,6 +99,6 @@ def test_a_file_that_cannot_be_written_is_one_sentence_and_other_faults_are_show
         exit_on_bad_input(partial(socket.create_connection, ("127.0.0.1", 9)))
 
 
-def test_the_home_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/nurse")
-    assert with_paths(SimpleNamespace(output=Path("~/rooms"), count=3)).output == Path("/home/nurse/rooms")
+def test_the_home_is_meant_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert with_paths(SimpleNamespace(output=Path("~/rooms"), count=3)).output == tmp_path / "rooms"

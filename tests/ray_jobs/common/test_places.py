@@ -28,7 +28,7 @@ class Config:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/nurse")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("out", "HERE/out"),
         ("what?x=1/50%25/o'b ü#", "HERE/what?x=1/50%25/o'b ü#"),
         ("/data/a b", "/data/a b"),
-        ("~/out", "/home/nurse/out"),
+        ("~/out", "HERE/home/out"),
         ("s3://bucket/a b?region=x", "s3://bucket/a b?region=x"),
         ("gs://bucket/out", "gs://bucket/out"),
         ("file:///data/a%20b#c", "/data/a b#c"),
@@ -95,6 +95,9 @@ def test_a_network_is_a_file_only_where_it_looks_like_one(here: Path) -> None:
     assert Config("a", "b", "own.ckpt").network == str(here / "own.ckpt")
     assert Config("a", "b", "./depth").network == str(here / "depth")
     assert Config("a", "b", "authors/network").network == "authors/network"
+    assert Config("a", "b", "interclip:own.ckpt").network == f"interclip:{here}/own.ckpt"
+    assert Config("a", "b", "clip:local-dir:depth").network == f"clip:local-dir:{here}/depth"
+    assert Config("a", "b", "~nobody-has-this-name/own.ckpt").network == "~nobody-has-this-name/own.ckpt"
 
 
 def test_a_node_that_sees_another_folder_is_named(
