@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import pyarrow as pa
 import pyarrow.fs
 import ray
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from motion.errors import InputError
 from motion.parquet import resolve
@@ -28,6 +28,7 @@ from ray_jobs.common.places import check_seen
 
 LOCK = ".writer"
 LEASES = ".writers"
+ATTEMPTS = 20
 RENEWED_S, STALE_S, POLL_S = 8.0, 30.0, 2.0
 
 P = ParamSpec("P")
@@ -60,23 +61,42 @@ def only_writer(output: str) -> Iterator[None]:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    file = folder / LOCK
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file)
-        lock.acquire(blocking=False)
-        file.write_text(_me(), encoding="utf-8")
+        lock = _acquire(folder)
     except Timeout as error:
-        raise InputError(_taken(str(folder), file.read_text(encoding="utf-8"))) from error
+        raise InputError(_taken(str(folder), _who(folder / LOCK))) from error
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror or error}; choose another --output") from error
     try:
         if ray.is_initialized():
-            check_seen(str(file))
+            check_seen(str(folder / LOCK))
         yield
     finally:
         _remove_unused(folder)
         lock.release()
+
+
+def _acquire(folder: Path) -> BaseFileLock:
+    """Take the lock; the folder may vanish meanwhile where a job that wrote nothing ends, so it is tried again."""
+    lock = FileLock(folder / LOCK)
+    for attempt in range(ATTEMPTS):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+            (folder / LOCK).write_text(_me(), encoding="utf-8")
+        except (FileNotFoundError, FileExistsError):
+            lock.release()
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return lock
+
+
+def _who(file: Path) -> str:
+    with suppress(OSError):
+        return file.read_text(encoding="utf-8")
+    return "it ends just now"
 
 
 def _remove_unused(folder: Path) -> None:

@@ -156,3 +156,9 @@ def test_under_a_path_of_its_own_and_with_a_token_only_its_bearers_come_in(
         assert right.status_code == 200
         assert post(client).status_code == 200, "the other application has no token"
     assert post(client).status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["motions", "/motions/", "", "/{id}", "//"])
+def test_a_route_prefix_is_a_path(prefix: str) -> None:
+    with pytest.raises(InputError, match=f"route_prefix is '{prefix}', expected a path such as /motions"):
+        ServeConfig("/model.safetensors", route_prefix=prefix)
