@@ -143,7 +143,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     measures = MEASURES | own
     sources = [MotionSet(REAL, config.real, config.split)]
     sources += [MotionSet(name, folder, None) for name, folder in map(split_name, config.generated)]
-    check_seen(*(source.uri for source in sources))
+    check_seen(*(source.uri for source in sources), config.scenes or "", config.evaluator.rpartition(":")[2])
     actor = {"CPU": config.num_cpus, "GPU": config.num_gpus}
     check_resources("evaluation", "--num-actors, --num-cpus or --num-gpus", (config.num_actors, actor), READER)
     store = tracking.open_store(config.output, config.tracking_uri)  # before hours of work

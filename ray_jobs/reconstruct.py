@@ -93,7 +93,7 @@ def reconstruct(config: ReconstructConfig) -> None:
         raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
     require_weights(config, *NETWORKS)
     require_readable(folders)
-    check_seen(config.rooms)
+    check_seen(config.rooms, *(str(getattr(config, name)) for name in NETWORKS))
     actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}
     flags = "--body-actors, --depth-actors or --num-gpus"
     check_resources("reconstruction", flags, (config.body_actors + config.depth_actors, actor), READER)

@@ -9,7 +9,7 @@ compared: each evaluation names the version (the start of the file's sha256) of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from ray_jobs.common import cli, single_worker_training, storage
 from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.places import file_place
 
 ENCODED = pa.schema(
     {
@@ -50,6 +51,11 @@ class TrainEvaluatorConfig(single_worker_training.SingleWorkerConfig):
     """Highest learning rate, reached after a tenth of the steps; it falls to nearly zero."""
     experiment: str = "carescene-evaluator"
     """MLflow experiment that the run is logged to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        encoder = file_place(self.network.text_encoder, "--network.text-encoder", is_path=False)
+        object.__setattr__(self, "network", replace(self.network, text_encoder=encoder))
 
 
 @writes_output
