@@ -8,7 +8,6 @@ that was measured.
 """
 
 from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ from recon.keypoints import ALIASES, FEWEST
 from recon.observations import Observations
 from recon.people import People
 
+ASSETS = Path(__file__).parent / "assets"
 FORMAT, MADE_BY = "carescene-lifter/1", "recon.training.lifter"
 NAMES: tuple[str, ...] = tuple(
     dict.fromkeys(ALIASES.get(name, name) for names in (JOINT_NAMES, *KEYPOINT_SETS.values()) for name in names)
@@ -111,10 +111,7 @@ class Lifter:
     @classmethod
     def load(cls, path: Path | None = None) -> "Lifter":
         """Load the weights at `path`, or those that ship when it is None."""
-        if path is None:
-            with as_file(files("recon") / "assets" / "lifter.safetensors") as shipped:
-                return cls.load(shipped)
-        weights = read_weights(path, FORMAT, MADE_BY)
+        weights = read_weights(path or ASSETS / "lifter.safetensors", FORMAT, MADE_BY)
         return cls(weights.load_into(LifterNetwork()).eval().requires_grad_(False))
 
     def lift(self, observations: Observations, body: Body) -> People:

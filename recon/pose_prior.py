@@ -13,7 +13,6 @@ published, about 35 for real poses. Each has a finite gradient everywhere, at re
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -30,6 +29,7 @@ from motion.skeleton import JOINT
 from motion.unpickle import load_arrays
 from motion.weights import read_checkpoint, read_weights
 
+ASSETS = Path(__file__).parent / "assets"
 FORMAT, MADE_BY = "carescene-pose-prior/1", "recon.training.pose_prior"
 JOINTS = 21  # of body_pose; hands are left out
 # Where knees and elbows bend: the component of their axis-angle, and its sign.
@@ -63,8 +63,7 @@ def load_prior(spec: str | Path = "default") -> PosePrior:
     Raises InputError for any other file.
     """
     if spec == "default":
-        with as_file(files("recon") / "assets" / "pose_prior.safetensors") as path:
-            return read_mixture(path)
+        return read_mixture(ASSETS / "pose_prior.safetensors")
     path = Path(spec)
     match path.suffix:
         case ".safetensors":

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from functools import cache
@@ -123,3 +124,16 @@ def test_a_submission_holds_the_product_and_none_of_its_outputs() -> None:
     assert [output for output in outputs if not ignored(REPO / output / "file")] == []
     product = [path for package in PRODUCT for path in (REPO / package).rglob("*") if path.is_file()]
     assert [path for path in product if ignored(path)] == []
+
+
+def test_folders_named_like_the_packages_hide_nothing_that_ships(tmp_path: Path) -> None:
+    """A user who writes to a folder such as recon stands beside it, and Python takes that folder for a package."""
+    for package in PRODUCT:
+        (tmp_path / package).mkdir()
+    script = (
+        "from motion.body import load_body; from recon.lifting import Lifter; from recon.pose_prior import load_prior; "
+        "from recon.regressors import load_regressor; from recon.depth import load_depth_model; load_body(); "
+        "Lifter.load(); load_prior(); load_regressor(); load_depth_model('tiny', metric=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +154,10 @@ class Body:
         return torch.cat([pose[:, :, :22], rest], dim=2)
 
 
+# beside this file: the name `motion` may lead to a folder of that name in which the user stands
+DEFAULT_BODY = Path(__file__).parents[1] / "assets" / "default_body.npz"
+
+
 @lru_cache(maxsize=4)
 def load_body(spec: str | Path = "default") -> Body:
     """Load the default body, or the SMPL, SMPL-H or SMPL-X model in a .npz or an official .pkl file.
@@ -162,8 +165,7 @@ def load_body(spec: str | Path = "default") -> Body:
     Raises InputError where the file is missing, damaged or another model; the message says where to get one.
     """
     if spec == "default":
-        with as_file(files("motion") / "assets" / "default_body.npz") as path:
-            return _to_body(_read(path), path, "default")
+        return _to_body(_read(DEFAULT_BODY), DEFAULT_BODY, "default")
     return _to_body(_read(Path(spec)), Path(spec))
 
 

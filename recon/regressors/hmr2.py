@@ -7,9 +7,7 @@ B batch, N tokens (16 × 16 pixels each), D width, H heads.
 """
 
 from collections import OrderedDict
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
@@ -25,6 +23,7 @@ from recon.regressors.body_regressor import CropEstimates
 from recon.regressors.hmr2_checkpoint import FORMAT, fill_official
 
 STAND_IN = "hmr2_tiny"
+ASSETS = Path(__file__).parents[1] / "assets"
 MADE_BY = "recon.training.hmr2_tiny"
 CROP_SIZE, SIDE_CUT, PATCH = 256, 32, 16
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values from 0 to 1
@@ -322,9 +321,8 @@ def load_hmr2(
         body = _body(spec, "smpl", smpl)
         network = read_official(Path(spec), sha256)
     else:
-        shipped = files("recon") / "assets" / f"{STAND_IN}.safetensors"
-        with as_file(shipped) if str(spec) == STAND_IN else nullcontext(Path(spec)) as path:
-            network, body_name = read_network(path)
+        shipped = ASSETS / f"{STAND_IN}.safetensors"
+        network, body_name = read_network(shipped if str(spec) == STAND_IN else Path(spec))
         body = _body(spec, body_name, smpl)
     return HMR2Regressor(network, body, device, bf16, compiled)
 
