@@ -61,7 +61,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
 from motion.errors import InputError
@@ -73,6 +73,7 @@ from recon.teton.images import frame_path, mask_path, open_image, open_mask, rea
 from recon.teton.keyframes import read_keyframes
 
 FEWEST_FRAMES = 3  # an acceleration needs three
+LEAST_INSIDE = 0.5  # of a person's pixels in the person's box: less, and they are another's
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,26 @@ class TetonSequence:
         return read_frame(frame_path(self.folder, number), self.image_size)
 
     def mask(self, keyframe: int) -> UInt8[np.ndarray, "height width"]:
-        """Read the label image of a key frame; raises InputError for a label that is not known."""
+        """Read the label image of a key frame; raises InputError for a label that is not known or another person's."""
+        path = mask_path(self.folder, keyframe)
         known = dict(enumerate(LABELS)) | {PERSON_LABEL + k: f"person {k}" for k in range(len(self.tracks))}
-        return read_labels(mask_path(self.folder, keyframe), self.image_size, known)
+        mask = read_labels(path, self.image_size, known)
+        for label, track in enumerate(self.tracks, start=PERSON_LABEL):
+            inside = _share_inside(mask == label, track.boxes[keyframe])
+            if track.present[keyframe] and inside < LEAST_INSIDE:
+                raise InputError(
+                    f"{path}: {inside:.0%} of label {label} lies in the box of object {track.object_id}, expected "
+                    f"most: persons are labelled {PERSON_LABEL}, {PERSON_LABEL + 1}, … in the order of annotations.json"
+                )
+        return mask
+
+
+def _share_inside(pixels: Bool[np.ndarray, "height width"], box: Float32[np.ndarray, " 4"]) -> float:
+    """Compute the share of pixels that lie in a box (1 where there are none)."""
+    rows, columns = np.nonzero(pixels)
+    x0, y0, x1, y1 = box
+    inside = (x0 - 1 <= columns) & (columns <= x1) & (y0 - 1 <= rows) & (rows <= y1)
+    return float(inside.mean()) if len(rows) else 1.0
 
 
 def list_sequences(root: Path) -> list[Path]:

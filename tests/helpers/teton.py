@@ -37,9 +37,13 @@ def make_track(rng: np.random.Generator, object_id: str, num_frames: int = FRAME
 
 
 def write_valid(folder: Path, tracks: list[Track], intrinsics: np.ndarray | None = None) -> None:
-    """Write a valid sequence of these tracks, with random pixels and labels."""
+    """Write a valid sequence of these tracks, with random pixels and labels, each person's in the person's box."""
     rng = np.random.default_rng(1)
-    mask = rng.choice(np.array([0, 1, 9, PERSON_LABEL], dtype=np.uint8), (HEIGHT, WIDTH))
+    masks = {number: rng.choice(np.array([0, 1, 9], dtype=np.uint8), (HEIGHT, WIDTH)) for number in KEYFRAMES}
+    for number, mask in masks.items():
+        for label, track in enumerate(tracks, start=PERSON_LABEL):
+            x0, y0, x1, y1 = np.clip(track.boxes[number], 0, None).astype(int)
+            mask[y0:y1, x0:x1][rng.random(mask[y0:y1, x0:x1].shape) < 0.5] = label
     write_sequence(
         folder,
         frames=(rng.integers(256, size=(HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(FRAMES)),
@@ -49,7 +53,7 @@ def write_valid(folder: Path, tracks: list[Track], intrinsics: np.ndarray | None
         intrinsics=intrinsics,
         keypoint_names=NAMES,
         keyframes=KEYFRAMES,
-        masks=dict.fromkeys(KEYFRAMES, mask),
+        masks=masks,
     )
 
 

@@ -3,11 +3,15 @@
 import json
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+
+import pytest
 
 from motion.body import load_body
 from motion.generator import MotionRequest
-from ray_jobs.demo import Stages, write_prompts
+from ray_jobs.demo import Stages, ask_over_http, write_prompts
 from ray_jobs.generate import like, read_prompts
 from tests.helpers.clips import random_clip
 
@@ -25,6 +29,26 @@ def test_a_resumed_demo_adds_to_what_its_stages_took(tmp_path: Path) -> None:
     assert list(resumed.seconds) == ["train", "serve"]
     assert resumed.seconds["train"] >= before + 0.01
     assert json.loads(file.read_text()) == resumed.seconds
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Server of motions that makes none."""
+
+    def do_POST(self) -> None:
+        body = b'{"transl": [[[0, 0, 0]]]}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_the_demo_asks_its_own_server_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing answers
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        ask_over_http(server.server_port)
 
 
 def test_prompts_ask_for_motions_like_the_clips(tmp_path: Path) -> None:

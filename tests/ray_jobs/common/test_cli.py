@@ -101,6 +101,11 @@ def test_the_last_line_says_where_the_output_lies_and_what_follows(caplog: pytes
     assert caplog.messages == ["the data lies in /a b; next: python -m ray_jobs.train tiny --data '/a b'"]
 
 
+def test_each_rejected_record_is_logged_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    cli.check_rejected([("ward/cam/day/07", "no floor")], 9, "sequences", 0.5, "out/rejected")
+    assert caplog.messages == ["rejected ward/cam/day/07: no floor"]
+
+
 def test_harmless_tracebacks_of_ray_are_kept_back_and_others_shown(capsys: pytest.CaptureFixture[str]) -> None:
     harmless = [
         "Traceback (most recent call last):",

@@ -2,16 +2,18 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from motion.errors import InputError
-from recon.teton import find_faults, read_sequence, require_readable
+from recon.teton import PERSON_LABEL, find_faults, read_sequence, require_readable
 from tests.conftest import Ended
-from tests.helpers.teton import HEIGHT, KEYFRAMES, WIDTH, change_annotations
+from tests.helpers.teton import FRAMES, HEIGHT, KEYFRAMES, WIDTH, change_annotations, make_track, write_valid
 
 Run = Callable[..., Ended]
 
@@ -73,6 +75,20 @@ def test_pixels_are_decoded(folder: Path) -> None:
     assert [sentence.partition(":")[0] for sentence in found] == ["frames/000003.jpg", "masks/000003.png"]
     Image.new("L", (WIDTH, HEIGHT), 2).save(folder / "masks" / "000003.png")
     assert "masks: no pixel has the label 1, expected the floor to be marked" in find_faults(folder)
+
+
+def test_masks_of_persons_who_are_swapped_are_told(tmp_path: Path) -> None:
+    left, right = (replace(make_track(np.random.default_rng(0), name), present=np.ones(FRAMES, bool)) for name in "ab")
+    left.boxes[:], right.boxes[:] = (4, 4, 20, 40), (30, 4, 60, 40)
+    left.keypoints[:], right.keypoints[:] = (12, 20, 1), (45, 20, 1)
+    write_valid(tmp_path, [left, right])
+    assert find_faults(tmp_path) == []
+    path = tmp_path / "masks" / "000003.png"
+    mask = np.asarray(Image.open(path)).copy()
+    mask[mask >= PERSON_LABEL] ^= 1
+    Image.fromarray(mask).save(path)
+    (fault,) = find_faults(tmp_path)
+    assert fault.startswith(f"masks/000003.png: 0% of label {PERSON_LABEL} lies in the box of object a, expected most")
 
 
 def test_a_job_is_refused_where_no_sequence_can_be_read(spoiled: Path, tmp_path: Path) -> None:
