@@ -1,7 +1,7 @@
 """Shared fixtures of all tests: a quiet offline environment, seeds, reference data beside the repo, one Ray cluster.
 
 Tests that compare with the reference numbers beside the repo use the `golden` fixture and have `golden` in their name,
-so that `-k golden` selects just them; they skip where that folder is absent.
+so that `-k golden` selects just them; they skip where that folder is absent, or fail where `REFERENCES` demands it.
 """
 
 import os
@@ -36,6 +36,8 @@ sys.dont_write_bytecode = True
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
+REFERENCES = "CARESCENE_REFERENCES"
+"""Variable that, set to "required", makes a test fail whose reference data are missing, instead of skip."""
 CLIPS = ("humanoid3d_walk", "humanoid3d_run", "humanoid3d_kick")
 
 
@@ -47,23 +49,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} uses the fixture golden, so its name must contain golden")
 
 
-def _beside_the_repo(name: str) -> Path:
+def reference_folder(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"no folder shared/{name} beside the repo")
+        reason = f"no folder shared/{name} beside the repo"
+        if os.environ.get(REFERENCES) == "required":
+            pytest.fail(f"{reason}, and {REFERENCES}=required says that there is one")
+        pytest.skip(reason)
     return folder
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Return the folder of reference numbers computed by the original implementations."""
-    return _beside_the_repo("golden")
+    return reference_folder("golden")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of small samples of the real data sets."""
-    return _beside_the_repo("data")
+    return reference_folder("data")
 
 
 @pytest.fixture(autouse=True)
