@@ -67,8 +67,8 @@ def test_the_axes_of_a_camera_that_looks_down_are_these(tilt: float, roll: float
 
 @pytest.mark.parametrize("depth", [0.0, 1e-3, 0.1, 1.0, 20.0])
 def test_what_is_behind_the_camera_is_not_in_its_image(depth: float) -> None:
-    """A pinhole turns it about; were the sign of the depth lost, it would appear as if it were ahead."""
-    x, y = torch.meshgrid(torch.arange(-245.0, 246.0, 14), torch.arange(-185.0, 186.0, 14), indexing="xy")
+    """Were the sign of the depth lost, what is far enough aside would appear in it."""
+    x, y = torch.meshgrid(torch.arange(-745.0, 746.0, 14), torch.arange(-585.0, 586.0, 14), indexing="xy")
     across = torch.stack([x / 400, y / 410, torch.zeros_like(x)], dim=-1).flatten(0, 1) * max(depth, 0.1)
     found = project(across - torch.tensor([0.0, 0.0, depth]), camera(0).intrinsics)
     assert found.isfinite().all()
