@@ -74,7 +74,7 @@ def test_a_flat_wall_without_noise_is_not_all_that_counts(rng: np.random.Generat
 
 
 def test_the_robust_fit_is_as_efficient_as_tukeys() -> None:
-    """At normal noise Tukey's biweight has 95 % of the mean's efficiency: its variance is 1 / 0.95 of the mean's."""
+    """Tukey's biweight has 95 % of the mean's efficiency at normal noise: its variance is 1 / 0.95 of the mean's."""
     disparity = np.linspace(0.2, 0.6, 2000).reshape(1, 20, 100)
     sigma, moved = 0.02, []
     for seed in range(24):

@@ -169,7 +169,7 @@ def test_the_network_sees_colours_as_imagenets_networks_do(network: HMR2, rng: n
 
 
 def test_layer_norms_add_the_authors_epsilons_to_the_variance(network: HMR2) -> None:
-    """timm's vision transformer has 1e-6, the decoder torch's 1e-5; tokens that vary little show which."""
+    """The vision transformer has 1e-6, the decoder torch's own 1e-5; tokens that vary little show which."""
     norms = {name: module for name, module in network.named_modules() if isinstance(module, torch.nn.LayerNorm)}
     assert len(norms) == 2 * TINY.depth + 1 + 3 * TINY.head_depth
     for name, norm in norms.items():
