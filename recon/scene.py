@@ -178,7 +178,9 @@ def _voxels(points: Float[np.ndarray, "point 3"]) -> np.ndarray:
 def _without_outliers(
     points: Float32[np.ndarray, "point 3"], colors: UInt8[np.ndarray, "point 3"], labels: Int8[np.ndarray, " point"]
 ) -> tuple[Float32[np.ndarray, "kept 3"], UInt8[np.ndarray, "kept 3"], Int8[np.ndarray, " kept"]]:
-    """Drop points much farther from their neighbours than is usual in the room."""
+    """Drop points much farther from their neighbours than is usual in the room; points without neighbours stay."""
+    if len(points) <= _NEIGHBOURS:
+        return points, colors, labels
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
     kept = np.asarray(cloud.remove_statistical_outlier(_NEIGHBOURS, _OUTLIER_SIGMAS)[1])
     return points[kept], colors[kept], labels[kept]

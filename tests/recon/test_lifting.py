@@ -20,7 +20,7 @@ from motion.rotations import about
 from motion.skeleton import KEYPOINT_SETS
 from recon.camera import Camera, intrinsics_matrix
 from recon.keypoints import body_keypoints
-from recon.lifting import NAMES, WINDOW_FRAMES, Lifter
+from recon.lifting import NAMES, WINDOW_FRAMES, Lifter, LifterNetwork
 from recon.observations import Observations
 from recon.people import People
 from tests.helpers import fitted_motions as motions
@@ -174,10 +174,110 @@ def test_who_is_never_seen_is_not_valid_and_nobody_is_nobody(lifter: Lifter) -> 
     assert lifter.lift(none, BODY).transl.shape == (0, seen.keypoints.shape[1], 3)
 
 
-def test_another_body_gets_betas_of_its_own(lifter: Lifter) -> None:
-    seen, other = annotated(actor("walk")), replace(BODY, name="smpl-neutral")
-    own, theirs = lifter.lift(seen, BODY), lifter.lift(seen, other)
-    assert torch.allclose(own.joints(BODY), theirs.joints(other), atol=0.02)
+class PlannedNetwork(LifterNetwork):
+    """Network that answers as planned: pelvis along the ray, then betas; keeps what it is asked."""
+
+    def __init__(self, *plans: Float[Tensor, "frame 11"]) -> None:
+        super().__init__()
+        self.plans, self.asked = plans, list[Tensor]()
+
+    def forward(self, features: Float[Tensor, "person frame feature"]) -> Float[Tensor, "person frame output"]:
+        self.asked.append(features)
+        answers = torch.nn.functional.pad(self.plans[len(self.asked) - 1], (24 * 6 + 2, 0))
+        return answers.expand(len(features), -1, -1)
+
+
+def cross(frames: int, middle: tuple[float, float, float], half: float) -> Float[Tensor, "1 frame 17 3"]:
+    """Place 17 points across the ray to `middle`: one on it, four each to the left, right, above and below."""
+    ray = np.array(middle) - [0, 0, 2.4]
+    left = np.cross([0, 0, 1], ray)
+    up = np.cross(ray, left)
+    arms = [0 * ray, *(sign * half * arm / np.linalg.norm(arm) for arm in (left, up) for sign in (1, -1))]
+    points = np.stack([np.array(middle) + arms[1 + (k - 1) % 4 if k else 0] for k in range(17)])
+    return torch.from_numpy(points).float().expand(1, frames, -1, -1)
+
+
+def observed(points: Float[Tensor, "1 frame 17 3"], fps: float, known: slice = slice(None)) -> Observations:
+    """Annotate these points as COCO's keypoints in some frames; their skin is measured half as far as they are."""
+    own, confidence = KEYPOINT_SETS["coco17"], torch.zeros(points.shape[:3])
+    confidence[:, known] = 0.7
+    depth = 0.5 * CAMERA.to_camera(points)[..., 2]
+    return Observations(CAMERA, fps, own, CAMERA.project(points), confidence, depth, torch.full((4, 4), torch.nan))
+
+
+def test_the_network_is_asked_of_angles_distances_and_the_frame_rate() -> None:
+    """The person is 29 degrees off the camera's axis, where depth along the axis is much less than the distance."""
+    middle, half = (2.4, 4.0, 1.2), 0.2
+    points = cross(WINDOW_FRAMES, middle, half)
+    network = PlannedNetwork(torch.zeros(WINDOW_FRAMES, 11))
+    Lifter(network).lift(observed(points, fps=25.0), BODY)
+    asked = network.asked[0][0, 5].double().numpy()
+    rays = points[0, 0].double().numpy() - [0, 0, 2.4]
+    far = np.linalg.norm(rays, axis=1)
+    middle_far = far[0]
+    across = np.array([(0, 0), *[(1, 0), (-1, 0), (0, 1), (0, -1)] * 4])
+    for k, name in enumerate(KEYPOINT_SETS["coco17"]):
+        at = 6 * NAMES.index(name)
+        on_floor = 2.4 * (half / middle_far / 0.25) / (-rays[k, 2] / far[k])
+        skin = 0.5 * far[k] * (half / middle_far / 0.25)
+        expected = [*across[k], math.log(on_floor), math.log(skin), 0.7, 1.0]
+        np.testing.assert_allclose(asked[at : at + 6], expected, atol=1e-3, err_msg=name)
+    size = half / middle_far
+    down = math.hypot(middle[0], middle[1])
+    whole = [-1.2 / middle_far, down / middle_far, math.log(2.4 * size / 0.25), math.log(size / 0.2), math.log(25 / 12)]
+    np.testing.assert_allclose(asked[-6:], [*whole, 1.0], atol=1e-3)
+
+
+def test_windows_are_faded_into_one_another() -> None:
+    """The second window answers e times the distance of the first; weights are sin² of the place in the window."""
+    near = torch.zeros(WINDOW_FRAMES, 11)
+    network = PlannedNetwork(near, near + torch.eye(11)[0])
+    people = Lifter(network).lift(observed(cross(36, (0.3, 4.0, 1.0), 0.25), fps=10.0), BODY)
+    distance = (people.joints(BODY)[0, :, 0] - CAMERA.center).norm(dim=-1).double().numpy()
+    frame = np.arange(36)
+    first, second = (np.sin(np.pi * (frame - start + 1) / 25) ** 2 for start in (0, 12))
+    expected = np.where(frame < 12, 0.0, np.where(frame < 24, second / (first + second), 1.0))
+    np.testing.assert_allclose(np.log(distance / distance[0]), expected, atol=1e-3)
+
+
+def test_the_shape_is_the_mean_over_the_frames_in_which_somebody_is() -> None:
+    """Frame t answers betas of 0.05 t, 0.1 t and so on; only the first eight frames, of mean 3.5, show somebody."""
+    steps = 0.05 * torch.arange(11.0)
+    network = PlannedNetwork(torch.arange(float(WINDOW_FRAMES))[:, None] * steps)
+    points = cross(WINDOW_FRAMES, (0.3, 4.0, 1.0), 0.25)
+    people = Lifter(network).lift(observed(points, fps=10.0, known=slice(8)), BODY)
+    torch.testing.assert_close(people.betas[0], 3.5 * steps[1:])
+
+
+def test_another_body_gets_betas_of_its_own(rng: np.random.Generator) -> None:
+    """The body's mean shape is another, and its shape directions are the default body's, mixed by a rotation."""
+    mix, mean = np.linalg.qr(rng.standard_normal((10, 10)))[0], rng.uniform(-1, 1, 10)
+    mix, mean, betas = (torch.from_numpy(each).float() for each in (mix, mean, rng.uniform(-1, 1, 10)))
+    other = replace(
+        BODY,
+        name="smpl-neutral",
+        joint_template=BODY.rest_joints(mean),
+        joint_shapedirs=BODY.joint_shapedirs @ mix,
+        v_template=BODY.v_template + BODY.shapedirs @ mean,
+        shapedirs=BODY.shapedirs @ mix,
+    )
+    seen = observed(cross(WINDOW_FRAMES, (0.3, 4.0, 1.0), 0.25), fps=10.0)
+    plan = torch.cat([torch.zeros(1), betas]).expand(WINDOW_FRAMES, -1)
+    own, theirs = (Lifter(PlannedNetwork(plan)).lift(seen, body) for body in (BODY, other))
+    torch.testing.assert_close(own.betas[0], betas)
+    torch.testing.assert_close(theirs.betas[0], mix.T @ (betas - mean), atol=0.02, rtol=0)
+    torch.testing.assert_close(theirs.joints(other), own.joints(BODY), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("fps", "missing", "filled"), [(10.0, 5, True), (10.0, 6, False), (30.0, 15, True), (30.0, 16, False)]
+)
+def test_absences_of_half_a_second_are_filled(fps: float, missing: int, filled: bool) -> None:
+    seen = observed(cross(WINDOW_FRAMES, (0.3, 4.0, 1.0), 0.25), fps)
+    seen.confidence[:, 4 : 4 + missing] = 0
+    valid = Lifter(PlannedNetwork(torch.zeros(WINDOW_FRAMES, 11))).lift(seen, BODY).valid[0]
+    assert valid[[3, 4 + missing]].all()
+    assert bool(valid[4 : 4 + missing].all()) == bool(valid[4 : 4 + missing].any()) == filled
 
 
 def test_bad_input_is_a_sentence(lifter: Lifter, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from motion.sequence import LABELS, Scene
 from recon import scene as module
 from recon.camera import Camera, intrinsics_matrix
 from recon.depth import DepthFusion
-from recon.depth.fusion import background
+from recon.depth.fusion import background, grow
 from recon.floor import Plane, extrinsics
 from recon.scene import Room, build_scene, object_points
 from recon.teton import PERSON_LABEL
@@ -116,6 +116,70 @@ def test_smeared_edges_and_stray_points_are_left_out() -> None:
     nearest = np.min([distance_to(name, found.points) for name in BOXES], axis=0)
     assert len(found.points) > 0.8 * len(room(None).points)
     assert np.mean(nearest > 0.05) < 0.01
+
+
+def frontal(depth: np.ndarray, focal: tuple[float, float]) -> Scene:
+    """Build the scene of one depth map that a camera at the world's origin sees along z, all of it wall."""
+    rows, columns = depth.shape
+    intrinsics = intrinsics_matrix(*focal, (columns - 1) / 2, (rows - 1) / 2)
+    view = Camera(intrinsics, torch.eye(4), (columns, rows))
+    floor, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 0.9), DepthFusion(1 / 1.5, 0.0, 1.0, 0.0)
+    depth = depth.astype(np.float32)
+    empty = Room(view, floor, depth[None], depth, fusion, None)
+    masks = np.full((1, rows, columns), LABELS.index("wall"), dtype=np.uint8)
+    return build_scene("room", np.zeros((*masks.shape, 3), np.uint8), masks, empty)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("degrees", "is_smeared"), [(4.5, True), (5.1, False)])
+def test_surfaces_seen_at_less_than_five_degrees_are_left_out(degrees: float, is_smeared: bool, axis: int) -> None:
+    """A wall 3 m away that leads away from the camera, across or down the image; pixels are twice as high as wide."""
+    focal = (8000.0, 4000.0)
+    slope = 1 / np.tan(np.radians(degrees))
+    along = 3 / (1 - slope * (np.arange(24) - 11.5) / focal[axis])
+    depth = np.broadcast_to(along[:, None] if axis else along, (24, 24))
+    if is_smeared:
+        with pytest.raises(InputError, match="no pixel shows"):
+            frontal(depth, focal)
+    else:
+        assert len(frontal(depth, focal).points) > 0
+
+
+def test_the_width_of_a_pixel_at_its_near_side_tells_what_is_an_edge() -> None:
+    """Columns of 1 m alternate with farther ones: 12 of depth for 1 across is 12 cm, since pixels are 1 cm at 1 m."""
+    farther = np.tile([0.0, 1.0], (16, 8))
+    with pytest.raises(InputError, match="no pixel shows"):
+        frontal(1 + 0.125 * farther, (100.0, 100.0))
+    assert len(frontal(1 + 0.115 * farther, (100.0, 100.0)).points) > 0
+
+
+def test_points_are_three_centimetres_apart_and_stray_ones_are_left_out() -> None:
+    """The wall has a square metre; patches of 3 by 3 pixels, whose edges are smeared, are half a metre nearer."""
+    depth = np.full((200, 200), 2.005)
+    assert len(frontal(depth, (401.0, 401.0)).points) == pytest.approx(1 / 0.03**2, rel=0.08)
+    for row, column in np.ndindex(3, 3):
+        depth[50 * row + 40 :][:3, 50 * column + 40 :][:, :3] -= 0.5
+    found = frontal(depth, (401.0, 401.0)).points
+    assert len(found) == pytest.approx(1 / 0.03**2, rel=0.08)
+    np.testing.assert_allclose(found[:, 2], 2.005, atol=1e-3)
+
+
+def test_a_room_of_few_points_keeps_them() -> None:
+    """Two pixels are too few to say how far apart points usually are."""
+    found = frontal(np.array([[2.0, 2.0]]), (10.0, 10.0))
+    np.testing.assert_allclose(found.points, [[-0.1, 0, 2], [0.1, 0, 2]], atol=1e-6)
+
+
+def test_a_point_has_the_colour_and_label_of_the_empty_room() -> None:
+    """Two of three key frames show a person, whose edges are labelled as a window; the third shows what they hide."""
+    images, masks, depth = keyframes(0.3, 0.3, None)
+    people = masks >= PERSON_LABEL
+    masks[grow(people) & ~people] = LABELS.index("window")
+    found = build(images, masks, depth)
+    assert set(found.labels) == {LABELS.index(name) for name in BOXES}
+    for name in BOXES:
+        mine = found.labels == LABELS.index(name)
+        np.testing.assert_array_equal(found.colors[mine], np.broadcast_to(COLORS[name], (mine.sum(), 3)))
 
 
 def test_points_are_few_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from motion.errors import InputError
 from recon.depth import DepthFusion, fuse
-from recon.depth.fusion import background, upsample
+from recon.depth.fusion import background, grow, upsample
 from tests.helpers.rgbd import REAL, RENDERED, read_depth
 
 
@@ -52,6 +52,36 @@ def test_fusion_gives_back_depth_at_any_scale_and_shift(alpha: float, beta: floa
     fusion = fuse(spoilt, coarse(depth, rng))
     assert abs_rel(fusion.depth(exact), depth) < 0.02
     assert fusion.depth_scale == pytest.approx(1 / alpha, rel=0.1)
+
+
+def test_the_share_of_inliers_is_of_metric_depth_within_a_tenth_of_the_fused() -> None:
+    """Depth is exact in 70 of 100 pixels; the others are wrong by these factors, ten pixels each."""
+    depth = np.linspace(2.0, 2.5, 1000).reshape(1, 10, 100)
+    wrong = np.repeat([1.0] * 7 + [1.09, 1.105, 0.895], 10)
+    found = fuse(1 / depth, depth * wrong)
+    assert (found.alpha, found.beta) == pytest.approx((1.0, 0.0), abs=1e-4)
+    assert found.inlier_ratio == pytest.approx(0.8)
+    wrong = np.repeat([1.0] * 7 + [0.91, 1.4, 0.7], 10)
+    assert fuse(1 / depth, depth * wrong).inlier_ratio == pytest.approx(0.8)
+
+
+def test_a_flat_wall_without_noise_is_not_all_that_counts(rng: np.random.Generator) -> None:
+    """The wall fills 60 %, the rest is 2 % uncertain: the noise of most pixels is none, and their line is any."""
+    depth = np.where(np.arange(100) < 60, 3.0, np.linspace(1.5, 5.0, 100)) * np.ones((1, 60, 1))
+    metric = np.where(depth == 3.0, 3.0, depth * (1 + 0.02 * rng.standard_normal(depth.shape)))
+    found = fuse(1 / depth, metric)
+    assert (found.alpha, found.beta) == pytest.approx((1.0, 0.0), abs=0.05)
+
+
+def test_the_robust_fit_is_as_efficient_as_tukeys() -> None:
+    """Tukey's biweight has 95 % of the mean's efficiency at normal noise: its variance is 1 / 0.95 of the mean's."""
+    disparity = np.linspace(0.2, 0.6, 2000).reshape(1, 20, 100)
+    sigma, moved = 0.02, []
+    for seed in range(24):
+        noisy = disparity + sigma * np.random.default_rng(seed).standard_normal(disparity.shape)
+        moved.append(fuse(disparity, 1 / noisy).alpha - fuse(disparity, 1 / noisy, robust=False).alpha)
+    variance_of_mean = sigma**2 / (disparity.size * disparity.var())
+    assert 0.02 < np.mean(np.square(moved)) / variance_of_mean < 0.11  # 1 / 0.95 - 1 is 0.053
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.03, 0.2])
@@ -100,6 +130,22 @@ def test_what_lies_behind_infinity_is_unknown() -> None:
     fused = DepthFusion(0.5, -0.1, 1.0, 0.0).depth(np.array([[0.0, 0.2, 0.21, np.inf, np.nan, 1.2]]))
     assert np.isnan(fused[0, :5]).all()
     assert fused[0, 5] == pytest.approx(2.0)
+
+
+def test_depth_beyond_fifty_metres_is_unknown() -> None:
+    fused = DepthFusion(1.0, 0.0, 1.0, 0.0).depth(np.array([[1 / 49, 1 / 51, 1 / 140]]))[0]
+    assert fused[0] == pytest.approx(49)
+    assert np.isnan(fused[1:]).all()
+
+
+def test_persons_are_grown_by_a_hundredth_of_the_images_width() -> None:
+    """One pixel of 600 grows to 13 by 13, that of an image of 40 to 3 by 3."""
+    for width, side in ((600, 13), (40, 3)):
+        people = np.zeros((1, 30, width), dtype=bool)
+        people[0, 15, 20] = True
+        rows, columns = np.nonzero(grow(people)[0])
+        assert len(rows) == side**2
+        assert (np.ptp(rows), np.ptp(columns)) == (side - 1, side - 1)
 
 
 def test_depth_that_cannot_be_fused_is_refused(rng: np.random.Generator) -> None:

@@ -1,9 +1,11 @@
 """HMR2.0's network against the authors' numbers, and the regressor around it."""
 
+import functools
 import importlib.util
 import json
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -72,9 +74,34 @@ def keypoints_44(estimates: CropEstimates, golden: Path) -> Tensor:
     return torch.cat([all_joints, smplx.lbs.vertices2joints(torch.from_numpy(extra).float(), vertices)], dim=1)
 
 
+def watched(network: HMR2) -> dict[str, Tensor]:
+    """Keep the tensors on the way through the network, in its order, that the reference numbers have as `mid.`."""
+    found: dict[str, Tensor] = {}
+    blocks, head = network.backbone.blocks, network.smpl_head
+    each: dict[str, tuple[torch.nn.Module, Callable[[Tensor], Tensor]]] = {
+        "patch_conv[:, ::160]": (network.backbone.patch_embed["proj"], lambda x: x[:, ::160]),
+        **{f"block{i:02}[:, ::16, ::80]": (blocks[i], lambda x: x[:, ::16, ::80]) for i in (0, 1, 15, 31)},
+        "backbone[:, ::80]": (network.backbone, lambda x: x.mT.unflatten(2, (16, 12))[:, ::80]),
+        "token_out": (head.transformer.transformer, lambda x: x),
+        "decpose": (head.decpose, lambda x: x),
+        "decshape": (head.decshape, lambda x: x),
+        "deccam": (head.deccam, lambda x: x),
+    }
+    for name, (module, cut) in each.items():
+
+        def keep(_: torch.nn.Module, __: object, out: Tensor, name: str = name, cut: Callable = cut) -> None:
+            found[f"mid.{name}"] = cut(out)
+
+        module.register_forward_hook(keep)
+    return found
+
+
 def test_golden_forward_pass(golden: Path) -> None:
     network = official_network(golden)
     images = torch.randn((2, 3, 256, 256), generator=torch.Generator().manual_seed(0))
+    check = np.load(golden / "hmr2" / "input_check.npz")
+    np.testing.assert_array_equal(images[:, :, : check["first"].shape[2], : check["first"].shape[3]], check["first"])
+    on_the_way = watched(network)
     with torch.inference_mode():
         found = network(images)
     expected = {name: torch.from_numpy(v) for name, v in np.load(golden / "hmr2" / "outputs.npz").items()}
@@ -91,7 +118,7 @@ def test_golden_forward_pass(golden: Path) -> None:
         "pred_keypoints_3d": points,
         "pred_keypoints_2d": placed[..., :2] / placed[..., 2:] * 5000 / 256,
     }
-    for name, value in ours.items():
+    for name, value in {**on_the_way, **ours}.items():
         torch.testing.assert_close(value, expected[name], atol=5e-5, rtol=0.0, msg=lambda m, n=name: f"{n}: {m}")
     torch.testing.assert_close(bodies.transl, expected["pred_cam_t"], atol=5e-5, rtol=1e-5)  # metres; z is about 40
     torch.testing.assert_close(bodies.global_orient, found.global_orient)
@@ -127,12 +154,30 @@ def test_the_sides_are_not_looked_at(network: HMR2, rng: np.random.Generator) ->
     assert (regressor.estimate(some).cam - found).abs().max() > 0
 
 
-def test_colours_are_normalised_as_torchvision_does(rng: np.random.Generator) -> None:
-    from torchvision.transforms import functional
+def test_the_network_sees_colours_as_imagenets_networks_do(network: HMR2, rng: np.random.Generator) -> None:
+    """Red, green and blue have means and deviations of their own; torchvision has them too."""
+    from torchvision.transforms._presets import ImageClassification
 
-    some = crops(2, rng)
-    expected = functional.normalize(some.permute(0, 3, 1, 2) / 255, hmr2.IMAGE_MEAN, hmr2.IMAGE_STD)
-    torch.testing.assert_close(normalize(some), expected)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    some = crops(1, rng)
+    expected = torch.from_numpy(((some.numpy() / 255 - mean) / std).transpose(0, 3, 1, 2)).float()
+    torch.testing.assert_close(normalize(some), expected, atol=1e-6, rtol=0.0)
+    theirs = ImageClassification(crop_size=256, resize_size=256)(some.permute(0, 3, 1, 2))
+    torch.testing.assert_close(theirs, expected, atol=1e-6, rtol=0.0)
+    found = HMR2Regressor(network, load_body()).estimate(some)
+    torch.testing.assert_close(found.cam, network(expected).cam, atol=1e-5, rtol=0.0)
+
+
+def test_layer_norms_add_the_authors_epsilons_to_the_variance(network: HMR2) -> None:
+    """The vision transformer has 1e-6, the decoder torch's own 1e-5; tokens that vary little show which."""
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    assert len(norms) == 2 * TINY.depth + 1 + 3 * TINY.head_depth
+    for name, norm in norms.items():
+        token = 1e-3 * torch.randn(norm.normalized_shape)
+        eps = 1e-6 if name.startswith("backbone.") else 1e-5
+        exact = token.double()
+        expected = (exact - exact.mean()) / (exact.var(correction=0) + eps).sqrt()
+        torch.testing.assert_close(norm(token).double(), expected, atol=1e-4, rtol=0.0, msg=name)
 
 
 def test_bf16_rounds_the_backbone_alone(network: HMR2, rng: np.random.Generator) -> None:
@@ -152,14 +197,27 @@ def test_answers_that_are_no_numbers_are_refused(network: HMR2, rng: np.random.G
         HMR2Regressor(network, load_body()).estimate(crops(1, rng))
 
 
-def test_compiling_is_done_when_asked_for(network: HMR2, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the request is tested: a C++ compiler may be lacking here, and takes minutes."""
-    compiled: list[HMR2] = []
-    monkeypatch.setattr(HMR2, "compile", lambda self: compiled.append(self))
-    HMR2Regressor(network, load_body())
-    assert compiled == []
-    HMR2Regressor(network, load_body(), compiled=True)
-    assert compiled == [network]
+def test_a_compiled_network_estimates_the_same(
+    network: HMR2, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """The network is traced as `torch.compile` does; C++ of it, which would take a minute, is not made.
+
+    The tests' own shape checks cannot be traced, so there are several graphs here.
+    """
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(HMR2, "compile", functools.partialmethod(HMR2.compile, backend=keep))
+    some = crops(2, rng)
+    plain = HMR2Regressor(network, load_body()).estimate(some)
+    assert graphs == []
+    compiled = HMR2Regressor(network, load_body(), compiled=True).estimate(some)
+    assert graphs
+    for name, value in vars(plain).items():
+        torch.testing.assert_close(getattr(compiled, name), value, atol=1e-5, rtol=0.0)
 
 
 def write(path: Path, body: str, network: HMR2, **described: object) -> Path:
