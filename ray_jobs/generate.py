@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.errors.numbers import SEED, at_least, check_numbers
-from motion.errors.text_files import read_text
+from motion.errors.text_files import each_once, read_text
 from motion.generator import MotionRequest, load_model, request_id
 from motion.parquet import iter_parquet, parquet_files
 from motion.sequence import MotionSequence
@@ -199,7 +199,7 @@ def parse_line(line: str, num_frames: int, where: str) -> MotionRequest:
     if not line.lstrip().startswith("{"):
         return MotionRequest(line.strip(), num_frames)
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not valid JSON: {error}") from error
     return _request({"num_frames": num_frames} | values, where)

@@ -23,7 +23,7 @@ def signature(sequence: MotionSequence) -> Float32[np.ndarray, " number"]:
 
     They tell, at some times from the start on, the places of head, hands and feet as seen from the pelvis, how the
     pelvis leans and how far it went since the time before: on the average of all persons, and nothing of place and
-    heading. Times beyond the end give zeros; the last number is the duration.
+    heading. Times beyond the end give zeros; the last numbers are the duration and how many persons there are.
     """
     last = sequence.num_frames - 1
     frames = SIGNATURE_TIMES * sequence.fps
@@ -38,7 +38,7 @@ def signature(sequence: MotionSequence) -> Float32[np.ndarray, " number"]:
     numbers[frames > last] = 0
     # A copy at another rate may lack a frame or so at the end.
     seconds = last / sequence.fps * SAME_M / SAME_S
-    return np.append(numbers.numpy().ravel(), np.float32(seconds))
+    return np.append(numbers.numpy().ravel(), np.float32([seconds, sequence.num_persons]))
 
 
 def find_duplicates(ids: Sequence[str], signatures: Float32[np.ndarray, "clip number"]) -> dict[str, str]:

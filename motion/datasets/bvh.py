@@ -117,7 +117,8 @@ def _pairs(path: Path) -> list[tuple[str, ...]]:
 def _clip(root: Path, files: tuple[str, ...]) -> Clip:
     name = "+".join([str(Path(files[0]).with_suffix("")), *(Path(file).stem for file in files[1:])])
     missing = [file for file in files if not (root / file).is_file()]
-    problem = f"{root / 'pairs.csv'}: names {', '.join(missing)}, expected files in {root}" if missing else None
+    by = f"{root / 'pairs.csv'}: names" if (root / "pairs.csv").exists() else f"{root}: has a broken link named"
+    problem = f"{by} {', '.join(missing)}, expected files in {root}" if missing else None
     return Clip(id=f"bvh/{name}", source="bvh", files=tuple(str(root / file) for file in files), problem=problem)
 
 
@@ -290,7 +291,10 @@ def _check(file: str, positions: Float64[np.ndarray, "frame joint 3"], joints: l
         raise InputError(f"{file}: has joints {FARTHEST_M:g} m away or farther, expected a person in a room")
     leg = leg_length(positions, joints)
     if min_stature and not LEG_OF_STATURE * min_stature < leg < LONGEST_LEG_M:
-        raise InputError(f"{file}: thigh and shin measure {leg:g} m in the unit of the other person of the pair")
+        raise InputError(
+            f"{file}: thigh and shin measure {leg:g} m in the unit of the first person, expected "
+            f"{LEG_OF_STATURE * min_stature:.2f} to {LONGEST_LEG_M} m; --min-stature takes children"
+        )
 
 
 def _t_pose_frames(positions: Float64[np.ndarray, "frame joint 3"], joints: list[str], fps: float) -> int:

@@ -5,6 +5,7 @@ are written and positions stand in for the offset; y is up. The unit is not defi
 """
 
 import logging
+import math
 import re
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -137,6 +138,8 @@ def read_bvh(path: Path) -> Bvh:
         numbers = np.array(text[motion.end() :].split(), dtype=np.float64)
     except ValueError as error:
         raise InputError(f"{path}: MOTION holds something else than numbers ({str(error)[:80]})") from error
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{path}: Frame Time is {motion[2]}, expected seconds from one frame to the next")
     if not np.isfinite(numbers).all():
         raise InputError(f"{path}: MOTION holds NaN or infinity, expected finite numbers")
     columns = sum(len(joint.channels) for joint in joints)
@@ -160,7 +163,7 @@ def _rows(
 
 def _rate(seconds: float) -> float:
     """Compute frames per second; files write 1/30 s as 0.033333 and 1/120 s as 0.00833."""
-    rate = 1 / seconds if seconds > 0 else float("nan")
+    rate = 1 / seconds
     whole = round(rate) if rate < 1e6 else 0
     return float(whole) if abs(rate - whole) < 5e-4 * rate else rate
 
@@ -181,7 +184,10 @@ def _hierarchy(path: Path, text: str) -> tuple[Joint, ...]:
             elif token == "OFFSET":
                 joints[ancestors[-1]]["offset"] = np.array([float(next(tokens)) for _ in range(3)])
             elif token == "CHANNELS":
-                joints[ancestors[-1]]["channels"] = tuple(word.lower() for word in islice(tokens, int(next(tokens))))
+                number = int(next(tokens))
+                if number < 0:
+                    raise ValueError(f"CHANNELS says {number}")
+                joints[ancestors[-1]]["channels"] = tuple(word.lower() for word in islice(tokens, number))
             elif token == "}":
                 ancestors.pop()
             elif token != "HIERARCHY":

@@ -8,6 +8,7 @@ empty. `python -m ray_jobs.prepare --bvh-names map.yaml` reads BVH files by it. 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -130,6 +131,7 @@ def find_layout(file: str, names: Sequence[str], own: Layout | None = None) -> t
     for family, layout in layouts.items():
         found = layout.find_in(names)
         if not found.missing(IN_FILES):
+            _check_own(file, family, layout, found)
             return family, found
     nearest, found = _nearest(names)
     lacks = [LAYOUTS[nearest].joints[joint] for joint in found.missing(IN_FILES)]
@@ -138,6 +140,13 @@ def find_layout(file: str, names: Sequence[str], own: Layout | None = None) -> t
         f"of the nearest, {nearest}, it lacks {', '.join(lacks)}; name them by --bvh-names, "
         f'for which `python -m motion.datasets.bvh_names "{file}"` prints a template'
     )
+
+
+def _check_own(file: str, family: str, asked: Layout, found: Layout) -> None:
+    """Raise InputError where the user's own names hold one that the file lacks: it would be left out in silence."""
+    if family == OWN_NAMES and (missing := found.missing(list(asked.joints))):
+        named = ", ".join(f"{joint}: {asked.joints[joint]}" for joint in missing)
+        raise InputError(f"{file}: lacks what --bvh-names names ({named}), expected such joints; leave it empty there")
 
 
 def _nearest(names: Sequence[str]) -> tuple[str, Layout]:
@@ -169,6 +178,8 @@ def read_names(path: Path) -> Layout:
         raise InputError(f"{path}: {odd[0]} is no name, {expected}; put a name that looks like a number into quotes")
     if unknown := [str(joint) for joint in content if joint not in (*IN_FILES, *OPTIONAL)]:
         raise InputError(f"{path}: has {', '.join(unknown)[:200]}, {expected}")
+    if twice := [name for name, times in Counter(named.values()).items() if times > 1]:
+        raise InputError(f"{path}: {twice[0]} is the name of two joints, {expected}")
     layout = Layout({joint: name.rsplit(":", 1)[-1] for joint, name in named.items()})
     if missing := layout.missing(IN_FILES):
         raise InputError(f"{path}: has no name for {', '.join(missing)}, {expected}")

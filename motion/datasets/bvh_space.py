@@ -37,7 +37,8 @@ def _up_axis(file: str, bvh: Bvh, layout: Layout) -> str:
 
     A lying person's zero pose stands, and the zero pose of some skeletons, such as Bandai-Namco's, lies while its
     frames stand: only where both agree on another axis, y is not up. Raises InputError where that is none of the two,
-    and where the zero pose stands along z but the frames along neither, as of one who crawls: either may be up.
+    and where the zero pose stands along z and the frames do not: one who lies with z up, or who stands with y up in a
+    skeleton whose zero pose lies.
     """
     hips, neck = [bvh.names.index(layout.joints[f"{side}_hip"]) for side in ("left", "right")], layout.joints["neck"]
     every = -(-len(bvh.frames) // MOST_LOOKED_AT)
@@ -48,9 +49,9 @@ def _up_axis(file: str, bvh: Bvh, layout: Layout) -> str:
     zero, most = trunk[0], np.median(trunk[1:], axis=0)
     axis = int(np.abs(zero).argmax())
     sign = np.sign(zero[axis])
-    if (axis, sign) == (2, 1) and zero[2] >= UPRIGHT and max(most[1], most[2]) < UPRIGHT:
+    if (axis, sign) == (2, 1) and zero[2] >= UPRIGHT and most[2] < UPRIGHT:
         raise InputError(
-            f"{file}: stands along z in its zero pose and lies in its frames, expected a zero pose along y, "
+            f"{file}: stands along z in its zero pose and not in its frames, expected a zero pose along y, "
             "or frames that tell whether y or z is up; say it by --up-axis y or z"
         )
     if (axis, sign) == (1, 1) or sign * zero[axis] < UPRIGHT or sign * most[axis] < UPRIGHT:

@@ -1,6 +1,7 @@
 """Text files from outside, whatever editor or table program saved them."""
 
 import codecs
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -31,3 +32,12 @@ def read_text(path: Path, expected: str, errors: Literal["strict", "replace"] = 
     if utf_16:
         raise InputError(f"{path}: is UTF-16, {expected}; save it as UTF-8")
     return text
+
+
+def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Build a JSON object, as `object_pairs_hook`; raises ValueError for a key that comes twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise ValueError(f"the key {twice!r} comes twice")
+    return content

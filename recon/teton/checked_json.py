@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from motion.errors import InputError
+from motion.errors.text_files import each_once
 from motion.parquet import whole_file
 
 Kind = TypeVar("Kind")
@@ -28,9 +29,9 @@ def short(value: object) -> str:
 
 
 def read_json(path: Path) -> object:
-    """Read a JSON file; raises InputError when it cannot be read or parsed."""
+    """Read a JSON file; raises InputError when it cannot be read or parsed, or holds a key twice."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=each_once)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file of the Teton tree") from error
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ import numpy as np
 
 from motion.errors import InputError
 from motion.sequence import LABELS
-from recon.teton.checked_json import require
+from recon.teton.annotations import PERSON_LABEL
 from recon.teton.faults import Faults
 from recon.teton.tree import TetonSequence, examine, read_sequence
 
@@ -22,16 +22,23 @@ def find_faults(folder: Path) -> list[str]:
     if sequence is not None:
         for number in range(sequence.num_frames):
             faults.attempt(sequence.frame, number)
-        faults.attempt(_check_floor, sequence, faults)
+        _check_marks(sequence, faults)
     return faults.kinds()
 
 
-def _check_floor(sequence: TetonSequence, faults: Faults) -> None:
-    """Decode the masks; raises InputError where none of them marks the floor, by which the room is laid level."""
-    masks = [faults.attempt(sequence.mask, number) for number in sequence.keyframes]
-    floor = LABELS.index("floor")
-    marked = any(mask is None or np.any(mask == floor) for mask in masks)
-    require(marked, f"{sequence.folder / 'masks'}: no pixel has the label {floor}, expected the floor to be marked")
+def _check_marks(sequence: TetonSequence, faults: Faults) -> None:
+    """Decode the masks; note where none marks the floor, by which the room is laid level, or a person who is there."""
+    masks = {number: faults.attempt(sequence.mask, number) for number in sequence.keyframes}
+    whole = {number: mask for number, mask in masks.items() if mask is not None}
+    if len(whole) < len(masks):
+        return
+    floor, folder = LABELS.index("floor"), sequence.folder / "masks"
+    if not any(np.any(mask == floor) for mask in whole.values()):
+        faults.note(f"{folder}: no pixel has the label {floor}, expected the floor to be marked")
+    for label, track in enumerate(sequence.tracks, start=PERSON_LABEL):
+        there = [mask for number, mask in whole.items() if track.present[number]]
+        if there and not any(np.any(mask == label) for mask in there):
+            faults.note(f"{folder}: no pixel has the label {label}, expected object {track.object_id} to be marked")
 
 
 def require_readable(folders: Iterable[Path]) -> None:

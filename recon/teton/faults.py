@@ -31,8 +31,8 @@ class Faults:
             return None
 
     def note(self, sentence: str) -> None:
-        """Note a sentence that opens with the path of a file in the folder."""
-        self.sentences.append(sentence)
+        """Note a sentence that opens with the path of a file in the folder; control characters of names are escaped."""
+        self.sentences.append(re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], sentence))
 
     def kinds(self) -> list[str]:
         """List the first sentence of each kind, with the count of those that differ from it in numbers alone.

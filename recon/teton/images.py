@@ -30,12 +30,12 @@ def open_image(path: Path, image_size: tuple[int, int]) -> Image.Image:
     An EXIF orientation counts, as in every viewer and annotation tool; `pixels` turns the image by it. Raises
     InputError when it is missing, no image or of another size.
     """
+    if not path.is_file():  # a broken link, or a pipe, which would wait
+        raise InputError(f"{path}: is missing, expected an image of {image_size[0]}x{image_size[1]}")
     try:
         image = Image.open(path, formats=FORMATS)
         exif = image.getexif() if "exif" in image.info else {}  # without it, PNG's would decode the image
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing, expected an image of {image_size[0]}x{image_size[1]}") from error
     except Exception as error:  # a damaged header shows as nearly any of them
         raise InputError(f"{path}: is no image ({error}), {path.stat().st_size} bytes, expected one") from error
     width, height = image.size[::-1] if orientation in TRANSPOSED else image.size

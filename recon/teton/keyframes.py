@@ -51,7 +51,7 @@ def read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -
     They are chosen among the frames that have a mask, or among all. Raises InputError for what is no list of frames.
     """
     path = folder / "keyframes.json"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]
         numbers = masked or list(range(num_frames))
         chosen = choose_keyframes(read_frame(frame_path(folder, number), image_size) for number in numbers)

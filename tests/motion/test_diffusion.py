@@ -16,6 +16,7 @@ from motion.diffusion import (
     epsilon_from_x0,
     l_simple,
     linear_schedule,
+    loss_weights,
     make_schedule,
     predicted_x0,
     q_sample,
@@ -230,6 +231,26 @@ def test_l_simple_ignores_what_is_not_valid() -> None:
     spoiled = torch.where(valid[..., None], output, torch.full_like(output, 1e6))
     assert l_simple(spoiled, wanted, valid, torch.ones(2)) == loss
     assert loss == pytest.approx((output - wanted)[valid].square().mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [linear_schedule(), cosine_schedule()], ids=SCHEDULES)
+def test_min_snr_weighs_an_error_of_x0_by_the_ratio_up_to_its_cap(schedule: NoiseSchedule) -> None:
+    """Hang et al. 2023: min(SNR, γ) for x_0, over SNR for ε, over SNR + 1 for v."""
+    t = torch.arange(0, 1000, 37)
+    alphas = schedule.alphas_cumprod[t].numpy()
+    snr = alphas / (1.0 - alphas)
+    capped = np.where(snr > 5.0, 5.0, snr)
+    assert 0.1 < (snr > 5.0).mean() < 0.9
+    for prediction, expected in (("x0", capped), ("epsilon", capped / snr), ("v", capped / (snr + 1.0))):
+        np.testing.assert_allclose(loss_weights(schedule, prediction, t, 5.0), expected, rtol=1e-5)
+        assert loss_weights(schedule, prediction, t, None).tolist() == [1.0] * len(t)
+
+
+def test_l_simple_weighs_each_sample() -> None:
+    output = torch.stack([torch.full((1, 2, 3), 1.0), torch.full((1, 2, 3), 2.0)])
+    valid = torch.tensor([[[True, True]], [[True, False]]])
+    loss = l_simple(output, torch.zeros_like(output), valid, torch.tensor([10.0, 0.5]))
+    assert loss == pytest.approx((2 * 10.0 * 1 + 0.5 * 4) / 3)
 
 
 def test_respacing_out_of_range() -> None:

@@ -77,6 +77,7 @@ def test_bad_requests_are_rejected_and_good_ones_kept(model_file: Path, tmp_path
     ("line", "sentence"),
     [
         ('{"prompt": "x", ', "prompts.txt:2 is not valid JSON"),
+        ('{"prompt": "x", "prompt": "y"}', r"prompts.txt:2 is not valid JSON: the key 'prompt' comes twice"),
         ('{"prompt": "x", "frames": 3}', r"prompts.txt:2 has the unknown field\(s\) frames; known are"),
         ('{"num_frames": 3}', "prompts.txt:2 has no prompt"),
         ('{"prompt": "x", "num_frames": 12.5}', r"prompts.txt:2: num_frames is 12\.5: Input should be a valid integer"),

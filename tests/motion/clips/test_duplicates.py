@@ -15,6 +15,7 @@ from motion.sequence import MotionSequence
 from tests.helpers.clips import motion
 
 ANGLES = st.floats(-3.1, 3.1)
+PER_PERSON = ("transl", "global_orient", "body_pose", "betas", "joints", "valid", "person_class", "action")
 
 
 def signatures(*clips: MotionSequence) -> np.ndarray:
@@ -45,6 +46,13 @@ def test_other_motions_of_a_kind_are_no_copies(body: Body, mimic: dict[str, Moti
     clip = motion(body, 60)
     parts = [crop(clip, 0, 50), crop(clip, 5, 60), *mimic.values()]
     assert find_duplicates(list("abcdefgh"), signatures(clip, *parts)) == {}
+
+
+def test_two_who_move_alike_are_no_copy_of_one(body: Body) -> None:
+    one = motion(body, 60)
+    one = replace(one, **{name: getattr(one, name)[:1] for name in PER_PERSON})
+    two = replace(one, **{name: np.repeat(getattr(one, name), 2, axis=0) for name in PER_PERSON})
+    assert find_duplicates(["one", "two"], signatures(one, two)) == {}
 
 
 def test_what_is_near_a_copy_only_is_kept() -> None:

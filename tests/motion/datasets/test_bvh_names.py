@@ -167,9 +167,16 @@ def test_names_of_ones_own_come_first(tmp_path: Path) -> None:
     assert find_layout("a.bvh", SKELETONS["mixamo"][0], own)[0] == source.MOTION_BUILDER
 
 
+def test_a_name_of_ones_own_that_the_file_lacks_is_told(tmp_path: Path) -> None:
+    own = read_names(write_names(tmp_path / "map.yaml", lambda names: names | {"neck": "noneck"}))
+    with pytest.raises(InputError, match=r"a\.bvh: lacks what --bvh-names names \(neck: noneck\)"):
+        find_layout("a.bvh", ["root", *[own.joints[joint] for joint in IN_FILES]], own)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (lambda names: {**names, "left_hip": "x", "left_knee": "x"}, "x is the name of two joints"),
         (lambda names: {**names, "left_hip": None}, "has no name for left_hip, expected lines such as"),
         (lambda names: {**names, "left_hip": 3}, "left_hip: 3 is no name"),
         (lambda names: {**names, "tail": "Tail"}, "has tail, expected lines such as"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from motion.body import Body
 from motion.clips.sanity import STATURE
@@ -57,11 +58,14 @@ def test_a_file_that_stands_along_another_axis_is_refused(
         source.read_one(tmp_path / "odd.bvh", body)
 
 
-def test_who_crawls_in_a_file_whose_z_may_be_up_is_refused(tmp_path: Path, body: Body) -> None:
+@pytest.mark.parametrize("heading", range(0, 360, 45))
+def test_who_lies_or_crawls_in_a_file_whose_z_may_be_up_is_refused(tmp_path: Path, body: Body, heading: float) -> None:
+    """Whichever way the person fell."""
     pose = walk(1.0, 30.0, 1)
-    lying = replace(pose, global_orient=torch.from_numpy(ABOUT_X).float() @ pose.global_orient)
+    turn = Rotation.from_euler("z", heading, degrees=True).as_matrix() @ ABOUT_X
+    lying = replace(pose, global_orient=torch.from_numpy(turn).float() @ pose.global_orient)
     source.write_pose(tmp_path / "crawl.bvh", lying, 30.0, source.MOTION_BUILDER, turn=ABOUT_X)
-    with pytest.raises(InputError, match=r"crawl\.bvh: stands along z in its zero pose and lies in its frames"):
+    with pytest.raises(InputError, match=r"crawl\.bvh: stands along z in its zero pose and not in its frames"):
         source.read_one(tmp_path / "crawl.bvh", body)
 
 

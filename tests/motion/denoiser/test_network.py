@@ -1,5 +1,6 @@
 """Denoiser: the author's own numbers, and the invariances that conditioning relies on."""
 
+import math
 import zlib
 from dataclasses import replace
 from itertools import product
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from motion.denoiser import Denoiser, DenoiserConfig
+from motion.denoiser import Conditions, Denoiser, DenoiserConfig
 from motion.denoiser.conditions import CONDITION_KINDS
+from motion.recipes import default
 from tests.helpers.conditions import conditions
+from tests.helpers.restated_denoiser import Restated
 
 TINY = DenoiserConfig(width=32, layers=2, heads=4, feedforward=64, text_dim=8, dropout=0.0)
 OURS = replace(TINY, step="modulation", time="rotary", text="words", qk_norm=True, frames_per_token=4, height_map=True)
@@ -101,6 +104,74 @@ def test_golden_scene_denoiser(golden: Path) -> None:
     with torch.no_grad():
         for name, case in cases.items():
             np.testing.assert_allclose(network(x, t, case), expected[f"out.{name}"], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(OURS, editable=True),
+        replace(OURS, text="vector", frames_per_token=3, height_map=False, layers=1),
+        replace(OURS, qk_norm=False, frames_per_token=1, layers=1),
+    ],
+    ids=["all", "vector", "a frame a token"],
+)
+def test_the_modulated_network_agrees_with_its_second_statement(config: DenoiserConfig) -> None:
+    network = random_network(config)
+    for name, parameter in network.named_parameters():
+        if "q_norm" in name or "k_norm" in name:
+            torch.nn.init.normal_(parameter, mean=1.0, std=0.3)
+    restated = Restated(network, config)
+    x, given = told_all(config)
+    answer = network(x, torch.tensor([3, 870]), given).double().detach().numpy()
+    assert np.abs(answer).max() > 0.3
+    for sample, t in enumerate((3, 870)):
+        there = given.valid[sample].numpy()
+        expected = restated(x, t, given, sample)
+        np.testing.assert_allclose(answer[sample][there], expected[there], atol=2e-5)
+
+
+def told_all(config: DenoiserConfig) -> tuple[torch.Tensor, Conditions]:
+    """Make two samples of two persons, by a rule, that hold every kind of condition, and padding of each kind."""
+    words = 3 if config.text == "words" else 1
+    given = conditions(2, 2, 7, 8, groups=2, heights=config.height_map)
+    given = replace(
+        given,
+        identity=torch.tensor([[3, 1], [0, 5]]),
+        person_class=torch.tensor([[1, 2], [0, 3]]),
+        action=torch.arange(28).view(2, 2, 7) % 5,
+        known=torch.arange(28).view(2, 2, 7) % 3 == 0,
+        text=waves(2, 3, words, 8),
+        text_valid=torch.ones(2, 3, words, dtype=torch.bool),
+        points=waves(*given.points.shape),
+        heights=waves(*given.heights.shape).abs(),
+    )
+    given.valid[0, 1, 5:], given.valid[1, 1, 2:] = False, False
+    given.action[~given.valid], given.known[~given.valid] = 0, False
+    given.text_valid[0, 1, -1:], given.text_valid[1, 0] = False, False
+    given.points_valid[1, 1] = False
+    return waves(2, 2, 7, 282), given
+
+
+def waves(*shape: int, start: float = 0.0) -> torch.Tensor:
+    """Make numbers of size 1 that look like noise and are the same with every version of PyTorch."""
+    return torch.sin(start + 0.7 * torch.arange(math.prod(shape)) ** 1.3).view(shape)
+
+
+def test_a_forward_pass_of_default_is_kept() -> None:
+    """A file of weights means tomorrow what it means today; `default` is made narrow, its variants are kept."""
+    config = replace(default().denoiser, width=64, layers=2, heads=4, feedforward=96, text_dim=8)
+    network = Denoiser(config).eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(network.parameters()):
+            parameter.copy_(0.15 * waves(*parameter.shape, start=number))
+        for embedding in (network.embed_class, network.embed_action, network.embed_known):
+            embedding.weight[0] = 0  # not known
+    x, given = told_all(config)
+    answer = network(x, torch.tensor([3, 870]), given)
+    kept = [answer[0, 0, 0, 0], answer[0, 0, 6, 281], answer[0, 1, 4, 100], answer[1, 0, 3, 7], answer[1, 1, 1, 200]]
+    assert [value.item() for value in kept] == pytest.approx(
+        [-1.42765, -0.94992, -0.52487, -0.35438, -1.52418], abs=1e-4
+    )
 
 
 def test_padding_changes_nothing(tiny: Denoiser) -> None:

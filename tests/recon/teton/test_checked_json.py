@@ -41,6 +41,7 @@ def test_content_comes_back_and_a_failed_write_leaves_the_earlier_file(
         (b'{"a": ', "is not JSON"),
         (b"\xff\xfe\x00", "is not JSON"),
         (b"[" * 100_000, "is not"),
+        (b'{"7": {"0": 1, "0": 2}}', r"is not JSON \(the key '0' comes twice\)"),
     ],
 )
 def test_files_that_are_no_json_are_named(content: bytes | None, sentence: str, tmp_path: Path) -> None:

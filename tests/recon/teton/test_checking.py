@@ -1,5 +1,6 @@
 """Checks of whole trees: all faults in one run, before any network loads."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,6 +76,29 @@ def test_pixels_are_decoded(folder: Path) -> None:
     assert [sentence.partition(":")[0] for sentence in found] == ["frames/000003.jpg", "masks/000003.png"]
     Image.new("L", (WIDTH, HEIGHT), 2).save(folder / "masks" / "000003.png")
     assert "masks: no pixel has the label 1, expected the floor to be marked" in find_faults(folder)
+
+
+def test_links_that_lead_nowhere_cost_their_own_sequence(folder: Path) -> None:
+    frame = folder / "frames" / "000002.jpg"
+    frame.unlink()
+    frame.symlink_to(frame)
+    assert any("000002.jpg: is missing, expected an image of 64x48" in fault for fault in find_faults(folder))
+
+
+def test_a_pipe_is_no_frame(folder: Path) -> None:
+    frame = folder / "frames" / "000002.jpg"
+    frame.unlink()
+    os.mkfifo(frame)
+    assert find_faults(folder) == ["frames/000002.jpg: is missing, expected an image of 64x48"]
+
+
+def test_a_person_who_is_marked_nowhere_is_told(folder: Path) -> None:
+    for number in KEYFRAMES:
+        path = folder / "masks" / f"{number:06d}.png"
+        mask = np.asarray(Image.open(path)).copy()
+        mask[mask >= PERSON_LABEL] = 0
+        Image.fromarray(mask).save(path)
+    assert "masks: no pixel has the label 128, expected object 7 to be marked" in find_faults(folder)
 
 
 def test_masks_of_persons_who_are_swapped_are_told(tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ def test_an_attempt_gives_its_value_or_notes_its_error() -> None:
     assert faults.kinds() == ["a: is 3, expected 4"]
 
 
+def test_a_name_cannot_write_to_the_terminal() -> None:
+    faults = Faults(FOLDER)
+    faults.note("ward/camera/a: object \x1b[2J\n7 é")
+    assert faults.kinds() == [r"a: object \x1b[2J\n7 é"]
+
+
 def test_other_errors_are_not_noted() -> None:
     with pytest.raises(ZeroDivisionError):
         Faults(FOLDER).attempt(lambda: 1 / 0)
