@@ -13,8 +13,30 @@ from pydantic import TypeAdapter, ValidationError
 from motion.denoiser import DenoiserConfig
 from motion.diffusion import Prediction, ScheduleName
 from motion.errors import InputError
+from motion.errors.numbers import SHARE, Range, above, at_least, between, check_numbers
 from motion.losses import LossWeights
 from motion.samplers import SamplerName
+
+COUNTS = (
+    *("max_frames", "max_persons", "optim.batch_size", "optim.steps", "diffusion.num_steps", "sampling.num_steps"),
+    *("denoiser.width", "denoiser.layers", "denoiser.heads", "denoiser.feedforward", "denoiser.text_dim"),
+    *("denoiser.max_persons", "denoiser.num_features", "denoiser.frames_per_token"),
+)
+SHARES = (
+    *("denoiser.dropout", "diffusion.condition_dropout", "diffusion.kind_dropout", "diffusion.known_share"),
+    *("variation.mirrored", "variation.composed", "optim.ema_decay"),
+)
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(COUNTS, at_least(1)),
+    **dict.fromkeys(SHARES, SHARE),
+    **dict.fromkeys(("fps", "optim.learning_rate", "optim.max_grad_norm", "diffusion.min_snr"), above(0)),
+    **dict.fromkeys(("optim.warmup_steps", "optim.weight_decay"), at_least(0)),
+    **{f"diffusion.losses.{each.name}": at_least(0) for each in fields(LossWeights)},
+    "diffusion.t_bar": at_least(-1),
+    "sampling.guidance_scale": between(0, 100),
+    **dict.fromkeys(("sampling.guidance_start", "sampling.guidance_stop", "sampling.apart"), between(0, 1)),
+}
+"""Ranges of the numbers of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -120,34 +142,20 @@ class Recipe:
     """Most persons per clip in training, where a clip of more is refused, and the most to be requested."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, RANGES, f"recipe {self.name}: ")
         checks = {
             "denoiser.width must be a multiple of 2 * denoiser.heads": (
                 self.denoiser.width % (2 * self.denoiser.heads) == 0
             ),
-            "max_persons must lie in 1..denoiser.max_persons": (1 <= self.max_persons <= self.denoiser.max_persons),
-            "max_frames, fps, steps and batch_size must be positive": (
-                min(self.max_frames, self.fps, self.optim.steps, self.optim.batch_size) > 0
-            ),
-            "shares of dropout, known and varied clips and optim.ema_decay must lie in [0, 1)": all(
-                0 <= share < 1
-                for share in (
-                    self.diffusion.condition_dropout,
-                    self.diffusion.kind_dropout,
-                    self.diffusion.known_share,
-                    self.variation.mirrored,
-                    self.variation.composed,
-                    self.optim.ema_decay,
-                )
-            ),
+            "max_persons must lie in 1..denoiser.max_persons": (self.max_persons <= self.denoiser.max_persons),
             "diffusion.known_share needs denoiser.editable": (
                 self.diffusion.known_share == 0 or self.denoiser.editable
             ),
-            "sampling.guidance_start must lie in 0..guidance_stop and that in 0..1": (
-                0 <= self.sampling.guidance_start <= self.sampling.guidance_stop <= 1
+            "sampling.guidance_start must lie in 0..sampling.guidance_stop": (
+                self.sampling.guidance_start <= self.sampling.guidance_stop
             ),
-            "sampling.apart must lie in [0, 1]": 0 <= self.sampling.apart <= 1,
             "sampling.num_steps must lie in 1..diffusion.num_steps": (
-                1 <= self.sampling.num_steps <= self.diffusion.num_steps
+                self.sampling.num_steps <= self.diffusion.num_steps
             ),
         }
         for rule, holds in checks.items():

@@ -22,6 +22,7 @@ from tqdm import trange
 
 from motion.body import load_body
 from motion.errors import InputError
+from motion.errors.numbers import at_least, between, check_numbers
 from motion.generator import load_model
 from motion.recipes import tiny
 from motion.render import body_strip
@@ -60,6 +61,8 @@ class DemoConfig:
     """Port of the HTTP server, on loopback."""
 
     def __post_init__(self) -> None:
+        counts = dict.fromkeys(("steps", "rooms", "samples_per_prompt"), at_least(1))
+        check_numbers(self, {**counts, "port": between(1, 65535)})
         settle(self)
         if "://" in self.output:
             raise InputError(f"output is {self.output}, expected a folder: the demo's page shows what lies beside it")

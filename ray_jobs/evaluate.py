@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motion.errors import InputError
+from motion.errors.numbers import SEED, at_least, check_numbers
 from motion.evaluator import Protocol, TextMotionEvaluator, load_evaluator
 from motion.evaluator.protocol import interval
 from motion.metrics.embedding_metrics import EmbeddedSet, field_metrics
@@ -40,7 +41,7 @@ from ray_jobs.common.evaluation import Evaluation, Mean, SetContent, WorstMotion
 from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, load_metrics, measured
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, place, settle, settle_files
-from ray_jobs.common.resources import READER, check_resources
+from ray_jobs.common.resources import CPUS, GPUS, READER, check_resources
 from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
@@ -116,6 +117,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
+        counts = dict.fromkeys(("num_actors", *OVERRIDES), at_least(1))
+        check_numbers(self, {**counts, "num_cpus": CPUS, "num_gpus": GPUS, "seed": SEED})
         names = [name for name, _ in map(split_name, self.generated)]
         if len({*names, REAL}) != len(names) + 1:
             raise InputError(f"the sets are named {', '.join(names)}, expected different names, none of them {REAL}")

@@ -34,6 +34,7 @@ from ray.serve.schema import ApplicationStatus
 from tqdm import tqdm
 
 from motion.errors import InputError
+from motion.errors.numbers import SEED, at_least, check_numbers
 from motion.errors.text_files import each_once, read_text
 from motion.generator import MotionRequest, load_model, request_id
 from motion.parquet import iter_parquet, parquet_files
@@ -45,6 +46,7 @@ from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, settle
 from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, deployed, sample
 
+COUNTS = ("samples_per_prompt", "num_frames", "shard_size", "in_flight")
 KNOWN = {field.name for field in fields(MotionRequest)} - {"seed"}
 LIST = re.compile(r"""\[\s*([{"]|$)|\]$""")  # a line of a JSON list
 
@@ -85,8 +87,7 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
-        if min(self.samples_per_prompt, self.num_frames, self.shard_size, self.in_flight) < 1:
-            raise InputError("samples_per_prompt, num_frames, shard_size and in_flight must be positive")
+        check_numbers(self, {**dict.fromkeys(COUNTS, at_least(1)), "seed": SEED})
         settle(self, "model", "prompts")
 
 

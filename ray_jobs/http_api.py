@@ -7,18 +7,21 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, ConfigDict, Field, create_model
-from ray.exceptions import RayActorError
+from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
+from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import RayServeException
+from starlette.requests import ClientDisconnect
 
 from motion.errors import InputError
 from motion.generator import MotionRequest
@@ -30,7 +33,15 @@ MAX_BODY_BYTES = 64 * 1024
 DEFAULT_FRAMES = 60
 DECIMALS = 5  # a hundredth of a millimetre; all digits of a float32 would double the answer
 READY_S = 10.0  # an answer that takes longer counts as none
+BODY_S = 10.0  # a body that takes longer is not waited for, as it keeps a place from others
 LOST = (RayActorError, RayServeException)
+BROKEN = (TimeoutError, ClientDisconnect, TaskCancelledError, ExceptionGroup)  # the last from Starlette's middleware
+
+
+# JSON's own types: "10" is no number, and true is none either.
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Truth = Annotated[bool, Strict()]
 
 
 class Service(Protocol):
@@ -70,20 +81,20 @@ class MotionBody(BaseModel):
     )
 
     prompt: str = Field(description="Scene caption; may be empty where person_prompts say all")
-    num_frames: int = Field(DEFAULT_FRAMES, description="Length in frames at the model's fps")
-    num_persons: int = Field(1, description="Number of persons")
-    seed: int = Field(
+    num_frames: Integer = Field(DEFAULT_FRAMES, description="Length in frames at the model's fps")
+    num_persons: Integer = Field(1, description="Number of persons")
+    seed: Integer = Field(
         0,
         description="Seed of all random numbers; the same request and seed give the same motion",
         json_schema_extra={"minimum": 0, "maximum": 2**63 - 1},
     )
-    guidance_scale: float | None = Field(
+    guidance_scale: Number | None = Field(
         None, description="Scale of classifier-free guidance, 0 to 100; null takes the model's"
     )
     person_class: tuple[str, ...] = Field((), description="A class per person, or empty")
     action: tuple[str, ...] = Field((), description="An action per person for the whole motion, or empty")
     person_prompts: tuple[str, ...] = Field((), description="What each person does, beside or instead of the prompt")
-    clean_up: bool = Field(True, description="Lock feet, keep the floor and push persons apart")
+    clean_up: Truth = Field(True, description="Lock feet, keep the floor and push persons apart")
 
 
 def limited(recipe: Recipe) -> type[MotionBody]:
@@ -93,8 +104,8 @@ def limited(recipe: Recipe) -> type[MotionBody]:
     """
     network, frames = recipe.denoiser, min(DEFAULT_FRAMES, recipe.max_frames)
     fields: dict[str, Any] = {
-        "num_frames": (int, _field("num_frames", frames, minimum=1, maximum=recipe.max_frames)),
-        "num_persons": (int, _field("num_persons", 1, minimum=1, maximum=recipe.max_persons)),
+        "num_frames": (Integer, _field("num_frames", frames, minimum=1, maximum=recipe.max_frames)),
+        "num_persons": (Integer, _field("num_persons", 1, minimum=1, maximum=recipe.max_persons)),
         "person_class": (_one_of(network.person_classes, PERSON_CLASSES), _field("person_class", ())),
         "action": (_one_of(network.actions, ACTIONS), _field("action", ())),
     }
@@ -175,6 +186,7 @@ def failures(**meanings: str) -> dict[int | str, dict[str, Any]]:
 
 REFUSALS = failures(
     s400="A value that the model cannot take",
+    s408=f"A body that did not arrive in {BODY_S:g} s",
     s411="No Content-Length",
     s413=f"More than {MAX_BODY_BYTES} bytes",
     s422="Not a body of this form",
@@ -231,6 +243,44 @@ async def limit_length(request: Request, call_next: Callable[[Request], Awaitabl
     return await call_next(request)
 
 
+class JsonRoute(APIRoute):
+    """Route that refuses a body that is no JSON object before FastAPI reads it, in one sentence."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Make the route's handler."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            if request.method == "POST":
+                refuse_other_form(request.headers.get("content-type", ""), await read_body(request))
+            return await handle(request)
+
+        return checked
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the body, which the request then keeps; raises 408 for one that does not arrive."""
+    try:
+        return await asyncio.wait_for(request.body(), BODY_S)
+    except BROKEN as error:
+        raise HTTPException(408, f"the body did not arrive in {BODY_S:g} s, expected all of its bytes") from error
+
+
+def refuse_other_form(content_type: str, body: bytes) -> None:
+    """Raise 422 unless a body is a JSON object and is said to be JSON."""
+    expected = "expected a JSON object with the header Content-Type: application/json"
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(422, f"the Content-Type is {content_type or 'missing'}, {expected}")
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        raise HTTPException(422, f"the body is nested too deeply, {expected}") from None
+    except ValueError as error:
+        raise HTTPException(422, f"the body is no JSON ({error}), {expected}") from error
+    if not isinstance(found, dict):
+        raise HTTPException(422, f"the body is {excerpt(found)}, {expected}")
+
+
 async def explain_malformed(_: Request, error: Exception) -> Response:
     """Answer 422 with the places and faults of a body that is not of the schema's form."""
     assert isinstance(error, RequestValidationError)
@@ -240,7 +290,14 @@ async def explain_malformed(_: Request, error: Exception) -> Response:
 def explain(fault: dict[str, Any]) -> str:
     """Say where a body is malformed and what is expected there, in JSON's words."""
     expected = "Input should be a list, an entry a person" if fault["type"] == "tuple_type" else fault["msg"]
-    return f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {expected}"
+    found = "" if fault["type"] in ("missing", "extra_forbidden") else f", found {excerpt(fault['input'])}"
+    return f"{'.'.join(map(str, fault['loc'][1:]))}: {expected}{found}"
+
+
+def excerpt(value: object) -> str:
+    """Show the start of a value of a body, in JSON's words."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 async def admit_mistake(_: Request, __: Exception) -> Response:
@@ -282,7 +339,7 @@ def open_routes(service: Service) -> APIRouter:
 
 def model_routes(service: Service, recipe: Recipe, max_in_flight: int) -> APIRouter:
     """Make the routes of the model."""
-    routes, free = APIRouter(), asyncio.Semaphore(max_in_flight)
+    routes, free = APIRouter(route_class=JsonRoute), asyncio.Semaphore(max_in_flight)
     Body = limited(recipe)
 
     @routes.get("/v1/model", response_model=ModelDescription, responses=failures(s503="Replicas are lost"))

@@ -41,8 +41,9 @@ from motion.clips.sanity import FLAGS, STATURE_M, find_oddities, refuse_impossib
 from motion.clips.transforms import canonical_start, cut, resample, windows
 from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
 from motion.datasets.bvh_names import read_names
-from motion.datasets.clip import Clip
+from motion.datasets.clip import FPS_RANGE, Clip
 from motion.errors import InputError
+from motion.errors.numbers import SHARE, Range, above, at_least, between, check_numbers
 from motion.extensions import is_extension, load_extension
 from motion.features import Moments, encode_sequence
 from motion.parquet import delete_partial_files, from_table, write_table
@@ -64,6 +65,14 @@ from ray_jobs.common.prepared_data import NORMALIZER_FILE
 from ray_jobs.pages import dataset_card
 
 CLIPS_PER_FILE = 32
+FEWEST_FRAMES = 2  # fewer are no motion
+RANGES = {
+    "fps": between(*FPS_RANGE),
+    "min_stature": Range(f"metres below {STATURE_M[1]}", lambda metres: 0 < metres < STATURE_M[1]),
+    "scale": above(0),
+    "held_out": SHARE,
+}
+"""Ranges of a PrepareConfig's numbers."""
 FEW_CLIPS, CLIPS_PER_EPOCH = 1_000, 12_000
 FOR_BVH = ("scale", "up_axis", "bvh_names")
 """Settings that say what BVH files leave open."""
@@ -115,7 +124,7 @@ class PrepareConfig:
     package.module:object:FOLDER (see .github/EXTENDING.md). On a cluster every node must see the folders.
     """
     fps: float = 20.0
-    """Frame rate in frames per second that all clips are resampled to."""
+    """Frame rate that all clips are resampled to, 5 to 1000 frames per second."""
     max_seconds: float = 20.0
     """Longest clip in seconds; longer ones are cut into equal pieces."""
     held_out: float = 0.0
@@ -137,19 +146,13 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
-        if not (0 < self.fps < math.inf and 0 < self.max_seconds < math.inf):
-            raise InputError(f"fps is {self.fps:g} and max_seconds {self.max_seconds:g}, expected positive numbers")
-        if not 0 < self.min_stature < STATURE_M[1]:
-            raise InputError(f"min_stature is {self.min_stature:g}, expected metres below {STATURE_M[1]}")
-        if self.scale is not None and not 0 < self.scale < math.inf:
-            raise InputError(f"scale is {self.scale:g}, expected metres per unit, a positive number")
+        check_numbers(self, RANGES)
+        check_numbers(self, {"max_seconds": at_least(2 * FEWEST_FRAMES / self.fps)})  # pieces may be half as long
         said = [name for name in FOR_BVH if getattr(self, name) != getattr(type(self), name)]
         if said and not any(source.startswith("bvh:") for source in self.sources):
             raise InputError(
                 f"{said[0]} is for BVH files, expected a source bvh:FOLDER among {', '.join(self.sources)}"
             )
-        if not 0 <= self.held_out < 1:
-            raise InputError(f"held_out is {self.held_out:g}, expected a share of 0 or more and below 1")
         for source in self.sources:
             name, folder = split_source(source)
             if not ((folder and (name in READERS or is_extension(name))) or name == "deepmimic"):

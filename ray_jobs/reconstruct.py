@@ -30,11 +30,12 @@ import torch
 from tqdm import tqdm
 
 from motion.errors import InputError
+from motion.errors.numbers import at_least, check_numbers
 from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, require_weights, settle, settle_files
-from ray_jobs.common.resources import READER, check_resources
+from ray_jobs.common.resources import GPUS, READER, check_resources
 from recon import pipeline
 from recon.depth import load_depth_model
 from recon.pipeline import Bodies
@@ -75,8 +76,8 @@ class ReconstructConfig(ReconstructionOptions):
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
-        if min(self.body_actors, self.depth_actors, self.batch_size) < 1 or self.num_gpus < 0:
-            raise InputError("body_actors, depth_actors and batch_size must be positive, num_gpus 0 or more")
+        counts = dict.fromkeys(("body_actors", "depth_actors", "batch_size"), at_least(1))
+        check_numbers(self, {**counts, "num_gpus": GPUS})
         settle(self, "rooms")
         settle_files(self, *NETWORKS)
 

@@ -25,6 +25,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from motion.errors import InputError
+from motion.errors.numbers import at_least, between, check_numbers
 from motion.generator import MotionRequest
 from motion.sequence import MotionSequence
 from ray_jobs.common import cli
@@ -33,6 +34,8 @@ from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sa
 from ray_jobs.http_api import build_api
 
 TOKEN_VARIABLE = "CARESCENE_TOKEN"
+MOST_CONNECTIONS = 10_000
+"""Requests at a time that are read and answered besides those that are sampled."""
 DIGEST_VARIABLE = "CARESCENE_TOKEN_SHA256"  # what replicas get to see of the token
 
 
@@ -43,7 +46,7 @@ class ServeConfig(SamplerConfig):
     host: str = "127.0.0.1"
     """Address to listen on; one beyond loopback, such as 0.0.0.0, needs a token in CARESCENE_TOKEN."""
     port: int = 8000
-    """Port to listen on."""
+    """Port to listen on, 1 to 65535."""
     name: str = "carescene"
     """Name of the application among the cluster's; it begins with carescene, so that `ray_jobs.generate` finds it."""
     route_prefix: str = "/"
@@ -53,8 +56,7 @@ class ServeConfig(SamplerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_in_flight < 1:
-            raise InputError(f"max_in_flight is {self.max_in_flight}, expected a positive number")
+        check_numbers(self, {"port": between(1, 65535), "max_in_flight": at_least(1)})
         if self.route_prefix != "/" and not re.fullmatch("(/[^/{}]+)+", self.route_prefix):
             raise InputError(f"route_prefix is {self.route_prefix!r}, expected a path such as /motions")
         if not self.name.startswith(APPLICATION):
@@ -95,10 +97,11 @@ def build(settings: dict[str, Any]) -> serve.Application:
     digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
     if not token and not is_loopback(config.host):
         raise InputError(f"{config.host} is reachable from outside: set {TOKEN_VARIABLE} to a secret first")
-    # The ingress itself says 503 with Retry-After; Serve's own limit is a backstop behind it.
+    # Beyond max_in_flight the application says 503, in JSON and with Retry-After, and answers probes; Serve's own limit
+    # would refuse both, in plain text. Nothing is refused while it waits in Serve's queue.
     return serve.deployment(
-        max_ongoing_requests=2 * config.max_in_flight,
-        max_queued_requests=2 * config.max_in_flight,
+        max_ongoing_requests=MOST_CONNECTIONS + config.max_in_flight,
+        max_queued_requests=-1,
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {DIGEST_VARIABLE: digest}}},
     )(Api).bind(bind_sampler(config), config.max_in_flight)
 

@@ -34,6 +34,7 @@ from motion.body import load_body
 from motion.denoiser import Denoiser
 from motion.diffusion import make_schedule
 from motion.errors import InputError
+from motion.errors.numbers import SEED, at_least, check_numbers
 from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
 from motion.optimization import weight_average
@@ -47,7 +48,7 @@ from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, file_place, settle, settle_files
 from ray_jobs.common.prepared_data import read_normalizer
-from ray_jobs.common.resources import READER, check_resources
+from ray_jobs.common.resources import READER, WORKER_CPUS, check_resources
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
 
 ZERO_1 = Path(__file__).parent / "common" / "zero1.json"
@@ -103,9 +104,9 @@ class TrainConfig:
         settle_files(self, "deepspeed")
         encoder = file_place(self.recipe.text_encoder, "--recipe.text-encoder", is_path=False)
         object.__setattr__(self, "recipe", replace(self.recipe, text_encoder=encoder))
-        for name in ("num_workers", "repeats", "log_every", "checkpoint_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        counts = ("num_workers", "repeats", "log_every", "checkpoint_every", "keep_checkpoints")
+        ranges = {"cpus_per_worker": WORKER_CPUS, "max_failures": at_least(0), "seed": SEED}
+        check_numbers(self, {**dict.fromkeys(counts, at_least(1)), **ranges})
         if not all(prompt.strip() for prompt in self.sample_prompts):
             raise InputError("one of sample_prompts is empty, expected captions to sample at the end")
 

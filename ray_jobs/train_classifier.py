@@ -23,6 +23,7 @@ from torch import Tensor
 
 from motion.diffusion import ScheduleName, make_schedule
 from motion.errors import InputError
+from motion.errors.numbers import at_least, check_numbers
 from motion.evaluator import (
     CLASSIFIER_FILE,
     ActionClassifier,
@@ -82,9 +83,7 @@ class TrainClassifierConfig(single_worker_training.SingleWorkerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_steps", "max_frames"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        check_numbers(self, dict.fromkeys(("num_steps", "max_frames"), at_least(1)))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from motion.denoiser.blocks import NUM_MODULATIONS, ModulatedBlock, SinusoidEmbedding, rotary_turns
 from motion.diffusion import ScheduleName
 from motion.errors import InputError
+from motion.errors.numbers import at_least, check_numbers
 from motion.features import NUM_FEATURES, Normalizer
 from motion.skeleton import ACTIONS
 from motion.weights import normalized_tensors, read_weights, weights_bytes
@@ -27,6 +28,9 @@ FORMAT = "carescene-classifier/1"
 CLASSIFIER_FILE = "classifier.safetensors"
 DROPOUT = 0.1
 CLIPS_PER_BATCH = 32
+
+
+SIZES = ("num_features", "width", "layers", "heads", "frames_per_token")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class ClassifierConfig:
     """Frames of a person per token."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, dict.fromkeys(SIZES, at_least(1)))
         if self.width % (2 * self.heads):
             raise InputError(f"width is {self.width}, expected a multiple of 2 * heads = {2 * self.heads}")
         if len(set(self.names)) != len(self.names) or len(self.names) < 2:

@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from motion.denoiser.blocks import sinusoid
 from motion.errors import InputError
+from motion.errors.numbers import SHARE, above, at_least, check_numbers
 from motion.evaluator.motion_features import NUM_FEATURES, MotionBatch
 
 MIN_VARIANCE = 1e-4  # of a feature, so that one that never moves in training is not blown up
+
+
+SIZES = ("width", "layers", "heads", "feedforward", "dim", "text_dim", "max_frames")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class EvaluatorConfig:
     """Frames of a motion that are looked at; the rest of a longer one is ignored."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {**dict.fromkeys(SIZES, at_least(1)), "dropout": SHARE, "fps": above(0)})
         if self.width % (2 * self.heads):
             raise InputError(f"width is {self.width}, expected a multiple of 2 * heads = {2 * self.heads}")
 

@@ -4,7 +4,17 @@ import ray
 from ray._private.state import state
 
 from motion.errors import InputError
+from motion.errors.numbers import Range, at_least
 
+FINEST = 0.0001
+"""Smallest part of a resource that Ray counts."""
+CPUS = Range(f"0, or {FINEST:g} or more", lambda number: number == 0 or number >= FINEST)
+WORKER_CPUS = at_least(FINEST)
+"""CPUs of a worker of Ray Train, which does not start without any."""
+GPUS = Range(
+    f"0, {FINEST:g} to 1, or a whole number",
+    lambda number: number == 0 or FINEST <= number <= 1 or (number > 1 and number % 1 == 0),
+)
 READER = (1, {"CPU": 1.0})
 """Task of Ray Data that feeds a job's workers."""
 

@@ -18,15 +18,24 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 
 from motion.errors import InputError
+from motion.errors.numbers import at_least, check_numbers
 from motion.generator import Generator, MotionRequest, load_model
 from motion.recipes import to_dict
 from motion.sequence import MotionSequence
 from ray_jobs.common.places import settle
+from ray_jobs.common.resources import CPUS, GPUS
 
 APPLICATION = "carescene"
 """Name with which all our applications begin."""
 ATTEMPTS = 3
 Address = tuple[str, int]
+RANGES = {
+    **dict.fromkeys(("num_replicas", "max_batch_size"), at_least(1)),
+    "batch_wait_s": at_least(0),
+    "num_cpus": CPUS,
+    "num_gpus": GPUS,
+}
+"""Ranges of the numbers of a SamplerConfig."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,7 @@ class SamplerConfig:
     """Seconds that the first request of a batch waits for others."""
 
     def __post_init__(self) -> None:
-        if min(self.num_replicas, self.max_batch_size) < 1 or self.batch_wait_s < 0:
-            raise InputError("num_replicas and max_batch_size must be positive, batch_wait_s not negative")
+        check_numbers(self, RANGES)
         settle(self, "model")
 
 

@@ -24,14 +24,23 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from torch import Tensor, nn
 
-from motion.errors import InputError
+from motion.errors.numbers import SEED, above, at_least, check_numbers
 from motion.parquet import resolve
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.places import check_seen, settle
-from ray_jobs.common.resources import check_resources
+from ray_jobs.common.resources import WORKER_CPUS, check_resources
 
 STATE_FILE = "state.pt"
 SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
+RANGES = {
+    **dict.fromkeys(("steps", "log_every", "checkpoint_every"), at_least(1)),
+    "batch_size": at_least(2),
+    "learning_rate": above(0),
+    **dict.fromkeys(("weight_decay", "max_failures"), at_least(0)),
+    "num_cpus": WORKER_CPUS,
+    "seed": SEED,
+}
+"""Ranges of the numbers of a SingleWorkerConfig."""
 Network = TypeVar("Network", bound=nn.Module)
 
 logger = logging.getLogger(__name__)
@@ -71,11 +80,7 @@ class SingleWorkerConfig:
     """MLflow experiment that the run is logged to."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        if self.batch_size < 2:
-            raise InputError(f"batch_size is {self.batch_size}, expected 2 or more")
+        check_numbers(self, RANGES)
         settle(self, "data")
 
 

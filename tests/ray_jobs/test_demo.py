@@ -10,8 +10,9 @@ from threading import Thread
 import pytest
 
 from motion.body import load_body
+from motion.errors import InputError
 from motion.generator import MotionRequest
-from ray_jobs.demo import Stages, ask_over_http, write_prompts
+from ray_jobs.demo import DemoConfig, Stages, ask_over_http, write_prompts
 from ray_jobs.generate import like, read_prompts
 from tests.helpers.clips import random_clip
 
@@ -49,6 +50,13 @@ def test_the_demo_asks_its_own_server_past_a_proxy(monkeypatch: pytest.MonkeyPat
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         Thread(target=server.handle_request, daemon=True).start()
         ask_over_http(server.server_port)
+
+
+@pytest.mark.parametrize("change", [{"port": 0}, {"port": 65536}, {"steps": 0}, {"rooms": -1}])
+def test_numbers_out_of_their_range_are_refused_at_once(change: dict[str, int]) -> None:
+    ((name, value),) = change.items()
+    with pytest.raises(InputError, match=f"^{name} is {value}, expected 1 "):
+        DemoConfig(**change)
 
 
 def test_prompts_ask_for_motions_like_the_clips(tmp_path: Path) -> None:

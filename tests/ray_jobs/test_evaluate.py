@@ -1,6 +1,7 @@
 """Jobs that train an evaluator and evaluate with it, on made-up motion: real Ray actors, files and MLflow runs."""
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,11 @@ def test_pools_and_pairs_are_never_shrunk(
         ({"generated": ("somewhere",)}, "'somewhere' names no set, expected NAME:FOLDER"),
         ({"generated": ("s3://bucket/somewhere",)}, "names no set, expected NAME:FOLDER"),
         ({"generated": ("a/b:somewhere",)}, "names no set, expected NAME:FOLDER"),
+        ({"num_actors": 0}, "num_actors is 0, expected 1 or more"),
+        ({"num_cpus": -1}, "num_cpus is -1, expected 0, or 0.0001 or more"),
+        ({"num_gpus": math.nan}, "num_gpus is nan, expected 0, 0.0001 to 1, or a whole number"),
+        ({"repeats": 0}, "repeats is 0, expected 1 or more"),
+        ({"seed": -1}, r"seed is -1, expected 0 to 2\*\*63 - 1"),
     ],
 )
 def test_bad_evaluations_are_refused(change: dict[str, Any], sentence: str) -> None:

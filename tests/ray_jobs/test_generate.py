@@ -130,6 +130,13 @@ def test_lists_of_another_form_are_refused(model_file: Path, tmp_path: Path) -> 
         read_requests(GenerateConfig(model_file, str(tmp_path / "prompts.txt"), "out"))
 
 
+@pytest.mark.parametrize("change", [{"in_flight": 0}, {"samples_per_prompt": -1}, {"seed": -1}, {"seed": 2**63}])
+def test_numbers_that_ask_for_nothing_are_refused(change: dict[str, int]) -> None:
+    ((name, value),) = change.items()
+    with pytest.raises(InputError, match=f"^{name} is {value}, expected "):
+        GenerateConfig("model", "prompts", "output", **change)
+
+
 def test_no_prompts(model_file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no prompt"):
         read_requests(config(model_file, tmp_path, "", " "))

@@ -5,10 +5,11 @@ import hashlib
 import re
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from fastapi import HTTPException, Request
 from fastapi.testclient import TestClient
 from ray.exceptions import RayActorError
 
@@ -19,7 +20,7 @@ from motion.recipes import to_dict
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from ray_jobs import http_api
-from ray_jobs.http_api import MAX_BODY_BYTES, Motion, build_api
+from ray_jobs.http_api import MAX_BODY_BYTES, Motion, build_api, read_body
 from tests.helpers.clips import random_clip
 from tests.helpers.recipe import RECIPE
 
@@ -117,7 +118,15 @@ def test_every_answer_has_a_schema(client: TestClient) -> None:
         "/v1/motions": "Motion",
     }
     assert {kind for (_, status), kind in answers.items() if status != "200"} == {"Failure"}
-    assert {status for path, status in answers if path == "/v1/motions"} == {"200", "400", "411", "413", "422", "503"}
+    assert {status for path, status in answers if path == "/v1/motions"} == {
+        "200",
+        "400",
+        "408",
+        "411",
+        "413",
+        "422",
+        "503",
+    }
     assert {"HTTPValidationError", "ValidationError"} & page["components"]["schemas"].keys() == set()
 
 
@@ -126,6 +135,11 @@ def test_every_answer_has_a_schema(client: TestClient) -> None:
     [
         ({"prompt": "a", "num_frames": "many"}, "num_frames: Input should be a valid integer"),
         ({"prompt": "a", "speed": 2, "walk": 1}, "speed: Extra inputs are not permitted; walk: Extra inputs"),
+        ({"prompt": "a", "num_frames": True}, "num_frames: Input should be a valid integer, found true"),
+        ({"prompt": "a", "num_persons": "1"}, 'num_persons: Input should be a valid integer, found "1"'),
+        ({"prompt": "a", "seed": True}, "seed: Input should be a valid integer, found true"),
+        ({"prompt": "a", "guidance_scale": True}, "guidance_scale: Input should be a valid number, found true"),
+        ({"prompt": "a", "clean_up": "yes"}, 'clean_up: Input should be a valid boolean, found "yes"'),
         ({}, "prompt: Field required"),
     ],
 )
@@ -136,10 +150,47 @@ def test_a_malformed_body_is_answered_in_one_sentence(client: TestClient, asked:
     assert answer.json()["detail"].startswith(detail)
 
 
-def test_a_body_that_is_no_json(client: TestClient) -> None:
-    answer = client.post("/v1/motions", content=b"{", headers={"content-type": "application/json"})
+@pytest.mark.parametrize(
+    ("kind", "content", "found"),
+    [
+        ("application/json", b"{", r"the body is no JSON \(.*: line 1 column 2 .*\)"),
+        ("application/json", b"\xff{}", r"the body is no JSON \('utf-8' codec .* in position 0.*\)"),
+        pytest.param(
+            "application/json", b'{"a":' * 9000 + b"1" + b"}" * 9000, "the body is nested too deeply", id="deep"
+        ),
+        ("application/json", b"[1, 2]", r"the body is \[1, 2\]"),
+        ("application/json", b"[" + b"1, " * 99 + b"1]", r"the body is \[(1, ){13}…"),
+        ("text/plain", b'{"prompt": "a"}', "the Content-Type is text/plain"),
+        ("", b'{"prompt": "a"}', "the Content-Type is missing"),
+    ],
+)
+def test_a_body_of_another_form_is_told_what_is_expected(
+    client: TestClient, kind: str, content: bytes, found: str
+) -> None:
+    answer = client.post("/v1/motions", content=content, headers={"content-type": kind} if kind else {})
     assert answer.status_code == 422
-    assert "JSON decode error" in answer.json()["detail"]
+    detail = answer.json()["detail"]
+    assert re.fullmatch(f"{found}, expected a JSON object with the header Content-Type: application/json", detail)
+
+
+def test_whole_numbers_are_numbers_and_json_may_name_its_encoding(client: TestClient, service: FakeService) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    client.post("/v1/motions", content=b'{"prompt": "a", "guidance_scale": 2}', headers=headers)
+    assert service.asked[0].guidance_scale == 2.0
+
+
+def test_a_body_that_never_ends_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing() -> NoReturn:
+        await asyncio.sleep(60)
+        raise AssertionError("waited for")
+
+    async def broken() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    monkeypatch.setattr(http_api, "BODY_S", 0.01)
+    for receive in (nothing, broken):
+        with pytest.raises(HTTPException, match="408: the body did not arrive"):
+            asyncio.run(read_body(Request({"type": "http", "headers": []}, receive)))
 
 
 def test_bodies_of_great_or_unknown_length(client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """Preparation of source files to Parquet on a real Ray cluster."""
 
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -17,6 +18,7 @@ import torch
 
 from motion.body import load_body
 from motion.clips.sanity import FLAGS, STATURE
+from motion.clips.transforms import windows
 from motion.datasets.bvh_names import LAYOUTS
 from motion.errors import InputError
 from motion.features import encode_sequence
@@ -245,7 +247,7 @@ def test_what_a_user_knows_of_bvh_files_reaches_their_reader(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"scale": 0.0}, "scale is 0, expected metres per unit"),
+        ({"scale": 0.0}, "scale is 0.0, expected a number above 0"),
         ({"min_stature": 2.5}, "min_stature is 2.5, expected metres below 2.2"),
         ({"scale": 0.01, "sources": ("deepmimic",)}, "scale is for BVH files, expected a source bvh:FOLDER"),
     ],
@@ -253,6 +255,29 @@ def test_what_a_user_knows_of_bvh_files_reaches_their_reader(tmp_path: Path, mon
 def test_settings_of_bodies_and_of_bvh_files_are_checked(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         PrepareConfig("o", **{"sources": ("bvh:clips",)} | settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"fps": 1e9}, "fps is 1000000000.0, expected 5 to 1000"),
+        ({"fps": 1e-9}, "fps is 1e-09, expected 5 to 1000"),
+        ({"fps": 0.1}, "fps is 0.1, expected 5 to 1000"),
+        ({"fps": math.nan}, "fps is nan, expected 5 to 1000"),
+        ({"max_seconds": 0.01}, "max_seconds is 0.01, expected 0.2 or more"),
+        ({"max_seconds": math.inf}, "max_seconds is inf, expected a finite number"),
+    ],
+)
+def test_rates_and_lengths_that_leave_no_motion_are_refused(settings: dict[str, float], says: str) -> None:
+    with pytest.raises(InputError, match=f"^{says}$"):
+        PrepareConfig("o", **settings)
+
+
+def test_the_shortest_pieces_are_still_motions() -> None:
+    shortest = PrepareConfig("o", max_seconds=0.2)
+    for frames in range(5, 40):
+        for start, stop in windows(frames / shortest.fps, shortest.max_seconds):
+            assert round(stop * shortest.fps) - round(start * shortest.fps) >= 2
 
 
 def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:

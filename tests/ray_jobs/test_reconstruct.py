@@ -1,5 +1,6 @@
 """Rendered rooms through the whole job on a real Ray cluster, with the networks that ship."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, t
     with pytest.raises(InputError, match=r"1 of 3 sequences were rejected, more than max_rejected_fraction = 0.05"):
         reconstruct(replace(config, output=str(output), max_rejected_fraction=0.05))
     assert len(read_motions(output / "motions")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("body_actors", 0, "1 or more"),
+        ("batch_size", -1, "1 or more"),
+        ("num_gpus", -1.0, "0, 0.0001 to 1, or a whole number"),
+        ("num_gpus", math.nan, "0, 0.0001 to 1, or a whole number"),
+    ],
+)
+def test_numbers_that_no_actor_could_have_are_refused(name: str, value: float, expected: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is {value}, expected {expected}$"):
+        ReconstructConfig("rooms", "output", **{name: value})
 
 
 def test_another_mode_takes_another_output(config: ReconstructConfig) -> None:

@@ -1,10 +1,12 @@
 """Real Ray Serve application, asked by a real HTTP client."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -24,8 +26,9 @@ WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
 
 @pytest.fixture(scope="module")
 def client(model_file: Path) -> Iterator[httpx.Client]:
-    config = ServeConfig(model_file, port=PORT, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=24)
-    with serving(config), httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as connection:
+    config = ServeConfig(model_file, port=PORT, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=12)
+    root, limits = f"http://127.0.0.1:{PORT}", httpx.Limits(max_connections=None)
+    with serving(config), httpx.Client(base_url=root, timeout=60, limits=limits) as connection:
         yield connection
 
 
@@ -98,14 +101,24 @@ def test_a_bad_request_does_not_spoil_its_neighbours(client: httpx.Client) -> No
 
 
 def test_too_many_at_once_are_told_when_to_come_back(client: httpx.Client) -> None:
-    with ThreadPoolExecutor(48) as pool:
-        answers = list(pool.map(lambda k: post(client, seed=k), range(48)))
-    statuses = {answer.status_code for answer in answers}
-    assert statuses == {200, 503}
-    full = next(answer for answer in answers if answer.status_code == 503)
-    assert full.headers["Retry-After"] == "1"
-    assert full.json() == {"detail": "all places are taken, try again"}
+    """Ten times as many as there are places: each answer is the application's own, none is Ray Serve's plain text."""
+    with ThreadPoolExecutor(120) as pool:
+        answers = list(pool.map(lambda k: post(client, seed=k), range(120)))
+    assert {answer.status_code for answer in answers} == {200, 503}
+    for full in (answer for answer in answers if answer.status_code == 503):
+        assert full.headers["Retry-After"] == "1"
+        assert full.json() == {"detail": "all places are taken, try again"}
     assert post(client).status_code == 200, "afterwards there is room again"
+
+
+def test_bodies_that_never_end_leave_room_for_probes_and_others(client: httpx.Client) -> None:
+    head = b"POST /v1/motions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    with ExitStack() as until_asked:
+        for _ in range(120):
+            until_asked.enter_context(socket.create_connection(("127.0.0.1", PORT))).sendall(head)
+        time.sleep(0.5)
+        assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200] * 2
+        assert post(client).status_code == 200
 
 
 def test_a_lost_replicas_requests_are_retried(client: httpx.Client) -> None:
@@ -156,6 +169,12 @@ def test_under_a_path_of_its_own_and_with_a_token_only_its_bearers_come_in(
         assert right.status_code == 200
         assert post(client).status_code == 200, "the other application has no token"
     assert post(client).status_code == 200
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 99999])
+def test_a_port_is_one_that_clients_can_reach(port: int) -> None:
+    with pytest.raises(InputError, match=f"^port is {port}, expected 1 to 65535$"):
+        ServeConfig("/model.safetensors", port=port)
 
 
 @pytest.mark.parametrize("prefix", ["motions", "/motions/", "", "/{id}", "//"])

@@ -1,5 +1,6 @@
 """Ray Train with two workers and a real DeepSpeed engine, tracked in a real MLflow store."""
 
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -128,6 +129,10 @@ def test_bad_configurations_leave_nothing_behind(
     [
         ({"num_workers": 0}, "num_workers is 0, expected 1 or more"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0, expected 1 or more"),
+        ({"cpus_per_worker": 0.0}, "cpus_per_worker is 0.0, expected 0.0001 or more"),
+        ({"cpus_per_worker": math.nan}, "cpus_per_worker is nan, expected 0.0001 or more"),
+        ({"max_failures": -7}, "max_failures is -7, expected 0 or more"),
+        ({"seed": -1}, r"seed is -1, expected 0 to 2\*\*63 - 1"),
         ({"sample_prompts": ("a person walks", " ")}, "one of sample_prompts is empty, expected captions"),
     ],
 )

@@ -83,5 +83,7 @@ def test_what_is_refused(
         load_classifier(path)
     with pytest.raises(InputError, match="width is 18, expected a multiple of 2 \\* heads = 8"):
         ClassifierConfig(width=18)
+    with pytest.raises(InputError, match="heads is 0, expected 1 or more"):
+        ClassifierConfig(heads=0)
     with pytest.raises(InputError, match="the classes are one, one, expected at least two different ones"):
         ClassifierConfig(names=("one", "one"))

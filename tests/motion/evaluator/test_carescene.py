@@ -1,5 +1,6 @@
 """Text–motion evaluator: what it must not depend on, its file, and what it refuses."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def test_what_is_refused(evaluator: Evaluator, dance: MotionSequence, tmp_path: 
         load_evaluator(str(tmp_path / "absent.safetensors"))
     with pytest.raises(InputError, match="width is 30, expected a multiple of 2 \\* heads = 8"):
         EvaluatorConfig(width=30, heads=4)
+    for name, value in (("heads", 0), ("dim", -1), ("dropout", math.nan), ("fps", math.nan)):
+        with pytest.raises(InputError, match=f"^{name} is {value}, expected "):
+            EvaluatorConfig(**{name: value})
     wider = EvaluatorNetwork(replace(CONFIG, width=64))
     other = tmp_path / "other.safetensors"
     other.write_bytes(evaluator_bytes(wider).replace(b'\\"width\\": 64', b'\\"width\\": 32'))

@@ -1,6 +1,7 @@
 """Settings of the sampler, and requests to replicas of which some die; tests/ray_jobs/test_serve.py has real ones."""
 
 import asyncio
+import math
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,10 +50,22 @@ def test_a_bad_request_is_not_tried_again() -> None:
         asyncio.run(sample(replicas, WALK))
 
 
-@pytest.mark.parametrize("change", [{"num_replicas": 0}, {"max_batch_size": 0}, {"batch_wait_s": -0.1}])
-def test_settings_that_no_replica_could_have_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="num_replicas and max_batch_size must be positive, batch_wait_s not negative"):
-        SamplerConfig(Path("model"), **change)
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("num_replicas", 0, "1 or more"),
+        ("max_batch_size", 0, "1 or more"),
+        ("batch_wait_s", -0.1, "0 or more"),
+        ("batch_wait_s", math.nan, "0 or more"),
+        ("num_cpus", -1, "0, or 0.0001 or more"),
+        ("num_cpus", math.nan, "0, or 0.0001 or more"),
+        ("num_gpus", -1, "0, 0.0001 to 1, or a whole number"),
+        ("num_gpus", 1.5, "0, 0.0001 to 1, or a whole number"),
+    ],
+)
+def test_settings_that_no_replica_could_have_are_refused(name: str, value: float, expected: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is {value}, expected {expected}$"):
+        SamplerConfig(Path("model"), **{name: value})
 
 
 def test_a_bad_model_is_refused_before_a_replica_starts(tmp_path: Path) -> None:

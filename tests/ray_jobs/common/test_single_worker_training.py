@@ -1,5 +1,6 @@
 """Settings and checkpoints of training on one worker; the jobs that train so are tested with a real worker."""
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +20,14 @@ from ray_jobs.common.single_worker_training import SingleWorkerConfig, Stateful,
         ({"log_every": 0}, "log_every is 0, expected 1 or more"),
         ({"checkpoint_every": -1}, "checkpoint_every is -1, expected 1 or more"),
         ({"batch_size": 1}, "batch_size is 1, expected 2 or more"),
+        ({"learning_rate": math.nan}, "learning_rate is nan, expected a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0, expected 0 or more"),
+        ({"num_cpus": 0}, "num_cpus is 0, expected 0.0001 or more"),
+        ({"max_failures": -7}, "max_failures is -7, expected 0 or more"),
+        ({"seed": -1}, r"seed is -1, expected 0 to 2\*\*63 - 1"),
     ],
 )
-def test_settings_that_cannot_train_are_refused(change: dict[str, int], sentence: str) -> None:
+def test_settings_that_cannot_train_are_refused(change: dict[str, float], sentence: str) -> None:
     settings = {"data": "d", "output": Path("o"), "batch_size": 2, "learning_rate": 0.1, "experiment": "e"}
     SingleWorkerConfig(**settings)
     with pytest.raises(InputError, match=sentence):
