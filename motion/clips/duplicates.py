@@ -38,7 +38,7 @@ def signature(sequence: MotionSequence) -> Float32[np.ndarray, " number"]:
     numbers[frames > last] = 0
     # A copy at another rate may lack a frame or so at the end.
     seconds = last / sequence.fps * SAME_M / SAME_S
-    return np.append(numbers.numpy().ravel(), np.float32([seconds, sequence.num_persons]))
+    return np.append(numbers.numpy().ravel(), np.array([seconds, sequence.num_persons], dtype=np.float32))
 
 
 def find_duplicates(ids: Sequence[str], signatures: Float32[np.ndarray, "clip number"]) -> dict[str, str]:
