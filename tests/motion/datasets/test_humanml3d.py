@@ -74,7 +74,7 @@ def test_splits_texts_and_times_of_the_full_form(full: Path) -> None:
 
 
 def test_the_start_of_five_subsets_is_skipped(tmp_path: Path) -> None:
-    """raw_pose_processing.ipynb drops these seconds before it counts frames, and nothing of the other subsets."""
+    """HumanML3D's own script drops these seconds before it counts frames, and nothing of other subsets."""
     skipped = {
         "Eyes_Japan_Dataset": 3.0,
         "MPI_HDM05": 3.0,
