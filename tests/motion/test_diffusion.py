@@ -23,6 +23,7 @@ from motion.diffusion import (
     target,
 )
 from motion.errors import InputError
+from motion.guidance import ClassifierFree
 from motion.samplers import SAMPLERS, History, Step, ddim, ddpm, respaced, sample
 
 SCHEDULES = ("linear", "cosine")
@@ -67,6 +68,31 @@ def test_golden_respacing(golden: Path) -> None:
         respaced(1000, 60)
 
 
+@pytest.mark.parametrize("table", [f"{name}{kind}" for name in SCHEDULES for kind in ("1000", "50", "1000_ddim50")])
+def test_golden_posterior(golden: Path, reference: dict[str, np.ndarray], table: str) -> None:
+    """Mean and variance of the step down from every timestep agree in double precision, respaced as well."""
+    expected = {
+        key.removeprefix(f"{table}."): torch.from_numpy(value)
+        for key, value in reference.items()
+        if key.startswith(f"{table}.")
+    }
+    name, steps = ("linear", table[6:]) if table.startswith("linear") else ("cosine", table[6:])
+    schedule = make_schedule(name, int(steps.removesuffix("_ddim50")))
+    t = expected.get("timestep_map", torch.arange(schedule.num_steps))
+    t_next = torch.cat([torch.tensor([-1]), t[:-1]])
+    zero, one = torch.zeros(len(t), 1).double(), torch.ones(len(t), 1).double()
+    deviation = after(ddpm, schedule, zero, zero, t, t_next, lambda: one)
+    for found, key in (
+        (deviation.square(), "posterior_variance"),
+        (after(ddpm, schedule, zero, one, t, t_next, lambda: zero), "posterior_mean_coef1"),
+        (after(ddpm, schedule, one, zero, t, t_next, lambda: zero), "posterior_mean_coef2"),
+    ):
+        torch.testing.assert_close(found[:, 0], expected[key], rtol=1e-9, atol=1e-15)
+    first = expected["posterior_variance"][1:2]  # theirs has no logarithm of the last step's 0, and takes the next
+    clipped = torch.cat([first, deviation[1:, 0].square()]).log()
+    torch.testing.assert_close(clipped, expected["posterior_log_variance_clipped"], rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_golden_single_steps(golden: Path, reference: dict[str, np.ndarray], name: str) -> None:
     """Samples of q, the posterior mean and variance, ε from x_0 and back agree at t = 0 … 999."""
@@ -97,7 +123,8 @@ def stated_models() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Te
         return torch.tanh(0.7 * x + 0.2 * torch.cos(6 * t / 1000)) + 0.1 * t / 1000
 
     def guided(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return 3.5 * torch.tanh(0.7 * x + 0.2) + (1 - 3.5) * 0.3 * x
+        guide = ClassifierFree(torch.full((len(x),), 3.5))
+        return guide.combine(torch.cat([torch.tanh(0.7 * x + 0.2), 0.3 * x]))
 
     return {"scale": lambda x, t: 0.3 * x, "tanh": tanh, "cfg": guided}
 
@@ -110,9 +137,11 @@ def test_golden_ddim50(golden: Path, reference: dict[str, np.ndarray], name: str
     x = torch.from_numpy(reference["x_T"])
     for i, (now, following) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
         t, t_next = torch.full((2,), now), torch.full((2,), following)
-        x = after(ddim, schedule, x, stated_models()[model](x, t), t, t_next, lambda: torch.empty(0))
-        expected = reference[f"ddim50.{name}.{model}.samples"][i]
-        np.testing.assert_allclose(x, expected, atol=1e-4, err_msg=f"step {i}")
+        x0 = predicted_x0(schedule, "x0", stated_models()[model](x, t), x, t)
+        x = after(ddim, schedule, x, x0, t, t_next, lambda: torch.empty(0))
+        for found, kind in ((x0, "pred_xstart"), (x, "samples")):
+            expected = reference[f"ddim50.{name}.{model}.{kind}"][i]
+            np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=f"step {i}")
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

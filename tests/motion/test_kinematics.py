@@ -1,5 +1,7 @@
 """Forward kinematics and its inverse: identities, round trips, hinges, straight limbs, degenerate joints."""
 
+import math
+
 import pytest
 import roma
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from motion.body import load_body
 from motion.datasets import deepmimic
 from motion.kinematics import forward_kinematics, pose_from_joints, root_orientation
-from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, rotate, slerp
+from motion.rotations import matrix_from_axis_angle, matrix_to_axis_angle, rotate, shortest_rotation, slerp
 from motion.skeleton import BONES, JOINT, JOINT_NAMES
 from tests.helpers.clips import smooth_pose
 
@@ -173,6 +175,52 @@ def test_the_foot_tells_how_a_straight_leg_is_turned() -> None:
     found = solved(joints_of(pose))
     ankle = degrees_apart(found[:, JOINT["left_ankle"]], still_clip(30)[:, 0])
     assert ankle.max() < 20
+
+
+def test_a_straight_leg_shares_the_turn_of_its_foot() -> None:
+    """Hip and foot turn by 40 degrees together; the knee is quite straight, so that its plane tells nothing.
+
+    As complex numbers, the foot's turn counts 0.5 against 0.3 for the untwisted thigh; half of what is left against
+    0.3 for the untwisted shin is the shin's, the rest the ankle's.
+    """
+    hip, knee, ankle, foot = (JOINT[f"left_{name}"] for name in ("hip", "knee", "ankle", "foot"))
+    thigh, shin, toes = (torch.nn.functional.normalize(REST[b] - REST[a], dim=0) for a, b in
+                         ((hip, knee), (knee, ankle), (ankle, foot)))  # fmt: skip
+    pose = still_clip(30)
+    pose[:, hip] = matrix_from_axis_angle(torch.deg2rad(torch.tensor(40.0)) * thigh)
+    pose[:, knee] = shortest_rotation(shin, thigh)
+    found = solved(joints_of(pose))
+    straight = shortest_rotation(shin, thigh)
+    across = (toes - (toes @ shin) * shin).square().sum()
+    turn = torch.tensor(math.radians(40))
+    of_hip = torch.atan2(0.5 * across * turn.sin(), 0.5 * across * turn.cos() + 0.3)
+    left = turn - of_hip
+    of_shin = 0.5 * torch.atan2(across * left.sin(), across * left.cos() + 0.3)
+    turns = {hip: of_hip * thigh, ankle: (left - of_shin) * shin}
+    for joint, expected in turns.items():
+        assert degrees_apart(found[:, joint], matrix_from_axis_angle(expected)).max() < 3
+    assert degrees_apart(found[:, knee], straight @ matrix_from_axis_angle(of_shin * shin)).max() < 3
+
+
+def test_a_straight_arm_keeps_the_turn_of_the_bent_one_before_and_after() -> None:
+    """It is straight for a fifth of a second; the upper arm is turned by 70 degrees about itself all the while."""
+    straight = (torch.arange(41) - 20).abs() <= 2
+    pose = still_clip(41)
+    pose[:, JOINT["left_shoulder"]] = about((1, 0, 0), torch.tensor([70.0])).expand(41, 3, 3)
+    pose[:, JOINT["left_elbow"]] = about((0, 1, 0), torch.where(straight, 0.0, -60.0))
+    found = degrees_apart(solved(joints_of(pose))[:, JOINT["left_shoulder"]], pose[:, JOINT["left_shoulder"]])
+    assert found[straight].max() < 35
+    assert found[~straight].max() < 5
+
+
+def test_a_foot_that_turns_to_point_backward_does_not_flip_the_shin() -> None:
+    """The foot turns by a degree a frame about the shin of a bent leg, past 180."""
+    pose = still_clip(61)
+    pose[:, JOINT["left_knee"]] = about((1, 0, 0), torch.full((61,), 60.0))
+    pose[:, JOINT["left_ankle"]] = about((0, 1, 0), torch.linspace(150, 210, 61))
+    found = solved(joints_of(pose))
+    for joint in ("left_knee", "left_ankle"):
+        assert degrees_apart(found[1:, JOINT[joint]], found[:-1, JOINT[joint]]).max() < 5
 
 
 def test_the_spine_shares_its_twist() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motion import losses
 from motion.clips.transforms import to_z_up
-from motion.diffusion import cosine_schedule, q_sample
+from motion.diffusion import cosine_schedule, l_simple, q_sample
 from motion.losses import (
     CONTACT_HEIGHTS_M,
     INTERGEN_STILL_M2,
@@ -140,6 +140,14 @@ def test_golden_intergen_training(intergen: tuple[dict, dict], padding: str) -> 
         (padded_well,) = (terms for case, terms in table.items() if case.endswith("padded with the last frame"))
         expected = expected | {"RO": padded_well["RO"]}
     assert found == pytest.approx({name: expected[name] for name in found}, rel=1e-5)
+    # The training's function counts frames, samples and close joints itself; it averages over the persons.
+    _, terms = motion_losses(*(x.flatten(-2) for x in joints), valid, t, T_BAR, WEIGHTS)
+    bones = (expected["BL_A"] + expected["BL_B"]) / 2
+    counted = {"distance_map": expected["DM"], "joint_affinity": expected["JA"], "bone_length": bones}
+    assert {name: terms[name].item() for name in counted} == pytest.approx(counted, rel=1e-5)
+    assert l_simple(predicted.movedim(2, 1), x0.movedim(2, 1), valid, torch.ones(4)).item() == pytest.approx(
+        expected["simple"], rel=1e-5
+    )
     # The right value is that of clips cut to their length, and is not theirs.
     guess, truth, present = joints[0][:, :1], joints[1][:, :1], valid[:, :1]
     right = per_sample(velocity(guess, truth, present))[t <= T_BAR].mean().item()
@@ -168,8 +176,11 @@ def test_golden_thesis(golden: Path, case: str) -> None:
     x0, valid, noise = (values[f"loss.{name}.{key}"] for key in ("x", "mask", "noise"))
     normalised = (predicted_by(q_sample(cosine_schedule(), x0, t, noise), t), x0)
     # They average over the batch, so a sample above t_bar is one that is not there.
-    features = [(x * values["std"] + values["mean"])[t <= T_BAR] for x in normalised]
+    metres = [x * values["std"] + values["mean"] for x in normalised]
+    features = [x[t <= T_BAR] for x in metres]
     predicted, true = (x[..., :72].unflatten(-1, (24, 3)) for x in features)
+    _, terms = motion_losses(*metres, valid, t, T_BAR, WEIGHTS)
+    assert l_simple(*metres, valid, torch.ones(len(t))).item() == pytest.approx(expected["simple_loss"], rel=1e-5)
     valid = valid[t <= T_BAR]
 
     contacts = foot_contacts(true)
@@ -185,7 +196,22 @@ def test_golden_thesis(golden: Path, case: str) -> None:
     }
     if "mixes the samples" in case:
         del found["pairwise_dist_loss"]
+    if len(valid) == 1:  # they weigh every frame alike, ours every sample
+        found |= {"vel_loss": terms["velocity"].item() / 10, "bone_length_loss": terms["bone_length"].item() / 10}
     assert found == pytest.approx({name: expected[name] for name in found}, rel=1e-5)
+
+
+def test_golden_thesis_has_no_losses_beyond_t_bar(golden: Path) -> None:
+    values = {k: torch.from_numpy(v) for k, v in np.load(golden / "sceneintergen" / "scene_motion.npz").items()}
+    case = "batch 1, 2 people, t=[900]"
+    expected = json.loads((golden / "sceneintergen" / "losses.json").read_text())[case]
+    x0, valid, noise = (values[f"loss.{case}.{key}"] for key in ("x", "mask", "noise"))
+    t = torch.tensor([900])
+    normalised = (predicted_by(q_sample(cosine_schedule(), x0, t, noise), t), x0)
+    metres = [x * values["std"] + values["mean"] for x in normalised]
+    total, _ = motion_losses(*metres, valid, t, T_BAR, WEIGHTS)
+    assert total.item() == expected["reg_loss"] == 0
+    assert l_simple(*metres, valid, torch.ones(1)).item() == pytest.approx(expected["total"], rel=1e-5)
 
 
 def thesis_orientation(predicted: Tensor, true: Tensor, valid: Tensor) -> float:

@@ -117,7 +117,9 @@ def test_shortest_rotation_has_no_twist() -> None:
     torch.testing.assert_close(matrix_to_axis_angle(rotation).norm(dim=-1), _angle(start, end))
 
 
-@pytest.mark.parametrize("direction", [[1.0, 0, 0], [0, -2.0, 0], [0, 0, 1.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize(
+    "direction", [[1.0, 0, 0], [-1.0, 0, 0], [0, -2.0, 0], [0, 0, 1.0], [0, 0, -3.0], [1.0, 1.0, 1.0]]
+)
 @pytest.mark.parametrize("almost", [0.0, 1e-7])
 def test_shortest_rotation_of_opposite_directions_is_half_a_turn(direction: list[float], almost: float) -> None:
     start = torch.tensor(direction)

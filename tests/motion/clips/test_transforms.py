@@ -52,6 +52,15 @@ def test_every_other_frame_is_taken_as_it_is(body: Body) -> None:
     np.testing.assert_array_equal(half.action, sequence.action[:, ::2])
 
 
+def test_actions_and_presence_are_those_of_the_nearest_frame(body: Body) -> None:
+    sequence = motion(body, 5)
+    action, valid = np.tile([3, 1, 4, 2, 5], (2, 1)).astype(np.int8), np.tile([True, False, True, True, False], (2, 1))
+    new = resample(replace(sequence, action=action, valid=valid), 60.0, body)
+    nearest = [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4]
+    np.testing.assert_array_equal(new.action, action[:, nearest])
+    np.testing.assert_array_equal(new.valid, valid[:, nearest])
+
+
 def test_nothing_is_mixed_with_an_invalid_frame(body: Body) -> None:
     sequence = motion(body)
     valid, transl = sequence.valid.copy(), sequence.transl.copy()

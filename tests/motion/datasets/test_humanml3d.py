@@ -73,6 +73,56 @@ def test_splits_texts_and_times_of_the_full_form(full: Path) -> None:
     assert not any(clip.problem for clip in found.values())
 
 
+def test_the_start_of_five_subsets_is_skipped(tmp_path: Path) -> None:
+    """HumanML3D's own script drops these seconds before it counts frames, and nothing of other subsets."""
+    skipped = {
+        "Eyes_Japan_Dataset": 3.0,
+        "MPI_HDM05": 3.0,
+        "TotalCapture": 1.0,
+        "MPI_Limits": 1.0,
+        "Transitions_mocap": 0.5,
+        **dict.fromkeys(["ACCAD", "CMU", "BioMotionLab_NTroje", "MPI_mosh", "SSM_synced", "humanact12"], 0.0),
+    }
+    rows = ["source_path,start_frame,end_frame,new_name"]
+    (tmp_path / "texts").mkdir()
+    for number, subset in enumerate(skipped):
+        file = tmp_path / subset / ("x.npy" if subset == "humanact12" else "x_poses.npz")
+        file.parent.mkdir()
+        file.touch()
+        (tmp_path / "texts" / f"{number:06}.txt").write_text("a person walks#a/DET#0.0#0.0\n")
+        rows.append(f"./pose_data/{subset}/{file.stem}.npy,40,100,{number:06}.npy")
+    (tmp_path / "index.csv").write_text("\n".join(rows))
+    (tmp_path / "train.txt").write_text("\n".join(f"{number:06}" for number in range(len(skipped))))
+    found = [(clip.start, clip.stop, clip.problem) for clip in humanml3d.list_clips(tmp_path)]
+    assert found == [(2.0 + seconds, 5.0 + seconds, None) for seconds in skipped.values()]
+
+
+def pose(**places: tuple[float, float, float]) -> torch.Tensor:
+    """Place both legs alike, 10 cm to either side, of a person upright at the origin who faces +x."""
+    joints = torch.zeros(1, 22, 3)
+    for side, y in (("left", 0.1), ("right", -0.1)):
+        for name, place in places.items():
+            joints[0, JOINT_NAMES.index(f"{side}_{name}")] = torch.tensor(place) + torch.tensor([0, y, 0])
+    joints[0, JOINT_NAMES.index("pelvis"), 2], joints[0, JOINT_NAMES.index("neck"), 2] = 0.95, 1.45
+    return joints
+
+
+WALKS = pose(hip=(0, 0, 0.9), knee=(0.05, 0, 0.5), ankle=(0, 0, 0.1), foot=(0.12, 0, 0.02))
+KNEELS = pose(hip=(0, 0, 0.5), knee=(0.05, 0, 0.05), ankle=(-0.35, 0, 0.05), foot=(-0.45, 0, 0))
+OVERSTRETCHES = pose(hip=(0, 0, 0.9), knee=(-0.02, 0, 0.5), ankle=(0, 0, 0.1), foot=(0.12, 0, 0.02))
+
+
+@pytest.mark.parametrize("joints", [WALKS, KNEELS, OVERSTRETCHES], ids=["walks", "kneels", "overstretches"])
+@pytest.mark.parametrize("place", [(0, 0, 0), (50, 0, 0), (-50, 0, 0), (0, 50, 0), (0, -50, 0), (9, 9, -50)])
+def test_neither_place_nor_kneeling_nor_stretched_knees_exchange_left_and_right(
+    joints: torch.Tensor, place: tuple[float, float, float]
+) -> None:
+    moved = joints + torch.tensor(place, dtype=torch.float32)
+    assert not humanml3d.faces_backwards(moved)
+    if joints is WALKS:
+        assert humanml3d.faces_backwards(torch.from_numpy(source.exchanged(moved.numpy())))
+
+
 @pytest.mark.parametrize(
     ("name", "fps", "frames"),
     [

@@ -14,6 +14,8 @@ def test_groups_do_not_depend_on_the_order_of_points() -> None:
     points = torch.rand(300, 3) * torch.tensor([4.0, 3.0, 2.0])
     shuffled = points[torch.randperm(300)]
     assert torch.equal(group_points(points), group_points(shuffled))
+    crowded = torch.cat([1e-4 * points, torch.ones(1, 3)])  # but for one all lie in the same cell of the curve
+    assert torch.equal(group_points(crowded), group_points(crowded.flip(0)))
 
 
 def test_every_point_is_in_a_group_and_groups_are_compact() -> None:
@@ -23,6 +25,16 @@ def test_every_point_is_in_a_group_and_groups_are_compact() -> None:
     assert {tuple(p) for p in groups.flatten(0, 1).tolist()} == {tuple(p) for p in points.tolist()}
     spread = groups.std(dim=1).mean()
     assert spread < 0.75 * points[torch.randperm(640)].unflatten(0, (10, 64)).std(dim=1).mean()
+
+
+def test_groups_are_cubes_of_the_z_order_curve() -> None:
+    """The curve goes through one half of a box before the other, x first: 8 x 8 x 8 points are eight cubes of 64."""
+    ticks = torch.arange(8.0)
+    points = torch.cartesian_prod(ticks, ticks, ticks)[torch.randperm(512)]
+    groups = group_points(points)
+    low, high = groups.amin(dim=1), groups.amax(dim=1)
+    assert low.tolist() == [[x, y, z] for z in (0, 4) for y in (0, 4) for x in (0, 4)]
+    assert torch.equal(high - low, torch.full((8, 3), 3.0))
 
 
 def test_few_and_no_points() -> None:
@@ -41,6 +53,12 @@ def test_the_height_map_shows_what_stands_where() -> None:
     assert heights[int(3 / CELL_M), middle - int(1.5 / CELL_M)] == pytest.approx(0.01)
     assert (known.sum(dim=0) > 0).sum() * CELL_M == 4
     assert (known.sum(dim=1) > 0).sum() * CELL_M == 6
+
+
+def test_heights_lie_between_the_floor_and_two_metres() -> None:
+    """Cells over ceiling lamps or below the noise of a floor show what training rooms can show."""
+    points = torch.tensor([[0.1, 0.1, 2.7], [0.1, 0.4, 1.9], [0.1, 0.6, -0.2]])
+    assert height_map(points)[:3, 16].tolist() == [[2.0, 1.0], [pytest.approx(1.9), 1.0], [0.0, 1.0]]
 
 
 def test_the_height_map_does_not_depend_on_the_order_of_points() -> None:

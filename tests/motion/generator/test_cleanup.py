@@ -24,7 +24,7 @@ from motion.generator.cleanup import foot_shifts, lock_feet, push_apart, reach, 
 from motion.metrics.plausibility import plausibility
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
-from motion.skeleton import JOINT
+from motion.skeleton import ACTIONS, JOINT
 from tests.helpers.clips import UPRIGHT, motion, simulated
 from tests.helpers.scenes import scene_of
 
@@ -186,6 +186,47 @@ def test_reach_is_the_identity_where_the_foot_is_and_goes_no_further_than_allowe
     torch.testing.assert_close(new_ankle, longest * target / target.norm(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("bend", "wanted"), [(0.01, 1), (-0.01, 1), (0.04, 1), (-0.04, -1)])
+def test_a_straight_knee_bends_backward_and_a_bent_one_further(bend: float, wanted: int) -> None:
+    """The bend is in radians, backward (to +x) where positive: below a degree it is a measurement's noise."""
+    down, backward = torch.tensor([0, 0, -1.0], dtype=torch.float64), torch.tensor([1.0, 0, 0], dtype=torch.float64)
+    hip, knee = 0 * down, 0.4 * down
+    ankle = knee + 0.38 * torch.tensor([np.sin(bend), 0, -np.cos(bend)], dtype=torch.float64)
+    thigh, shin = reach(hip, knee, ankle, 0.7 * down, torch.tensor(0.78, dtype=torch.float64), backward)
+    new_knee = thigh @ knee
+    new_ankle = new_knee + thigh @ shin @ (ankle - knee)
+    torch.testing.assert_close(new_ankle, 0.7 * down, atol=1e-6, rtol=0)
+    assert -wanted * new_knee[0] > 0.1, "the knee goes to the other side than the shin"
+
+
+def _kneed() -> MotionSequence:
+    """Pose one person who stands with knees bent by 30 degrees, soles level on the floor."""
+    pose = torch.eye(3).repeat(1, 41, 23, 1, 1)
+    for name, degrees in (("hip", -15), ("knee", 30), ("ankle", -15)):
+        turn = matrix_from_axis_angle(torch.deg2rad(torch.tensor([float(degrees), 0, 0])))
+        for side in ("left", "right"):
+            pose[:, :, JOINT[f"{side}_{name}"] - 1] = turn
+    made = simulated(BODY, torch.zeros(1, 41, 3), UPRIGHT.expand(1, 41, 3, 3), pose, torch.zeros(1, 10))
+    return _moved(made, 0, 0, -lowest_skin(made, BODY).min().item())
+
+
+def _stretch(sequence: MotionSequence) -> np.ndarray:
+    """Compute the distance from hip to ankle as a share of thigh and shin, for both legs of each frame."""
+    hips, knees, ankles = (sequence.joints[:, :, joints].astype(np.float64) for joints in ([1, 2], [4, 5], [7, 8]))
+    bones = np.linalg.norm(knees - hips, axis=-1) + np.linalg.norm(ankles - knees, axis=-1)
+    return np.linalg.norm(ankles - hips, axis=-1) / bones
+
+
+def test_feet_out_of_reach_lower_the_pelvis_by_3_cm_and_leave_knees_a_little_bent() -> None:
+    """The feet should stand where they are in the middle, 40 cm away at either end."""
+    before = _sliding(_kneed(), 0.4)
+    after = lock_feet(before, BODY)
+    sunk = before.transl[..., 2] - after.transl[..., 2]
+    assert 0.029 < sunk.max() <= 0.03 + 1e-6
+    assert _stretch(before).max() < 0.97
+    assert 0.994 < _stretch(after).max() < 0.996
+
+
 # Floor
 
 
@@ -216,6 +257,18 @@ def test_people_on_furniture_are_not_pulled_down() -> None:
     assert _change(in_bed, stand_on_floor(in_bed, BODY)) < 1e-6
     assert _change(on_step, stand_on_floor(on_step, BODY, step)) < 1e-6
     assert abs(lowest_skin(stand_on_floor(on_step, BODY), BODY)).max() < 1e-5
+
+
+def test_people_whose_action_needs_furniture_are_not_pulled_down() -> None:
+    """A low bed that no scene shows carries who lies in it."""
+    low = _still(0.12, LYING)
+    supported = ("laying_in_bed", "sitting_in_bed", "sitting_in_chair", "sitting_in_lift", "sitting_in_walker")
+    for name in (*supported, "sitting_on_bed_edge"):
+        resting = replace(low, action=np.full_like(low.action, ACTIONS.index(name)))
+        assert _change(resting, stand_on_floor(resting, BODY)) < 1e-6
+    for name in ("unknown", "laying_on_floor", "standing_on_floor"):
+        other = replace(low, action=np.full_like(low.action, ACTIONS.index(name)))
+        assert _change(other, stand_on_floor(other, BODY)) == pytest.approx(0.12, abs=1e-3)
 
 
 # Penetration

@@ -10,7 +10,8 @@ from motion.clips.transforms import crop
 from motion.errors import InputError
 from motion.features import VELOCITIES, encode_sequence
 from motion.generator import Given, in_between, prefix, reaction
-from motion.generator.constraints import KEPT, match_curvature
+from motion.generator.constraints import KEPT, fade_cleanup, match_curvature
+from motion.generator.request import request_id
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import MotionSequence
 from tests.benchmarks.controls import seam_ratio
@@ -83,6 +84,30 @@ def test_far_from_a_seam_all_is_as_generated() -> None:
     off = np.linalg.norm(made.joints - says.joints, axis=-1).max(axis=(0, 2))
     assert off[3] > 0.1
     assert off[16:].max() < 0.1 * off[3]
+
+
+def test_clean_up_fades_in_over_half_a_second_beside_kept_frames() -> None:
+    """Ten frames of 20 a second, 3 s² - 2 s³ of what it does, for the person who is kept alone."""
+    raised = replace(CLIP, transl=CLIP.transl + np.array([0, 0, 0.4], dtype=np.float32))
+    eased = fade_cleanup(raised, CLIP, reaction(crop(CLIP, 0, 6), [0]), BODY)
+    share = np.clip((np.arange(FRAMES) - 5) / 10, 0, 1)
+    np.testing.assert_allclose((eased.transl - CLIP.transl)[0, :, 2], 0.4 * (3 * share**2 - 2 * share**3), atol=1e-5)
+    np.testing.assert_allclose((eased.transl - CLIP.transl)[1, :, 2], 0.4, atol=1e-5)
+
+
+def test_the_same_kept_frames_have_one_id_and_others_another() -> None:
+    """Poses, times, persons and bodies count; frames that are not kept do not."""
+    still = replace(CLIP, **CLIP.parameters[:, :1][:, [0] * FRAMES].posed_arrays(BODY))
+    late, wide = np.zeros((2, 2, FRAMES), dtype=np.bool_)
+    late[:, 3:6], wide[0, :6] = True, True
+    other_end = still.transl.copy()
+    other_end[:, 6:] += 1
+    of = prefix(crop(still, 0, 3)).in_clip(2, FRAMES)
+    same = [Given(still, of), Given(replace(still, transl=other_end), of)]
+    taller = still.betas + np.float32(0.1)
+    others = [Given(still, late), Given(still, wide), Given(replace(still, betas=taller), of), Given(CLIP, of)]
+    assert len({given.digest() for given in same}) == 1
+    assert len({request_id(PAIR, "v", given) for given in (*same, *others, None)}) == 6
 
 
 def test_meeting_at_a_seam() -> None:

@@ -1,10 +1,13 @@
 """Classifier-free guidance, joint and separated by condition."""
 
+from pathlib import Path
+
 import torch
 
 from motion.denoiser import Conditions
 from motion.guidance import ClassifierFree, Guide, Separated
 from tests.helpers.conditions import conditions
+from tests.helpers.golden import load
 
 
 def estimate(given: Conditions) -> torch.Tensor:
@@ -29,6 +32,16 @@ def all_conditions(batch: int) -> Conditions:
 def test_each_sample_has_its_own_scale() -> None:
     """The estimate is unconditional + s (conditional - unconditional), eq. 2.21."""
     assert guided(ClassifierFree(torch.tensor([0.0, 1.0, 3.5])), conditions(3, 1, 2, 8)) == [1.0, 3.0, 8.0]
+
+
+def test_golden_mdm_guided_by_its_text(golden: Path) -> None:
+    """A network that answers as MDM did, by whether it hears the caption, gives MDM's own mixture at 2.5."""
+    reference = load(golden / "denoisers" / "mdm.npz")
+    guide = ClassifierFree(torch.tensor([2.5, 2.5]))
+    branches = guide.branches(conditions(2, 1, 20, 8))
+    heard = branches.text_valid.any(dim=(1, 2)).view(-1, 1, 1, 1)
+    answers = [reference[f"out.{branch}"].repeat(2, 1, 1, 1) for branch in ("cond", "uncond")]
+    torch.testing.assert_close(guide.combine(torch.where(heard, *answers)), reference["out.cfg25"], atol=1e-6, rtol=0)
 
 
 def test_each_condition_has_its_own_scale() -> None:

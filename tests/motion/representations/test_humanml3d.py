@@ -18,7 +18,7 @@ from motion.representations import (
     uniform_skeleton,
 )
 from tests.helpers.clips import random_clip
-from tests.helpers.golden import assert_near, load, z_up
+from tests.helpers.golden import assert_near, load, matrix_from_wxyz, y_up, z_up
 from tests.helpers.representations import BODY, any_clip, assert_same_up_to_start, build, turning_clip, without_heights
 
 
@@ -88,6 +88,12 @@ def test_golden_humanml3d_back(golden: Path) -> None:
     joints = joints_from_263(features)
     assert_near(joints, z_up(reference["recover_from_ric"]))
     assert_near(joints[:, 0], z_up(reference["recover.root_pos"]))
+    # Their quaternion takes the world to the heading's frame, in which the other joints are stored.
+    seen = (
+        y_up(joints[:, 1:] - joints[:, :1] * torch.tensor([1, 1, 0]))
+        @ matrix_from_wxyz(reference["recover.root_quat"]).mT
+    )
+    assert_near(seen, features[:, 4:67].unflatten(-1, (21, 3)))
     assert_near(joints_from_263_rotations(features, lengths), z_up(reference["recover_from_rot"]))
 
 

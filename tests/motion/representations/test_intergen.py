@@ -1,6 +1,7 @@
 """InterGen's 262 and SceneInterGen's 286 numbers and back: identities, and the authors' own numbers."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from motion.denoiser import DenoiserConfig
 from motion.features import NUM_FEATURES, Normalizer, decode, encode_sequence
 from motion.kinematics import forward_kinematics
+from motion.recipes import OptimConfig, Recipe
 from motion.representations import encode_262, encode_286, intergen_262, joints_from_262, mirror, split_492
 from motion.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d
-from tests.helpers.clips import random_clip
+from motion.text import TextEncoder
+from motion.training import collate
+from tests.helpers.clips import random_clip, simulated
 from tests.helpers.golden import assert_near, load, matrix_from_wxyz, y_up
 from tests.helpers.representations import BODY, any_clip, assert_same_up_to_start, build, without_heights
 
@@ -98,13 +103,27 @@ def test_golden_sceneintergen(golden: Path, sample: str) -> None:
     assert torch.equal(features[:, 1:, 282:].bool(), reference[f"{sample}.out.foot_contact"])
     assert_near(features, reference[f"{sample}.out.x"])
     normalizer = Normalizer(reference["mean"], reference["std"] + 1e-6)
-    normal, persons, frames = normalizer.normalize(features), *transl.shape[:2]
+    normal = normalizer.normalize(features)
     # Compared in the features' own units: float32's rounding of metres is all that the small deviations magnify.
-    for expected in (
-        reference[f"{sample}.out.x_normalised"],
-        reference["collated.x"][int(sample[-1]), :persons, :frames],
-    ):
-        assert_near(normal * normalizer.std, expected * normalizer.std)
-    padding = reference["collated.x"][int(sample[-1])].clone()
-    padding[:persons, :frames] = 0
-    assert (padding == 0).all()
+    assert_near(normal * normalizer.std, reference[f"{sample}.out.x_normalised"] * normalizer.std)
+
+
+def test_golden_sceneintergen_batch(golden: Path) -> None:
+    """A batch of both samples holds their numbers and mask; ours are zero also where a person is not valid."""
+    reference = load(golden / "sceneintergen" / "scene_motion.npz")
+    std = (reference["std"] + 1e-6)[:NUM_FEATURES]
+    normalizer = Normalizer(reference["mean"][:NUM_FEATURES], std)
+    clips = []
+    for sample in ("sample0", "sample1"):
+        arrays = {key.removeprefix(f"{sample}."): value for key, value in reference.items() if key.startswith(sample)}
+        names = ("translation", "global_orient", "body_pose")
+        clip = simulated(BODY, *(arrays[name] for name in names), torch.zeros(len(arrays["motion_mask"]), 10))
+        clips.append(replace(clip, joints=arrays["out.joints"].numpy(), valid=arrays["motion_mask"].numpy()))
+        assert torch.equal(arrays["out.mask"], arrays["motion_mask"])
+    unheard = TextEncoder("none", 8, 9, len, lambda texts: [], lambda texts: [])  # the samples have no captions
+    recipe = Recipe("test", DenoiserConfig(8, 1, 1, 8, text_dim=8), OptimConfig(batch_size=2, steps=1), max_frames=24)
+    batch = collate(clips, recipe, normalizer, unheard, BODY, np.random.default_rng(0))
+    mask = reference["collated.mask"]
+    assert torch.equal(batch.conditions.valid, mask)
+    expected = torch.where(mask[..., None], reference["collated.x"][..., :NUM_FEATURES], 0)
+    assert_near(batch.x0 * std, expected * std)
