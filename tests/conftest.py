@@ -23,6 +23,7 @@ os.environ.update(
 if "PYTEST_XDIST_WORKER" in os.environ:  # one test process a core: more threads would only wait for one another
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
+import hypothesis
 import jaxtyping
 import numpy as np
 import pytest
@@ -31,6 +32,9 @@ import torch
 if TYPE_CHECKING:
     from motion.body import Body
 
+# An example takes as long as the machine is busy.
+hypothesis.settings.register_profile("carescene", deadline=None)
+hypothesis.settings.load_profile("carescene")
 # The shape checks compiled into a `__main__` that a test runs here would be cached as those of the plain program.
 sys.dont_write_bytecode = True
 

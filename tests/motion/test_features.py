@@ -19,7 +19,7 @@ BODY = load_body()
 
 
 @given(seed=st.integers(0, 10_000), persons=st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_record_to_features_and_back(seed: int, persons: int) -> None:
     """Joints come back to 0.1 mm and the root orientation, which is not in the features, to 0.1 degrees."""
     clip = random_clip(BODY, persons=persons, frames=4, seed=seed)
@@ -97,7 +97,7 @@ def test_velocity_is_zero_on_the_first_frame() -> None:
 
 
 @given(cuts=st.lists(st.integers(1, 99), unique=True, max_size=5), offset=st.floats(-1e3, 1e3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_moments_merge_over_any_blocks(cuts: list[int], offset: float) -> None:
     """Mean and deviation are those of all frames, however they are cut, also far from zero."""
     frames = (torch.randn(100, 3) + offset).double()

@@ -105,7 +105,7 @@ def test_the_rest_pose_has_no_rotations() -> None:
     assert degrees_apart(solved(rest), still_clip(3)).max() < 0.1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0, 1.5), st.floats(0, 2.0))
 def test_joints_come_back_through_rotations(seed: int, size: float, spread: float) -> None:
     """Any rotations, any shape: the positions of all joints are exact."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import roma
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -138,7 +138,6 @@ unit_vectors = st.tuples(*3 * [st.floats(-1, 1)]).filter(lambda v: math.hypot(*v
 
 
 @given(start=unit_vectors, end=unit_vectors)
-@settings(deadline=None)
 def test_shortest_rotation(start: tuple[float, ...], end: tuple[float, ...]) -> None:
     """It carries one direction to the other, by the angle between them."""
     a, b = (torch.nn.functional.normalize(torch.tensor(v, dtype=torch.float64), dim=0) for v in (start, end))

@@ -52,7 +52,7 @@ def assert_same(found: SmplParameters, expected: SmplParameters, atol: float = 1
         torch.testing.assert_close(getattr(found, name), tensor, atol=atol, rtol=0, msg=name)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.sampled_from(sorted(SHAPES)))
 def test_moved_parameters_give_the_moved_joints_and_skin(seed: int, kind: str) -> None:
     parameters, (rotation, translation) = bodies(seed, *SHAPES[kind]), move(seed + 1)

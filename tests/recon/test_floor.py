@@ -111,7 +111,7 @@ def test_cameras_on_the_floor_or_above_the_roof_are_refused(height: float) -> No
 
 
 @given(st.floats(0, 60), st.floats(-10, 10), st.floats(1, 2.8), st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_floor_holds_within_a_degree_at_any_tilt(tilt: float, roll: float, height: float, seed: int) -> None:
     normal = floor_normal(tilt, roll)
     found = fit_floor(spoil(floor_points(normal, height), np.random.default_rng(seed)), seed=seed)

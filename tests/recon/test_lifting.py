@@ -110,7 +110,7 @@ def test_measured_depth_helps(lifter: Lifter) -> None:
     assert millimetres(world_mpjpe, lifted[1], truth) < millimetres(world_mpjpe, lifted[0], truth)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(angle=st.floats(-3.1, 3.1), x=st.floats(-20, 20), y=st.floats(-20, 20))
 def test_turns_and_moves_with_the_world(lifter: Lifter, angle: float, x: float, y: float) -> None:
     seen = annotated(actor("walk"))

@@ -137,7 +137,7 @@ def test_going_down_the_gradient_mends_a_pose(unseen_poses: Tensor) -> None:
     assert float(energy.detach()) < 0.5 * before
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1.5, 1.5, width=32), min_size=3, max_size=3))
 def test_axis_angles_come_back(vector: list[float]) -> None:
     expected = torch.tensor(vector)

@@ -55,7 +55,7 @@ def test_people_who_are_not_there_do_not_count() -> None:
         assert scene_penetration(bodies, np.array(valid), _wall(0))[0][1, 0] == 0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3]))
 def test_depth_is_what_remains_of_the_radii(seed: int, length: float) -> None:
     """Brute force finds the closest points of all axes; axes of no length (balls) and parallel ones are included."""

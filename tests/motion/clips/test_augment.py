@@ -44,7 +44,7 @@ def assert_same(one: MotionSequence, other: MotionSequence, atol: float = 1e-5) 
     assert (one.texts, one.id, one.fps) == (other.texts, other.id, other.fps)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 99), frames=st.integers(1, 9))
 def test_a_mirror_shows_left_as_right_and_twice_nothing(seed: int, frames: int) -> None:
     body = load_body("default")
@@ -76,7 +76,7 @@ def test_the_caption_and_the_heading_are_mirrored_too(body: Body) -> None:
     np.testing.assert_allclose(after, before * [-1, 1], atol=0.02)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(angle=ANGLES, x=st.floats(-9, 9), y=st.floats(-9, 9))
 def test_there_and_back_again(angle: float, x: float, y: float) -> None:
     body = load_body("default")
@@ -100,7 +100,7 @@ def test_a_quarter_turn_and_a_step(body: Body) -> None:
     assert turned.texts == moved.texts == sequence.texts
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(angle=ANGLES, seed=st.integers(0, 9))
 def test_a_turn_in_the_mirror_goes_the_other_way(angle: float, seed: int) -> None:
     body = load_body("default")

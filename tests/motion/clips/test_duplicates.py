@@ -23,7 +23,7 @@ def signatures(*clips: MotionSequence) -> np.ndarray:
     return np.stack([signature(clip) for clip in clips])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(angle=ANGLES, x=st.floats(-9, 9), seed=st.integers(0, 3), frames=st.integers(1, 60))
 def test_a_copy_elsewhere_has_the_same_signature(angle: float, x: float, seed: int, frames: int) -> None:
     body = load_body("default")

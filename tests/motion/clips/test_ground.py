@@ -56,7 +56,7 @@ def test_the_lowest_skin_is_that_of_the_mesh(body: Body, mimic: dict[str, Motion
     assert np.concatenate(above).max() < 0.02
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.floats(-3, 3), seed=st.integers(0, 3))
 def test_settling_does_not_ask_how_high_a_clip_was_and_twice_is_once(height: float, seed: int) -> None:
     body = load_body("default")

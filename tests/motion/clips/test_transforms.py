@@ -33,7 +33,7 @@ def test_up_and_down_again_is_the_motion(body: Body) -> None:
     np.testing.assert_allclose(faster.joints[:, ::3], sequence.joints[:, ::2], atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(fps=st.floats(3, 120), frames=st.integers(1, 30))
 def test_any_rate_gives_a_consistent_record_of_the_same_length(fps: float, frames: int) -> None:
     body = load_body("default")
@@ -84,7 +84,7 @@ def test_another_body_is_refused(body: Body) -> None:
             step()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lean=st.tuples(ANGLES, ANGLES, ANGLES), seed=st.integers(0, 5))
 def test_canonical_start_is_rigid_and_twice_is_once(lean: tuple[float, float, float], seed: int) -> None:
     body = load_body("default")
@@ -142,7 +142,7 @@ def test_z_up_turns_and_does_not_mirror() -> None:
     assert to_z_up(torch.tensor([1.0, 2.0, 3.0])).tolist() == [1, -3, 2]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(first=st.integers(0, 8), count=st.integers(1, 8))
 def test_cut_and_resample_in_either_order(first: int, count: int) -> None:
     body = load_body("default")

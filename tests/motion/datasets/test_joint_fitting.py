@@ -38,7 +38,7 @@ def lengths(betas: Tensor) -> Tensor:
     return torch.stack([(rest[:, a] - rest[:, b]).norm(dim=-1) for a, b in BONES], dim=-1)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0, 0.6), st.floats(0, 1.3))
 def test_own_proportions_come_back(seed: int, size: float, spread: float) -> None:
     joints, betas = posed(2, 13, seed, size, spread)

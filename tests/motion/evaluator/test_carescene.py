@@ -21,7 +21,7 @@ from tests.helpers.clips import motion
 from tests.helpers.evaluators import CONFIG, embed
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(angle=st.floats(-3.1, 3.1), x=st.floats(-9, 9), y=st.floats(-9, 9))
 def test_where_it_happens_and_which_way_it_faces_do_not_matter(angle: float, x: float, y: float) -> None:
     body = load_body()

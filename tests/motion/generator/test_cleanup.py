@@ -159,7 +159,7 @@ NUMBERS = st.lists(st.floats(-1, 1), min_size=4, max_size=4)
 
 
 @given(leg=NUMBERS, way=NUMBERS, far=st.floats(0.1, 0.77))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_legs_reach_places_within_reach_with_the_knee_on_its_side(
     leg: list[float], way: list[float], far: float
 ) -> None:
@@ -174,7 +174,7 @@ def test_legs_reach_places_within_reach_with_the_knee_on_its_side(
 
 
 @given(leg=NUMBERS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_reach_is_the_identity_where_the_foot_is_and_goes_no_further_than_allowed(leg: list[float]) -> None:
     hip, knee, ankle = _leg(leg)
     longest = torch.tensor(0.75, dtype=torch.float64).maximum(ankle.norm())

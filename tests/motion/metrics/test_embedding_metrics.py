@@ -15,7 +15,7 @@ from tests.helpers.embedded_sets import embedded
 SMALL = replace(CARESCENE, pool_size=4, diversity_pairs=10, repeats=3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=8), size=st.integers(1, 40), seed=st.integers(0, 99))
 def test_strata_keep_their_shares(counts: list[int], size: int, seed: int) -> None:
     captions = [str(k) for k, count in enumerate(counts) for _ in range(count)]

@@ -31,7 +31,7 @@ def test_fid_of_known_gaussians(rng: np.random.Generator) -> None:
     assert fid(rows, stretched) == pytest.approx(25 + 0 + 1 + 4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 40), dim=st.integers(1, 12))
 def test_fid_sees_neither_turn_nor_shift(seed: int, rows: int, dim: int) -> None:
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def noisy(sequence: MotionSequence, size: float) -> MotionSequence:
     return replace(sequence, joints=(sequence.joints + noise).astype(np.float32))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     place=st.integers(0, len(CLIPS) - 1),
     angle=st.floats(-np.pi, np.pi),
@@ -44,7 +44,7 @@ def test_a_copy_is_found(place: int, angle: float, offset: tuple[float, float], 
     assert found.distance < 1e-5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_turn_is_the_best_one(seed: int) -> None:
     rng = np.random.default_rng(seed)

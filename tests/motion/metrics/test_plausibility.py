@@ -210,7 +210,7 @@ def test_furniture_holds_people_up() -> None:
     assert through["scene_penetration_volume"] > 0.5
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.floats(-3, 3), st.floats(-20, 20))
 def test_the_place_in_the_room_does_not_matter(angle: float, shift: float) -> None:
     turn = matrix_from_axis_angle(torch.tensor([0, 0, angle])).numpy()
@@ -259,7 +259,7 @@ def test_joint_limits_know_the_directions(joint: str, turn: tuple[float, float, 
     assert share == pytest.approx(0 if allowed else 1 / 23)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(-3.1, 3.1), st.floats(-2.5, 2.5), st.floats(-3.1, 3.1))
 def test_swing_and_twist_are_told_apart(twist: float, swing: float, direction: float) -> None:
     """A thigh, whose bone is along y, is turned about it, then swung about an axis across it."""

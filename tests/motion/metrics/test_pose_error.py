@@ -75,7 +75,7 @@ def test_other_lengths_are_refused(joints: np.ndarray) -> None:
         mpjpe(joints, joints[:, :4])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.floats(0.01, 100))
 def test_procrustes_undoes_any_similarity(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def test_procrustes_undoes_any_similarity(seed: int, scale: float) -> None:
     assert pa_mpjpe(moved, other) == pytest.approx(pa_mpjpe(joints, other), rel=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds)
 def test_procrustes_agrees_with_roma(seed: int) -> None:
     joints, other = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, NUM_JOINTS, 3)))
@@ -112,7 +112,7 @@ def test_vertices_count_from_the_pelvis(rng: np.random.Generator) -> None:
     assert pve(vertices, vertices, path, np.zeros_like(path)) == pytest.approx(np.linalg.norm(path, axis=-1).mean())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds)
 def test_only_equal_joints_have_no_error_in_the_world(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def test_only_equal_joints_have_no_error_in_the_world(seed: int) -> None:
     assert world_mpjpe(joints, joints + offset) == pytest.approx(np.linalg.norm(offset))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds)
 def test_drift_at_constant_velocity_has_no_acceleration(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def test_joints_behind_the_camera_are_refused() -> None:
         reprojection_error(np.zeros((1, 2)), joints, INTRINSICS, LOOKING_NORTH, visible)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.floats(0, 90), st.floats(-2, 2), st.sampled_from([-3.0, -1.0, 0.5, 2.0]))
 def test_a_tilted_and_raised_floor(seed: int, degrees: float, raised: float, scale: float) -> None:
     """A plane may be written in many ways, which must not matter."""

@@ -41,7 +41,7 @@ def test_a_pool_is_never_shrunk() -> None:
         r_precision(np.ones((0, 2)), np.ones((0, 2)), 32)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(captions=st.lists(st.sampled_from("abcdefgh"), min_size=3, max_size=40), size=st.integers(1, 4))
 def test_pools_hold_each_caption_once_and_are_as_many_as_can_be(captions: list[str], size: int) -> None:
     if len(set(captions)) < size:

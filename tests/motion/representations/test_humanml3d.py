@@ -23,7 +23,7 @@ from tests.helpers.representations import BODY, any_clip, assert_same_up_to_star
 
 
 @given(**any_clip)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_record_to_humanml3d_and_back(persons: int, frames: int, turns: float | None, seed: int) -> None:
     """Positions and rotations both give the record's joints of each person, wherever and whichever way they turn."""
     clip = build(persons, frames, turns, seed)
@@ -47,7 +47,7 @@ def test_a_turn_past_the_back_keeps_its_sign(turns: float) -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_uniform_skeleton_changes_lengths_only(seed: int) -> None:
     joints = torch.from_numpy(random_clip(BODY, 1, 5, seed).joints[0, :, :22])
     own, other = (

@@ -23,7 +23,7 @@ from tests.helpers.representations import BODY, any_clip, assert_same_up_to_star
 
 
 @given(**any_clip)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_record_to_intergen_and_back(persons: int, frames: int, turns: float | None, seed: int) -> None:
     """One turn and shift carries all persons, so that they stay where they are to each other."""
     clip = build(persons, frames, turns, seed, fps=30.0)
@@ -41,7 +41,7 @@ def test_record_to_intergen_and_back(persons: int, frames: int, turns: float | N
 
 
 @given(**any_clip)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_record_to_sceneintergen_and_back(persons: int, frames: int, turns: float | None, seed: int) -> None:
     clip = build(persons, frames, turns, seed)
     features = encode_286(torch.from_numpy(clip.joints), torch.from_numpy(clip.body_pose))

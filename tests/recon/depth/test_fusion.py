@@ -44,7 +44,7 @@ def abs_rel(depth: np.ndarray, truth: np.ndarray) -> float:
 
 
 @given(st.floats(0.001, 100), st.floats(-0.3, 0.15), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_fusion_gives_back_depth_at_any_scale_and_shift(alpha: float, beta: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     depth = room_depth(rng)

@@ -39,7 +39,7 @@ def squares_around(pixels: torch.Tensor) -> torch.Tensor:
     return torch.cat([(low + high) / 2, 1.2 * (high - low).amax(dim=1, keepdim=True)], dim=1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_perfect_estimates_give_the_pose_back(seed: int) -> None:
     truth = people(seed, 5)

@@ -33,7 +33,7 @@ def test_box_is_widened_to_the_networks_columns(box: tuple[float, ...], side: fl
     np.testing.assert_allclose(square[:2], [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     center=st.tuples(st.floats(56, 72), st.floats(56, 72)), height=st.floats(8, 108), size=st.sampled_from([64, 256])
 )

@@ -45,7 +45,7 @@ def test_clips_are_sampled_between_their_frames_and_held_beyond_their_ends() -> 
     torch.testing.assert_close(before, after.mT, atol=1e-4, rtol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), length=st.floats(0.5, 5), speed=st.floats(0.3, 2), hold=st.floats(0.1, 2))
 def test_times_run_to_the_end_and_back_and_pause_there(seed: int, length: float, speed: float, hold: float) -> None:
     steps = np.arange(4000) / 100

@@ -62,7 +62,7 @@ def test_nobody_may_be_beyond_walls_or_in_furniture_they_do_not_rest_on() -> Non
     assert room(solid=False).intruding(points, None).tolist() == [False, False, False, True, True, True]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(move=moves, seed=st.integers(0, 99))
 def test_a_moved_room_is_the_same_room(move: tuple[float, float, float], seed: int) -> None:
     yaw, offset = move[0], np.array([move[1], move[2], 0])

@@ -23,7 +23,7 @@ DAMAGE = "annotations.json"
 
 
 @given(seed=st.integers(0, 2**32 - 1), persons=st.integers(1, 4), known=st.booleans())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tracks_come_back_as_they_were_written(tmp_path: Path, seed: int, persons: int, known: bool) -> None:
     rng = np.random.default_rng(seed)
     tracks = [make_track(rng, f"person {index}") for index in range(persons)]
