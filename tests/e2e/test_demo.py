@@ -13,16 +13,17 @@ import pytest
 
 from motion.sequence import read_motions
 from ray_jobs.common import tracking
+from tests.helpers.jobs import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-MLFLOW_PORT = 8550
+PORT, MLFLOW_PORT = free_port(), free_port()
 
 
 def run_demo(output: Path) -> str:
-    arguments = ["--output", str(output), "--rooms", "1", "--steps", "4", "--samples-per-prompt", "1", "--port", "8433"]
-    command = [sys.executable, "-m", "ray_jobs.demo", *arguments]
+    few = ["--rooms", "1", "--steps", "4", "--samples-per-prompt", "1"]
+    command = [sys.executable, "-m", "ray_jobs.demo", "--output", str(output), "--port", str(PORT), *few]
     done = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

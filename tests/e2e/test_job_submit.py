@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from motion.generator import load_model
+from tests.helpers.jobs import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-PORT, DASHBOARD_PORT = 6399, 8275
+PORT, DASHBOARD_PORT, AGENT_PORT, CLIENT_PORT = (free_port() for _ in range(4))
 BIN = Path(sys.executable).parent
 
 
@@ -34,8 +35,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     folder = Path(f"/tmp/rj{os.getpid()}")  # short: Ray puts sockets there, whose paths are limited
     start = [
         *("ray", "start", "--head", "--num-cpus=4", f"--port={PORT}", "--dashboard-host=127.0.0.1"),
-        *(f"--dashboard-port={DASHBOARD_PORT}", f"--dashboard-agent-listen-port={DASHBOARD_PORT + 1}"),
-        *(f"--ray-client-server-port={DASHBOARD_PORT + 2}", "--object-store-memory=500000000"),
+        *(f"--dashboard-port={DASHBOARD_PORT}", f"--dashboard-agent-listen-port={AGENT_PORT}"),
+        *(f"--ray-client-server-port={CLIENT_PORT}", "--object-store-memory=500000000"),
         f"--temp-dir={folder}",
     ]
     subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)

@@ -105,15 +105,17 @@ def wait_for_motions(job: subprocess.Popen, output: Path) -> None:
 
 
 def test_a_killed_job_started_again_gives_the_same_rows(windows: Path, undisturbed: Path, tmp_path: Path) -> None:
-    files_there = []
+    files_there, killed = [], 0
     for _ in range(KILLS):
         job = start(windows, tmp_path)
         wait_for_motions(job, tmp_path)
         time.sleep(random.uniform(0, 3))
         if job.poll() is None:
             kill_job(job)
+            killed += 1
         files_there.append(len(parquet_files(tmp_path / "motions")))
     print("files there at each kill:", files_there)
+    assert killed
     assert finish(start(windows, tmp_path)) == 0, log(tmp_path)
     assert rows(tmp_path) == rows(undisturbed)
     assert_same_normalizer(tmp_path, undisturbed)

@@ -16,12 +16,13 @@ import ray
 import tyro
 
 from motion.sequence import read_motions
+from tests.helpers.jobs import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
-PORT = 8765
+PORT = free_port()
 SMALLER = {
     "recon.simulate": "--count 1 --num-frames 20",
     "motion.render": "--sticks",

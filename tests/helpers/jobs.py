@@ -1,7 +1,7 @@
-"""Jobs that are refused, or lose a worker."""
+"""Jobs that are refused, or lose a worker, and what they leave to look at."""
 
+import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import Any
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from motion.errors import InputError
+from ray_jobs.common import tracking
 
 
 def assert_refused(job: Callable[[Any], object], config: Any, sentence: str) -> None:
@@ -24,16 +26,46 @@ def assert_refused(job: Callable[[Any], object], config: Any, sentence: str) -> 
 def one_worker_killed(after: Path) -> Iterator[None]:
     """Send SIGKILL to a worker of Ray Train as soon as `after` exists; fail where there was none to kill."""
     killed: list[int] = []
-    killer = threading.Thread(target=_kill_one_worker, args=(after, killed), daemon=True)
+    ended = threading.Event()
+    killer = threading.Thread(target=_kill_one_worker, args=(after, killed, ended), daemon=True)
     killer.start()
-    yield
-    killer.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        killer.join()
     assert killed
 
 
-def _kill_one_worker(after: Path, killed: list[int]) -> None:
+def _kill_one_worker(after: Path, killed: list[int], ended: threading.Event) -> None:
     while not after.exists():
-        time.sleep(0.02)
-    workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
-    workers[-1].kill()
-    killed.append(workers[-1].pid)
+        if ended.wait(0.02):
+            return
+    worker = own_processes("RayTrainWorker")[-1]
+    worker.kill()
+    killed.append(worker.pid)
+
+
+def own_processes(word: str) -> list[psutil.Process]:
+    """Find those of this test run's processes, and no other run's, that have a word in their command line."""
+    family = psutil.Process().children(recursive=True)
+    return [process for process in family if word in " ".join(_command_line(process))]
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def logged_steps(output: str, run_id: str) -> list[int]:
+    """List the steps whose loss was logged, once for each time: a step that was made again comes twice."""
+    client = MlflowClient(tracking.local_store(output))
+    return [metric.step for metric in client.get_metric_history(run_id, "loss")]
+
+
+def free_port() -> int:
+    """Find a port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

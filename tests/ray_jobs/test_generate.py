@@ -53,8 +53,12 @@ def test_prompts_become_labelled_motions_once(model_file: Path, tmp_path: Path) 
     assert set(patient.action.ravel().tolist()) == {2}
 
     written = {path: Path(path).stat().st_mtime_ns for path in parquet_files(tmp_path / "out" / "motions")}
-    Path(next(iter(written))).unlink()
+    missing = next(iter(written))
+    Path(missing).unlink()
     generate(first)
+    kept = {path: Path(path).stat().st_mtime_ns for path in written.keys() - {missing}}
+    assert kept
+    assert kept == {path: written[path] for path in kept}, "what is there is not made again"
     again = read_motions(tmp_path / "out" / "motions")
     assert sorted(m.id for m in again) == sorted(m.id for m in motions), "only what was missing, nothing twice"
 

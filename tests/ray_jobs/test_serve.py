@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
 from motion.errors import InputError
@@ -19,8 +18,9 @@ from motion.generator import Generator, MotionRequest
 from ray_jobs.http_api import Motion
 from ray_jobs.serve import TOKEN_VARIABLE, ServeConfig, build, serving
 from tests.helpers.browser import BROWSER, drawn
+from tests.helpers.jobs import free_port, own_processes
 
-PORT = 8431
+PORT = free_port()
 WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
 
 
@@ -124,25 +124,27 @@ def test_bodies_that_never_end_leave_room_for_probes_and_others(client: httpx.Cl
 def test_a_lost_replicas_requests_are_retried(client: httpx.Client) -> None:
     """One of two replicas gets SIGKILL under load: every request is answered, with the same motion as before."""
     before = [post(client, seed=k).json()["joints"] for k in range(8)]
-    answers: list[httpx.Response] = []
+    answers: dict[int, httpx.Response] = {}
+
+    def ask(number: int) -> None:
+        answers[number] = post(client, seed=number % 8)
 
     def load() -> None:
         with ThreadPoolExecutor(8) as pool:
-            answers.extend(pool.map(lambda k: post(client, seed=k % 8), range(64)))
+            list(pool.map(ask, range(64)))
 
     asking = threading.Thread(target=load)
     asking.start()
-    time.sleep(0.5)
-    replicas = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "ServeReplica:carescene:Sampler" in " ".join(process.info["cmdline"] or [])
-    ]
+    while asking.is_alive() and not answers:
+        time.sleep(0.02)
+    replicas = own_processes("ServeReplica:carescene:Sampler")
     assert len(replicas) == 2
     replicas[0].kill()
+    assert asking.is_alive(), "the load ended before a replica was lost"
     asking.join()
-    assert {answer.status_code for answer in answers} == {200}
-    for k, answer in enumerate(answers):
+    assert {answer.status_code for answer in answers.values()} == {200}
+    assert len(answers) == 64
+    for k, answer in answers.items():
         np.testing.assert_allclose(answer.json()["joints"], before[k % 8], atol=1e-4)
 
 
