@@ -70,14 +70,12 @@ def test_about_an_axis_is_right_handed(axis: Axis, start: Axis, end: Axis) -> No
 
 
 @given(ANGLES, ANGLES, st.sampled_from(AXES))
-@settings(deadline=None)
 def test_turns_about_one_axis_add_up(first: float, second: float, axis: Axis) -> None:
     both = about(axis, torch.tensor(first).double()) @ about(axis, torch.tensor(second).double())
     torch.testing.assert_close(both, about(axis, torch.tensor(first + second).double()), atol=1e-6, rtol=0)
 
 
 @given(ANGLES)
-@settings(deadline=None)
 def test_yaw_is_a_turn_about_z(angle: float) -> None:
     expected = about("z", torch.tensor(angle, dtype=torch.float64))
     torch.testing.assert_close(torch.from_numpy(yaw_matrix(angle)).double(), expected, atol=1e-7, rtol=0)
