@@ -72,7 +72,6 @@ def place(value: str | Path, what: str, *, written: bool = False) -> str:
         raise InputError(f"{what} is {text!r}, expected a path or a URI with two slashes such as s3://bucket/folder")
     if not text or re.match("file://[^/]", text):
         raise InputError(f"{what} is {text!r}, expected a path, or a URI such as s3://bucket/folder or file:///folder")
-    refuse_password(text, what)
     if "://" in text and not text.startswith("file://"):
         return text
     path = at_home(unquote(text.removeprefix("file://")) if "://" in text else text)
@@ -85,15 +84,6 @@ def place(value: str | Path, what: str, *, written: bool = False) -> str:
     if written and _deleted_by_ray(path):
         raise InputError(f"{what} is {path}, in a folder that Ray deletes after the job: give another path, or a URI")
     return str(path)
-
-
-def refuse_password(uri: str, what: str) -> None:
-    """Raise InputError, which does not repeat it, for a URI with a password: outputs and runs keep their settings."""
-    if re.match("[^/]+://[^/]*:[^/]*@", uri):
-        raise InputError(
-            f"{what} is a URI with a password, which would be written beside the output: give it by the environment, "
-            "such as AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD or PGPASSWORD"
-        )
 
 
 def _came_along(path: Path) -> bool:

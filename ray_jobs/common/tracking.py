@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from motion.errors import InputError
 from motion.parquet import resolve
 from ray_jobs.common.cli import Config
-from ray_jobs.common.places import check_seen, place, refuse_password
+from ray_jobs.common.places import check_seen, place
 
 OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)")
@@ -65,7 +65,6 @@ def open_store(output: str | Path, tracking_uri: str | None) -> str:
     Raises InputError within some 20 s for a server that does not answer and for a file that MLflow cannot use.
     """
     store = tracking_uri or local_store(local_folder(output))
-    refuse_password(store, "--tracking-uri")
     found = SQLITE.fullmatch(store)
     if store.startswith("sqlite") and (not found or "?" in found[1] or found[1] == ":memory:"):
         raise InputError(

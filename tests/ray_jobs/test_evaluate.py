@@ -115,7 +115,7 @@ def test_the_evaluator_is_trained_tracked_and_left_alone_and_goes_on_if_cut(
 
 def test_a_killed_worker_of_the_evaluator_is_replaced(training: TrainEvaluatorConfig) -> None:
     config = replace(training, steps=60, output=str(Path(training.output).with_name("killed")))
-    with one_worker_killed(after=Path(config.output) / "train" / "step-0000003"):
+    with one_worker_killed(after=Path(config.output) / "train" / "step-0000006"):
         trained = Path(train_evaluator(config))
     store = tracking.local_store(config.output)
     steps = logged_steps(config.output, tracking.find_run(store, config.experiment, config.output))

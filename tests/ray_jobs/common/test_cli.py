@@ -40,7 +40,7 @@ from tests.conftest import Ended
             ("ray_jobs.generate", "--model", "m", "--prompts", "p", "--output", "o", "--max-rejected-fraction", "nan"),
             "max_rejected_fraction is nan",
         ),
-        (("ray_jobs.prepare", "--output", "o", "--max-seconds", "nan"), "max_seconds nan"),
+        (("ray_jobs.prepare", "--output", "o", "--max-seconds", "nan"), "max_seconds is nan"),
     ],
 )
 def test_unknown_and_ill_typed_keys(
