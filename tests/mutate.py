@@ -66,7 +66,7 @@ def read_mutants(folder: Path = REPO / "tests" / "mutants") -> list[Mutant]:
     """Read all lists of mutants, in the order of their names."""
     tables = [table for path in sorted(folder.glob("*.toml")) for table in tomllib.loads(path.read_text()).items()]
     return [
-        Mutant(file, **{"tests": tuple(table["tests"])} | {k: tuple(v) if k == "tests" else v for k, v in each.items()})
+        Mutant(file, tests=tuple(each.pop("tests", table["tests"])), **each)
         for file, table in tables
         for each in table["mutants"]
     ]
