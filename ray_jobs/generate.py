@@ -47,7 +47,7 @@ from ray_jobs.common.places import check_seen, settle
 from ray_jobs.common.sampler import APPLICATION, Sampler, SamplerConfig, bind_sampler, deployed, sample
 
 COUNTS = ("samples_per_prompt", "num_frames", "shard_size", "in_flight")
-KNOWN = {field.name for field in fields(MotionRequest)} - {"seed"}
+KNOWN: dict[str, Any] = {field.name: field.type for field in fields(MotionRequest) if field.name != "seed"}
 LIST = re.compile(r"""\[\s*([{"]|$)|\]$""")  # a line of a JSON list
 
 logger = logging.getLogger(__name__)
@@ -213,12 +213,18 @@ def _request(values: dict[str, Any], where: str) -> MotionRequest:
         raise InputError(f"{where} has the unknown field(s) {', '.join(unknown)}; known are {', '.join(sorted(KNOWN))}")
     if "prompt" not in values:
         raise InputError(f"{where} has no prompt")
+    return MotionRequest(**{name: _field(name, value, where) for name, value in values.items()})
+
+
+def _field(name: str, value: object, where: str) -> Any:
+    """Check the type of a field, as JSON has it: true and "10" are no numbers."""
     try:
-        return TypeAdapter(MotionRequest).validate_python(values)
+        given = tuple(value) if isinstance(value, list) else value
+        return TypeAdapter(KNOWN[name]).validate_python(given, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         expected = "expected a list, an entry a person" if first["type"] == "tuple_type" else first["msg"]
-        raise InputError(f"{where}: {first['loc'][0]} is {first['input']!r}: {expected}") from error
+        raise InputError(f"{where}: {name} is {first['input']!r}: {expected}") from error
 
 
 async def generate_missing(

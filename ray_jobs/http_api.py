@@ -24,6 +24,7 @@ from ray.serve.exceptions import RayServeException
 from starlette.requests import ClientDisconnect
 
 from motion.errors import InputError
+from motion.errors.text_files import each_once
 from motion.generator import MotionRequest
 from motion.recipes import Recipe
 from motion.sequence import SPLITS, MotionSequence
@@ -272,7 +273,7 @@ def refuse_other_form(content_type: str, body: bytes) -> None:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(422, f"the Content-Type is {content_type or 'missing'}, {expected}")
     try:
-        found = json.loads(body)
+        found = json.loads(body, object_pairs_hook=each_once)
     except RecursionError:
         raise HTTPException(422, f"the body is nested too deeply, {expected}") from None
     except ValueError as error:

@@ -47,7 +47,7 @@ from motion.training import DiffusionBatch, collate, diffusion_loss, learning_ra
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, file_place, settle, settle_files
-from ray_jobs.common.prepared_data import read_normalizer
+from ray_jobs.common.prepared_data import check_rate, read_normalizer
 from ray_jobs.common.resources import READER, WORKER_CPUS, check_resources
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
 
@@ -137,7 +137,7 @@ def read_inputs(config: TrainConfig) -> TrainInputs:
     """Read and check a run's inputs.
 
     Raises InputError for a batch that does not divide among the workers, missing or too few clips, too many persons,
-    and a text encoder of another width.
+    another frame rate, and a text encoder of another width.
     """
     recipe, optim = config.recipe, config.recipe.optim
     if optim.batch_size % config.num_workers:
@@ -162,20 +162,21 @@ def _read_settings(path: Path) -> dict[str, object]:
 
 
 def _check_motions(config: TrainConfig) -> None:
-    """Check that the train split has enough clips, of no more persons than the recipe allows."""
+    """Check that the train split has enough clips, of the recipe's frame rate and no more persons than it allows."""
     recipe, optim = config.recipe, config.recipe.optim
-    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons", "texts"))
-    persons = [count for split, count, _ in rows if split == "train"]
+    rows = storage.read_rows(storage.join(config.data, "motions"), ("split", "num_persons", "texts", "fps"))
+    persons = [count for split, count, *_ in rows if split == "train"]
     if not persons:
         which = "motions of the train split" if rows else "motions"
         raise InputError(
             f"no {which} in {config.data}; make them with `python -m ray_jobs.prepare --output {config.data}`"
         )
+    check_rate(config.data, {fps for split, *_, fps in rows if split == "train"}, recipe.fps, "recipe.fps")
     if max(persons) > recipe.max_persons:
         raise InputError(
             f"{config.data} has clips of {max(persons)} persons, recipe.max_persons is {recipe.max_persons}"
         )
-    if not config.captionless and not any(texts for split, _, texts in rows if split == "train"):
+    if not config.captionless and not any(texts for split, _, texts, _ in rows if split == "train"):
         raise InputError(
             f"no clip of the train split in {config.data} has a caption, so the model would not follow text: add "
             "captions and prepare again, or say --captionless if that is meant"

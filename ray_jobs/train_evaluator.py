@@ -28,6 +28,7 @@ from motion.text import load_text_encoder
 from ray_jobs.common import cli, single_worker_training, storage
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import file_place
+from ray_jobs.common.prepared_data import check_rate
 
 ENCODED = pa.schema(
     {
@@ -75,11 +76,7 @@ def check_inputs(config: TrainEvaluatorConfig) -> None:
             f"{config.data} holds {captioned} captioned clips of the train split, less than one batch of "
             f"{config.batch_size}; lower --batch-size"
         )
-    if rates != {config.network.fps}:
-        raise InputError(
-            f"{config.data} has {', '.join(f'{rate:g}' for rate in sorted(rates))} frames per second, "
-            f"network.fps is {config.network.fps:g}: make them agree"
-        )
+    check_rate(config.data, rates, config.network.fps, "network.fps")
     dim = load_text_encoder(config.network.text_encoder).dim
     if dim != config.network.text_dim:
         raise InputError(f"{config.network.text_encoder} gives {dim} numbers, text_dim is {config.network.text_dim}")

@@ -168,16 +168,20 @@ def read_names(path: Path) -> Layout:
         f"expected lines such as `left_hip: LeftUpLeg` for {', '.join(IN_FILES)}, and perhaps {', '.join(OPTIONAL)}"
     )
     try:
-        content = yaml.safe_load(read_text(path, expected))
+        text = read_text(path, expected)
+        content, node = yaml.safe_load(text), yaml.compose(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}), {expected}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or node is None:
         raise InputError(f"{path}: holds no names, {expected}")
     named = {joint: name for joint, name in content.items() if name is not None}
     if odd := [f"{joint}: {name}" for joint, name in named.items() if not isinstance(name, str)]:
         raise InputError(f"{path}: {odd[0]} is no name, {expected}; put a name that looks like a number into quotes")
     if unknown := [str(joint) for joint in content if joint not in (*IN_FILES, *OPTIONAL)]:
         raise InputError(f"{path}: has {', '.join(unknown)[:200]}, {expected}")
+    keys = [key.value for key, _ in node.value]
+    if again := [key for key, times in Counter(keys).items() if times > 1]:
+        raise InputError(f"{path}: has {again[0]} twice, {expected}")
     if twice := [name for name, times in Counter(named.values()).items() if times > 1]:
         raise InputError(f"{path}: {twice[0]} is the name of two joints, {expected}")
     layout = Layout({joint: name.rsplit(":", 1)[-1] for joint, name in named.items()})

@@ -1,4 +1,4 @@
-"""Files of `ray_jobs.prepare` beside the motions that training reads: the features' normalizer."""
+"""Data of `ray_jobs.prepare` as training reads it: the features' normalizer, and the clips' frame rate."""
 
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -8,6 +8,13 @@ from motion.features import Normalizer
 from ray_jobs.common import storage
 
 NORMALIZER_FILE = "normalizer.safetensors"
+
+
+def check_rate(data: str, rates: set[float], fps: float, setting: str) -> None:
+    """Raise InputError unless the clips of `data` have the frame rate that `setting` says; they would be misread."""
+    if rates != {fps}:
+        found = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        raise InputError(f"{data} has {found} frames per second, {setting} is {fps:g}: make them agree")
 
 
 def read_normalizer(data: str) -> Normalizer:

@@ -153,6 +153,11 @@ def test_a_malformed_body_is_answered_in_one_sentence(client: TestClient, asked:
 @pytest.mark.parametrize(
     ("kind", "content", "found"),
     [
+        (
+            "application/json",
+            b'{"prompt": "x", "prompt": "y"}',
+            r"the body is no JSON \(the key 'prompt' comes twice\)",
+        ),
         ("application/json", b"{", r"the body is no JSON \(.*: line 1 column 2 .*\)"),
         ("application/json", b"\xff{}", r"the body is no JSON \('utf-8' codec .* in position 0.*\)"),
         pytest.param(

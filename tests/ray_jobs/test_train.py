@@ -153,6 +153,13 @@ def test_data_without_captions_is_no_data_for_text_to_motion(train_config: Train
     read_inputs(replace(config, captionless=True))
 
 
+def test_clips_of_another_rate_than_the_recipes_are_refused(train_config: TrainConfig) -> None:
+    """The model would show them in slow motion."""
+    config = replace(train_config, recipe=replace(RECIPE, fps=30.0))
+    with pytest.raises(InputError, match=r"has 20 frames per second, recipe\.fps is 30: make them agree"):
+        read_inputs(config)
+
+
 def test_what_is_tested_on_is_never_trained_on(train_config: TrainConfig, tmp_path: Path) -> None:
     body = load_body()
     held_out = replace(random_clip(body, persons=5, name="held out"), split="test")

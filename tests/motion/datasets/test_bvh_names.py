@@ -195,6 +195,10 @@ def test_a_list_that_is_no_yaml_or_missing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text("left_hip: [", encoding="utf-8")
     with pytest.raises(InputError, match="is no YAML"):
         read_names(tmp_path / "map.yaml")
+    names = write_names(tmp_path / "map.yaml").read_text(encoding="utf-8")
+    (tmp_path / "map.yaml").write_text(f"{names}left_hip: other\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"map\.yaml: has left_hip twice, expected lines such as"):
+        read_names(tmp_path / "map.yaml")
 
 
 def test_a_template_is_completed_to_a_list(tmp_path: Path) -> None:
