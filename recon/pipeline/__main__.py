@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from motion.errors import InputError, command_line
 from motion.parquet import write_parquet
+from motion.sequence import read_motions
 from recon.depth import DepthNetwork, load_depth_model
 from recon.pipeline.contact_sheet import contact_sheet
 from recon.pipeline.options import ReconstructionOptions
@@ -30,6 +31,9 @@ from recon.pipeline.record import describe_quality
 from recon.pipeline.steps import Bodies, Reconstruction, load_bodies, reconstruct
 from recon.regressors import BodyRegressor, load_regressor
 from recon.teton import list_sequences, read_sequence, require_readable
+
+MEASURED = ("motions", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior", "bf16")
+"""Settings that a report's figures depend on."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class PipelineConfig(ReconstructionOptions):
     """Folder of that comparison; an interrupted one goes on where it was."""
     seed: int = 10_000
     """Seed of the first rendered room; the networks that ship were trained on smaller seeds."""
+    motions: str | None = None
+    """Parquet folder or file of motions by which some persons of the rendered rooms move.
+
+    Without it they move by DeepMimic's clips, from which the networks that ship have learnt.
+    """
     device: str = "cpu"
     """Torch device of the networks, such as cpu or cuda."""
 
@@ -58,6 +67,9 @@ def run(config: PipelineConfig) -> None:
     """
     if bool(config.simulate) == bool(config.sequences):
         raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
+    if config.motions is not None and not config.simulate:
+        raise InputError(f"--motions {config.motions} is for rendered rooms, expected --simulate N with it")
+    motions = None if config.motions is None else read_motions(config.motions)
     require_readable(find_folders(config.sequences))
     regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
     relative, metric = (
@@ -68,10 +80,19 @@ def run(config: PipelineConfig) -> None:
     if config.simulate:
         from recon.pipeline.accuracy_report import Models, write_report  # it compares what this module makes
 
-        write_report(config.report, config.simulate, config.seed, Models(regressor, relative, metric, bodies))
+        models = Models(regressor, relative, metric, bodies)
+        write_report(config.report, config.simulate, config.seed, models, motions, not_default(config))
         print((config.report / "report.md").read_text(encoding="utf-8"))
         return
     reconstruct_folders(config, regressor, relative, metric, bodies)
+
+
+def not_default(config: PipelineConfig) -> dict[str, str]:
+    """Name the options that a report's figures depend on and that are not the default."""
+    said = {name: getattr(config, name) for name in MEASURED}
+    return {
+        name.replace("_", "-"): str(value) for name, value in said.items() if value != getattr(PipelineConfig, name)
+    }
 
 
 def reconstruct_folders(

@@ -5,19 +5,25 @@
     out/clean, out/noisy       the rendered rooms as Teton trees, annotated without and with errors
     out/sequences/*.json       the figures of each sequence, so that an interrupted report goes on where it was
     out/sheets/*.png           a contact sheet of each sequence
-    out/report.md, report.json the table: means over sequences, with the worst in brackets
+    out/settings.json          what it is made with; a report with other networks or motions needs another folder
+    out/report.md, report.json the table: means over sequences, with the worst in brackets, and both against each bar
 
 "true" inputs are the rendered depth of the key frames, "shipped" ones what the stand-in depth networks predict for the
 frames; bodies of the modes regression and hybrid are always the stand-in network's.
 """
 
 import json
+import math
+import os
+import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import mean
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -52,6 +58,16 @@ SHOWN = (
     "floor_angle", "floor_height_mm", "world_mpjpe_mm", "mpjpe_mm", "pa_mpjpe_mm", "acceleration_error", "found",
     "seconds",
 )  # fmt: skip
+BARS: tuple[tuple[Annotations, str, float], ...] = (
+    ("clean", "floor_angle", 0.5),
+    ("clean", "floor_height_mm", 10.0),
+    ("clean", "pa_mpjpe_mm", 45.0),
+    ("clean", "world_mpjpe_mm", 70.0),
+    ("noisy", "world_mpjpe_mm", 100.0),
+)
+"""Errors that a sequence should not exceed with true depth, where poses are fitted to the keypoints."""
+MOST_LEFT = 0.3
+"""Share of the acceleration error of shaken joints that smoothing should leave at most."""
 TILTS_DEG = (0, 10, 20, 30, 40, 50, 60)
 JITTER_M = 0.02  # rms along each axis, by which joints are shaken to measure smoothing
 
@@ -104,20 +120,47 @@ class Models:
     bodies: Bodies
 
 
-def write_report(output: Path, count: int, seed: int, models: Models) -> list[Figures]:
-    """Render `count` rooms, reconstruct and compare them; finished parts of an earlier run are kept."""
-    folders = render(output, count, seed)
+def write_report(
+    output: Path,
+    count: int,
+    seed: int,
+    models: Models,
+    motions: Sequence[MotionSequence] | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> list[Figures]:
+    """Render `count` rooms, reconstruct and compare them; finished parts of an earlier run are kept.
+
+    Some persons of the rooms move by `motions`, or by DeepMimic's clips. `settings` are the options that say what
+    `models` and `motions` are, where it is not what ships; raises InputError where `output` was made with others.
+    """
+    keep_settings(output / "settings.json", settings)
+    folders = render(output, count, seed, motions)
     rows = [row for folder in tqdm(folders, desc="reconstruct") for row in figures_of(output, folder, models)]
     tilts = floors_by_tilt(seed)
     truths = [read_truth(output / "clean" / folder).motion for folder in folders]
     gains = [smoothing_gain(motion, models.bodies.body, seed) for motion in truths]
     content = {"sequences": [asdict(row) for row in rows], "tilts": tilts, "smoothing": gains}
     (output / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    (output / "report.md").write_text(to_markdown(rows, tilts, gains), encoding="utf-8")
+    command = f"python -m recon.pipeline --simulate {count} --seed {seed} --report {output} {_options(settings)}"
+    (output / "report.md").write_text(to_markdown(rows, tilts, gains, command.strip()), encoding="utf-8")
     return rows
 
 
-def render(output: Path, count: int, seed: int) -> list[Path]:
+def keep_settings(path: Path, settings: Mapping[str, str]) -> None:
+    """Write the settings of a report; raises InputError where the file holds others."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+    if before != settings:
+        made = _options(before) or "what ships"
+        raise InputError(f"{path.parent} was made with {made}: keep that, or take another --report")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(settings)), encoding="utf-8")
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    return " ".join(f"--{name} {value}" for name, value in settings.items())
+
+
+def render(output: Path, count: int, seed: int, motions: Sequence[MotionSequence] | None = None) -> list[Path]:
     """Render the rooms under both annotations; return their folders, relative to either tree.
 
     Every second room has two persons or more.
@@ -126,7 +169,7 @@ def render(output: Path, count: int, seed: int) -> list[Path]:
     for k in tqdm(range(count), desc="render"):
         folder = Path("simulated", f"room-{seed + k:06}", "2026-01-01", "2026-01-01T00-00-00")
         if not (output / "noisy" / folder / "truth" / "motion.parquet").exists():
-            rendered = simulate(seed + k, SimulateConfig(num_people=1 + k % 4 if k % 2 else 1))
+            rendered = simulate(seed + k, SimulateConfig(num_people=1 + k % 4 if k % 2 else 1), motions)
             for kind, noise in NOISE.items():
                 write(rendered, output / kind / folder, NAMES, noise, seed + k)
         folders.append(folder)
@@ -264,9 +307,12 @@ def shake(people: People, body: Body, generator: torch.Generator) -> People:
 
 
 def to_markdown(
-    rows: Sequence[Figures], tilts: dict[int, tuple[float, float]], gains: Sequence[tuple[float, float]]
+    rows: Sequence[Figures],
+    tilts: dict[int, tuple[float, float]],
+    gains: Sequence[tuple[float, float]],
+    command: str,
 ) -> str:
-    """Format the report as Markdown."""
+    """Format the report as Markdown; `command` is what made it."""
     persons = {row.sequence: row.persons for row in rows}
     table = [
         (*key, *(cell(name, [row for row in rows if (row.annotations, row.depth, row.mode) == key]) for name in SHOWN))
@@ -277,11 +323,17 @@ def to_markdown(
         [
             f"# Reconstruction of {len(persons)} rendered sequences",
             "",
+            f"{date.today()}, {os.cpu_count()} cores {platform.machine()}, no GPU; `{command}`.",
+            "",
             f"Each has a room and a camera of its own, {sum(n > 1 for n in persons.values())} two people or more.",
             "Means over sequences, the worst in brackets; lengths in mm, angles in degrees, accelerations in m/s².",
             "What could not be reconstructed counts as found in no frame, and not among the errors.",
             "",
             *_table(("annotations", "depth", "mode", *(name.replace("_", " ") for name in SHOWN)), table),
+            "",
+            "Against the bars, with true depth:",
+            "",
+            *_table(("bar", "mode", "mean", "holds", "worst", "holds", "sequences within"), against_bars(rows, gains)),
             "",
             "Floor from true depth, by the camera's tilt below the horizon:",
             "",
@@ -296,6 +348,27 @@ def to_markdown(
             "",
         ]
     )
+
+
+def against_bars(rows: Sequence[Figures], gains: Sequence[tuple[float, float]]) -> list[tuple[str, ...]]:
+    """Compare with each bar: bar, mode, mean, worst, each with whether it holds, and how many sequences do.
+
+    A sequence that could not be reconstructed is within no bar.
+    """
+    table = []
+    for (kind, name, most), mode in product(BARS, ("optimisation", "hybrid")):
+        made = [row for row in rows if (row.annotations, row.depth, row.mode) == (kind, "true", mode)]
+        values = [math.inf if (value := getattr(row, name)) is None else value for row in made]
+        table.append((f"{kind}: {name.replace('_', ' ')} ≤ {most:g}", mode, *_held(values, most)))
+    left = [1 - cut for cut, _ in gains]
+    return [*table, (f"acceleration error that smoothing leaves ≤ {MOST_LEFT:g}", "–", *_held(left, MOST_LEFT))]
+
+
+def _held(values: Sequence[float], most: float) -> tuple[str, ...]:
+    if not values:
+        return ("–",) * 5
+    told = [(f"{value:.3g}", "yes" if value <= most else "**no**") for value in (mean(values), max(values))]
+    return (*told[0], *told[1], f"{sum(value <= most for value in values)} of {len(values)}")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

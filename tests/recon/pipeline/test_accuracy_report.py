@@ -27,9 +27,11 @@ from recon.pipeline.accuracy_report import (
     Errors,
     Figures,
     Models,
+    against_bars,
     cell,
     compare,
     figures_of,
+    keep_settings,
     shake,
     smoothing_gain,
     to_markdown,
@@ -222,15 +224,42 @@ def test_cells_are_mean_and_worst() -> None:
 
 def test_the_table_has_a_row_for_each_mode_and_input() -> None:
     noisy = replace(FIGURES, annotations="noisy", depth="shipped", mode="regression", sequence="simulated/room-2/a/b")
-    text = to_markdown([FIGURES, replace(noisy, persons=1)], {30: (0.125, 0.004)}, [(0.8, 0.001), (0.7, -0.003)])
+    rows = [FIGURES, replace(noisy, persons=1)]
+    text = to_markdown(rows, {30: (0.125, 0.004)}, [(0.8, 0.001), (0.7, -0.003)], "python -m this --motions that")
     lines = text.splitlines()
     assert lines[0] == "# Reconstruction of 2 rendered sequences"
+    assert "`python -m this --motions that`." in text
     assert "1 two people or more" in text
     same = "0.25 (0.25) | 4 (4) | 50 (50) | 30 (30) | 20 (20) | 1.5 (1.5) | 1 (1) | 2 (2) |"
     assert f"| clean | true | hybrid | {same}" in lines
     assert f"| noisy | shipped | regression | {same}" in lines
     assert "| clean | shipped | hybrid | – | – | – | – | – | – | – | – |" in lines
-    assert sum(line.startswith(("| clean", "| noisy")) for line in lines) == 12
+    assert sum(line.startswith(("| clean |", "| noisy |")) for line in lines) == 12
     assert "| 30° | 0.12° | 4.0 |" in lines
     assert "acceleration error cut by 75% (least 70%)," in lines
     assert "MPJPE changed by -1.0 mm" in text
+
+
+def test_the_worst_sequence_is_held_against_each_bar(tmp_path: Path) -> None:
+    """Bars: 0.5 degrees, 10 mm, 45 mm after Procrustes alignment, 70 mm in the world, 100 mm with noisy keypoints."""
+    good = replace(FIGURES, floor_angle=0.5, floor_height_mm=10.0, pa_mpjpe_mm=45.0, world_mpjpe_mm=60.0)
+    rows = [good, replace(good, world_mpjpe_mm=80.0), replace(good, annotations="noisy", world_mpjpe_mm=None)]
+    rows += [replace(good, depth="shipped", world_mpjpe_mm=500.0), replace(good, mode="regression", pa_mpjpe_mm=200.0)]
+    table = against_bars(rows, [(0.8, 0.0), (0.61, 0.0)])
+    assert ("clean: floor angle ≤ 0.5", "hybrid", "0.5", "yes", "0.5", "yes", "2 of 2") in table
+    assert ("clean: floor height mm ≤ 10", "hybrid", "10", "yes", "10", "yes", "2 of 2") in table
+    assert ("clean: pa mpjpe mm ≤ 45", "hybrid", "45", "yes", "45", "yes", "2 of 2") in table
+    assert ("clean: world mpjpe mm ≤ 70", "hybrid", "70", "yes", "80", "**no**", "1 of 2") in table
+    assert ("noisy: world mpjpe mm ≤ 100", "hybrid", "inf", "**no**", "inf", "**no**", "0 of 1") in table
+    assert ("clean: floor angle ≤ 0.5", "optimisation", *"–––––") in table
+    assert table[-1][2:] == ("0.295", "yes", "0.39", "**no**", "1 of 2"), "smoothing leaves 20 and 39 %"
+
+
+def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
+    keep_settings(tmp_path / "report" / "settings.json", {})
+    keep_settings(tmp_path / "report" / "settings.json", {})
+    with pytest.raises(InputError, match="was made with what ships: keep that, or take another --report"):
+        keep_settings(tmp_path / "report" / "settings.json", {"motions": "falls"})
+    keep_settings(tmp_path / "other.json", {"motions": "falls"})
+    with pytest.raises(InputError, match="was made with --motions falls"):
+        keep_settings(tmp_path / "other.json", {"motions": "walks"})

@@ -160,3 +160,5 @@ def test_the_command_writes_what_it_can_and_names_what_it_cannot(
 def test_sequences_or_simulation_not_both() -> None:
     with pytest.raises(InputError, match="expected folders of sequences, or --simulate N"):
         run(PipelineConfig())
+    with pytest.raises(InputError, match="--motions falls is for rendered rooms"):
+        run(PipelineConfig((Path("room"),), motions="falls"))
