@@ -42,8 +42,9 @@ from motion.clips.transforms import canonical_start, cut, resample, windows
 from motion.datasets import amass, bvh, deepmimic, humanml3d, interhuman, teton
 from motion.datasets.bvh_names import read_names
 from motion.datasets.clip import FPS_RANGE, Clip
+from motion.datasets.splits import NOTHING, Grouping, Holding, hold_out
 from motion.errors import InputError
-from motion.errors.numbers import SHARE, Range, above, at_least, between, check_numbers
+from motion.errors.numbers import Range, above, at_least, between, check_numbers
 from motion.extensions import is_extension, load_extension
 from motion.features import Moments, encode_sequence
 from motion.parquet import delete_partial_files, from_table, write_table
@@ -70,13 +71,14 @@ RANGES = {
     "fps": between(*FPS_RANGE),
     "min_stature": Range(f"metres below {STATURE_M[1]}", lambda metres: 0 < metres < STATURE_M[1]),
     "scale": above(0),
-    "held_out": SHARE,
 }
 """Ranges of a PrepareConfig's numbers."""
 FEW_CLIPS, CLIPS_PER_EPOCH = 1_000, 12_000
 FOR_BVH = ("scale", "up_axis", "bvh_names")
 """Settings that say what BVH files leave open."""
-FIXED_SETTINGS = ("fps", "max_seconds", "held_out", "min_stature", *FOR_BVH)
+FOR_SPLITS = ("held_out", "validation", "held_out_by", "name_pattern")
+"""Settings of what is held out."""
+FIXED_SETTINGS = ("fps", "max_seconds", *FOR_SPLITS, "min_stature", *FOR_BVH)
 """Settings that all clips of one output share."""
 WITH_LISTS = ("humanml3d", "interhuman")
 """Sources with test lists of their own."""
@@ -128,10 +130,22 @@ class PrepareConfig:
     max_seconds: float = 20.0
     """Longest clip in seconds; longer ones are cut into equal pieces."""
     held_out: float = 0.0
-    """Share of the files that become the test split, such as 0.1.
+    """Share of the groups (see --held-out-by) that become the test split, such as 0.1.
 
-    humanml3d and interhuman have split lists of their own. The choice depends on a file's name alone: files that join
-    later move none, and all clips of a file go together.
+    humanml3d and interhuman have split lists of their own. The choice depends on a group's name alone, so groups that
+    join later move none.
+    """
+    validation: float = 0.0
+    """Share of the groups that become the validation split, by which settings are chosen."""
+    held_out_by: Grouping = "file"
+    """What is never in two splits: file, folder, source, or the subject, style or label that files' names tell.
+
+    Takes of one performer or content are alike: with "file", a test measures how well what was seen is recalled.
+    """
+    name_pattern: str | None = None
+    """Pattern of the files' names for subject, style and label, such as "dataset-{}_{label}_{style}_{}".
+
+    {} stands for what does not matter; with / in it, folders count. AMASS tells its subjects without one.
     """
     min_stature: float = STATURE_M[0]
     """Shortest person in metres; lower it for children. A shorter one is rejected, as are those over 2.2 m."""
@@ -148,6 +162,7 @@ class PrepareConfig:
         cli.check_fraction(self.max_rejected_fraction)
         check_numbers(self, RANGES)
         check_numbers(self, {"max_seconds": at_least(2 * FEWEST_FRAMES / self.fps)})  # pieces may be half as long
+        holding(self)
         said = [name for name in FOR_BVH if getattr(self, name) != getattr(type(self), name)]
         if said and not any(source.startswith("bvh:") for source in self.sources):
             raise InputError(
@@ -192,7 +207,7 @@ def read_functions(config: PrepareConfig) -> dict[str, ReadClip]:
 def prepare(config: PrepareConfig) -> None:
     """Convert the clips that the output lacks, leave out duplicates, and write normalizer and data card."""
     read_functions(config)  # names that cannot be read end the job at once
-    clips = list_clips(config.sources, config.held_out)
+    clips = list_clips(config.sources, holding(config))
     check_seen(*filter(None, [config.bvh_names, *(folder for _, folder in map(split_source, config.sources))]))
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     cli.write_config(config, config.output)
@@ -231,7 +246,12 @@ def training(survey: list[dataset_card.SurveyRow]) -> str:
     return f"ray_jobs.train tiny {repeats}--output runs/first --data"
 
 
-def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
+def holding(config: PrepareConfig) -> Holding:
+    """Put together what is held out; raises InputError for shares or a pattern that make no sense."""
+    return Holding(config.held_out, config.validation, config.held_out_by, config.name_pattern)
+
+
+def list_clips(sources: Iterable[str], held_out: Holding = NOTHING) -> list[Clip]:
     """List the clips of all sources in their order; raises InputError for an id that is there twice."""
     clips: dict[str, Clip] = {}
     sources = list(sources)
@@ -239,11 +259,11 @@ def list_clips(sources: Iterable[str], held_out: float = 0.0) -> list[Clip]:
     for source in sources:
         name, folder = split_source(source)
         root = Path(folder) if folder else None
-        for clip in list_folder(name, readers[name], root):
+        listed = list_folder(name, readers[name], root)
+        for clip in listed if name in WITH_LISTS else hold_out(listed, root, held_out):
             if clip.id in clips:
                 raise InputError(f"{clip.id} is both {clips[clip.id].files[0]} and {clip.files[0]}: prepare them apart")
-            test = name not in WITH_LISTS and is_held_out(clip, root, held_out)
-            clips[clip.id] = replace(clip, split="test") if test else clip
+            clips[clip.id] = clip
     return list(clips.values())
 
 
@@ -261,16 +281,6 @@ def own_clip(name: str, clip: Clip, root: Path) -> Clip:
     if not files or not all(isinstance(file, str) and Path(file).is_relative_to(root) for file in files):
         raise InputError(f"{name} listed {clip!r}, expected a Clip with a tuple of paths under {root}, each a string")
     return replace(clip, source=name)
-
-
-def is_held_out(clip: Clip, root: Path | None, share: float) -> bool:
-    """Tell whether the hash of the clip's file, named from `root` on, is in the first `share` of all hashes.
-
-    All clips of a file share its name, and so its fate; that of a pair is person 1's.
-    """
-    file = Path(clip.files[0])
-    name = file.relative_to(root or file.parent).as_posix()
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
 
 
 def content_key(clip: Clip, names: str | None) -> str:

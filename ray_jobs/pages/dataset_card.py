@@ -176,9 +176,22 @@ def render(
         words=words.most_common(COMMON_WORDS),
         actions=[(name, s / 60) for name, s in zip(ACTIONS, seconds, strict=True) if s > 0],
         pictures=_pictures(rows, motions),
+        shared=_shared(rows),
         flagged=[(row["id"], row["flags"]) for row in rows if row["flags"]],
         rejected=rejected,
     )
+
+
+def _shared(rows: Sequence[SurveyRow]) -> list[tuple[str, int, int]]:
+    """Count, for each split but train, its captioned clips, and those of them with a caption of a training clip."""
+    of = {split: [row for row in rows if row["split"] == split] for split in ("train", "val", "test")}
+    learnt = {text for row in of["train"] for text in row["texts"]}
+    told = {split: [row for row in of[split] if len(row["texts"])] for split in ("val", "test")}
+    return [
+        (split, len(some), sum(not learnt.isdisjoint(row["texts"]) for row in some))
+        for split, some in told.items()
+        if some
+    ]
 
 
 def _sources(rows: Sequence[SurveyRow], licences: Mapping[str, str]) -> list[SourceRow]:

@@ -20,6 +20,7 @@ from motion.body import load_body
 from motion.clips.sanity import FLAGS, STATURE
 from motion.clips.transforms import windows
 from motion.datasets.bvh_names import LAYOUTS
+from motion.datasets.splits import Holding
 from motion.errors import InputError
 from motion.features import encode_sequence
 from motion.parquet import parquet_files
@@ -301,7 +302,7 @@ def write_names(folder: Path, subjects: range) -> None:
 
 
 def splits(source: str, held_out: float) -> dict[str, str]:
-    return {clip.id: clip.split for clip in list_clips([source], held_out)}
+    return {clip.id: clip.split for clip in list_clips([source], Holding(held_out))}
 
 
 def test_about_the_share_is_held_out_of_each_motion_and_each_subject(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_spans_of_a_file_and_two_people_are_held_out_together(tmp_path: Path) ->
     pairs = [f"00/take_{take:02}.bvh,01/take_{take:02}.bvh" for take in range(20)]
     (tmp_path / "pairs.csv").write_text("\n".join(["person1,person2", *pairs]))
     split_of: dict[str, set[str]] = {}
-    for clip in list_clips([f"bvh:{tmp_path}"], 0.5):
+    for clip in list_clips([f"bvh:{tmp_path}"], Holding(0.5)):
         for name in clip.files:
             split_of.setdefault(name, set()).add(clip.split)
     assert split_of.keys() == {str(file) for file in files}
@@ -355,16 +356,23 @@ def test_held_out_files_are_written_as_test_with_all_their_pieces(
     ray_cluster: None, clip_folder: Path, tmp_path: Path
 ) -> None:
     source = f"deepmimic:{clip_folder}"
-    prepare(PrepareConfig(str(tmp_path), (source,), max_seconds=0.7, held_out=0.4))
-    clips, listed = read_motions(tmp_path / "motions"), splits(source, 0.4)
-    assert sorted(listed.values()) == ["test", "test", "train"]
+    by, pattern = "label", "humanoid3d_{label}"
+    shares = {"held_out": 0.25, "validation": 0.01}
+    prepare(PrepareConfig(str(tmp_path), (source,), max_seconds=0.7, held_out_by=by, name_pattern=pattern, **shares))
+    clips = read_motions(tmp_path / "motions")
+    listed = {clip.id: clip.split for clip in list_clips([source], Holding(0.25, 0.01, by, pattern))}
+    assert {name.rpartition("_")[2]: split for name, split in listed.items()} == {
+        "kick": "test",
+        "walk": "val",
+        "run": "train",
+    }
     assert len(clips) > len(listed)
     assert {(clip.id.partition("@")[0], clip.split) for clip in clips} == set(listed.items())
 
 
 @pytest.mark.parametrize("held_out", [-0.1, 1.0, float("nan")])
 def test_a_share_leaves_something_to_train_on(held_out: float) -> None:
-    with pytest.raises(InputError, match=r"held_out is .*, expected a share of 0 or more and below 1"):
+    with pytest.raises(InputError, match=r"held_out is .*, expected shares of 0 or more, and below 1 together"):
         PrepareConfig("o", held_out=held_out)
 
 

@@ -59,6 +59,16 @@ def test_it_shows_what_looks_odd_and_nothing_where_nothing_does(prepared: Path, 
     assert f"<tr><td>{rows[1]['id']}</td><td>person 1 floats 0.40 m above the floor throughout</td></tr>" in odd
 
 
+def test_it_shows_which_captions_are_on_both_sides(prepared: Path, page: str, ray_cluster: None) -> None:
+    motions = str(prepared / "motions")
+    rows = survey(motions)
+    assert "have a caption that a training clip has" not in page, "nothing is held out"
+    rows[0]["split"], rows[2]["split"], rows[2]["texts"] = "test", "test", rows[1]["texts"]
+    assert "Of 2 captioned clips of the split test, 1 (50 %) have a caption that a training clip has, too" in render(
+        rows, motions, {}, []
+    )
+
+
 def test_histograms() -> None:
     spread = Histogram.of("Length", "s", list(np.linspace(0, 10, 1000)))
     assert sum(spread.counts) == 1000
