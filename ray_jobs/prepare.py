@@ -142,10 +142,11 @@ class PrepareConfig:
 
     Takes of one performer or content are alike: with "file", a test measures how well what was seen is recalled.
     """
-    name_pattern: str | None = None
-    """Pattern of the files' names for subject, style and label, such as "dataset-{}_{label}_{style}_{}".
+    name_pattern: tuple[str, ...] = ()
+    """Patterns of the files' names for subject, style and label, such as "dataset-{}_{label}_{style}_{}".
 
-    {} stands for what does not matter; with / in it, folders count. AMASS tells its subjects without one.
+    {} stands for what does not matter; with / in it, folders count. The first that fits a name counts. AMASS tells its
+    subjects without one.
     """
     min_stature: float = STATURE_M[0]
     """Shortest person in metres; lower it for children. A shorter one is rejected, as are those over 2.2 m."""

@@ -39,8 +39,8 @@ class Holding:
     """Share of the groups that become the validation split."""
     by: Grouping = "file"
     """What a group is."""
-    pattern: str | None = None
-    """Pattern of the files' names; None where none is needed."""
+    patterns: tuple[str, ...] = ()
+    """Patterns of the files' names, of which the first that fits a name counts; none where none is needed."""
 
     def __post_init__(self) -> None:
         if not (min(self.test, self.validation) >= 0 and self.test + self.validation < 1):
@@ -48,11 +48,12 @@ class Holding:
                 f"held_out is {self.test:g} and validation {self.validation:g}, expected shares of 0 or more, and "
                 "below 1 together, as the rest is trained on"
             )
-        parts = PART.findall(self.pattern or "")
-        if odd := [part for part in parts if part and part not in NAMED]:
-            raise InputError(f"the pattern {self.pattern!r} names {odd[0]!r}, expected {', '.join(NAMED)}, or {{}}")
-        if self.pattern and (self.by not in NAMED or parts.count(self.by) != 1):
-            raise InputError(f"the pattern {self.pattern!r} tells no {self.by}, expected one {{{self.by}}} in it")
+        for pattern in self.patterns:
+            parts = PART.findall(pattern)
+            if odd := [part for part in parts if part and part not in NAMED]:
+                raise InputError(f"the pattern {pattern!r} names {odd[0]!r}, expected {', '.join(NAMED)}, or {{}}")
+            if self.by not in NAMED or parts.count(self.by) != 1:
+                raise InputError(f"the pattern {pattern!r} tells no {self.by}, expected one {{{self.by}}} in it")
 
 
 NOTHING = Holding()
@@ -84,23 +85,26 @@ def group(clip: Clip, root: Path | None, holding: Holding) -> str:
         return name.parent.as_posix()
     if holding.by == "source":
         return clip.source
-    if holding.pattern is None:
+    if not holding.patterns:
         if clip.source == "amass" and holding.by == "subject":
             return name.parent.as_posix()
         raise InputError(
             f"{clip.source} does not say the {holding.by} of {name}, expected --name-pattern, such as "
             f"{{{holding.by}}}_{{}} for files named so"
         )
-    found = _regex(holding.pattern).fullmatch("/".join(name.with_suffix("").parts[-1 - holding.pattern.count("/") :]))
+    found = next(filter(None, (_match(pattern, name) for pattern in holding.patterns)), None)
     if found is None:
-        raise InputError(f"{name} does not follow --name-pattern {holding.pattern!r}, expected names that all do")
+        raise InputError(
+            f"{name} does not follow --name-pattern {' or '.join(holding.patterns)}, expected that it does"
+        )
     return found[holding.by]
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
+def _match(pattern: str, name: Path) -> re.Match[str] | None:
     words = PART.split(pattern)
     parts = [f"(?P<{word}>[^/]+?)" if word in NAMED else "[^/]+?" for word in words[1::2]]
-    return re.compile("".join(map(str.__add__, map(re.escape, words[::2]), [*parts, ""])))
+    regex = "".join(map(str.__add__, map(re.escape, words[::2]), [*parts, ""]))
+    return re.fullmatch(regex, "/".join(name.with_suffix("").parts[-1 - pattern.count("/") :]))
 
 
 def _place(name: str) -> float:

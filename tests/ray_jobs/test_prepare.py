@@ -356,11 +356,11 @@ def test_held_out_files_are_written_as_test_with_all_their_pieces(
     ray_cluster: None, clip_folder: Path, tmp_path: Path
 ) -> None:
     source = f"deepmimic:{clip_folder}"
-    by, pattern = "label", "humanoid3d_{label}"
+    by, patterns = "label", ("humanoid3d_{label}",)
     shares = {"held_out": 0.25, "validation": 0.01}
-    prepare(PrepareConfig(str(tmp_path), (source,), max_seconds=0.7, held_out_by=by, name_pattern=pattern, **shares))
+    prepare(PrepareConfig(str(tmp_path), (source,), max_seconds=0.7, held_out_by=by, name_pattern=patterns, **shares))
     clips = read_motions(tmp_path / "motions")
-    listed = {clip.id: clip.split for clip in list_clips([source], Holding(0.25, 0.01, by, pattern))}
+    listed = {clip.id: clip.split for clip in list_clips([source], Holding(0.25, 0.01, by, patterns))}
     assert {name.rpartition("_")[2]: split for name, split in listed.items()} == {
         "kick": "test",
         "walk": "val",

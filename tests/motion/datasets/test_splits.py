@@ -31,7 +31,7 @@ def parts(held: Sequence[Clip], at: int) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(("by", "at"), [("subject", 0), ("label", 1), ("style", 2)])
 def test_no_group_is_in_two_splits(by: Grouping, at: int) -> None:
-    holding = Holding(0.25, 0.2, by, "{subject}_{label}_{style}_{}")
+    holding = Holding(0.25, 0.2, by, ("{subject}_{label}_{style}_{}",))
     found = parts(hold_out(styles(), ROOT, holding), at)
     assert found.keys() == {"train", "val", "test"}
     assert sum(map(len, found.values())) == len(set.union(*found.values()))
@@ -81,7 +81,13 @@ def test_nothing_is_held_out_unless_asked_and_a_readers_own_split_stays() -> Non
 )
 def test_names_tell_groups(file: str, by: Grouping, pattern: str | None, named: str) -> None:
     (clip,) = clips(file)
-    assert group(clip, ROOT, Holding(0.1, by=by, pattern=pattern)) == named
+    assert group(clip, ROOT, Holding(0.1, by=by, patterns=(pattern,) if pattern else ())) == named
+
+
+def test_the_first_pattern_that_fits_a_name_counts() -> None:
+    holding = Holding(0.1, by="style", patterns=("bn/dataset-{}_{}_{style}_{}", "cmu/{style}_{}"))
+    found = [group(clip, ROOT, holding) for clip in clips("bn/dataset-1_walk_old_001.bvh", "cmu/60_01.bvh")]
+    assert found == ["old", "60"]
 
 
 def test_subjects_of_amass_are_its_folders() -> None:
@@ -92,8 +98,8 @@ def test_subjects_of_amass_are_its_folders() -> None:
 def test_a_name_that_tells_no_group_is_an_error() -> None:
     with pytest.raises(InputError, match=r"bvh does not say the subject of a.bvh, expected --name-pattern, such as"):
         hold_out(clips("a.bvh"), ROOT, Holding(0.1, by="subject"))
-    with pytest.raises(InputError, match=r"a.bvh does not follow --name-pattern '\{subject\}_\{\}', expected names"):
-        hold_out(clips("a.bvh"), ROOT, Holding(0.1, by="subject", pattern="{subject}_{}"))
+    with pytest.raises(InputError, match=r"a.bvh does not follow --name-pattern \{subject\}_\{\}, expected that"):
+        hold_out(clips("a.bvh"), ROOT, Holding(0.1, by="subject", patterns=("{subject}_{}",)))
 
 
 @pytest.mark.parametrize(
@@ -102,9 +108,9 @@ def test_a_name_that_tells_no_group_is_an_error() -> None:
         ((-0.1, 0.0), "held_out is -0.1 and validation 0, expected shares"),
         ((0.5, 0.5), "held_out is 0.5 and validation 0.5, expected shares"),
         ((float("nan"), 0.0), "held_out is nan"),
-        ((0.1, 0.0, "style", "{style}_{actor}"), "names 'actor', expected subject, style, label"),
-        ((0.1, 0.0, "style", "{subject}_{}"), "tells no style, expected one {style} in it"),
-        ((0.1, 0.0, "file", "{subject}_{}"), "tells no file"),
+        ((0.1, 0.0, "style", ("{style}_{actor}",)), "names 'actor', expected subject, style, label"),
+        ((0.1, 0.0, "style", ("{subject}_{}",)), "tells no style, expected one {style} in it"),
+        ((0.1, 0.0, "file", ("{subject}_{}",)), "tells no file"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values: tuple, sentence: str) -> None:
