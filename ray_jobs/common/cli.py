@@ -149,7 +149,8 @@ def refuse_other_settings(output: str, config: Config, fixed: Sequence[str]) -> 
     uri = storage.join(output, "config.yaml")
     if storage.exists(uri):
         there, asked = _settings(uri), yaml.safe_load(to_yaml(config))
-        there = {name: there.get(name, getattr(type(config), name)) for name in fixed}  # older ones lack some
+        before = json.loads(json.dumps({name: getattr(type(config), name) for name in fixed}))  # older ones lack some
+        there = {name: there.get(name, before[name]) for name in fixed}
         if changed := [f"{name}: {value}" for name, value in there.items() if value != asked[name]]:
             raise InputError(f"{output} was made with {', '.join(changed)}: keep that, or take another output")
 
