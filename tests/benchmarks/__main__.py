@@ -3,7 +3,7 @@
     python -m tests.benchmarks joints prepare     # these, one after the other
     python -m tests.benchmarks                    # all but `recipes`, which takes hours and has options of its own
 
-`joints`, `prepare`, `evaluation` and `recipes` need samples of the real data sets beside the repository.
+`joints`, `prepare`, `evaluation`, `splits` and `recipes` need samples of the real data sets beside the repository.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import sys
 
 from motion.errors import command_line
 
-NAMES = ("joints", "kinematics", "sampling", "prepare", "evaluation", "model", "recon")
+NAMES = ("joints", "kinematics", "sampling", "prepare", "evaluation", "splits", "model", "recon")
 
 
 def main(names: list[str]) -> None:
