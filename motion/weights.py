@@ -1,4 +1,4 @@
-"""Weights of networks in files: our model files, of which there are six kinds, and checkpoints that others released.
+"""Weights of networks in files: our model files, of which there are seven kinds, and checkpoints that others released.
 
 A model file is a safetensors file whose metadata are the name of its format, such as "carescene-model/3", and a JSON
 description of the network. Whatever is not as described is refused in one sentence. The version of a file is the start

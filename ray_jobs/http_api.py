@@ -145,7 +145,9 @@ class Motion(BaseModel):
     body: str = Field(description="Body model that gave the joints")
     texts: list[str] = Field(description="Caption")
     scene_id: str | None = Field(description="Room in whose coordinates the motion lies; null without one")
-    provenance: dict[str, str] = Field(description="Prompt, seed, guidance, model version")
+    provenance: dict[str, str] = Field(
+        description="Prompt, seed, guidance, model version; how far prompt and motion are from what it was trained on"
+    )
     transl: list[list[Vector]] = Field(description="Translation of SMPL by person and frame, metres")
     global_orient: list[list[Matrix]] = Field(description="Rotation matrix pelvis to world by person and frame")
     body_pose: list[list[Annotated[list[Matrix], Field(min_length=23, max_length=23)]]] = Field(

@@ -138,7 +138,7 @@ class PrepareConfig:
     validation: float = 0.0
     """Share of the groups that become the validation split, by which settings are chosen."""
     held_out_by: Grouping = "file"
-    """What is never in two splits: file, folder, source, or the subject, style or label that files' names tell.
+    """Kind of group that goes to one split: file, folder, source, or the subject, style or label that file names tell.
 
     Takes of one performer or content are alike: with "file", a test measures how well what was seen is recalled.
     """

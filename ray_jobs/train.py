@@ -3,7 +3,8 @@
     python -m ray_jobs.train tiny --data data/deepmimic --output runs/first
 
 Run again with the same arguments it goes on from its last checkpoint, or does nothing when it has finished. Leaves
-model.safetensors (fp32 EMA weights, normalizer and recipe in one file) and config.yaml in the output folder.
+model.safetensors (fp32 EMA weights, normalizer and recipe in one file), learnt.safetensors (what it was trained on, so
+that answers tell how far they are from that) and config.yaml in the output folder.
 """
 
 import json
@@ -29,6 +30,7 @@ from ray.experimental import tqdm_ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
 
 from motion.body import load_body
 from motion.denoiser import Denoiser
@@ -37,8 +39,9 @@ from motion.errors import InputError
 from motion.errors.numbers import SEED, at_least, check_numbers
 from motion.features import Normalizer
 from motion.generator import MODEL_FILE, Generator, MotionRequest, load_model, model_bytes
+from motion.metrics.learnt import LEARNT_FILE, summarise
 from motion.optimization import weight_average
-from motion.parquet import from_table, resolve
+from motion.parquet import from_table, iter_parquet, resolve
 from motion.recipes import RECIPES, Recipe
 from motion.render import strip
 from motion.sequence import MotionSequence
@@ -196,14 +199,13 @@ def train(config: TrainConfig) -> str:
     """
     inputs = read_inputs(config)
     _check_cluster(config)
-    output = config.output
-    model = storage.join(output, MODEL_FILE)
-    cli.refuse_other_run(output, config)
+    model = storage.join(config.output, MODEL_FILE)
+    cli.refuse_other_run(config.output, config)
     if storage.exists(model):
         logger.info("%s is finished, nothing to do", model)
         return model
-    store = tracking.open_store(output, config.tracking_uri)
-    cli.write_config(config, output)
+    store = tracking.open_store(config.output, config.tracking_uri)
+    cli.write_config(config, config.output)
     run_id = tracking.start_run(store, config)
     with tracking.closing(store, run_id) as client:
         client.log_text(run_id, cli.to_yaml(config), "config.yaml")
@@ -212,7 +214,9 @@ def train(config: TrainConfig) -> str:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
             trained = Path(folder) / MODEL_FILE
-            log_samples(client, run_id, Generator.load(trained), config.sample_prompts)
+            generator = Generator.load(trained)
+            log_samples(client, run_id, generator, config.sample_prompts)
+            write_learnt(config.data, config.output, generator)
             storage.write_bytes(model, trained.read_bytes())  # last: it says that all is done
     cli.conclude(
         f"the model is {model}, its losses are in {store}",
@@ -220,6 +224,14 @@ def train(config: TrainConfig) -> str:
         model,
     )
     return model
+
+
+def write_learnt(data: str, output: str, generator: Generator) -> None:
+    """Write what the model was trained on, in brief, so that its answers tell how far they are from that."""
+    motions = tqdm(iter_parquet(MotionSequence, storage.join(data, "motions")), desc="what was learnt")
+    trained_on = (motion for motion in motions if motion.split == "train")
+    content = summarise(trained_on, generator.version, generator.text_encoder).to_bytes()
+    storage.write_bytes(storage.join(output, LEARNT_FILE), content)
 
 
 def _check_cluster(config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """Splits: which clips are kept from training, so that what is tested is not what was learnt.
 
 Takes of one performer, style or content are alike: a test on other takes of what was trained on measures recall. So
-whole groups of clips go to one split. What a group is, is told by the file's place or by its name:
+whole groups of clips go to one split. The place or the name of a file says its group:
 
     file                   all clips of a file (of a pair, of person 1's); the least that is honest
     folder                 the files of a folder
@@ -23,7 +23,7 @@ from motion.datasets.clip import Clip
 from motion.errors import InputError
 
 Grouping = Literal["file", "folder", "subject", "style", "label", "source"]
-"""What is never in two splits."""
+"""Kind of group whose clips all go to one split."""
 NAMED = ("subject", "style", "label")
 """Groupings that a pattern of names tells."""
 PART = re.compile(r"\{(\w*)\}")
@@ -38,7 +38,7 @@ class Holding:
     validation: float = 0.0
     """Share of the groups that become the validation split."""
     by: Grouping = "file"
-    """What a group is."""
+    """Kind of group that goes to one split as a whole."""
     patterns: tuple[str, ...] = ()
     """Patterns of the files' names, of which the first that fits a name counts; none where none is needed."""
 

@@ -15,17 +15,38 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Complex64, Float32, Float64, Int64
+from jaxtyping import Bool, Complex64, Float32, Float64, Int64
 from numpy.lib.stride_tricks import sliding_window_view
 
 from motion.errors import InputError
-from motion.sequence import MotionSequence
 from motion.skeleton import NUM_JOINTS
 
 STRIDE_S = 0.25  # between training windows; a sample's windows are two strides apart
 CLIPS_PER_BLOCK = 256  # bounds the memory that a comparison takes
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """Part of a motion that is compared; a `MotionSequence` has it."""
+
+    @property
+    def id(self) -> str:
+        """Name of the motion."""
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+
+    @property
+    def joints(self) -> Float32[np.ndarray, "person frame 24 3"]:
+        """Joint positions in metres, Z up."""
+
+    @property
+    def valid(self) -> Bool[np.ndarray, "person frame"]:
+        """True where the person is present."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +89,7 @@ class Neighbour:
     """Clip that is nearest to most of the windows."""
 
 
-def build_index(sequences: Iterable[MotionSequence], seconds: float = 1.0) -> WindowIndex:
+def build_index(sequences: Iterable[Moving], seconds: float = 1.0) -> WindowIndex:
     """Cut windows of `seconds`, a quarter of a second apart, in which a person is valid throughout.
 
     Raises InputError where clips have different frame rates or where no clip has such a window.
@@ -95,7 +116,7 @@ def build_index(sequences: Iterable[MotionSequence], seconds: float = 1.0) -> Wi
     return WindowIndex(fps, frames, tuple(ids), tuple(blocks), left_out=len(ids) - used)
 
 
-def nearest(index: WindowIndex, sequence: MotionSequence) -> Neighbour | None:
+def nearest(index: WindowIndex, sequence: Moving) -> Neighbour | None:
     """Find the training clip most like a motion; None if the motion has no valid window as long as the index's.
 
     Each window of each person finds its nearest; of clips found equally often, the one that came nearest is named.
@@ -139,10 +160,10 @@ def _distance(
 
 
 def _cut(
-    sequence: MotionSequence, frames: int, stride: int
+    sequence: Moving, frames: int, stride: int
 ) -> tuple[Complex64[np.ndarray, "window point"], Float32[np.ndarray, "window point"]]:
     """Cut the windows in which a person is valid throughout, person by person: horizontal coordinates and heights."""
-    if sequence.num_frames < frames:
+    if sequence.valid.shape[1] < frames:
         return np.empty((0, frames * NUM_JOINTS), np.complex64), np.empty((0, frames * NUM_JOINTS), np.float32)
     whole = sliding_window_view(sequence.valid, frames, axis=1)[:, ::stride].all(axis=-1)
     points = sliding_window_view(sequence.joints, frames, axis=1)[:, ::stride][whole]
@@ -155,6 +176,6 @@ def _stride(fps: float) -> int:
     return max(1, round(STRIDE_S * fps))
 
 
-def _check_fps(sequence: MotionSequence, fps: float) -> None:
+def _check_fps(sequence: Moving, fps: float) -> None:
     if sequence.fps != fps:
         raise InputError(f"{sequence.id}: has {sequence.fps:g} fps, expected {fps:g} as the first clip of the index")

@@ -4,6 +4,7 @@ The cluster may be shared: an application of ours lives beside others, and ends 
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from ray.serve.handle import DeploymentHandle
 from motion.errors import InputError
 from motion.errors.numbers import at_least, check_numbers
 from motion.generator import Generator, MotionRequest, load_model
+from motion.metrics.learnt import LEARNT_FILE, Learnt, load_learnt
 from motion.recipes import to_dict
 from motion.sequence import MotionSequence
+from ray_jobs.common import storage
 from ray_jobs.common.places import settle
 from ray_jobs.common.resources import CPUS, GPUS
 
@@ -36,6 +39,8 @@ RANGES = {
     "num_gpus": GPUS,
 }
 """Ranges of the numbers of a SamplerConfig."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Sampler:
 
     def __init__(self, model: str, use_gpu: bool, max_batch_size: int, batch_wait_s: float) -> None:
         self.generator = Generator.load(model, "cuda" if use_gpu else "cpu")
+        self.learnt = learnt_beside(model, self.generator.version)
         self._sample.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
         self._sample.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
@@ -82,11 +88,33 @@ class Sampler:
     @serve.batch
     async def _sample(self, requests: list[MotionRequest]) -> list[MotionSequence]:
         # In a thread, so that health checks and new requests are answered meanwhile.
-        return await asyncio.to_thread(self.generator.generate, requests)
+        return await asyncio.to_thread(self._generate, requests)
+
+    def _generate(self, requests: list[MotionRequest]) -> list[MotionSequence]:
+        motions = self.generator.generate(requests)
+        if self.learnt is None:
+            return motions
+        return [self.learnt.tell(motion, self.generator.text_encoder) for motion in motions]
 
     def describe(self) -> dict[str, object]:
         """Describe the model: its version and its recipe."""
         return {"version": self.generator.version, "recipe": to_dict(self.generator.recipe)}
+
+
+def learnt_beside(model: str, version: str) -> Learnt | None:
+    """Read what the model was trained on, where that lies beside it; without it, answers do not tell how far they are.
+
+    Raises InputError for a damaged file.
+    """
+    uri = storage.beside(model, LEARNT_FILE)
+    if not storage.exists(uri):
+        logger.warning("no %s beside %s: answers do not tell how far they are from what it learnt", LEARNT_FILE, model)
+        return None
+    learnt = load_learnt(uri)
+    if learnt.model != version:
+        logger.warning("%s is of the model %s, not of %s, so it is left aside", uri, learnt.model, version)
+        return None
+    return learnt
 
 
 async def sample(sampler: DeploymentHandle[Sampler], request: MotionRequest) -> MotionSequence:

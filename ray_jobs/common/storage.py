@@ -24,6 +24,12 @@ def join(folder: str | Path, *names: str) -> str:
     return "/".join([place.rstrip("/"), *names]) + mark + options
 
 
+def beside(uri: str, name: str) -> str:
+    """Name what lies in the folder of a file; a URI's options stay at its end."""
+    place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
+    return join(place.rpartition("/")[0] + mark + options, name)
+
+
 def read_column(folder: str, name: str) -> list[Any]:
     """Read one column of all the Parquet files under `folder`.
 

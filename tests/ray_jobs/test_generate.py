@@ -48,6 +48,7 @@ def test_prompts_become_labelled_motions_once(model_file: Path, tmp_path: Path) 
         ("a person walks forward", 12, "0"),
         ("a person walks forward", 12, "1"),
     ]
+    assert all("prompt_distance" in m.provenance for m in motions), "the file beside the model is used"
     patient = next(m for m in motions if m.num_frames == 9)
     assert patient.person_class.tolist() == [2]
     assert set(patient.action.ravel().tolist()) == {2}
