@@ -61,28 +61,158 @@ LEG_LENGTH_M = 0.421546 + 0.409870  # thigh and shin, DeepMimic humanoid3d.txt (
 TO_SMPL = torch.tensor([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 TO_WORLD = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
-# Our own words, after looking at each clip.
-CAPTIONS: dict[str, str] = {
-    "humanoid3d_backflip": "a person does a backflip and lands on their feet",
-    "humanoid3d_cartwheel": "a person does a cartwheel to the left",
-    "humanoid3d_crawl": "a person crawls forward low over the floor on forearms and knees",
-    "humanoid3d_dance_a": "a person dances, turning once to the right with sweeping arms",
-    "humanoid3d_dance_b": "a person dances on the spot, hopping from foot to foot",
-    "humanoid3d_dance_spin": "a person spins once to the left on the spot",
-    "humanoid3d_getup_facedown": "a person lying on their belly gets up from the floor",
-    "humanoid3d_getup_faceup": "a person lying on their back gets up from the floor",
-    "humanoid3d_jog": "a person jogs forward",
-    "humanoid3d_jump": "a person crouches and jumps forward",
-    "humanoid3d_kick": "a person kicks high with the right leg",
-    "humanoid3d_punch": "a person steps forward and punches with the right fist",
-    "humanoid3d_roll": "a person rolls forward over the floor and stands up again",
-    "humanoid3d_run": "a person runs forward",
-    "humanoid3d_sideflip": "a person does a flip sideways",
-    "humanoid3d_spin": "a person leaps and whirls through the air with the body level",
-    "humanoid3d_spinkick": "a person turns around in a jump and kicks",
-    "humanoid3d_stealthy_walk": "a person sneaks forward with bent knees",
-    "humanoid3d_walk": "a person walks forward",
-    "humanoid3d_zombie_walk": "a person walks forward stiffly with both arms held out in front",
+# Our own words, after looking at each clip: the caption that tests and the demo ask for, then other words for the same.
+CAPTIONS: dict[str, tuple[str, ...]] = {
+    "humanoid3d_backflip": (
+        "a person does a backflip and lands on their feet",
+        "a person does a back flip",
+        "someone flips backwards through the air",
+        "the man performs a back somersault",
+        "a backward flip from standing",
+        "a person jumps up, flips over backwards and lands",
+    ),
+    "humanoid3d_cartwheel": (
+        "a person does a cartwheel to the left",
+        "someone cartwheels to the left",
+        "a person turns a cartwheel over their hands",
+        "the woman does a sideways wheel on her hands to the left",
+        "a cartwheel",
+        "a person goes over sideways on their hands, legs in the air",
+    ),
+    "humanoid3d_crawl": (
+        "a person crawls forward low over the floor on forearms and knees",
+        "a person crawls on the floor",
+        "someone crawls forward on elbows and knees",
+        "the man creeps forward, low on the ground",
+        "crawling forward over the ground",
+        "a person moves along the floor on their forearms",
+    ),
+    "humanoid3d_dance_a": (
+        "a person dances, turning once to the right with sweeping arms",
+        "a person dances with sweeping arms",
+        "someone dances and turns around once",
+        "the woman turns right while dancing, her arms wide",
+        "a dance with a turn to the right",
+        "a person swings their arms and turns in a dance",
+    ),
+    "humanoid3d_dance_b": (
+        "a person dances on the spot, hopping from foot to foot",
+        "a person dances on the spot",
+        "someone hops from one foot to the other, dancing",
+        "the man dances in place with little hops",
+        "a hopping dance in place",
+        "a person jumps from foot to foot to music",
+    ),
+    "humanoid3d_dance_spin": (
+        "a person spins once to the left on the spot",
+        "someone turns once on the spot",
+        "the woman spins around to the left",
+        "a single turn to the left",
+    ),
+    "humanoid3d_getup_facedown": (
+        "a person lying on their belly gets up from the floor",
+        "a person who lies face down stands up",
+        "someone gets up from lying on their stomach",
+        "the man pushes himself up off the floor from his belly",
+        "getting up from lying prone",
+        "a person on their front rises to their feet",
+    ),
+    "humanoid3d_getup_faceup": (
+        "a person lying on their back gets up from the floor",
+        "a person who lies face up stands up",
+        "someone gets up from lying on their back",
+        "the woman on her back sits up and then stands",
+        "getting up from lying supine",
+        "a person rises to their feet from their back",
+    ),
+    "humanoid3d_jog": (
+        "a person jogs forward",
+        "a person jogs",
+        "someone is jogging",
+        "the man jogs along slowly",
+    ),
+    "humanoid3d_jump": (
+        "a person crouches and jumps forward",
+        "a person jumps forward",
+        "someone bends their knees and leaps forward",
+        "the man squats down and makes a jump",
+        "a long jump from standing",
+        "a person takes a big jump ahead with both feet",
+    ),
+    "humanoid3d_kick": (
+        "a person kicks high with the right leg",
+        "a person kicks with the right leg",
+        "someone does a high kick",
+        "the woman lifts her right leg and kicks high",
+        "a high right kick",
+        "a person strikes out high with their right foot",
+    ),
+    "humanoid3d_punch": (
+        "a person steps forward and punches with the right fist",
+        "a person punches with the right fist",
+        "someone steps forward and throws a punch",
+        "the man hits straight ahead with his right hand",
+        "a right punch with a step",
+        "a person boxes forward with the right arm",
+    ),
+    "humanoid3d_roll": (
+        "a person rolls forward over the floor and stands up again",
+        "a person rolls over the floor",
+        "someone does a forward roll and gets up",
+        "the man rolls head over heels on the ground and stands",
+        "a forward roll",
+        "a person tumbles forward over the ground and comes up to their feet",
+    ),
+    "humanoid3d_run": (
+        "a person runs forward",
+        "a person runs",
+        "someone is running forward",
+        "the man runs ahead fast",
+        "running straight on",
+        "a person sprints forward",
+    ),
+    "humanoid3d_sideflip": (
+        "a person does a flip sideways",
+        "someone flips sideways through the air",
+        "the man does a sideways somersault",
+        "a side flip",
+    ),
+    "humanoid3d_spin": (
+        "a person leaps and whirls through the air with the body level",
+        "a person whirls through the air",
+        "someone leaps and spins with the body level",
+        "the man spins horizontally in the air",
+        "a butterfly twist in the air",
+        "a person flies through the air, twisting, body flat",
+    ),
+    "humanoid3d_spinkick": (
+        "a person turns around in a jump and kicks",
+        "a person does a spinning kick",
+        "someone jumps, turns around and kicks",
+        "the woman makes a turning jump kick",
+        "a spin kick",
+        "a person whirls around and kicks while in the air",
+    ),
+    "humanoid3d_stealthy_walk": (
+        "a person sneaks forward with bent knees",
+        "someone sneaks along, knees bent",
+        "the man creeps forward on his feet without a sound",
+        "a stealthy walk",
+    ),
+    "humanoid3d_walk": (
+        "a person walks forward",
+        "a person walks",
+        "someone is walking forward",
+        "the man walks ahead",
+        "walking straight on",
+        "a person takes some steps forward",
+    ),
+    "humanoid3d_zombie_walk": (
+        "a person walks forward stiffly with both arms held out in front",
+        "someone walks like a zombie",
+        "the man staggers forward with his arms held out",
+        "a zombie's walk",
+    ),
 }
 # The Teton actions have no word for most of what happens here; crawling on hands and knees is one of them.
 CLIP_ACTIONS: dict[str, str] = {"humanoid3d_crawl": "crawling"}
@@ -111,7 +241,7 @@ def list_clips(root: Path | None = None) -> list[Clip]:
 
 
 def _clip(path: Path) -> Clip:
-    texts = (CAPTIONS[path.stem],) if path.stem in CAPTIONS else ()
+    texts = CAPTIONS.get(path.stem, ())
     return Clip(f"deepmimic/{path.stem}", "deepmimic", (str(path),), texts=texts)
 
 
