@@ -42,6 +42,25 @@ from recon.simulate import CLEAN, SimulateConfig, simulate, write
 
 WALK = "a person walks forward"
 
+OTHER_WORDS = {
+    "backflip": "somebody makes a backwards somersault in the air",
+    "cartwheel": "an athlete does a cartwheel",
+    "crawl": "someone creeps over the floor on elbows and knees",
+    "dance_a": "a dancer turns to the right with arms spread",
+    "dance_b": "a man hops about, dancing on one spot",
+    "getup_facedown": "someone lying face down gets to their feet",
+    "getup_faceup": "someone lying face up gets to their feet",
+    "jump": "a man crouches down and jumps ahead",
+    "kick": "a man kicks up high with his right leg",
+    "punch": "a fighter punches with the right hand",
+    "roll": "a woman does a roll forward on the ground",
+    "run": "a man is running",
+    "spin": "an acrobat leaps and whirls around in mid-air, lying level",
+    "spinkick": "a fighter jumps around and kicks",
+    "walk": "a woman walks",
+}
+"""Prompts for DeepMimic's clips that are none of their captions (`motion.datasets.deepmimic`)."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -94,7 +113,7 @@ def demo(config: DemoConfig) -> None:
     check_http(("127.0.0.1", config.port))  # now rather than after the training
     check_free(ServeConfig.name, ServeConfig.route_prefix)
     output = Path(config.output)
-    rooms, data, run, generated = (output / name for name in ("reconstructed", "data", "run", "generated"))
+    rooms, data, run = (output / name for name in ("reconstructed", "data", "run"))
     stages = Stages(output / "stages.json")
     with stages.stage("rooms"):
         render(output / "rooms", config.rooms)
@@ -103,6 +122,7 @@ def demo(config: DemoConfig) -> None:
     with stages.stage("prepare"):
         prepare(PrepareConfig(str(data), ("deepmimic", f"teton:{rooms}")))
         clips = [clip for clip in read_motions(data / "motions") if clip.source == "deepmimic"]
+        asked = {"generated": clips, "other-words": [in_other_words(clip) for clip in clips]}
     with stages.stage("train"):
         model = train(train_config(config, data, run))
     with ExitStack() as until_generated:
@@ -110,16 +130,17 @@ def demo(config: DemoConfig) -> None:
             until_generated.enter_context(serving(ServeConfig(model, port=config.port, num_cpus=2)))
             ask_over_http(config.port)
         with stages.stage("generate"):
-            prompts = write_prompts(output / "prompts.jsonl", clips)
-            generate(GenerateConfig(model, str(prompts), str(generated), samples_per_prompt=config.samples_per_prompt))
+            for name, wanted in asked.items():
+                prompts, made = write_prompts(output / f"{name}.jsonl", wanted), output / name
+                generate(GenerateConfig(model, str(prompts), str(made), samples_per_prompt=config.samples_per_prompt))
     with stages.stage("picture"):
-        comparisons = compare(clips, samples_of(model, generated))
+        comparisons, others = (compare(wanted, samples_of(model, output / name)) for name, wanted in asked.items())
         walk = next(row for row in comparisons if row.caption == WALK)
         body_strip(walk.samples[walk.best], load_body(), output / "walk.png")
     pictures = {
         f"{motion.texts[0]} ({motion.id})": picture(rooms, motion) for motion in read_motions(rooms / "motions")
     }
-    write_report(output / "report.html", gather(output, model, comparisons, stages.seconds, pictures))
+    write_report(output / "report.html", gather(output, model, comparisons, others, stages.seconds, pictures))
     error = mean_best_error(comparisons)
     logger.info("mean over captions of the best of %d: %.3f m", config.samples_per_prompt, error)
     logger.info("look at %s", output / "report.html")
@@ -148,6 +169,11 @@ def ask_over_http(port: int) -> None:
     logger.info("POST /v1/motions %s -> %d frames", body, len(response.json()["transl"][0]))
 
 
+def in_other_words(clip: MotionSequence) -> MotionSequence:
+    """Replace a clip's captions by other words that it was not trained on."""
+    return replace(clip, texts=[OTHER_WORDS[clip.id.removeprefix("deepmimic/humanoid3d_")]])
+
+
 def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
     """Write one request for each clip."""
     asked = [{name: value for name, value in asdict(like(clip)).items() if name != "seed"} for clip in clips]
@@ -172,7 +198,12 @@ def picture(rooms: Path, motion: MotionSequence) -> bytes:
 
 
 def gather(
-    output: Path, model: str, comparisons: list[Comparison], stages: dict[str, float], rooms: dict[str, bytes]
+    output: Path,
+    model: str,
+    comparisons: list[Comparison],
+    others: list[Comparison],
+    stages: dict[str, float],
+    rooms: dict[str, bytes],
 ) -> Report:
     """Collect the report's content from what the stages left."""
     loaded, run = load_model(model), output / "run"
@@ -185,8 +216,9 @@ def gather(
         num_parameters=sum(parameter.numel() for parameter in loaded.network.parameters()),
         recipe=loaded.recipe.name,
         loss=tracking.loss_curve(store, run_id),
-        real=[row.real for row in comparisons],
-        generated=[sample for row in comparisons for sample in row.samples],
+        rows=comparisons,
+        others=others,
+        walk=WALK,
         stages=stages,
         places=places(output, model, store),
         rooms=rooms,
