@@ -164,12 +164,27 @@ class Recipe:
 
 
 def tiny() -> Recipe:
-    """Make the demo's recipe: 1.8 M parameters, overfits a few mocap clips on two CPU cores in minutes."""
+    """Make the demo's recipe: 2.3 M parameters, overfits a few mocap clips on two CPU cores in minutes.
+
+    What `default` has learnt makes it quick: steps that modulate the layers, rotary time, four frames a token, and
+    eight steps of DPM-Solver++.
+    """
     return Recipe(
         name="tiny",
-        denoiser=DenoiserConfig(width=192, layers=4, heads=6, feedforward=512, text_dim=384, dropout=0.0),
-        optim=OptimConfig(batch_size=32, steps=1500, learning_rate=5e-4, ema_decay=0.99),
-        sampling=SamplingConfig(guidance_scale=2.0),
+        denoiser=DenoiserConfig(
+            width=192,
+            layers=4,
+            heads=6,
+            feedforward=512,
+            text_dim=384,
+            dropout=0.0,
+            step="modulation",
+            time="rotary",
+            qk_norm=True,
+            frames_per_token=4,
+        ),
+        optim=OptimConfig(batch_size=32, steps=2000, learning_rate=1e-3, ema_decay=0.99),
+        sampling=SamplingConfig(sampler="dpmpp_2m", num_steps=8, guidance_scale=1.5),
         max_frames=90,
     )
 
