@@ -183,7 +183,7 @@ def tiny() -> Recipe:
             qk_norm=True,
             frames_per_token=4,
         ),
-        optim=OptimConfig(batch_size=32, steps=2000, learning_rate=1e-3, ema_decay=0.99),
+        optim=OptimConfig(batch_size=32, steps=1000, learning_rate=1e-3, ema_decay=0.99),
         sampling=SamplingConfig(sampler="dpmpp_2m", num_steps=8, guidance_scale=1.5),
         max_frames=90,
     )

@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 
 import httpx
+import ray
 from PIL import Image
 from tqdm import trange
 
@@ -119,6 +120,8 @@ def demo(config: DemoConfig) -> None:
         render(output / "rooms", config.rooms)
     with stages.stage("reconstruct"):
         reconstruct(ReconstructConfig(str(output / "rooms"), str(rooms)))
+        ray.shutdown()  # its workers would keep 2.5 GiB of networks
+        cli.connect()
     with stages.stage("prepare"):
         prepare(PrepareConfig(str(data), ("deepmimic", f"teton:{rooms}")))
         clips = [clip for clip in read_motions(data / "motions") if clip.source == "deepmimic"]
@@ -153,11 +156,11 @@ def samples_of(model: str, generated: Path) -> list[MotionSequence]:
 
 
 def train_config(config: DemoConfig, data: Path, run: Path) -> TrainConfig:
-    """Configure the demo's training: the recipe "tiny" with the demo's number of steps."""
+    """Configure the demo's training: the recipe "tiny" with the demo's number of steps, in one light worker."""
     recipe = tiny()
     recipe = replace(recipe, optim=replace(recipe.optim, steps=config.steps))
     # thousands of clips an epoch: starting one takes seconds, a step takes half of one
-    return TrainConfig(recipe, str(data), str(run), repeats=640)
+    return TrainConfig(recipe, str(data), str(run), repeats=640, num_workers=1, cpus_per_worker=2)
 
 
 def ask_over_http(port: int) -> None:
