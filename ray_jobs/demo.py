@@ -120,12 +120,12 @@ def demo(config: DemoConfig) -> None:
         render(output / "rooms", config.rooms)
     with stages.stage("reconstruct"):
         reconstruct(ReconstructConfig(str(output / "rooms"), str(rooms)))
-        ray.shutdown()  # its workers would keep 2.5 GiB of networks
-        cli.connect()
     with stages.stage("prepare"):
         prepare(PrepareConfig(str(data), ("deepmimic", f"teton:{rooms}")))
         clips = [clip for clip in read_motions(data / "motions") if clip.source == "deepmimic"]
         asked = {"generated": clips, "other-words": [in_other_words(clip) for clip in clips]}
+    ray.shutdown()  # idle workers would keep some 2 GiB of networks and body models
+    cli.connect()
     with stages.stage("train"):
         model = train(train_config(config, data, run))
     with ExitStack() as until_generated:
