@@ -372,7 +372,8 @@ def test_held_out_files_are_written_as_test_with_all_their_pieces(
 
 @pytest.mark.parametrize("held_out", [-0.1, 1.0, float("nan")])
 def test_a_share_leaves_something_to_train_on(held_out: float) -> None:
-    with pytest.raises(InputError, match=r"^held_out is .*, expected (a finite number|shares of 0 or more, and below 1 together)"):
+    expected = "(a finite number|shares of 0 or more, and below 1 together)"
+    with pytest.raises(InputError, match=f"^held_out is .*, expected {expected}"):
         PrepareConfig("o", held_out=held_out)
 
 
