@@ -9,6 +9,7 @@ import pytest
 
 from motion.evaluator import action_classifier, carescene
 from motion.generator import model_file
+from motion.metrics import learnt
 from motion.sequence import MotionSequence, Scene
 from ray_jobs import evaluate
 from ray_jobs.common.measure_motions import SAMPLES
@@ -19,7 +20,7 @@ from tests.structure import PACKAGES, structure
 
 REPO = Path(__file__).resolve().parent.parent
 TEXT = (REPO / ".github" / "ARCHITECTURE.md").read_text()
-WITH_FORMAT = (action_classifier, carescene, evaluate, hmr2_checkpoint, lifting, model_file, pose_prior)
+WITH_FORMAT = (action_classifier, carescene, evaluate, hmr2_checkpoint, learnt, lifting, model_file, pose_prior)
 
 
 def section(title: str) -> str:

@@ -72,7 +72,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr(sys, "argv", ["denoiser", *arguments])
     runpy.run_module("motion.denoiser", run_name="__main__")
     printed = capsys.readouterr().out
-    assert "10 tokens: 2 before the motion, 8 of it; 2 sequences" in printed
+    assert "3 tokens: 1 before the motion, 2 of it; 2 sequences" in printed
     assert "GFLOP/s" in printed
     monkeypatch.setattr(sys, "argv", ["denoiser"])
     with pytest.raises(SystemExit, match="2"):
