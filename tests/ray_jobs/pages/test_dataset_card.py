@@ -23,7 +23,9 @@ def test_it_counts_clips_minutes_rates_captions_and_licences(prepared: Path, pag
     clips = read_motions(prepared / "motions")
     minutes = sum(clip.num_frames / clip.fps for clip in clips) / 60
     assert f"<h1>3 clips, {minutes:.1f} minutes of motion</h1>" in page
-    assert "3 captions, 3 of them different" in page
+    captions = [text for clip in clips for text in clip.texts]
+    assert len(captions) == len(set(captions)) > 3
+    assert f"{len(captions)} captions, {len(captions)} of them different" in page
     row = re.search(r"<tr><td>deepmimic</td>.*</tr>", page)
     assert row
     assert "30 (" in row[0] or "<td>30</td>" in row[0], "the rates of the files, not that of the records"
