@@ -28,7 +28,7 @@ from ray_jobs.common.prepared_data import read_normalizer
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-FRAMES, STRIDE = 40, 15
+FRAMES, STRIDE = 40, 30
 # The job as its command line starts it, but with smaller files, so that there are many moments to die between.
 JOB = "import ray_jobs.prepare as job; job.CLIPS_PER_FILE = 2; job.cli.run(job.prepare, job.PrepareConfig, '')"
 KILLS = 2
@@ -36,7 +36,7 @@ KILLS = 2
 
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a hundred different clips: windows of DeepMimic's."""
+    """Write 44 different clips: windows of DeepMimic's."""
     folder = tmp_path_factory.mktemp("windows")
     for path in (Path(clip.files[0]) for clip in deepmimic.list_clips()):
         frames = json.loads(path.read_text())["Frames"]
