@@ -255,16 +255,20 @@ def holding(config: PrepareConfig) -> Holding:
 def list_clips(sources: Iterable[str], held_out: Holding = NOTHING) -> list[Clip]:
     """List the clips of all sources in their order; raises InputError for an id that is there twice."""
     clips: dict[str, Clip] = {}
+    open_to_choice: list[tuple[Clip, Path | None]] = []
     sources = list(sources)
     readers = load_readers(sources)
     for source in sources:
         name, folder = split_source(source)
         root = Path(folder) if folder else None
-        listed = list_folder(name, readers[name], root)
-        for clip in listed if name in WITH_LISTS else hold_out(listed, root, held_out):
+        for clip in list_folder(name, readers[name], root):
             if clip.id in clips:
                 raise InputError(f"{clip.id} is both {clips[clip.id].files[0]} and {clip.files[0]}: prepare them apart")
             clips[clip.id] = clip
+            if name not in WITH_LISTS:
+                open_to_choice.append((clip, root))
+    if open_to_choice:
+        clips |= {clip.id: clip for clip in hold_out(open_to_choice, held_out)}
     return list(clips.values())
 
 

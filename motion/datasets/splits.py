@@ -60,19 +60,19 @@ NOTHING = Holding()
 """Everything is trained on, but for what a source's own lists hold out."""
 
 
-def hold_out(clips: Sequence[Clip], root: Path | None, holding: Holding) -> list[Clip]:
-    """Assign the clips of one source to splits: whole groups, in the order of the hashes of their names.
+def hold_out(clips: Sequence[tuple[Clip, Path | None]], holding: Holding) -> list[Clip]:
+    """Assign clips, each with its source's folder, to splits: whole groups, in the order of the hashes of their names.
 
-    A group's hash depends on its name alone, from `root` on, so groups that join later move none, but for this: where
-    a share asks for something and no group's hash lies in it, the next group takes its place. Raises InputError where
-    groups are too few for that.
+    A group's hash depends on its name alone, from that folder on, so groups that join later move none, but for this:
+    where a share asks for something and no group's hash lies in it, the next group takes its place. Raises InputError
+    where groups are too few for that.
     """
     if holding.test == holding.validation == 0:
-        return list(clips)
-    groups = [group(clip, root, holding) for clip in clips]
+        return [clip for clip, _ in clips]
+    groups = [group(clip, root, holding) for clip, root in clips]
     splits = _splits(sorted(set(groups), key=_place), holding)
     held = {name: split for name, split in splits.items() if split != "train"}
-    return [replace(clip, split=held.get(name, clip.split)) for clip, name in zip(clips, groups, strict=True)]
+    return [replace(clip, split=held.get(name, clip.split)) for (clip, _), name in zip(clips, groups, strict=True)]
 
 
 def group(clip: Clip, root: Path | None, holding: Holding) -> str:

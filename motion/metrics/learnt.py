@@ -3,7 +3,7 @@
 A model answers every prompt, also one that nothing it was trained on is like, and it may answer by a training clip:
 
     prompt_distance   1 - cosine between the prompt's vector and that of the nearest caption trained on, of the prompts
-                      the farthest: 0 for such a caption, about 0.1 to 0.5 for other words for it
+                      the farthest: 0 for such a caption; a large one warns, a small one proves nothing
     nearest_clip      training clip that the motion is most like (`motion.metrics.memorisation`, on `FPS` frames/s)
     nearest_clip_m    its distance in metres: within a few centimetres the motion is a copy
 

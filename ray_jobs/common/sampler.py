@@ -133,8 +133,8 @@ async def sample(sampler: DeploymentHandle[Sampler], request: MotionRequest) -> 
 
 
 def bind_sampler(config: SamplerConfig) -> serve.Application:
-    """Bind the deployment of the replicas; raises InputError for a bad model file here rather than in a replica."""
-    load_model(config.model)
+    """Bind the deployment of the replicas; raises InputError for a bad file here rather than in a replica."""
+    learnt_beside(config.model, load_model(config.model).version)
     return serve.deployment(
         num_replicas=config.num_replicas,
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},

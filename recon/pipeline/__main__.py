@@ -32,7 +32,7 @@ from recon.pipeline.steps import Bodies, Reconstruction, load_bodies, reconstruc
 from recon.regressors import BodyRegressor, load_regressor
 from recon.teton import list_sequences, read_sequence, require_readable
 
-MEASURED = ("motions", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior", "bf16")
+MEASURED = ("motions", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior", "bf16", "device")
 """Settings that a report's figures depend on."""
 
 

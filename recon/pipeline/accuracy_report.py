@@ -157,7 +157,7 @@ def keep_settings(path: Path, settings: Mapping[str, str]) -> None:
 
 
 def _options(settings: Mapping[str, str]) -> str:
-    return " ".join(f"--{name} {value}" for name, value in settings.items())
+    return " ".join(f"--{name} {value}".removesuffix(" True") for name, value in settings.items())
 
 
 def render(output: Path, count: int, seed: int, motions: Sequence[MotionSequence] | None = None) -> list[Path]:
@@ -323,7 +323,7 @@ def to_markdown(
         [
             f"# Reconstruction of {len(persons)} rendered sequences",
             "",
-            f"{date.today()}, {os.cpu_count()} cores {platform.machine()}, no GPU; `{command}`.",
+            f"{date.today()}, {os.cpu_count()} cores {platform.machine()}; `{command}`.",
             "",
             f"Each has a room and a camera of its own, {sum(n > 1 for n in persons.values())} two people or more.",
             "Means over sequences, the worst in brackets; lengths in mm, angles in degrees, accelerations in m/s².",

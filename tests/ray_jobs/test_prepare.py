@@ -370,6 +370,13 @@ def test_held_out_files_are_written_as_test_with_all_their_pieces(
     assert {(clip.id.partition("@")[0], clip.split) for clip in clips} == set(listed.items())
 
 
+def test_a_whole_source_is_held_out(clip_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "walk.bvh").touch()
+    listed = list_clips([f"deepmimic:{clip_folder}", f"bvh:{tmp_path}"], Holding(0.001, by="source"))
+    of = {clip.source: {other.split for other in listed if other.source == clip.source} for clip in listed}
+    assert sorted(map(sorted, of.values())) == [["test"], ["train"]]
+
+
 @pytest.mark.parametrize("held_out", [-0.1, 1.0, float("nan")])
 def test_a_share_leaves_something_to_train_on(held_out: float) -> None:
     expected = "(a finite number|shares of 0 or more, and below 1 together)"

@@ -12,6 +12,10 @@ from motion.errors import InputError
 ROOT = Path("/data")
 
 
+def assigned(clips: Sequence[Clip], root: Path, holding: Holding) -> list[Clip]:
+    return hold_out([(clip, root) for clip in clips], holding)
+
+
 def clips(*files: str, source: str = "bvh") -> list[Clip]:
     return [Clip(f"{source}/{file}", source, (str(ROOT / file),)) for file in files]
 
@@ -32,14 +36,14 @@ def parts(held: Sequence[Clip], at: int) -> dict[str, set[str]]:
 @pytest.mark.parametrize(("by", "at"), [("subject", 0), ("label", 1), ("style", 2)])
 def test_no_group_is_in_two_splits(by: Grouping, at: int) -> None:
     holding = Holding(0.25, 0.2, by, ("{subject}_{label}_{style}_{}",))
-    found = parts(hold_out(styles(), ROOT, holding), at)
+    found = parts(assigned(styles(), ROOT, holding), at)
     assert found.keys() == {"train", "val", "test"}
     assert sum(map(len, found.values())) == len(set.union(*found.values()))
 
 
 def test_about_the_share_is_held_out_and_a_larger_share_keeps_it() -> None:
     takes = clips(*(f"{number}.bvh" for number in range(2000)))
-    few, more = (hold_out(takes, ROOT, Holding(share, 0.1)) for share in (0.1, 0.3))
+    few, more = (assigned(takes, ROOT, Holding(share, 0.1)) for share in (0.1, 0.3))
     for held, share in ((few, 0.1), (more, 0.3)):
         assert sum(clip.split == "test" for clip in held) == pytest.approx(2000 * share, abs=45)
         assert sum(clip.split == "val" for clip in held) == pytest.approx(200, abs=45)
@@ -47,24 +51,24 @@ def test_about_the_share_is_held_out_and_a_larger_share_keeps_it() -> None:
 
 
 def test_groups_that_join_later_move_none() -> None:
-    before = {clip.id: clip.split for clip in hold_out(clips(*(f"{n}.bvh" for n in range(60))), ROOT, Holding(0.3))}
-    after = {clip.id: clip.split for clip in hold_out(clips(*(f"{n}.bvh" for n in range(99))), ROOT, Holding(0.3))}
+    before = {clip.id: clip.split for clip in assigned(clips(*(f"{n}.bvh" for n in range(60))), ROOT, Holding(0.3))}
+    after = {clip.id: clip.split for clip in assigned(clips(*(f"{n}.bvh" for n in range(99))), ROOT, Holding(0.3))}
     assert before.items() <= after.items()
 
 
 def test_a_share_of_few_groups_is_at_least_one_of_them() -> None:
     few = clips("a/1.bvh", "b/1.bvh", "c/1.bvh", "c/2.bvh")
-    held = hold_out(few, ROOT, Holding(0.01, 0.01, "folder"))
+    held = assigned(few, ROOT, Holding(0.01, 0.01, "folder"))
     assert sorted({clip.split for clip in held}) == ["test", "train", "val"]
     assert held[2].split == held[3].split
     with pytest.raises(InputError, match="2 groups by folder are too few to hold some out and to train on others"):
-        hold_out(few[:2], ROOT, Holding(0.01, 0.01, "folder"))
+        assigned(few[:2], ROOT, Holding(0.01, 0.01, "folder"))
 
 
 def test_nothing_is_held_out_unless_asked_and_a_readers_own_split_stays() -> None:
     own = [Clip("teton/a", "teton", ("/data/a",), "test"), *clips("b.bvh", "c.bvh", "d.bvh")]
-    assert hold_out(own, ROOT, Holding()) == own
-    assert hold_out(own, ROOT, Holding(0.01))[0].split == "test"
+    assert assigned(own, ROOT, Holding()) == own
+    assert assigned(own, ROOT, Holding(0.01))[0].split == "test"
 
 
 @pytest.mark.parametrize(
@@ -97,9 +101,9 @@ def test_subjects_of_amass_are_its_folders() -> None:
 
 def test_a_name_that_tells_no_group_is_an_error() -> None:
     with pytest.raises(InputError, match=r"bvh does not say the subject of a.bvh, expected --name-pattern, such as"):
-        hold_out(clips("a.bvh"), ROOT, Holding(0.1, by="subject"))
+        assigned(clips("a.bvh"), ROOT, Holding(0.1, by="subject"))
     with pytest.raises(InputError, match=r"a.bvh does not follow --name-pattern \{subject\}_\{\}, expected that"):
-        hold_out(clips("a.bvh"), ROOT, Holding(0.1, by="subject", patterns=("{subject}_{}",)))
+        assigned(clips("a.bvh"), ROOT, Holding(0.1, by="subject", patterns=("{subject}_{}",)))
 
 
 @pytest.mark.parametrize(
