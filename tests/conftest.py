@@ -164,3 +164,13 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if Path(clip.files[0]).stem in CLIPS:
             shutil.copy(clip.files[0], folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(ray_cluster: None, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepare the three clips as data to train on."""
+    from ray_jobs.prepare import PrepareConfig, prepare
+
+    output = tmp_path_factory.mktemp("prepared")
+    prepare(PrepareConfig(str(output), (f"deepmimic:{clip_folder}",)))
+    return output

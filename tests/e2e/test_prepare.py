@@ -1,11 +1,12 @@
 """Preparing job in a process of its own: killed and started again, and writing to an object store.
 
-`kill -9` of the job and of its workers comes at random moments; the rows are those of an undisturbed run.
+`kill -9` of its workers and of the job comes at random moments; the rows are those of an undisturbed run.
 """
 
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from motion.datasets import deepmimic
 from motion.parquet import parquet_files
 from motion.sequence import read_motions
 from ray_jobs.common.prepared_data import read_normalizer
+from ray_jobs.prepare import PrepareConfig, prepare
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -31,7 +33,6 @@ REPO = Path(__file__).parents[2]
 FRAMES, STRIDE = 40, 30
 # The job as its command line starts it, but with smaller files, so that there are many moments to die between.
 JOB = "import ray_jobs.prepare as job; job.CLIPS_PER_FILE = 2; job.cli.run(job.prepare, job.PrepareConfig, '')"
-KILLS = 2
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,10 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(windows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the job undisturbed; return its output."""
+def undisturbed(ray_cluster: None, windows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the job undisturbed, on the tests' cluster; return its output."""
     output = tmp_path_factory.mktemp("undisturbed")
-    assert finish(start(windows, output)) == 0, log(output)
+    prepare(PrepareConfig(str(output), (f"deepmimic:{windows}",)))
     return output
 
 
@@ -97,41 +98,38 @@ def kill_job(job: subprocess.Popen) -> None:
         kill(agent)
 
 
-def wait_for_motions(job: subprocess.Popen, output: Path) -> None:
-    """Wait until the job has written its first file."""
-    before = len(parquet_files(output / "motions"))
-    while job.poll() is None and len(parquet_files(output / "motions")) == before:
+def wait_for_files(job: subprocess.Popen, output: Path, more: int) -> None:
+    """Wait until the job has written so many files more."""
+    wanted = len(parquet_files(output / "motions")) + more
+    while len(parquet_files(output / "motions")) < wanted:
+        assert job.poll() is None, log(output)
         time.sleep(0.02)
 
 
-def test_a_killed_job_started_again_gives_the_same_rows(windows: Path, undisturbed: Path, tmp_path: Path) -> None:
-    files_there, killed = [], 0
-    for _ in range(KILLS):
-        job = start(windows, tmp_path)
-        wait_for_motions(job, tmp_path)
-        time.sleep(random.uniform(0, 3))
-        if job.poll() is None:
-            kill_job(job)
-            killed += 1
-        files_there.append(len(parquet_files(tmp_path / "motions")))
-    print("files there at each kill:", files_there)
-    assert killed
-    assert finish(start(windows, tmp_path)) == 0, log(tmp_path)
-    assert rows(tmp_path) == rows(undisturbed)
-    assert_same_normalizer(tmp_path, undisturbed)
-
-
-def test_killed_workers_change_nothing(windows: Path, undisturbed: Path, tmp_path: Path) -> None:
-    job, killed = start(windows, tmp_path), 0
-    wait_for_motions(job, tmp_path)
-    while job.poll() is None and killed < KILLS:
+def kill_a_busy_worker(job: subprocess.Popen) -> None:
+    """SIGKILL one of the job's workers; fail where the job ended without any."""
+    while job.poll() is None:
         family = psutil.Process(job.pid).children(recursive=True)
         if busy := [process for process in family if name_of(process).startswith("ray::MapBatch")]:
             kill(random.choice(busy))
-            killed += 1
-        time.sleep(random.uniform(0.2, 1.5))
+            return
+        time.sleep(0.02)
+    raise AssertionError("no worker to kill")
+
+
+def test_killed_workers_and_a_killed_job_change_nothing(windows: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """A worker dies, then the whole job; started again, it loses a worker once more and gives the same rows."""
+    job = start(windows, tmp_path)
+    wait_for_files(job, tmp_path, 3)
+    kill_a_busy_worker(job)
+    time.sleep(random.uniform(0, 2))
+    assert job.poll() is None, log(tmp_path)
+    kill_job(job)
+    job = start(windows, tmp_path)
+    wait_for_files(job, tmp_path, 1)
+    kill_a_busy_worker(job)
     assert finish(job) == 0, log(tmp_path)
-    assert killed
+    assert re.search(r"\(([1-9]\d*) of them there before\)", log(tmp_path)), log(tmp_path)
     assert rows(tmp_path) == rows(undisturbed)
     assert_same_normalizer(tmp_path, undisturbed)
 

@@ -67,11 +67,9 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == wanted
 
 
-def test_the_wheel_trains_from_an_empty_folder(python: Path, clip_folder: Path, tmp_path: Path) -> None:
+def test_the_wheel_trains_from_an_empty_folder(python: Path, prepared: Path, tmp_path: Path) -> None:
     where = run(python, tmp_path, "-c", "import motion, recon, ray_jobs; print(motion.__file__, ray_jobs.__file__)")
     assert all(Path(path).is_relative_to(python.parents[1]) for path in where.split())
-    assert "python -m ray_jobs.train tiny --data" in run(python, tmp_path, "-m", "ray_jobs.train", "--help")
-    run(python, tmp_path, "-m", "ray_jobs.prepare", "--output", "data", "--sources", f"deepmimic:{clip_folder}")
     steps = ("--recipe.optim.steps", "2", "--recipe.optim.batch-size", "2")
-    run(python, tmp_path, "-m", "ray_jobs.train", "tiny", "--data", "data", "--output", "run", *steps)
+    run(python, tmp_path, "-m", "ray_jobs.train", "tiny", "--data", str(prepared), "--output", "run", *steps)
     assert load_model(tmp_path / "run" / "model.safetensors").recipe.optim.steps == 2

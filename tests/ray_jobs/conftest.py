@@ -1,19 +1,11 @@
-"""Shared fixtures of the jobs' tests: three clips prepared once, a small model trained once."""
+"""Shared fixtures of the jobs' tests: a small model trained once."""
 
 from pathlib import Path
 
 import pytest
 
-from ray_jobs.prepare import PrepareConfig, prepare
 from ray_jobs.train import TrainConfig, train
 from tests.helpers.recipe import RECIPE
-
-
-@pytest.fixture(scope="session")
-def prepared(ray_cluster: None, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("prepared")
-    prepare(PrepareConfig(str(output), (f"deepmimic:{clip_folder}",)))
-    return output
 
 
 @pytest.fixture(scope="session")

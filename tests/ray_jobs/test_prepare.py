@@ -27,7 +27,16 @@ from motion.parquet import parquet_files
 from motion.sequence import read_motions
 from ray_jobs.common import storage
 from ray_jobs.common.prepared_data import read_normalizer
-from ray_jobs.prepare import WITH_LISTS, PrepareConfig, block_moments, check_body, list_clips, prepare, read_functions
+from ray_jobs.prepare import (
+    WITH_LISTS,
+    PrepareConfig,
+    block_moments,
+    check_body,
+    drop_duplicates,
+    list_clips,
+    prepare,
+    read_functions,
+)
 from tests.conftest import CLIPS
 from tests.helpers.clips import motion, random_clip
 from tests.helpers.sources import bvh as bvh_source
@@ -175,6 +184,19 @@ def test_a_motion_that_is_there_twice_is_left_out_and_noted(
     assert len(parquet_files(output / "motions")) == 2
 
 
+def test_of_two_the_same_one_with_a_caption_stays_else_the_first_listed(tmp_path: Path) -> None:
+    """Names do not matter: the order of the list does, in which a source named first comes first."""
+    motions, duplicates = str(tmp_path / "motions"), str(tmp_path / "duplicates.parquet")
+    same = np.ones(4, dtype=np.float32)
+    row = {"texts": ["a person walks"], "signature": same}
+    survey = [row | {"id": name, "clip": name} for name in ("a", "b", "silent")]
+    other = row | {"id": "other", "clip": "other", "signature": -same}
+    survey[2]["texts"] = []
+    left = drop_duplicates([*survey, other], motions, duplicates, ["silent", "b", "a", "other"])
+    assert [row["id"] for row in left] == ["b", "other"]
+    assert storage.read_rows(duplicates, ("id", "same_as")) == [("a", "b"), ("silent", "b")]
+
+
 def test_long_clips_are_cut_into_equal_pieces(ray_cluster: None, clip_folder: Path, tmp_path: Path) -> None:
     prepare(PrepareConfig(str(tmp_path), (f"deepmimic:{clip_folder}",), max_seconds=0.7))
     whole = {path.stem: json.loads(path.read_text())["Frames"] for path in clip_folder.iterdir()}
@@ -283,13 +305,14 @@ def test_the_shortest_pieces_are_still_motions() -> None:
 
 def test_only_training_clips_are_measured_and_a_file_may_hold_none() -> None:
     clip = random_clip(load_body())
+    clip.valid[1, 3:] = False  # who is not there has poses all the same, which count for nothing
     rows = [replace(clip, split=split).to_row() for split in ("test", "train", "val")]
     tables = [pa.Table.from_pylist([row], schema=clip.SCHEMA) for row in rows]
     assert [block_moments(table).num_rows for table in tables] == [0, 1, 0]
     assert block_moments(clip.SCHEMA.empty_table()).num_rows == 0
     (moments,) = block_moments(pa.concat_tables(tables)).to_pylist()
-    frames = encode_sequence(clip).flatten(0, 1).double()
-    assert moments["count"] == len(frames)
+    frames = encode_sequence(clip)[torch.from_numpy(clip.valid)].double()
+    assert moments["count"] == len(frames) == clip.valid.sum() < clip.valid.size
     torch.testing.assert_close(torch.tensor(moments["mean"], dtype=torch.float64), frames.mean(dim=0))
 
 
