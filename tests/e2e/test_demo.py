@@ -18,12 +18,11 @@ from tests.helpers.jobs import free_port
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-PORT, MLFLOW_PORT = free_port(), free_port()
 
 
 def run_demo(output: Path) -> str:
     few = ["--rooms", "1", "--steps", "4", "--samples-per-prompt", "1"]
-    command = [sys.executable, "-m", "ray_jobs.demo", "--output", str(output), "--port", str(PORT), *few]
+    command = [sys.executable, "-m", "ray_jobs.demo", "--output", str(output), "--port", str(free_port()), *few]
     done = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -39,10 +38,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mlflow_ui(demo: Path) -> Iterator[str]:
     """Run `mlflow ui` on the demo's store, as its report says to start it."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(MLFLOW_PORT), "--workers", "1"]
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
     store = tracking.local_store(demo / "run")
     with subprocess.Popen([*command, "--backend-store-uri", store], stdout=subprocess.DEVNULL) as server:
-        address = f"http://127.0.0.1:{MLFLOW_PORT}"
+        address = f"http://127.0.0.1:{port}"
         for _ in range(120):
             try:
                 httpx.get(f"{address}/health").raise_for_status()

@@ -1,6 +1,7 @@
 """Jobs as a user of a cluster starts them: `ray job submit` against `ray start --head`."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,26 +18,32 @@ from tests.helpers.jobs import free_port
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
-PORT, DASHBOARD_PORT, AGENT_PORT, CLIENT_PORT = (free_port() for _ in range(4))
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def port() -> int:
+    """Choose where the cluster is joined, just before it starts."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def cluster(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Start a head node with token authentication; yield the environment to submit with."""
+    dashboard, agent, client = (free_port() for _ in range(3))
     token = tmp_path_factory.mktemp("auth") / "token"
     token.write_text("0123456789abcdef0123456789abcdef")
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{DASHBOARD_PORT}",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }
     folder = Path(f"/tmp/rj{os.getpid()}")  # short: Ray puts sockets there, whose paths are limited
     start = [
-        *("ray", "start", "--head", "--num-cpus=4", f"--port={PORT}", "--dashboard-host=127.0.0.1"),
-        *(f"--dashboard-port={DASHBOARD_PORT}", f"--dashboard-agent-listen-port={AGENT_PORT}"),
-        *(f"--ray-client-server-port={CLIENT_PORT}", "--object-store-memory=500000000"),
+        *("ray", "start", "--head", "--num-cpus=4", f"--port={port}", "--dashboard-host=127.0.0.1"),
+        *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
+        *(f"--ray-client-server-port={client}", "--object-store-memory=500000000"),
         f"--temp-dir={folder}",
     ]
     subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
@@ -62,11 +69,11 @@ def submit_training(environment: dict[str, str], data: str | Path, output: Path)
     return submit(environment, "python", "-m", "ray_jobs.train", *arguments)
 
 
-def test_one_epoch_trains(cluster: dict[str, str], prepared: Path, tmp_path: Path) -> None:
+def test_one_epoch_trains(cluster: dict[str, str], port: int, prepared: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = submit_training(cluster, prepared, run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"Connecting to existing Ray cluster at address: 127.0.0.1:{PORT}" in done.stdout + done.stderr
+    assert re.search(rf"Connecting to existing Ray cluster at address: \S+:{port}\b", done.stdout), done.stdout
     assert load_model(run / "model.safetensors").recipe.optim.steps == 3
 
 

@@ -22,13 +22,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
-PORT = free_port()
 SMALLER = {
     "recon.simulate": "--count 1 --num-frames 20",
     "motion.render": "--sticks",
     "ray_jobs.train": "--recipe.optim.steps 2 --recipe.optim.batch-size 4 --repeats 1",
     "ray_jobs.generate": "--samples-per-prompt 1",
-    "ray_jobs.serve": f"--port {PORT}",
 }
 """Options that the test adds to a command, so that it takes seconds."""
 TOOLS = ("make", "mlflow", "ray", "source", "export")
@@ -110,13 +108,19 @@ def environment() -> dict[str, str]:
 
 def ask_the_server(words: list[str], folder: Path) -> None:
     """Serve, send one request, and stop as with Ctrl-C."""
+    port = free_port()
     server = subprocess.Popen(
-        smaller(words), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*smaller(words), "--port", str(port)],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert server.stdout is not None
     assert any(line.startswith("serving ") for line in server.stdout)
     body = {"prompt": "a person walks forward", "num_frames": 8, "seed": 7}
-    answer = httpx.post(f"http://127.0.0.1:{PORT}/v1/motions", json=body, timeout=60)
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/motions", json=body, timeout=60)
     server.send_signal(signal.SIGINT)
     assert answer.status_code == 200
     assert len(answer.json()["transl"][0]) == 8

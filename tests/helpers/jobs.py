@@ -22,6 +22,11 @@ def assert_refused(job: Callable[[Any], object], config: Any, sentence: str) -> 
     assert not Path(config.output).exists()
 
 
+def known_checkpoint(output: str | Path) -> Path:
+    """Return the file that Ray Train writes once it knows of a checkpoint; one that only lies there is made again."""
+    return Path(output) / "train" / "checkpoint_manager_snapshot.json"
+
+
 @contextmanager
 def one_worker_killed(after: Path) -> Iterator[None]:
     """Send SIGKILL to a worker of Ray Train as soon as `after` exists; fail where there was none to kill."""

@@ -20,7 +20,7 @@ from ray_jobs.common import tracking
 from ray_jobs.evaluate import MEASURES, PAGE, EvaluateConfig, evaluate
 from ray_jobs.train_evaluator import TrainEvaluatorConfig, train_evaluator
 from tests.helpers.clips import motion
-from tests.helpers.jobs import logged_steps, one_worker_killed
+from tests.helpers.jobs import known_checkpoint, logged_steps, one_worker_killed
 
 NETWORK = EvaluatorConfig(width=16, layers=1, heads=2, feedforward=32, dim=4)
 TRAINED, TESTED = 12, 9
@@ -114,12 +114,12 @@ def test_the_evaluator_is_trained_tracked_and_left_alone_and_goes_on_if_cut(
 
 
 def test_a_killed_worker_of_the_evaluator_is_replaced(training: TrainEvaluatorConfig) -> None:
-    config = replace(training, steps=60, output=str(Path(training.output).with_name("killed")))
-    with one_worker_killed(after=Path(config.output) / "train" / "step-0000006"):
+    config = replace(training, steps=120, output=str(Path(training.output).with_name("killed")))
+    with one_worker_killed(after=known_checkpoint(config.output)):
         trained = Path(train_evaluator(config))
     store = tracking.local_store(config.output)
     steps = logged_steps(config.output, tracking.find_run(store, config.experiment, config.output))
-    assert (max(steps), steps.count(2)) == (60, 1), "it went on from the checkpoint, not from the start"
+    assert (max(steps), steps.count(2)) == (120, 1), "it went on from the checkpoint, not from the start"
     assert load_evaluator(str(trained)).version
 
 

@@ -20,14 +20,19 @@ from ray_jobs.serve import TOKEN_VARIABLE, ServeConfig, build, serving
 from tests.helpers.browser import BROWSER, drawn
 from tests.helpers.jobs import free_port, own_processes
 
-PORT = free_port()
 WALK = {"prompt": "a person walks forward", "num_frames": 20, "seed": 5}
 
 
 @pytest.fixture(scope="module")
-def client(model_file: Path) -> Iterator[httpx.Client]:
-    config = ServeConfig(model_file, port=PORT, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=12)
-    root, limits = f"http://127.0.0.1:{PORT}", httpx.Limits(max_connections=None)
+def port() -> int:
+    """Choose where Serve listens, just before it does: a port that is free now need not be so later."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def client(model_file: Path, port: int) -> Iterator[httpx.Client]:
+    config = ServeConfig(model_file, port=port, num_replicas=2, num_cpus=0.5, batch_wait_s=0.1, max_in_flight=12)
+    root, limits = f"http://127.0.0.1:{port}", httpx.Limits(max_connections=None)
     with serving(config), httpx.Client(base_url=root, timeout=60, limits=limits) as connection:
         yield connection
 
@@ -111,11 +116,11 @@ def test_too_many_at_once_are_told_when_to_come_back(client: httpx.Client) -> No
     assert post(client).status_code == 200, "afterwards there is room again"
 
 
-def test_bodies_that_never_end_leave_room_for_probes_and_others(client: httpx.Client) -> None:
+def test_bodies_that_never_end_leave_room_for_probes_and_others(client: httpx.Client, port: int) -> None:
     head = b"POST /v1/motions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
     with ExitStack() as until_asked:
         for _ in range(120):
-            until_asked.enter_context(socket.create_connection(("127.0.0.1", PORT))).sendall(head)
+            until_asked.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(head)
         time.sleep(0.5)
         assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200] * 2
         assert post(client).status_code == 200
@@ -155,11 +160,11 @@ def test_beyond_loopback_a_token_is_needed(model_file: Path, monkeypatch: pytest
 
 
 def test_under_a_path_of_its_own_and_with_a_token_only_its_bearers_come_in(
-    client: httpx.Client, model_file: Path, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, port: int, model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second application on the same cluster: the first holds the route /."""
     monkeypatch.setitem(os.environ, TOKEN_VARIABLE, "open-sesame")
-    with serving(ServeConfig(model_file, port=PORT, name="carescene-token", route_prefix="/token")):
+    with serving(ServeConfig(model_file, port=port, name="carescene-token", route_prefix="/token")):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "open-sesame"}):
             answer = client.post("/token/v1/motions", json=WALK, headers=headers)
             assert answer.status_code == 401

@@ -19,7 +19,7 @@ from ray_jobs.common import storage, tracking
 from ray_jobs.prepare import NORMALIZER_FILE
 from ray_jobs.train import TrainConfig, make_trainer, read_inputs, train
 from tests.helpers.clips import random_clip
-from tests.helpers.jobs import assert_refused, logged_steps, one_worker_killed
+from tests.helpers.jobs import assert_refused, known_checkpoint, logged_steps, one_worker_killed
 from tests.helpers.object_store import bucket
 from tests.helpers.recipe import RECIPE
 
@@ -90,7 +90,7 @@ def test_a_killed_worker_is_replaced_and_bf16_trains(train_config: TrainConfig) 
     """One of two workers gets SIGKILL when the first checkpoint is known: the run ends at its last step, in one run."""
     recipe = replace(RECIPE, optim=replace(RECIPE.optim, steps=40, precision="bf16"))
     config = replace(train_config, recipe=recipe, output=str(Path(train_config.output).with_name("killed")), repeats=80)
-    with one_worker_killed(after=Path(config.output) / "train" / "step-0000006" / "latest"):
+    with one_worker_killed(after=known_checkpoint(config.output)):
         model = Path(train(config))
     (run,) = runs_of(config)
     assert run.info.status == "FINISHED"

@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError
 from motion.errors import InputError
 from motion.generator import MotionRequest
 from ray_jobs.common.sampler import ATTEMPTS, SamplerConfig, bind_sampler, check_http, check_port, deployed, sample
+from tests.helpers.jobs import free_port
 
 WALK = MotionRequest("a person walks", num_frames=9)
 
@@ -112,8 +113,3 @@ def test_serve_without_http_gets_none_while_it_is_used(ray_cluster: None) -> Non
             check_http(("127.0.0.1", port))
     with pytest.raises(InputError, match=r"cannot listen on 203\.0\.113\.1:80: Cannot assign requested address"):
         check_port("203.0.113.1", 80)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
