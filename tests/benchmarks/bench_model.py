@@ -1,10 +1,10 @@
 """Time the denoiser's step, its sampling and its training on this machine: `make bench-model`.
 
-Writes the section Speed of results/model.md. The last line is JSON: `step_cost_ratio` (a guided step of `thesis` over a
-plain fp32 encoder that is called twice), `default_over_thesis_motions_per_s`, `train_step_speedup` (samples/s over
-those of the plain encoder) and `packed_speedup` (samples/s in batches of like lengths over batches as they come):
-medians of rounds in which both are timed one after the other. bf16 is run where it multiplies matrices faster than
-fp32; `bf16_gain` says by how much.
+Writes the section Speed of results/model.md. The last line is JSON, in each precision: `step_cost_ratio` (a guided step
+of `thesis` over a plain encoder that is called twice), `default_over_thesis_motions_per_s`, `train_step_speedup`
+(samples/s over those of the plain encoder); and `packed_speedup` (samples/s in batches of like lengths over batches as
+they come): medians of rounds in which both are timed one after the other. bf16 is run where it multiplies matrices
+faster than fp32; `bf16_gain` says by how much.
 """
 
 import json
@@ -48,14 +48,17 @@ def main() -> None:
     precisions = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if gain > 1 else {})
     comparisons = [
         step_cost(precisions),
-        default_over_thesis(),
+        default_over_thesis(list(precisions)),
         train_step_speedup(list(precisions)),
         packed_speedup(),
     ]
     written = section(comparisons, gain)
     write_section("Speed", written)
     print(written)
-    ratios = {each.key: round(statistics.median(each.ratios), 3) for each in comparisons}
+    ratios = {
+        each.key: {name: round(statistics.median(values), 3) for name, values in each.ratios.items()}
+        for each in comparisons
+    }
     print(json.dumps(ratios | {"bf16_gain": round(gain, 3)}))
 
 

@@ -3,6 +3,9 @@
 Weights are random and cost what trained ones cost; the quality of the motions is measured by `bench_recipes`.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 
 from motion.body import load_body
@@ -17,27 +20,42 @@ from tests.helpers.clips import UPRIGHT, simulated
 BATCH, FRAMES, ROUNDS = 8, 100, 3
 
 
-def default_over_thesis() -> Comparison:
-    """Time from the request to the finished motion, feet not locked."""
+def default_over_thesis(precisions: Sequence[Literal["fp32", "bf16"]]) -> Comparison:
+    """Time from the request to the finished motion in each precision, feet not locked."""
     requests = [
         MotionRequest("a person walks forward and sits down", FRAMES, seed=seed, clean_up=False)
         for seed in range(BATCH)
     ]
     recipes = {name: small(name) for name in ("thesis", "default")}
-    generators = {name: Generator(random_model(recipe)) for name, recipe in recipes.items()}
+    names = {name: f"`{name}`, {each.sampling.sampler}-{each.sampling.num_steps}" for name, each in recipes.items()}
+    generators = {
+        f"{names[name]}, {precision}": generator_in(random_model(recipe), precision)
+        for precision in precisions
+        for name, recipe in recipes.items()
+    }
     runs = {name: (lambda each=each: each.generate(requests)) for name, each in generators.items()}
     rates = {name: [BATCH / seconds for seconds in values] for name, values in in_turn(runs, ROUNDS).items()}
     size = recipes["thesis"].denoiser
-    names = {name: f"`{name}`, {each.sampling.sampler}-{each.sampling.num_steps}" for name, each in recipes.items()}
     return Comparison(
         "default_over_thesis_motions_per_s",
         f"Sampling ({size.layers} layers of {size.width}, batches of {BATCH}, one person, {FRAMES} frames)",
         "motions/s",
-        {names[name]: values for name, values in rates.items()},
-        "`default` / `thesis`",
-        quotients(rates["default"], rates["thesis"]),
+        rates,
+        {
+            f"`default` / `thesis`, {each}": quotients(
+                *(rates[f"{names[name]}, {each}"] for name in ("default", "thesis"))
+            )
+            for each in precisions
+        },
         ("How near to real motions either comes is measured by `bench_recipes`, on trained networks.",),
     )
+
+
+def generator_in(model: Model, precision: str) -> Generator:
+    """Make a generator whose network computes in this precision, as `Generator.load` does."""
+    if precision == "bf16":
+        model.network.to(torch.bfloat16)
+    return Generator(model)
 
 
 def random_model(recipe: Recipe) -> Model:

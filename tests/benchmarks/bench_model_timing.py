@@ -20,17 +20,16 @@ class Comparison:
     unit: str
     figures: Timings
     """Figures by name of the alternative, one for each round."""
-    ratio: str
-    """Names of the alternative that is divided and of the one it is divided by."""
-    ratios: list[float]
-    """Ratios, one for each round, of figures taken one after the other."""
+    ratios: dict[str, list[float]]
+    """Ratios by what is divided by what, one for each round, of figures taken one after the other."""
     notes: tuple[str, ...] = ()
 
     def table(self) -> str:
         rows = "\n".join(f"| {name} | {spread(values)} |" for name, values in self.figures.items())
         notes = "".join(f"\n{note}\n" for note in self.notes)
         head = f"### {self.title}\n\n| | {self.unit} |\n|---|---|\n{rows}\n"
-        return f"{head}| **{self.ratio}** | **{spread(self.ratios)}** |\n{notes}"
+        ratios = "".join(f"| **{name}** | **{spread(values)}** |\n" for name, values in self.ratios.items())
+        return f"{head}{ratios}{notes}"
 
 
 def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Timings:
@@ -47,10 +46,6 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> Timings:
 
 def quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
-
-
-def quickest(timings: Timings) -> str:
-    return min(timings, key=lambda name: statistics.median(timings[name]))
 
 
 def spread(values: Sequence[float]) -> str:

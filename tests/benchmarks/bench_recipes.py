@@ -1,10 +1,12 @@
 """Compare `thesis` with `default`, and `default` without each of its choices, on real clips at equal processor time.
 
-    python -m tests.benchmarks.bench_recipes --output build/recipes --minutes 45
+    python -m tests.benchmarks.bench_recipes --output build/recipes --minutes 30
 
-Takes the labelled clips of `labelled.py`, trains an evaluator, both recipes at one small size (`recipes_training.py`)
-and, for a shorter time, `default` with one field changed at a time; samples and measures (`recipes_measuring.py`), and
-writes its sections of results/model.md. Results that lie in the output folder already are not made again.
+Takes the labelled clips of `labelled.py`, held out by style, trains an evaluator, and trains both recipes at one small
+size (`recipes_training.py`): at three learning rates each for a short time, then three times at the one that is best on
+the validation split. Measures those on the test split (`recipes_measuring.py`). What else chooses a recipe is measured
+on the validation split: `default` with one field changed at a time, and its other ways of sampling. Writes its sections
+of results/model.md. Results that lie in the output folder already are not made again.
 """
 
 import json
@@ -12,8 +14,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,14 +25,27 @@ import ray
 import torch
 
 from motion.errors import command_line
-from motion.generator import Generator, load_model
+from motion.generator import Generator, Model, load_model
 from tests.benchmarks import controls
-from tests.benchmarks.labelled import shared_data, write_labelled
-from tests.benchmarks.recipes_measuring import Task, heard, make_task, measure, merged_share, own_captions
+from tests.benchmarks.labelled import STYLE_PATTERNS, shared_data, write_labelled
+from tests.benchmarks.recipes_measuring import (
+    Task,
+    heard,
+    make_tasks,
+    measure,
+    merged_share,
+    own_captions,
+    sampled_by,
+)
 from tests.benchmarks.recipes_training import small, train
 from tests.benchmarks.results_file import write_section
 
 SEEDS = 3
+"""Seeds of sampling."""
+TRAININGS = 3
+COMPARED = ("thesis", "default")
+RATES = (1 / 3, 1, 3)
+"""Learning rates that are tried, as factors of the recipe's own at this size."""
 EVALUATOR_STEPS = 300
 CROWDS, CROWD_PROMPTS = (3, 4), 16
 CONTROLLED = 8  # held-out clips for each kind of control
@@ -41,11 +56,9 @@ CONTROLS = (
     controls.seams,
     controls.reactions,
 )
-MAIN: dict[str, tuple[str, dict[str, Any]]] = {"thesis": ("thesis", {}), "default": ("default", {})}
 CHANGES: dict[str, dict[str, Any]] = {
     "step and caption as tokens": {"denoiser__step": "token"},
     "sinusoids of time": {"denoiser__time": "sinusoid"},
-    "the rate of thesis": {"optim__learning_rate": small("thesis").optim.learning_rate},
     "no qk-norm": {"denoiser__qk_norm": False},
     "a token a frame": {"denoiser__frames_per_token": 1},
     "no given frames": {"diffusion__known_share": 0.0, "denoiser__editable": False},
@@ -63,58 +76,125 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
     "guidance 1.5": {"guidance_scale": 1.5},
     "guidance 2.5": {"guidance_scale": 2.5},
     "guidance in the first half": {"guidance_stop": 0.5},
-    "people not kept apart": {"apart": 0.0},
 }
-ABLATED = (
-    "`default` with one field changed, or added to (and …). One training each, three seeds of sampling: the spread in\n"
-    "brackets is not that of trainings. Scenes of several people cost what is asked of one; what they are for, that\n"
-    "each does what their own caption says, is hardly learned in so short a time.\n\n"
-)
+ABLATED = """\
+`default` with one field changed, or added to (and …), on the validation split. One training each, three seeds of
+sampling: the spread in brackets is not that of trainings. Scenes of several people cost what is asked of one; what
+they are for, that each does what their own caption says, is hardly learned in so short a time.
+
+"""
+MEASURED = """\
+Means over three trainings, least and greatest of them in brackets, on the test split: styles that were not trained on.
+Three seeds of sampling each. Nearest: median distance of the samples from the training clip nearest to each. Merged:
+share of frames with two pelvises in one place, without the sampler's rule that keeps people apart.
+
+"""
+TUNED = """\
+On the validation split; one training each, the spread is that of three seeds of sampling. The least Fréchet wins.
+
+"""
+SAMPLED = """\
+Means over the three trainings of `default`, least and greatest in brackets, on the validation split.
+
+"""
 
 
 @dataclass(frozen=True)
 class BenchConfig:
     output: Path = Path("build/recipes")
-    minutes: float = 45
-    """Training time of each recipe in minutes of one processor core."""
-    ablation_minutes: float = 8
-    """Training time of each changed recipe in minutes of one processor core; 0 leaves them out."""
+    minutes: float = 30
+    """Time of each of the three trainings of a recipe in minutes of one processor core."""
+    tuning_minutes: float = 6
+    """Time of the training at each learning rate in minutes of one processor core."""
+    ablation_minutes: float = 4
+    """Time of each changed recipe in minutes of one processor core; 0 leaves them out."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training of a recipe, and the split on which it is measured."""
+
+    name: str
+    recipe: str
+    minutes: float
+    split: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
 
 
 def main(config: BenchConfig) -> None:
     """Train and measure every configuration that the output folder lacks; write the sections of results/model.md."""
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
-    data, evaluator = output / "data", output / "evaluator"
+    data = output / "data"
     if not (data / "card.html").exists():
         sources = write_labelled(shared_data(), output / "files")
-        job("prepare", "--output", data, "--max-seconds", 5, "--held-out", 0.2, "--sources", *sources)
-    job("train_evaluator", "--data", data, "--output", evaluator, "--steps", EVALUATOR_STEPS)
-    runs = {name: (recipe, changes, config.minutes) for name, (recipe, changes) in MAIN.items()}
-    if config.ablation_minutes:
-        changed = {"default, less time": {}} | CHANGES
-        runs |= {name: ("default", changes, config.ablation_minutes) for name, changes in changed.items()}
+        split = ("--held-out", 0.2, "--validation", 0.15, "--held-out-by", "style", "--name-pattern", *STYLE_PATTERNS)
+        job("prepare", "--output", data, "--max-seconds", 5, "--sources", *sources, *split)
+    job("train_evaluator", "--data", data, "--output", output / "evaluator", "--steps", EVALUATOR_STEPS)
     ray.init(num_cpus=2, include_dashboard=False, logging_level="warning")
-    one_run, one_sampling = (ray.remote(num_cpus=1)(function) for function in (run, run_sampling))
-    task = make_task(data)
-    shared = ray.put(task)
-    ray.get([one_run.remote(name, *each, output, shared) for name, each in runs.items()])
-    sampled = ray.get([one_sampling.remote(name, output, shared) for name in SAMPLINGS])
-    rows = {name: json.loads((output / f"{slug(name)}.json").read_text()) for name in runs}
-    write_section("Recipes", header(config) + table({name: rows[name] for name in MAIN}))
+    tasks = make_tasks(data)
+    shared = ray.put(tasks)
+
+    def measured(trainings: Sequence[Training]) -> list[dict[str, Any]]:
+        remote = ray.remote(num_cpus=1)(run)
+        return ray.get([remote.remote(each, output, shared) for each in trainings])
+
+    trials = {recipe: tuning(recipe, config.tuning_minutes) for recipe in COMPARED}
+    tried = {recipe: measured(trainings) for recipe, trainings in trials.items()}
+    rows = {each.name: row for recipe in COMPARED for each, row in zip(trials[recipe], tried[recipe], strict=True)}
+    write_section("Learning rates", header(config) + TUNED + table(rows))
+    best = {recipe: trials[recipe][least_frechet(tried[recipe])].changes for recipe in COMPARED}
+    finals = {recipe: repeated(recipe, config.minutes, best[recipe]) for recipe in COMPARED}
+    made = measured([each for trainings in finals.values() for each in trainings])
+    rows = {recipe: over(made[i * TRAININGS : (i + 1) * TRAININGS]) for i, recipe in enumerate(COMPARED)}
+    write_section("Recipes", header(config) + MEASURED + table(rows))
+    models = [output / f"{slug(each.name)}.safetensors" for each in finals["default"]]
+    write_section("Sampling", header(config) + SAMPLED + table(samplings(models, output, shared)))
+    write_section("Control", header(config) + control(models[0], tasks["test"]))
     if config.ablation_minutes:
-        changed_rows = {name: rows[name] for name in rows if name not in MAIN}
-        write_section("What each choice does", header(config) + ABLATED + table(changed_rows))
-    samplings = {"its own": rows["default"]} | dict(zip(SAMPLINGS, sampled, strict=True))
-    write_section("Sampling", header(config) + table(samplings))
-    write_section("Control", header(config) + control(output, task))
-    print(json.dumps(rows))
+        changed = [
+            Training(name, "default", config.ablation_minutes, "val", best["default"] | changes)
+            for name, changes in ({"default, less time": {}} | CHANGES).items()
+        ]
+        rows = {each.name: row for each, row in zip(changed, measured(changed), strict=True)}
+        write_section("What each choice does", header(config) + ABLATED + table(rows))
 
 
-def control(output: Path, task: Task) -> str:
-    """Measure control over `default`, as a table."""
-    generator = Generator.load(output / "default.safetensors")
-    clips = task.alone[:: len(task.alone) // CONTROLLED][:CONTROLLED]
+def tuning(recipe: str, minutes: float) -> list[Training]:
+    """List the trainings that find a recipe's learning rate."""
+    rates = [factor * small(recipe).optim.learning_rate for factor in RATES]
+    return [
+        Training(f"{recipe} at {rate:.2g}", recipe, minutes, "val", {"optim__learning_rate": rate}) for rate in rates
+    ]
+
+
+def least_frechet(rows: Sequence[Mapping[str, Any]]) -> int:
+    return int(np.argmin([np.mean(row["frechet"]) for row in rows]))
+
+
+def repeated(recipe: str, minutes: float, changes: dict[str, Any]) -> list[Training]:
+    """List the trainings whose spread is that of a recipe."""
+    return [Training(f"{recipe} {seed}", recipe, minutes, "test", changes, seed) for seed in range(TRAININGS)]
+
+
+def over(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Gather the rows of several trainings: one value for each, the mean over seeds of sampling where there are any."""
+    return {key: [float(np.mean(row[key])) for row in rows] for key in rows[0] if all(key in row for row in rows)}
+
+
+def samplings(models: Sequence[Path], output: Path, tasks: Any) -> dict[str, dict[str, Any]]:
+    """Measure the trainings of `default` with its own and other ways of sampling, on the validation split."""
+    ways: dict[str, dict[str, Any]] = {"its own": {}} | SAMPLINGS
+    remote = ray.remote(num_cpus=1)(run_sampling)
+    found = iter(ray.get([remote.remote(path, ways[way], output, tasks) for way in ways for path in models]))
+    return {way: over([next(found) for _ in models]) for way in ways}
+
+
+def control(model: Path, task: Task) -> str:
+    """Measure control over one training of `default`, as a table."""
+    generator = Generator.load(model)
+    clips = task.alone[:: max(len(task.alone) // CONTROLLED, 1)][:CONTROLLED]
     lines = ["| | |", "|---|---:|"]
     for measured in CONTROLS:
         found = measured(generator, clips)
@@ -126,36 +206,37 @@ def job(name: str, *arguments: object) -> None:
     subprocess.run([sys.executable, "-m", f"ray_jobs.{name}", *map(str, arguments)], check=True)
 
 
-def run(name: str, recipe: str, changes: dict[str, Any], minutes: float, output: Path, task: Task) -> None:
-    """Train and measure one configuration, on one core."""
+def run(training: Training, output: Path, tasks: dict[str, Task]) -> dict[str, Any]:
+    """Train and measure one configuration, on one core, unless its result lies there."""
     torch.set_num_threads(1)
-    model, result = output / f"{slug(name)}.safetensors", output / f"{slug(name)}.json"
-    trained = output / f"{slug(name)}.training.json"
+    model, result, made = (
+        output / f"{slug(training.name)}.{ending}" for ending in ("safetensors", "json", "training.json")
+    )
+    recipe = small(training.recipe, **training.changes)
     if not model.exists():
-        made = train(small(recipe, **changes), output / "data", 60 * minutes)
-        trained.write_text(json.dumps({name: value for name, value in asdict(made).items() if name != "model"}))
-        model.write_bytes(made.model)
+        trained = train(recipe, output / "data", 60 * training.minutes, training.seed)
+        made.write_text(json.dumps({name: value for name, value in asdict(trained).items() if name != "model"}))
+        model.write_bytes(trained.model)
     if not result.exists():
-        generator = Generator.load(model)
-        found = how_it_samples(generator, output, task)
-        found |= {"heard": heard(generator, task), "adherence_real": task.accuracy(task.real)}
-        result.write_text(json.dumps(found | json.loads(trained.read_text())))
+        task, loaded = tasks[training.split], load_model(model)
+        found = how_it_samples(loaded, output, task) | {"heard": heard(sampled_by(loaded), task)}
+        found |= {f"merged_{n}": merged_share(loaded, task, n, CROWD_PROMPTS) for n in CROWDS}
+        if recipe.variation.composed:  # else no scene has taught it that people do different things
+            found["own_captions"] = own_captions(sampled_by(loaded), task, CROWDS[0], CROWD_PROMPTS)
+        result.write_text(json.dumps(found | json.loads(made.read_text())))
+    found = json.loads(result.read_text())
+    return found | {"learning_rate": recipe.optim.learning_rate}
 
 
-def run_sampling(name: str, output: Path, task: Task) -> dict[str, Any]:
-    """Measure the trained `default` with another way of sampling, on one core."""
+def run_sampling(path: Path, changes: dict[str, Any], output: Path, tasks: dict[str, Task]) -> dict[str, Any]:
+    """Measure a trained model with another way of sampling, on one core."""
     torch.set_num_threads(1)
-    model = load_model(output / "default.safetensors")
-    sampling = replace(model.recipe.sampling, **SAMPLINGS[name])
-    generator = Generator(replace(model, recipe=replace(model.recipe, sampling=sampling)))
-    return how_it_samples(generator, output, task)
+    return how_it_samples(load_model(path), output, tasks["val"], **changes)
 
 
-def how_it_samples(generator: Generator, output: Path, task: Task) -> dict[str, Any]:
-    """Measure the quality of `default`'s motions: whether several persons stay apart and follow their own captions."""
-    found: dict[str, Any] = measure(generator, task, output / "evaluator" / "evaluator.safetensors", SEEDS)
-    found |= {f"merged_{n}": merged_share(generator, task, n, CROWD_PROMPTS) for n in CROWDS}
-    return found | {"own_captions": own_captions(generator, task, CROWDS[0], CROWD_PROMPTS)}
+def how_it_samples(model: Model, output: Path, task: Task, **changes: Any) -> dict[str, Any]:
+    """Measure the quality of a model's motions, sampled as its recipe says but for `changes`."""
+    return measure(sampled_by(model, **changes), task, output / "evaluator" / "evaluator.safetensors", SEEDS)
 
 
 def slug(name: str) -> str:
@@ -166,34 +247,41 @@ def header(config: BenchConfig) -> str:
     machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, no GPU"
     return (
         f"{date.today()}, {machine}; `python -m tests.benchmarks.bench_recipes --minutes {config.minutes:g} "
-        f"--ablation-minutes {config.ablation_minutes:g}`: processor time of one core for each training.\n\n"
+        f"--tuning-minutes {config.tuning_minutes:g} --ablation-minutes {config.ablation_minutes:g}`: processor time "
+        "of one core for each training.\n\n"
     )
 
 
-def spread(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+def spread(values: Any, digits: int) -> str:
+    """Format one value, or the mean of several with the least and the greatest."""
+    each = np.atleast_1d(values)
+    mean = f"{each.mean():.{digits}f}"
+    return mean if len(each) == 1 else f"{mean} ({each.min():.{digits}f} to {each.max():.{digits}f})"
 
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "adherence": ("adherence", spread),
-    "frechet": ("Fréchet", spread),
-    "heard": ("captions heard", lambda value: f"{value:.2f}"),
-    "own_captions": ("3 people, own captions", lambda value: f"{value:.2f}"),
+    "adherence": ("adherence", lambda values: spread(values, 3)),
+    "frechet": ("Fréchet", lambda values: spread(values, 3)),
+    "nearest_m": ("nearest, m", lambda values: spread(values, 3)),
+    "heard": ("captions heard", lambda values: spread(values, 2)),
+    "own_captions": ("3 people, own captions", lambda values: spread(values, 2)),
     "motions_per_s": ("motions/s", lambda values: f"{np.mean(values):.2f}"),
-    "merged_3": ("merged, 3 people", lambda value: f"{value:.3f}"),
-    "merged_4": ("merged, 4 people", lambda value: f"{value:.3f}"),
-    "steps": ("steps", lambda value: str(value)),
-    "cpu_seconds": ("min", lambda value: f"{value / 60:.1f}"),
-    "parameters": ("parameters", lambda value: f"{value / 1e6:.1f} M"),
+    "merged_3": ("merged, 3 people", lambda values: spread(values, 3)),
+    "merged_4": ("merged, 4 people", lambda values: spread(values, 3)),
+    "learning_rate": ("learning rate", lambda values: f"{np.mean(values):.2g}"),
+    "steps": ("steps", lambda values: f"{np.mean(values):.0f}"),
+    "cpu_seconds": ("min", lambda values: f"{np.mean(values) / 60:.1f}"),
+    "parameters": ("parameters", lambda values: f"{np.mean(values) / 1e6:.1f} M"),
 }
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Format the columns that all rows have."""
-    columns = {key: column for key, column in COLUMNS.items() if all(key in row for row in rows.values())}
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Format rows, with a dash where one lacks what others have."""
+    columns = {key: column for key, column in COLUMNS.items() if any(key in row for row in rows.values())}
     lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", f"|---|{'---:|' * len(columns)}"]
     for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join(show(row[key]) for key, (_, show) in columns.items())} |")
+        cells = [show(row[key]) if key in row else "–" for key, (_, show) in columns.items()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

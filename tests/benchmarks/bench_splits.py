@@ -17,13 +17,11 @@ import torch
 
 from motion.sequence import MotionSequence, read_motions
 from tests.benchmarks.bench_evaluation import POOL, Jobs, evaluation, write_set
-from tests.benchmarks.labelled import shared_data, write_labelled
+from tests.benchmarks.labelled import STYLE_PATTERNS, shared_data, write_labelled
 from tests.benchmarks.nearest_neighbour import r_precision_of_nearest
 
 RESULTS = Path(__file__).parent / "results" / "splits.md"
-# Bandai-Namco's styles, CMU's own two sides, salsa's one couple, and each of DeepMimic's clips
-STYLES = ("dataset-{}_{label}_{style}_{}", "{style}__{}", "{style}_{}", "humanoid3d_{style}")
-SPLITS: dict[str, tuple[str, ...]] = {"file": (), "style": ("--name-pattern", *STYLES)}
+SPLITS: dict[str, tuple[str, ...]] = {"file": (), "style": ("--name-pattern", *STYLE_PATTERNS)}
 TOP = (1, 3)
 HEAD = (
     "held out by",

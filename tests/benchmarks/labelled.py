@@ -73,6 +73,11 @@ STYLES = {  # who does it, and how
     "tired": ("a tired person", "tiredly"),
     "youthful": ("a youthful person", "in a youthful way"),
 }
+STYLE_PATTERNS = ("dataset-{}_{label}_{style}_{}", "{style}__{}", "{style}_{}", "humanoid3d_{style}")
+"""Names of files by which `prepare --held-out-by style` groups them.
+
+Groups are Bandai-Namco's styles, the two sides on which CMU's clips come, the salsa couple, each clip of DeepMimic.
+"""
 ACTIONS = {
     "basketball": ("a person plays basketball", "someone is dribbling a basketball"),
     "basketball_signal": ("a basketball referee gives signals with the arms", "someone is giving basketball signals"),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from motion.diffusion import l_simple, make_schedule, predicted_x0, q_sample
 from motion.evaluator import ActionClassifier, ClassifierConfig, load_evaluator
 from motion.evaluator.classifier_training import accuracy, fit
 from motion.features import Normalizer
-from motion.generator import Generator, MotionRequest, reaction
+from motion.generator import Generator, Model, MotionRequest, reaction
 from motion.metrics.fid import fid
+from motion.metrics.memorisation import WindowIndex, build_index, nearest
 from motion.recipes import VariationConfig
 from motion.sequence import MotionSequence, read_motions
 from motion.training import collate
@@ -47,6 +49,8 @@ class Task:
     names: tuple[str, ...]
     judge: ActionClassifier
     normalizer: Normalizer
+    learnt: WindowIndex
+    """Clips that were trained on."""
 
     @property
     def alone(self) -> list[MotionSequence]:
@@ -62,18 +66,25 @@ class Task:
         return accuracy(self.judge, schedule, motions, labels, self.normalizer)
 
 
-def make_task(data: Path) -> Task:
-    """Build the task of prepared data: its test clips, requests for them, and a judge trained on its train split."""
+def make_tasks(data: Path) -> dict[str, Task]:
+    """Build a task of each held-out split, val and test: its clips, requests for them, and the judge they share.
+
+    The judge is trained on the train split; labels that it does not know are left out.
+    """
     labels, normalizer = labels_of_captions(), read_normalizer(str(data))
     motions = [motion for motion in read_motions(data / "motions") if motion.texts and motion.texts[0] in labels]
-    train, real = ([motion for motion in motions if motion.split == split] for split in ("train", "test"))
+    train = [motion for motion in motions if motion.split == "train"]
     names = tuple(sorted({labels[motion.texts[0]] for motion in train}))
-    real = [motion for motion in real if labels[motion.texts[0]] in names]
-    asked = list({motion.texts[0]: motion for motion in real}.values())
-    task = Task(real, asked, names, ActionClassifier(ClassifierConfig(names)), normalizer)
-    schedule, known = make_schedule("cosine", 1000), [task.label(motion) for motion in train]
     config = ClassifierConfig(names)
-    return replace(task, judge=fit(config, schedule, train, known, normalizer, JUDGE_STEPS, noisy=False))
+    learnt = build_index(train)
+    known = [np.full(clip.num_persons, names.index(labels[clip.texts[0]])) for clip in train]
+    judge = fit(config, make_schedule("cosine", 1000), train, known, normalizer, JUDGE_STEPS, noisy=False)
+    tasks = {}
+    for split in ("val", "test"):
+        real = [clip for clip in motions if clip.split == split and labels[clip.texts[0]] in names]
+        asked = list({clip.texts[0]: clip for clip in real}.values())
+        tasks[split] = Task(real, asked, names, judge, normalizer, learnt)
+    return tasks
 
 
 def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[list[MotionSequence], float]:
@@ -87,17 +98,27 @@ def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[li
 
 
 def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> dict[str, list[float]]:
-    """Measure for each seed adherence, Fréchet distance and motions per second, without clean-up."""
+    """Measure for each seed, without clean-up, how well the samples show captions and resemble real clips.
+
+    `nearest_m` is the median distance of the samples from the nearest training clip (`motion.metrics.memorisation`).
+    """
     judged = load_evaluator(str(evaluator))
     real = judged.embed_motions(task.real).numpy()
-    found: dict[str, list[float]] = {"adherence": [], "frechet": [], "motions_per_s": []}
+    found: dict[str, list[float]] = {"adherence": [], "frechet": [], "nearest_m": [], "motions_per_s": []}
     for seed in range(seeds):
         requests = [replace(like(clip), seed=1000 * seed + i, clean_up=False) for i, clip in enumerate(task.asked)]
         motions, seconds = sampled(generator, requests)
         found["adherence"].append(task.accuracy(motions))
         found["frechet"].append(fid(real, judged.embed_motions(motions).numpy()))
+        found["nearest_m"].append(distance_from(task.learnt, motions))
         found["motions_per_s"].append(len(motions) / seconds)
     return found
+
+
+def distance_from(learnt: WindowIndex, motions: Sequence[MotionSequence]) -> float:
+    """Compute the median distance of motions from the training clip nearest to each, in metres."""
+    found = [nearest(learnt, motion) for motion in motions]
+    return float(np.median([neighbour.distance for neighbour in found if neighbour is not None]))
 
 
 def heard(generator: Generator, task: Task) -> float:
@@ -154,8 +175,18 @@ def own_captions(generator: Generator, task: Task, persons: int, scenes: int) ->
     return accuracy(task.judge, make_schedule("cosine", 1000), people, labels, task.normalizer)
 
 
-def merged_share(generator: Generator, task: Task, persons: int, prompts: int) -> float:
-    """Compute the share of frames in which two persons have their pelvises in one place; without clean-up."""
+def sampled_by(model: Model, **changes: Any) -> Generator:
+    """Make a generator of a model whose sampling settings are its recipe's, but for `changes`."""
+    sampling = replace(model.recipe.sampling, **changes)
+    return Generator(replace(model, recipe=replace(model.recipe, sampling=sampling)))
+
+
+def merged_share(model: Model, task: Task, persons: int, prompts: int) -> float:
+    """Compute the share of frames in which two persons have their pelvises in one place.
+
+    It is the network's own: without clean-up, and without the sampler's rule that keeps persons apart.
+    """
+    generator = sampled_by(model, apart=0.0)
     alone = task.alone[:: max(len(task.asked) // prompts, 1)][:prompts]
     requests = [
         MotionRequest(clip.texts[0], clip.num_frames, persons, seed=i, clean_up=False) for i, clip in enumerate(alone)
