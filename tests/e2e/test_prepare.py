@@ -15,17 +15,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 from motion.datasets import deepmimic
 from motion.parquet import parquet_files
 from motion.sequence import read_motions
 from ray_jobs.common.prepared_data import read_normalizer
 from ray_jobs.prepare import PrepareConfig, prepare
+from tests.helpers.object_store import bucket
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -33,6 +32,16 @@ REPO = Path(__file__).parents[2]
 FRAMES, STRIDE = 40, 30
 # The job as its command line starts it, but with smaller files, so that there are many moments to die between.
 JOB = "import ray_jobs.prepare as job; job.CLIPS_PER_FILE = 2; job.cli.run(job.prepare, job.PrepareConfig, '')"
+
+TWICE = """
+import logging, sys
+from ray_jobs.common import cli
+from ray_jobs.prepare import PrepareConfig, prepare
+logging.basicConfig(level="INFO")
+cli.connect()
+for source in sys.argv[2:]:
+    prepare(PrepareConfig(sys.argv[1], (f"deepmimic:{source}",)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -134,27 +143,21 @@ def test_killed_workers_and_a_killed_job_change_nothing(windows: Path, undisturb
     assert_same_normalizer(tmp_path, undisturbed)
 
 
-def test_the_output_may_be_a_bucket(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The output is on a real S3 server; started again, the job knows what it has done."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    variables = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
-    for name, value in (variables | {"DEFAULT_REGION": "us-east-1"}).items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    httpx.put(f"http://{host}:{port}/data").raise_for_status()
-    for seen in (1, 3):
-        source = tmp_path / str(seen)
-        source.mkdir()
-        for path in sorted(clip_folder.iterdir())[:seen]:
-            shutil.copy2(path, source)  # with its time, by which a change is seen
-        arguments = ["--output", "s3://data/mimic", "--sources", f"deepmimic:{source}"]
-        done = subprocess.run([sys.executable, "-m", "ray_jobs.prepare", *arguments], cwd=REPO, capture_output=True)
+def test_the_output_may_be_a_bucket(clip_folder: Path, tmp_path: Path) -> None:
+    """The output is on a real S3 server, known from the environment alone; run again, the job knows what it has."""
+    clips = sorted(clip_folder.iterdir())
+    sources = [tmp_path / "one", tmp_path / "all"]
+    for folder, seen in zip(sources, (clips[:1], clips), strict=True):
+        folder.mkdir()
+        for path in seen:
+            shutil.copy2(path, folder)  # with its time, by which a change is seen
+    with bucket() as store:
+        output = f"{store}/mimic"
+        done = subprocess.run([sys.executable, "-c", TWICE, output, *sources], cwd=REPO, capture_output=True)
         assert done.returncode == 0, done.stderr[-3000:]
-    assert b"3 motions (1 of them there before) of 3 clips" in done.stderr
-    assert len(read_motions("s3://data/mimic/motions")) == 3
-    assert read_normalizer("s3://data/mimic").mean.shape == (282,)
-    server.stop()
+        assert b"3 motions (1 of them there before) of 3 clips" in done.stderr
+        assert len(read_motions(f"{output}/motions")) == 3
+        assert read_normalizer(output).mean.shape == (282,)
 
 
 def log(output: Path) -> str:
