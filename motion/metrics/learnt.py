@@ -110,6 +110,8 @@ def load_learnt(path: str | Path) -> Learnt:
             Track(name, float(fps), part.view(persons, frames, 24, 3).numpy(), mask.view(persons, frames).numpy())
             for (name, fps, persons, frames), part, mask in parts
         ]
+        if len({track.fps for track in tracks}) > 1 or not all(track.fps > 0 for track in tracks):
+            raise ValueError(f"its frame rates are {sorted({track.fps for track in tracks})}, expected one above 0")
         return Learnt(str(weights.description["model"]), captions, tuple(tracks))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(

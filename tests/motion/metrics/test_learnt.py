@@ -78,8 +78,10 @@ def test_a_file_gives_the_same_back(tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000, "five frames a second and a vector a caption"
 
 
-def test_what_is_damaged_is_refused(tmp_path: Path) -> None:
-    description = {"model": "abc", "clips": [["clip/0", 5.0, 1, 99]]}
+@pytest.mark.parametrize("clips", [[["clip/0", 5.0, 1, 99]], [["clip/0", 5.0, 1, 2], ["clip/1", 4.0, 1, 3]]])
+def test_what_is_damaged_is_refused(clips: list[list[object]], tmp_path: Path) -> None:
+    """It lacks frames, or has frame rates that nothing can be compared at."""
+    description = {"model": "abc", "clips": clips}
     tensors = {"captions": torch.zeros(1, 384), "joints": torch.zeros(5, 24, 3), "valid": torch.ones(5).bool()}
     save_weights(tmp_path / "bad.safetensors", tensors, learnt.FORMAT, description)
     with pytest.raises(InputError, match=r"bad\.safetensors is damaged, expected what `ray_jobs\.train` wrote"):
