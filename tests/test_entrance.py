@@ -37,7 +37,7 @@ def test_ci_runs_what_a_contributor_runs() -> None:
     assert "make lint test" in (REPO / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("name", ["joints", "prepare", "evaluation"])
+@pytest.mark.parametrize("name", ["joints", "prepare", "evaluation", "splits", "recon_errors"])
 def test_a_benchmark_without_its_data_says_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labelled, "SHARED_DATA", tmp_path / "missing")
     with pytest.raises(InputError, match="missing, expected samples of the real data"):

@@ -44,6 +44,10 @@ NEVER_IMPORTED = {
 """Why each requirement that no file imports is declared."""
 
 
+SLOW_TO_IMPORT = {"deepspeed", "open_clip", "torch._dynamo", "torchvision", "transformers"}
+"""Modules that take a second or more, or 100 MB, and that only some of a job's processes use."""
+
+
 def locked_versions() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in (pin.split("==") for pin in PINS)}
 
@@ -137,3 +141,11 @@ def test_folders_named_like_the_packages_hide_nothing_that_ships(tmp_path: Path)
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_jobs_start_without_what_only_some_of_their_processes_use() -> None:
+    """Each of a job's processes imports its module: the driver, Ray's controllers, every worker."""
+    jobs = sorted(f"ray_jobs.{path.stem}" for path in (REPO / "ray_jobs").glob("*.py") if path.stem[0] != "_")
+    program = f"import sys, {', '.join(jobs)}; print(*{SLOW_TO_IMPORT} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -20,11 +20,12 @@ BUILD = Path("build/recon")
 
 def main() -> None:
     """Make both reports."""
+    others = shared_data() / "bandai_namco" / "bandai_namco_30fps.npz"
     report("own", RESULTS / "recon.md")
     motions = BUILD / "bandai_namco"
     if not (motions / "card.html").exists():
         files = BUILD / "files"
-        write_bandai_namco(shared_data() / "bandai_namco" / "bandai_namco_30fps.npz", files, None)
+        write_bandai_namco(others, files, None)
         run("ray_jobs.prepare", "--output", motions, "--sources", f"bvh:{files}")
     report("other", RESULTS / "recon_other.md", "--motions", motions / "motions")
 
