@@ -6,8 +6,6 @@ the motion model. All through the jobs, as a user would start them.
 """
 
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from motion.parquet import write_parquet
 from motion.sequence import MotionSequence, read_motions
 from ray_jobs.pages.evaluation_page import table
 from tests.benchmarks.labelled import shared_data, write_labelled
+from tests.benchmarks.results_file import cores
 
 REPO = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "evaluation.md"
@@ -72,7 +71,7 @@ def measure(jobs: Jobs) -> None:
 
 
 def conditions() -> str:
-    machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}"
+    machine = f"{cores()}, torch {torch.__version__}"
     command = "`python -m tests.benchmarks evaluation`"
     return f"{date.today()}, {machine}, no GPU; {command}. Clips and captions: tests/benchmarks/labelled.py.\n"
 

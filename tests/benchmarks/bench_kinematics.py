@@ -4,8 +4,6 @@
 a short clip, many at once, and a long one. Every figure is the median of `REPEATS` runs with the spread beside it.
 """
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from motion.kinematics import pose_from_joints
 from motion.rotations import matrix_from_axis_angle
 from motion.skeleton import JOINT_NAMES
 from motion.smpl_parameters import SmplParameters
+from tests.benchmarks.results_file import cores
 
 RESULTS = Path(__file__).parent / "results" / "kinematics.md"
 REPEATS = 5
@@ -59,10 +58,10 @@ def main() -> None:
     rows = [
         f"| {n} × {frames:,} | {spread(inverse)} | {spread(fit)} |" for (n, frames), (inverse, fit) in found.items()
     ]
-    cores = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    machine = f"{cores()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     table = (
         "# Joints to rotations, frames per second\n\n"
-        f"{date.today()}, {cores}; `python -m tests.benchmarks kinematics`; median (least–greatest) of {REPEATS}.\n\n"
+        f"{date.today()}, {machine}; `python -m tests.benchmarks kinematics`; median (least–greatest) of {REPEATS}.\n\n"
         "| clips × frames | `pose_from_joints` | `fit_joints` |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
     print(table)

@@ -11,7 +11,6 @@ import json
 import os
 import statistics
 from datetime import date
-from pathlib import Path
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is first imported
 
@@ -21,16 +20,14 @@ from tests.benchmarks.bench_model_sampling import default_over_thesis
 from tests.benchmarks.bench_model_step import step_cost
 from tests.benchmarks.bench_model_timing import Comparison, bf16_gain
 from tests.benchmarks.bench_model_train import packed_speedup, train_step_speedup
-from tests.benchmarks.results_file import write_section
+from tests.benchmarks.results_file import cores, write_section
 
 
 def hardware(gain: float) -> str:
     """Describe processor, threads, versions and the gain of bf16."""
-    about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    cpu = about.partition("model name")[2].partition(":")[2].splitlines()[0].strip()
     return (
-        f"{date.today():%d %B %Y}, {os.cpu_count()} cores of {cpu} ({torch.backends.cpu.get_cpu_capability()}), no "
-        f"GPU, {torch.get_num_threads()} threads, torch {torch.__version__}, `make bench-model`.\n"
+        f"{date.today():%d %B %Y}, {cores()}, no GPU, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, `make bench-model`.\n"
         "Medians of rounds in which all of a table run in turn (least to greatest).\n"
         f"A layer in bf16 is {gain:.2g} times as fast as in fp32 here"
         f"{'' if gain > 1 else ', so nothing below is run in bf16'}.\n"

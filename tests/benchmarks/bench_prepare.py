@@ -4,8 +4,6 @@ Writes results/prepare.md. The files are made from Bandai-Namco's positions and 
 that of the whole job as a user starts it, from an empty folder, Ray's start included.
 """
 
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,7 @@ import ray
 
 from motion.sequence import read_motions
 from tests.benchmarks.labelled import shared_data
+from tests.benchmarks.results_file import cores
 from tests.helpers.sources.bvh import write_bandai_namco
 
 REPO = Path(__file__).parents[2]
@@ -45,10 +44,10 @@ def measure(tmp_path: Path) -> None:
         taken.append(time.perf_counter() - start)
     clips = read_motions(output / "motions")
     minutes = sum(clip.num_frames / clip.fps for clip in clips) / 60
-    cores = f"{os.cpu_count()} cores {platform.machine()}, Ray {ray.__version__}"
+    machine = f"{cores()}, Ray {ray.__version__}"
     RESULTS.write_text(
         "# Preparing Bandai-Namco's motions from BVH\n\n"
-        f"{date.today()}, {cores}; `python -m tests.benchmarks prepare`; median (least–greatest) of {REPEATS}.\n\n"
+        f"{date.today()}, {machine}; `python -m tests.benchmarks prepare`; median (least–greatest) of {REPEATS}.\n\n"
         "| files | motions | minutes of motion | seconds |\n|---|---|---|---|\n"
         f"| {files} | {len(clips)} | {minutes:.1f} | {sorted(taken)[REPEATS // 2]:.0f} "
         f"({min(taken):.0f}–{max(taken):.0f}) |\n"

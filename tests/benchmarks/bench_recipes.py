@@ -10,8 +10,6 @@ of results/model.md. Results that lie in the output folder already are not made 
 """
 
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +36,7 @@ from tests.benchmarks.recipes_measuring import (
     sampled_by,
 )
 from tests.benchmarks.recipes_training import small, train
-from tests.benchmarks.results_file import write_section
+from tests.benchmarks.results_file import cores, write_section
 
 SEEDS = 3
 """Seeds of sampling."""
@@ -244,7 +242,7 @@ def slug(name: str) -> str:
 
 
 def header(config: BenchConfig) -> str:
-    machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, no GPU"
+    machine = f"{cores()}, torch {torch.__version__}, no GPU"
     return (
         f"{date.today()}, {machine}; `python -m tests.benchmarks.bench_recipes --minutes {config.minutes:g} "
         f"--tuning-minutes {config.tuning_minutes:g} --ablation-minutes {config.ablation_minutes:g}`: processor time "

@@ -4,8 +4,6 @@ Images/s in bf16 and fp32 are those of ViT-H, alternating in one run; person-fra
 in optimisation mode, 2 persons, 100 frames.
 """
 
-import os
-import platform
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 
 from tests.benchmarks.bench_recon_fit import fit_person_frames_per_s
 from tests.benchmarks.bench_recon_hmr2 import hmr2_bf16_speedup
+from tests.benchmarks.results_file import cores
 
 RESULTS = Path(__file__).parent / "results" / "recon_speed.md"
 
@@ -21,7 +20,7 @@ def main() -> None:
     """Run the parts, one after the other, and write their table."""
     fit = fit_person_frames_per_s()
     hmr2 = hmr2_bf16_speedup()
-    machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, no GPU"
+    machine = f"{cores()}, torch {torch.__version__}, no GPU"
     rows = (
         ("HMR2.0 (ViT-H), fp32, eager", f"{hmr2['fp32_images_per_s']:.2f} images/s"),
         ("HMR2.0 (ViT-H), bf16", f"{hmr2['bf16_images_per_s']:.2f} images/s, {hmr2['speedup']:.2f} times as many"),

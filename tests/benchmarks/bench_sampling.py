@@ -4,8 +4,6 @@ Weights are random, which costs as much as trained ones. Every figure is the med
 beside it; alternatives run alternately in one process.
 """
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from motion.features import Normalizer
 from motion.generator import Generator, Model, MotionRequest
 from motion.guidance import ClassifierFree
 from motion.recipes import tiny
+from tests.benchmarks.results_file import cores
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
 REPEATS = 5
@@ -80,11 +79,11 @@ def main() -> None:
     rates = {batch: [batch / t for t in times] for batch, times in taken.items()}
     rows = [f"| {batch} | {spread(rates[batch], 1)} | {spread(taken[batch], 2)} |" for batch in taken]
     ratio = guidance_ratio(network)
-    cores = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    machine = f"{cores()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(
         f"# Sampling, recipe `tiny`, {FRAMES} frames, {recipe.sampling.sampler}-{recipe.sampling.num_steps}, guided\n\n"
-        f"{date.today()}, {cores}; `python -m tests.benchmarks sampling`; median (least–greatest) of {REPEATS}.\n\n"
+        f"{date.today()}, {machine}; `python -m tests.benchmarks sampling`; median (least–greatest) of {REPEATS}.\n\n"
         "| batch | motions/s | s per batch |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         f"Two forwards ÷ both guidance branches in one, batch 8: {spread(ratio, 2)}\n"
     )

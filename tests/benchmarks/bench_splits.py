@@ -5,8 +5,6 @@ trained and finds the held-out clips by their captions, beside an untrained judg
 judge finds much, a test measures how well what was seen is recalled. All through the jobs, as a user would start them.
 """
 
-import os
-import platform
 import tempfile
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +17,7 @@ from motion.sequence import MotionSequence, read_motions
 from tests.benchmarks.bench_evaluation import POOL, Jobs, evaluation, write_set
 from tests.benchmarks.labelled import STYLE_PATTERNS, shared_data, write_labelled
 from tests.benchmarks.nearest_neighbour import r_precision_of_nearest
+from tests.benchmarks.results_file import cores
 
 RESULTS = Path(__file__).parent / "results" / "splits.md"
 SPLITS: dict[str, tuple[str, ...]] = {"file": (), "style": ("--name-pattern", *STYLE_PATTERNS)}
@@ -86,7 +85,7 @@ def shared(tested: list[MotionSequence], trained: list[MotionSequence]) -> float
 
 
 def conditions() -> str:
-    machine = f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, no GPU"
+    machine = f"{cores()}, torch {torch.__version__}, no GPU"
     chance = " and ".join(f"{k / POOL:.3f}" for k in TOP)
     return (
         f"{date.today()}, {machine}; `python -m tests.benchmarks splits`. Clips and captions:\n"

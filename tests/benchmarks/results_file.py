@@ -1,7 +1,10 @@
-"""Sections of results/model.md, each written by its own benchmark."""
+"""Sections of results/model.md, each written by its own benchmark, and the machine that all results name."""
 
+import os
 import re
 from pathlib import Path
+
+import torch
 
 MODEL = Path(__file__).parent / "results" / "model.md"
 TITLE = "# The generative model\n"
@@ -17,3 +20,10 @@ def write_section(title: str, text: str, path: Path = MODEL) -> None:
     else:
         content = content.rstrip("\n") + "\n" + section
     path.write_text(content, encoding="utf-8")
+
+
+def cores() -> str:
+    """Describe the processor: its cores, name and widest instructions."""
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    name = about.partition("model name")[2].partition(":")[2].splitlines()[0].strip()
+    return f"{os.cpu_count()} cores of {name} ({torch.backends.cpu.get_cpu_capability()})"
