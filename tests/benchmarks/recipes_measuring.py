@@ -153,7 +153,8 @@ def own_captions(generator: Generator, task: Task, persons: int, scenes: int) ->
 
     Each is judged alone, from the origin on, as the judge knows persons.
     """
-    groups = [task.alone[i::scenes][:persons] for i in range(scenes)]
+    alone = task.alone
+    groups = [[alone[(i + scenes * n) % len(alone)] for n in range(persons)] for i in range(scenes)]
     requests = [
         MotionRequest(
             "",
