@@ -131,7 +131,7 @@ def test_killed_workers_and_a_killed_job_change_nothing(windows: Path, undisturb
     job = start(windows, tmp_path)
     wait_for_files(job, tmp_path, 3)
     kill_a_busy_worker(job)
-    time.sleep(random.uniform(0, 2))
+    time.sleep(random.uniform(0, 0.5))  # there must be something left to do
     assert job.poll() is None, log(tmp_path)
     kill_job(job)
     job = start(windows, tmp_path)
