@@ -28,8 +28,13 @@ _MOST_POINTS = 2000  # used by RANSAC
 _FINEST_SCALE_M = 1e-3  # least scale of the residuals' noise
 _VOXEL_M = 0.05
 _UPRIGHT_COSINE = np.cos(np.radians(65))  # between a floor's normal and the image's up, for tilts up to 60 degrees
+_NOT_UP_SHARE = 0.5  # of a mask, by which a plane that does not face up must have more than one that does
 _MOST_BELOW_SHARE = 0.03  # of a room's points that may lie under its floor: reflections, a step, noise
 _LEAST_EXTENT_M2 = 0.5  # of floor in view
+_WALL_SINE = np.sin(np.radians(30))  # of the angle by which walls may be off the vertical of what was found
+_WALL_SIGMA = 0.05  # scale of the errors of the walls' normals, in radians
+_WALL_PRIOR = 0.01  # weight of no lean, as a share of the walls' points
+_LARGEST_LEAN_DEG = 5.0  # against the walls
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +61,11 @@ def fit_floor(
 ) -> Plane:
     """Fit the floor plane to the points of a floor mask (camera frame, metres; NaN points are ignored).
 
-    `threshold` is RANSAC's band in metres, `seed` draws its samples. The parametrisation "thesis" regresses z on (x, y)
-    as eq. 4.2 does, which has no answer when the camera looks level. Raises InputError for too few points, points on a
-    line, too few inliers, and an implausible camera height.
+    The mask may be too large: planes on which no camera could stand are not considered, and those that do not face up
+    only where nearly all points lie in one, as for a camera that looks straight down. `threshold` is RANSAC's band in
+    metres, `seed` draws its samples. The parametrisation "thesis" regresses z on (x, y) as eq. 4.2 does, which has no
+    answer when the camera looks level. Raises InputError for too few points, points on a line, too few inliers, and an
+    implausible camera height.
     """
     points = points[np.isfinite(points).all(axis=1)].astype(np.float64)
     if len(points) < MIN_POINTS:
@@ -75,8 +82,9 @@ def fit_floor(
 def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, seed: int = 0) -> Plane:
     """Find the floor of a whole room without a mask, for a camera that is upright up to some tilt (library only).
 
-    The floor is not the largest plane but one that faces up and has next to nothing beneath it, so neither a table nor
-    a wall. `inlier_ratio` counts the points that face up. Raises InputError where no floor is in view.
+    The floor is not the largest plane but one that faces up, has next to nothing beneath it and is square to the walls
+    in view, so neither a table nor a wall nor a sloping bed. `inlier_ratio` counts the points that face up. Raises
+    InputError where no floor is in view.
     """
     points = points.reshape(-1, 3)
     every, normals = _thin(points[np.isfinite(points).all(axis=1)])
@@ -91,6 +99,12 @@ def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, se
     extent = plane.inlier_ratio * len(facing_up) * _VOXEL_M**2
     if extent < _LEAST_EXTENT_M2 or np.mean(plane.distance(every) < -threshold) > _MOST_BELOW_SHARE:
         raise InputError("no floor is in view: nothing that faces up lies below the rest; mark it in the masks")
+    lean = _lean(plane.normal, normals)
+    if lean > _LARGEST_LEAN_DEG:
+        raise InputError(
+            f"no floor is in view: what faces up and lies lowest leans by {lean:.0f}° against the walls, expected at "
+            f"most {_LARGEST_LEAN_DEG:.0f}°; mark the floor in the masks"
+        )
     return _plausible(plane, least_ratio=0.0)
 
 
@@ -131,16 +145,18 @@ def _ransac(
     seed: int,
     above: Float64[np.ndarray, "other 3"] | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Find the plane through three points with most others near; almost none of `above` may lie beneath it."""
+    """Find the plane through three points with most others near, among those that can be a floor.
+
+    Almost none of `above`, the points of a whole room, may lie beneath it; of the points of a mask, few.
+    """
     rng = np.random.default_rng(seed)
     some = _some(points, rng)
     normals, offsets = _random_planes(some, rng)
     near = (np.abs(some @ normals.T + offsets) < threshold).mean(axis=0)
-    near[~normals.any(axis=1)] = -1.0
-    if above is not None:
-        side = np.where(offsets < 0, -1.0, 1.0)
-        beneath = (_some(above, rng) @ (normals * side[:, None]).T + offsets * side < -threshold).mean(axis=0)
-        near -= (beneath > _MOST_BELOW_SHARE) | (normals @ _UP * side < _UPRIGHT_COSINE)
+    near -= (offsets < CAMERA_HEIGHTS_M[0]) | (offsets > CAMERA_HEIGHTS_M[1])
+    beneath = (_some(points if above is None else above, rng) @ normals.T + offsets < -threshold).mean(axis=0)
+    not_up = normals @ _UP < _UPRIGHT_COSINE
+    near -= beneath + _NOT_UP_SHARE * not_up if above is None else (beneath > _MOST_BELOW_SHARE) | not_up
     best = int(near.argmax())
     return normals[best], float(offsets[best])
 
@@ -148,12 +164,17 @@ def _ransac(
 def _random_planes(
     points: Float64[np.ndarray, "point 3"], rng: np.random.Generator
 ) -> tuple[Float64[np.ndarray, "trial 3"], Float64[np.ndarray, " trial"]]:
-    """Draw planes through three of the points: unit normals, zero where the three lie on a line, and offsets."""
+    """Draw planes through three of the points: unit normals towards the camera, and offsets.
+
+    Three points on a line give a plane through the camera, with a normal of zero.
+    """
     a, b, c = (points[rng.integers(len(points), size=_TRIALS)] for _ in range(3))
     normals = np.cross(b - a, c - a)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 1e-9)
-    return normals, -(normals * a).sum(axis=1)
+    offsets = -(normals * a).sum(axis=1)
+    side = np.where(offsets < 0, -1.0, 1.0)
+    return side[:, None] * normals, side * offsets
 
 
 def _some(points: Float64[np.ndarray, "point 3"], rng: np.random.Generator) -> Float64[np.ndarray, "some 3"]:
@@ -199,6 +220,24 @@ def _plausible(plane: Plane, least_ratio: float = MIN_INLIER_RATIO) -> Plane:
             "check the masks, the depth and the intrinsics"
         )
     return plane
+
+
+def _lean(normal: np.ndarray, normals: Float64[np.ndarray, "point 3"]) -> float:
+    """Compute by how many degrees a plane leans against the walls, which are square to a floor; 0 without walls.
+
+    The tilt that makes `normal` square to the surfaces about as steep as walls, by least squares under Geman and
+    McClure's weights; a weak prior keeps it at 0 in directions of which no wall tells.
+    """
+    walls = normals[np.abs(normals @ normal) < _WALL_SINE]
+    if len(walls) < MIN_POINTS:
+        return 0.0
+    basis = np.linalg.svd(normal[None])[2][1:]
+    across, off, weights = walls @ basis.T, walls @ normal, np.ones(len(walls))
+    for _ in range(10):
+        spread = (across * weights[:, None]).T @ across + _WALL_PRIOR * len(walls) * np.eye(2)
+        tilt = -np.linalg.solve(spread, across.T @ (weights * off))
+        weights = 1 / (1 + ((off + across @ tilt) / _WALL_SIGMA) ** 2) ** 2
+    return float(np.degrees(np.arctan(np.linalg.norm(tilt))))
 
 
 def _thin(

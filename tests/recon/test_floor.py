@@ -8,12 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Float
+from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from motion.errors import InputError
 from motion.metrics.pose_error import floor_error
+from motion.sequence import LABELS
 from recon.camera import intrinsics_matrix, unproject_image
 from recon.floor import Plane, extrinsics, find_floor, fit_floor
+from recon.simulate import SimulateConfig, simulate
 from tests.helpers.rgbd import RENDERED, read_depth
 
 KINECT = intrinsics_matrix(525.0, 525.0, 319.5, 239.5).double()
@@ -222,6 +225,68 @@ def test_a_floor_faces_up_and_a_ceiling_does_not(tilt: int, rng: np.random.Gener
 def test_what_leans_by_more_than_65_degrees_is_no_floor(slope: int) -> None:
     with pytest.raises(InputError, match="no floor in view"):
         find_floor(seen(sheet((-1, 1), (1.5, 3.5), 0), slope))
+
+
+def wall(x: tuple[float, float], y: tuple[float, float], top: float) -> np.ndarray:
+    """Sample an upright wall of the world over the line from (x[0], y[0]) to (x[1], y[1]), every 4 cm up to `top`."""
+    along, up = np.meshgrid(np.arange(0, 1, 0.04 / np.hypot(x[1] - x[0], y[1] - y[0])), np.arange(0.02, top, 0.04))
+    return np.stack([np.interp(along.ravel(), (0, 1), ends) for ends in (x, y)] + [up.ravel()], axis=1)
+
+
+@pytest.mark.parametrize("tilt", [0, 25, 55])
+def test_a_mask_with_more_wall_than_floor_gives_the_floor(tilt: int) -> None:
+    """Floor along two walls, marked 60 cm too high: two thirds of the mask are wall."""
+    floor = np.concatenate([sheet((-2, 2), (3.7, 4), 0), sheet((1.7, 2), (2, 3.7), 0)])
+    walls = np.concatenate([wall((-2, 2), (4, 4), 0.6), wall((2, 2), (2, 4), 0.6)])
+    assert len(walls) > 1.8 * len(floor)
+    found = fit_floor(seen(np.concatenate([floor, walls]), tilt))
+    assert floor_error(found.normal, found.offset, floor_normal(tilt), 2.4) == pytest.approx((0, 0), abs=1e-3)
+
+
+def test_smeared_edges_lie_in_planes_through_the_camera_and_are_no_floor(rng: np.random.Generator) -> None:
+    """Half of the mask lies on the edge of a bed, whose depth is smeared along the rays between bed and floor."""
+    floor = seen(sheet((-1, 1), (3, 4), 0), 30)
+    edge = seen(np.stack([np.linspace(-1, 1, len(floor)), np.full(len(floor), 2.0), np.full(len(floor), 0.5)], 1), 30)
+    smeared = edge * rng.uniform(1.0, 1.35, len(edge))[:, None]
+    found = fit_floor(np.concatenate([floor, smeared]))
+    assert floor_error(found.normal, found.offset, floor_normal(30), 2.4) == pytest.approx((0, 0), abs=1e-3)
+
+
+def test_a_camera_that_looks_straight_down_finds_its_floor(rng: np.random.Generator) -> None:
+    """A quarter of the points lies anywhere."""
+    floor = np.concatenate([rng.uniform(-2, 2, (900, 2)), np.full((900, 1), 2.5)], axis=1)
+    found = fit_floor(np.concatenate([floor, rng.uniform((-2, -2, 0.5), (2, 2, 2.5), (300, 3))]))
+    assert floor_error(found.normal, found.offset, np.array([0, 0, -1.0]), 2.5)[0] < 0.1
+
+
+@pytest.mark.parametrize("slope", [2, 12])
+def test_a_sloping_bed_is_not_taken_for_a_floor_that_is_out_of_view(slope: int) -> None:
+    """A bed whose head is raised is all that faces up; the walls behind and beside it are upright."""
+    bed = sheet((-1, 1), (2, 4), 0.6)
+    bed[:, 2] += (bed[:, 1] - 2) * np.tan(np.radians(slope))
+    walls = np.concatenate([wall((-1.5, 1.5), (4.2, 4.2), 2), wall((1.5, 1.5), (2, 4.2), 2)])
+    points = seen(np.concatenate([bed, walls[walls[:, 2] > 1.2]]), 35)
+    if slope > 5:
+        with pytest.raises(InputError, match=r"leans by 1\d° against the walls"):
+            find_floor(points)
+    else:
+        assert find_floor(points).offset == pytest.approx(1.8, abs=0.15)  # nothing tells a level bed from a floor
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("pixels", [4, 16])
+def test_masks_as_people_draw_them_give_the_floor_of_rendered_rooms(seed: int, pixels: int) -> None:
+    """The mask is too large by `pixels`, and a tenth of its pixels lies anywhere else."""
+    room = simulate(seed, SimulateConfig(num_people=1, num_frames=1, image_size=(256, 192)))
+    points = unproject_image(torch.from_numpy(room.background_depth), room.camera.intrinsics).numpy()
+    mask = binary_dilation(room.background_labels == LABELS.index("floor"), np.ones((3, 3)), iterations=pixels)
+    others = np.flatnonzero(~mask)
+    count = min(len(others), int(0.1 * mask.sum()))
+    mask.flat[np.random.default_rng(seed).choice(others, count, replace=False)] = True
+    found, true = fit_floor(points[mask]), room.camera.extrinsics.double().numpy()
+    angle, height = floor_error(found.normal, found.offset, true[:3, 2], float(-true[:3, 2] @ true[:3, 3]))
+    assert angle < 0.5
+    assert height < 0.01
 
 
 def points_of(name: str, shared_data: Path) -> Float[np.ndarray, "height width 3"]:
