@@ -61,11 +61,11 @@ def fit_floor(
 ) -> Plane:
     """Fit the floor plane to the points of a floor mask (camera frame, metres; NaN points are ignored).
 
-    The mask may be too large: planes on which no camera could stand are not considered, and those that do not face up
-    only where nearly all points lie in one, as for a camera that looks straight down. `threshold` is RANSAC's band in
-    metres, `seed` draws its samples. The parametrisation "thesis" regresses z on (x, y) as eq. 4.2 does, which has no
-    answer when the camera looks level. Raises InputError for too few points, points on a line, too few inliers, and an
-    implausible camera height.
+    The mask may be too large: planes over which no camera could hang are not considered, and one that does not face up
+    must hold half of the points more than one that does, as for a camera that looks straight down. `threshold` is
+    RANSAC's band in metres, `seed` draws its samples. The parametrisation "thesis" regresses z on (x, y) as eq. 4.2
+    does, which has no answer when the camera looks level. Raises InputError for too few points, points on a line, too
+    few inliers, and an implausible camera height.
     """
     points = points[np.isfinite(points).all(axis=1)].astype(np.float64)
     if len(points) < MIN_POINTS:
@@ -156,7 +156,10 @@ def _ransac(
     near -= (offsets < CAMERA_HEIGHTS_M[0]) | (offsets > CAMERA_HEIGHTS_M[1])
     beneath = (_some(points if above is None else above, rng) @ normals.T + offsets < -threshold).mean(axis=0)
     not_up = normals @ _UP < _UPRIGHT_COSINE
-    near -= beneath + _NOT_UP_SHARE * not_up if above is None else (beneath > _MOST_BELOW_SHARE) | not_up
+    if above is None:
+        near -= beneath + _NOT_UP_SHARE * not_up
+    else:
+        near -= (beneath > _MOST_BELOW_SHARE) | not_up
     best = int(near.argmax())
     return normals[best], float(offsets[best])
 
