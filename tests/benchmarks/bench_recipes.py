@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 
 from motion.errors import command_line
 from motion.generator import Generator, Model, load_model
+from motion.recipes import Recipe
 from tests.benchmarks import controls
 from tests.benchmarks.labelled import STYLE_PATTERNS, shared_data, write_labelled
 from tests.benchmarks.recipes_measuring import (
@@ -66,15 +67,21 @@ CHANGES: dict[str, dict[str, Any]] = {
     "and clips mirrored": {"variation__mirrored": 0.5},
     "and steps weighted by min-SNR": {"diffusion__min_snr": 5.0},
 }
-SAMPLINGS: dict[str, dict[str, Any]] = {
-    "DPM-Solver++(2M), 6 steps": {"num_steps": 6},
-    "DPM-Solver++(2M), 10 steps": {"num_steps": 10},
-    "DDIM, 8 steps": {"sampler": "ddim", "num_steps": 8},
-    "DDIM, 50 steps": {"sampler": "ddim", "num_steps": 50},
-    "guidance 1.5": {"guidance_scale": 1.5},
-    "guidance 2.5": {"guidance_scale": 2.5},
-    "guidance in the first half": {"guidance_stop": 0.5},
+SAMPLINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "default": {
+        "DPM-Solver++(2M), 6 steps": {"num_steps": 6},
+        "DPM-Solver++(2M), 10 steps": {"num_steps": 10},
+        "DDIM, 8 steps": {"sampler": "ddim", "num_steps": 8},
+        "DDIM, 50 steps": {"sampler": "ddim", "num_steps": 50},
+        "guidance 1.5 in the first half": {"guidance_scale": 1.5},
+        "guidance 2.5 in the first half": {"guidance_scale": 2.5},
+        "guidance 1.5 to the end": {"guidance_scale": 1.5, "guidance_stop": 1.0},
+        "guidance 2.5 to the end": {"guidance_scale": 2.5, "guidance_stop": 1.0},
+        "guidance 3.5 to the end": {"guidance_stop": 1.0},
+    },
+    "thesis": {"guidance 3.5 in the first half": {"guidance_stop": 0.5}},
 }
+"""Other ways of sampling than its own, by recipe."""
 ABLATED = """\
 `default` with one field changed, or added to (and …), on the validation split. One training each, three seeds of
 sampling: the spread in brackets is not that of trainings. Scenes of several people cost what is asked of one; what
@@ -92,7 +99,7 @@ On the validation split; one training each, the spread is that of three seeds of
 
 """
 SAMPLED = """\
-Means over the three trainings of `default`, least and greatest in brackets, on the validation split.
+Means over the three trainings of each recipe, least and greatest in brackets, on the validation split.
 
 """
 
@@ -147,9 +154,9 @@ def main(config: BenchConfig) -> None:
     made = measured([each for trainings in finals.values() for each in trainings])
     rows = {recipe: over(made[i * TRAININGS : (i + 1) * TRAININGS]) for i, recipe in enumerate(COMPARED)}
     write_section("Recipes", header(config) + MEASURED + table(rows))
-    models = [output / f"{slug(each.name)}.safetensors" for each in finals["default"]]
-    write_section("Sampling", header(config) + SAMPLED + table(samplings(models, output, shared)))
-    write_section("Control", header(config) + control(models[0], tasks["test"]))
+    rows = {name: row for recipe in COMPARED for name, row in samplings(finals[recipe], output, shared).items()}
+    write_section("Sampling", header(config) + SAMPLED + table(rows))
+    write_section("Control", header(config) + control(trained(finals["default"][0], output), tasks["test"]))
     if config.ablation_minutes:
         changed = [
             Training(name, "default", config.ablation_minutes, "val", best["default"] | changes)
@@ -181,17 +188,21 @@ def over(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: [float(np.mean(row[key])) for row in rows] for key in rows[0] if all(key in row for row in rows)}
 
 
-def samplings(models: Sequence[Path], output: Path, tasks: Any) -> dict[str, dict[str, Any]]:
-    """Measure the trainings of `default` with its own and other ways of sampling, on the validation split."""
-    ways: dict[str, dict[str, Any]] = {"its own": {}} | SAMPLINGS
+def samplings(trainings: Sequence[Training], output: Path, tasks: Any) -> dict[str, dict[str, Any]]:
+    """Measure a recipe's trainings with its own and other ways of sampling, on the validation split."""
+    recipe = trainings[0].recipe
+    ways: dict[str, dict[str, Any]] = {"its own": {}} | SAMPLINGS[recipe]
     remote = ray.remote(num_cpus=1)(run_sampling)
-    found = iter(ray.get([remote.remote(path, ways[way], output, tasks) for way in ways for path in models]))
-    return {way: over([next(found) for _ in models]) for way in ways}
+    waiting = [
+        remote.remote(training, way, changes, output, tasks) for way, changes in ways.items() for training in trainings
+    ]
+    found = iter(ray.get(waiting))
+    return {f"{recipe}, {way}": over([next(found) for _ in trainings]) for way in ways}
 
 
-def control(model: Path, task: Task) -> str:
+def control(model: Model, task: Task) -> str:
     """Measure control over one training of `default`, as a table."""
-    generator = Generator.load(model)
+    generator = Generator(model)
     clips = task.alone[:: max(len(task.alone) // CONTROLLED, 1)][:CONTROLLED]
     lines = ["| | |", "|---|---:|"]
     for measured in CONTROLS:
@@ -207,16 +218,14 @@ def job(name: str, *arguments: object) -> None:
 def run(training: Training, output: Path, tasks: dict[str, Task]) -> dict[str, Any]:
     """Train and measure one configuration, on one core, unless its result lies there."""
     torch.set_num_threads(1)
-    model, result, made = (
-        output / f"{slug(training.name)}.{ending}" for ending in ("safetensors", "json", "training.json")
-    )
-    recipe = small(training.recipe, **training.changes)
+    model, result, made = (file(training, output, end) for end in ("safetensors", "json", "training.json"))
+    recipe = configured(training)
     if not model.exists():
-        trained = train(recipe, output / "data", 60 * training.minutes, training.seed)
-        made.write_text(json.dumps({name: value for name, value in asdict(trained).items() if name != "model"}))
-        model.write_bytes(trained.model)
+        made_now = train(recipe, output / "data", 60 * training.minutes, training.seed)
+        made.write_text(json.dumps({name: value for name, value in asdict(made_now).items() if name != "model"}))
+        model.write_bytes(made_now.model)
     if not result.exists():
-        task, loaded = tasks[training.split], load_model(model)
+        task, loaded = tasks[training.split], trained(training, output)
         found = how_it_samples(loaded, output, task) | {"heard": heard(sampled_by(loaded), task)}
         found |= {f"merged_{n}": merged_share(loaded, task, n, CROWD_PROMPTS) for n in CROWDS}
         if recipe.variation.composed:  # else no scene has taught it that people do different things
@@ -226,10 +235,30 @@ def run(training: Training, output: Path, tasks: dict[str, Task]) -> dict[str, A
     return found | {"learning_rate": recipe.optim.learning_rate}
 
 
-def run_sampling(path: Path, changes: dict[str, Any], output: Path, tasks: dict[str, Task]) -> dict[str, Any]:
-    """Measure a trained model with another way of sampling, on one core."""
+def run_sampling(
+    training: Training, way: str, changes: dict[str, Any], output: Path, tasks: dict[str, Task]
+) -> dict[str, Any]:
+    """Measure a trained model with another way of sampling, on one core, unless the result lies there."""
     torch.set_num_threads(1)
-    return how_it_samples(load_model(path), output, tasks["val"], **changes)
+    result = file(training, output, f"{slug(way)}.json")
+    if not result.exists():
+        found = how_it_samples(trained(training, output), output, tasks["val"], **changes)
+        result.write_text(json.dumps(found))
+    return dict(json.loads(result.read_text()))
+
+
+def configured(training: Training) -> Recipe:
+    return small(training.recipe, **training.changes)
+
+
+def trained(training: Training, output: Path) -> Model:
+    """Load a model that was trained; it samples as its recipe says now, not as when it was trained."""
+    model = load_model(file(training, output, "safetensors"))
+    return replace(model, recipe=replace(model.recipe, sampling=configured(training).sampling))
+
+
+def file(training: Training, output: Path, ending: str) -> Path:
+    return output / f"{slug(training.name)}.{ending}"
 
 
 def how_it_samples(model: Model, output: Path, task: Task, **changes: Any) -> dict[str, Any]:
