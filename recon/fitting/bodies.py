@@ -51,16 +51,14 @@ class FittedBodies:
         """Prepare a fit of these persons with `body` to the keypoints `names`."""
         known = known_names(body)
         points = body_keypoints(body, (*names, *(name for name in SOLES if name in known)))
-        skin = torch.cdist(body.joint_template, body.v_template).min(dim=1).values
+        skin = to_skin(body)
         capsules = fit_capsules(people.joints(body)[:, :1].numpy(), people.betas.numpy(), body)
         return cls(body, points, len(names), skin, torch.from_numpy(capsules.radii).repeat(1, len(ALONG_SHARES)))
 
     @property
     def keypoint_radius(self) -> Float[Tensor, " keypoint"]:
         """Depth of each keypoint below the skin in metres; zero for points of the skin."""
-        points = slice(self.num_keypoints)
-        on_skin = self.points.template[points].norm(dim=-1) > 0
-        return torch.where(on_skin, 0.0, self.skin[self.points.joint[points]])
+        return below_skin(self.points, self.skin)[: self.num_keypoints]
 
     def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1 1 1"]:
         """Compute each person's size relative to the mean shape, by the joints' distances from the pelvis."""
@@ -75,6 +73,16 @@ class FittedBodies:
         joints, rotations = parameters.kinematics(self.body)
         points = self.points.positions(joints, rotations, parameters.betas[:, None])
         return Posed(parameters, joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :])
+
+
+def to_skin(body: Body) -> Float[Tensor, " 24"]:
+    """Measure the distance of each joint from the nearest skin in metres."""
+    return torch.cdist(body.joint_template, body.v_template).min(dim=1).values
+
+
+def below_skin(points: BodyKeypoints, skin: Float[Tensor, " 24"]) -> Float[Tensor, " keypoint"]:
+    """Look up the depth of keypoints below the skin in metres; zero for points of the skin."""
+    return torch.where(points.template.norm(dim=-1) > 0, 0.0, skin[points.joint])
 
 
 def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"]:

@@ -13,6 +13,7 @@ import torch
 from motion.body import Body
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, PERSON_CLASSES
+from recon.fitting.bodies import below_skin, to_skin
 from recon.keypoints import body_keypoints
 from recon.observations import SURE_CONFIDENCE, Observations
 from recon.people import People
@@ -33,6 +34,14 @@ ACTION_PHRASES = {
     "crawling": "crawls",
 }
 """Caption phrase of each action; "unknown" has none."""
+ADULT_M = (1.45, 2.0)
+"""Statures of nearly all adults in metres; a fitted body beyond them is flagged."""
+USUAL_SIGMAS = 2.5
+"""Standard deviations from the mean shape, beyond which a fitted body is flagged."""
+FAR_FROM_DEPTH = 0.15
+"""Relative difference from the depth networks, beyond which a person's distance is flagged."""
+SUNK_M = 0.1
+"""Depth under the floor in metres, beyond which a person is flagged."""
 PERSON_PHRASES = {"unknown": "a person", "person": "a person", "patient": "a patient", "medical_staff": "a carer"}
 """Caption phrase of each person class."""
 
@@ -51,14 +60,38 @@ class Quality:
     """Mean distance to the visible keypoints in pixels; None without visible keypoints."""
     below_floor_m: float
     """Greatest depth of the lowest joint under the floor in metres."""
+    stature_m: float
+    """Height of the fitted body from sole to crown in metres."""
+    shape_sigma: float
+    """Largest of the sizes of its betas: standard deviations from the mean shape."""
+    beyond_depth: float | None
+    """How much farther away the person is fitted than depth shows them, relative to it; None where it shows nothing."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Describe what cannot be: of the person, of their depth, or of the room's scale; empty where nothing is."""
+        least, most = ADULT_M
+        beyond = self.beyond_depth or 0.0
+        side = "farther away" if beyond > 0 else "nearer"
+        found = {
+            f"{self.stature_m:.2f} m tall": self.frames and not least <= self.stature_m <= most,
+            f"shape of {self.shape_sigma:.1f} σ": self.shape_sigma > USUAL_SIGMAS,
+            f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,
+            f"{abs(beyond):.0%} {side} than depth shows": abs(beyond) > FAR_FROM_DEPTH,
+        }
+        return tuple(flag for flag, raised in found.items() if raised)
 
 
 def assess(person: int, track: Track, people: People, regressed: People, observed: Observations, body: Body) -> Quality:
     """Assess one person; `regressed` is valid where the body network's pose was the person's own."""
     valid, there = people.valid[person], torch.from_numpy(track.present)
     visible = (observed.confidence[person] >= SURE_CONFIDENCE) & valid[:, None]
-    seen = people.keypoints(body, body_keypoints(body, observed.names))[person]
+    points = body_keypoints(body, observed.names)
+    seen = people.keypoints(body, points)[person]
     missed = (observed.camera.project(seen) - observed.keypoints[person]).norm(dim=-1)[visible]
+    skin = observed.camera.to_camera(seen)[..., 2] - below_skin(points, to_skin(body))
+    beyond = (skin / observed.depth[person] - 1)[visible & observed.depth[person].isfinite()]
+    betas = people.betas[person]
     lowest = people.joints(body)[person][valid][..., 2]
     return Quality(
         object_id=track.object_id,
@@ -66,6 +99,9 @@ def assess(person: int, track: Track, people: People, regressed: People, observe
         regressed=float((regressed.valid[person] & there).sum() / there.sum().clamp_min(1)),
         reprojection_px=float(missed.mean()) if len(missed) else None,
         below_floor_m=float((-lowest).clamp_min(0).max()) if valid.any() else 0.0,
+        stature_m=float(body.stature(betas)),
+        shape_sigma=float(betas.abs().max()),
+        beyond_depth=float(beyond.median()) if len(beyond) else None,
     )
 
 
@@ -73,7 +109,9 @@ def describe_quality(quality: Sequence[Quality]) -> list[str]:
     """Describe each person's quality in one line."""
     return [
         f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
-        f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}"
+        f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}, "
+        f"{row.stature_m:.2f} m tall, shape within {row.shape_sigma:.1f} σ"
+        + (f"; CHECK: {'; '.join(row.flags)}" if row.flags else "")
         for row in quality
     ]
 
@@ -104,7 +142,7 @@ def to_record(
         provenance=provenance
         | {
             "texts": "made from the annotated classes and actions",
-            "quality": json.dumps([asdict(row) for row in quality]),
+            "quality": json.dumps([asdict(row) | {"flags": row.flags} for row in quality]),
         },
     )
 

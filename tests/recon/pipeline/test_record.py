@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from motion.body import load_body
-from motion.skeleton import ACTIONS, KEYPOINT_SETS, PERSON_CLASSES
+from motion.skeleton import ACTIONS, JOINT, KEYPOINT_SETS, PERSON_CLASSES
 from recon.keypoints import body_keypoints
 from recon.observations import Observations
 from recon.people import People
@@ -29,6 +29,7 @@ from tests.helpers.fitted_motions import room_camera
 NAMES = KEYPOINT_SETS["coco17"]
 BODY = load_body()
 FRAMES = 4
+SOMEONE = Quality("7", 12, 0.5, 3.14, 0.021, stature_m=1.7, shape_sigma=1.2, beyond_depth=None)
 
 
 def a_track(actions: list[str], kind: str = "patient", present: list[bool] | None = None) -> Track:
@@ -103,14 +104,50 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
     people, track = standing(), a_track(["unknown"] * FRAMES)
     nobody = replace(people, valid=torch.zeros_like(people.valid))
     quality = assess(0, track, nobody, nobody, seen(people, (0.0, 0.0)), BODY)
-    assert quality == Quality("7", frames=0, regressed=0.0, reprojection_px=None, below_floor_m=0.0)
-    assert describe_quality([quality]) == [
-        "7: 0 frames, no visible keypoints, at most 0.0 cm under the floor, own pose regressed in 0%"
+    height = float(np.ptp(BODY.v_template[:, 1].numpy()))
+    assert quality.stature_m == pytest.approx(height)
+    assert replace(quality, stature_m=1.7) == Quality("7", 0, 0.0, None, 0.0, 1.7, shape_sigma=0.0, beyond_depth=None)
+    assert describe_quality([replace(quality, stature_m=1.7)]) == [
+        "7: 0 frames, no visible keypoints, at most 0.0 cm under the floor, own pose regressed in 0%, "
+        "1.70 m tall, shape within 0.0 σ"
     ]
-    measured = replace(quality, frames=12, regressed=0.5, reprojection_px=3.14, below_floor_m=0.021)
-    assert describe_quality([measured]) == [
-        "7: 12 frames, 3.1 px from the visible keypoints, at most 2.1 cm under the floor, own pose regressed in 50%"
+    assert describe_quality([SOMEONE]) == [
+        "7: 12 frames, 3.1 px from the visible keypoints, at most 2.1 cm under the floor, own pose regressed in 50%, "
+        "1.70 m tall, shape within 1.2 σ"
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "flags"),
+    [
+        ({"stature_m": 1.44}, ("1.44 m tall",)),
+        ({"stature_m": 2.04}, ("2.04 m tall",)),
+        ({"stature_m": 1.44, "frames": 0}, ()),
+        ({"shape_sigma": 2.6}, ("shape of 2.6 σ",)),
+        ({"below_floor_m": 0.13}, ("13 cm under the floor",)),
+        ({"beyond_depth": 0.2}, ("20% farther away than depth shows",)),
+        ({"beyond_depth": -0.16, "shape_sigma": 8.9}, ("shape of 8.9 σ", "16% nearer than depth shows")),
+        ({"stature_m": 1.46, "shape_sigma": 2.4, "below_floor_m": 0.09, "beyond_depth": 0.14}, ()),
+    ],
+)
+def test_what_cannot_be_a_person_in_their_room_is_flagged(change: dict[str, float], flags: tuple[str, ...]) -> None:
+    quality = replace(SOMEONE, **change)
+    assert quality.flags == flags
+    line = describe_quality([quality])[0]
+    assert line.count("CHECK") == (1 if flags else 0)
+    assert line.endswith("; ".join(flags))
+
+
+def test_who_is_fitted_beyond_what_depth_shows_is_measured() -> None:
+    """The skin of a wrist lies nearer than the joint; depth that is unknown or of hidden keypoints does not count."""
+    people, track = standing(), a_track(["unknown"] * FRAMES)
+    observed, wrist = seen(people, (0.0, 0.0)), NAMES.index("left_wrist")
+    thick = float((BODY.v_template - BODY.joint_template[JOINT["left_wrist"]]).norm(dim=-1).min())
+    away = room_camera().to_camera(people.joints(BODY))[0, :, JOINT["left_wrist"], 2]
+    observed.depth[0, :, wrist] = (away - thick) / torch.tensor([1.1, 1.2, 1.3, 9.0])
+    observed.confidence[0, 3] = 0.3
+    assert 0.01 < thick < 0.06
+    assert assess(0, track, people, people, observed, BODY).beyond_depth == pytest.approx(0.2, abs=1e-4)
 
 
 def test_frames_without_a_person_hold_the_nearest_pose() -> None:
@@ -132,11 +169,12 @@ def test_the_record_leaves_out_who_is_never_there() -> None:
     sequence = TetonSequence(
         Path("ward"), "ward", (512, 384), 10.0, None, NAMES, num_frames=FRAMES, tracks=tracks, keyframes=(0,)
     )
-    quality = [Quality("7", frames, 0.0, None, 0.0) for frames in (0, 3)]
+    quality = [replace(SOMEONE, frames=frames, stature_m=1.2) for frames in (0, 3)]
     record = to_record(sequence, people, quality, BODY, {"mode": "regression"})
     assert record.texts == ["a carer kneels"]
     np.testing.assert_array_equal(record.valid, [[False, True, True, True]])
     np.testing.assert_array_equal(record.action, [[0, *[ACTIONS.index("kneeling")] * 3]])
     np.testing.assert_allclose(record.joints, people.joints(BODY)[1:, [1, 1, 2, 3]].numpy(), atol=1e-6)
     assert record.provenance["mode"] == "regression"
-    assert [row["frames"] for row in json.loads(record.provenance["quality"])] == [0, 3]
+    rows = json.loads(record.provenance["quality"])
+    assert [(row["frames"], row["flags"]) for row in rows] == [(0, []), (3, ["1.20 m tall"])]
