@@ -63,13 +63,13 @@ class Quality:
     stature_m: float
     """Height of the fitted body from sole to crown in metres."""
     shape_sigma: float
-    """Largest of the sizes of its betas: standard deviations from the mean shape."""
+    """Greatest absolute value of the betas: standard deviations from the mean shape."""
     beyond_depth: float | None
-    """How much farther away the person is fitted than depth shows them, relative to it; None where it shows nothing."""
+    """Distance of the fitted person beyond the depth at the keypoints, relative to the depth; None where unknown."""
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Describe what cannot be: of the person, of their depth, or of the room's scale; empty where nothing is."""
+        """Describe what is implausible about the person and the distance; empty for a plausible reconstruction."""
         least, most = ADULT_M
         beyond = self.beyond_depth or 0.0
         side = "farther away" if beyond > 0 else "nearer"
