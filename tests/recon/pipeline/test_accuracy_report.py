@@ -109,7 +109,9 @@ def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[s
     seen = {"intrinsics": camera.intrinsics.numpy(), "extrinsics": camera.extrinsics.numpy()}
     scene = replace(scene_of(np.zeros((1, 3)), 0), image_size=camera.image_size, **seen)
     room = Room(camera, plane, none, np.zeros((2, 2), dtype=np.float32), fusion, None)
-    quality = tuple(Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, 1.7, 0.5, None) for name in truth.object_ids)
+    quality = tuple(
+        Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, 1.7, 0.5, None) for name in truth.object_ids
+    )
     return Reconstruction(scene, motion, room, quality)
 
 
