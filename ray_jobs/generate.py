@@ -140,7 +140,7 @@ def served_version(sampler: DeploymentHandle[Sampler]) -> str | None:
 
 
 def read_requests(config: GenerateConfig) -> tuple[list[MotionRequest], list[tuple[str, str]]]:
-    """Read every sample of every prompt, and (place, reason) of each malformed line, which takes its seeds with it."""
+    """Read every sample of every prompt, and (place, reason) for each that a malformed line would have; seeds are kept."""
     motions = storage.join(config.prompts, "motions")
     bad: list[tuple[str, str]] = []
     if parquet_files(motions):
@@ -149,7 +149,7 @@ def read_requests(config: GenerateConfig) -> tuple[list[MotionRequest], list[tup
         asked, bad = read_prompts(Path(config.prompts), config.num_frames)
     count = config.samples_per_prompt
     seeds = ((request, config.seed + place * count + k) for place, request in asked.items() for k in range(count))
-    return [replace(request, seed=seed) for request, seed in seeds], bad
+    return [replace(request, seed=seed) for request, seed in seeds], [row for row in bad for _ in range(count)]
 
 
 def read_captions(motions: str) -> list[MotionRequest]:

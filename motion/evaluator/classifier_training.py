@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from motion.diffusion import NoiseSchedule, q_sample
 from motion.evaluator.action_classifier import CLIPS_PER_BATCH, ActionClassifier, ClassifierConfig
 from motion.features import POSITIONS, VELOCITIES, Normalizer, encode_sequence
+from motion.optimization import one_cycle
 from motion.rotations import about, rotate
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
@@ -192,7 +193,7 @@ def fit(
         torch.manual_seed(seed)
         network = ActionClassifier(config).train()
         optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
-        rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+        rates = one_cycle(optimizer, learning_rate, steps)
         for _ in range(steps):
             chosen = rng.choice(len(examples), min(CLIPS_PER_BATCH, len(examples)), replace=False)
             batch = labelled_batch([examples[i] for i in chosen], normalizer, max_frames, rng)

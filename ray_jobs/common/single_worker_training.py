@@ -25,6 +25,7 @@ from ray.train.torch import TorchTrainer, get_device
 from torch import Tensor, nn
 
 from motion.errors.numbers import SEED, above, at_least, check_numbers
+from motion.optimization import one_cycle
 from motion.parquet import resolve
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.places import check_seen, settle
@@ -193,9 +194,7 @@ def train_loop(loop: Loop[Any]) -> None:
     device = get_device()
     network = task.network().to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    rates = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1
-    )
+    rates = one_cycle(optimizer, config.learning_rate, config.steps)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": rates}
     step = resume(parts)
     if step == config.steps:  # the driver was lost after the last checkpoint

@@ -111,7 +111,8 @@ def test_a_malformed_line_is_named_and_costs_itself_alone(
         ("a person sits", 4),
         ("a person sits", 5),
     ], "the seeds stay when the line is mended"
-    ((place, reason),) = bad
+    (place, reason), other = bad
+    assert other == (place, reason), "it costs as many requests as a good line has"
     assert place == "prompts.txt:2"
     assert re.search(sentence, reason)
     with pytest.raises(InputError, match=sentence):
