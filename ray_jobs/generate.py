@@ -140,7 +140,7 @@ def served_version(sampler: DeploymentHandle[Sampler]) -> str | None:
 
 
 def read_requests(config: GenerateConfig) -> tuple[list[MotionRequest], list[tuple[str, str]]]:
-    """Read every sample of every prompt, and (place, reason) for each that a malformed line would have; seeds are kept."""
+    """Read every sample of every prompt, and (place, reason) for each that a malformed line lacks; seeds are kept."""
     motions = storage.join(config.prompts, "motions")
     bad: list[tuple[str, str]] = []
     if parquet_files(motions):
