@@ -85,7 +85,8 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     people = place_people(regressed, observed, bodies, mode)
     people = replace(people, valid=people.valid & present(sequence.tracks))
     if not people.valid.any():
-        raise InputError(f"{sequence.folder}: nobody could be reconstructed, expected a person with keypoints")
+        expected = "a regressed pose near the keypoints" if mode == "regression" else "a person with keypoints"
+        raise InputError(f"{sequence.folder}: nobody could be reconstructed in mode {mode}, expected {expected}")
     images = np.stack([sequence.frame(number) for number in sequence.keyframes])
     scene = build_scene(sequence.id, images, masks, room)
     quality = tuple(
