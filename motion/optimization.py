@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -15,14 +14,6 @@ def cosine_decay(progress: float, floor: float = 0.0) -> float:
     `progress` is clipped to 0 (start) to 1 (end).
     """
     return float(floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * min(max(progress, 0.0), 1.0))))
-
-
-def one_cycle(optimizer: torch.optim.Optimizer, learning_rate: float, steps: int) -> OneCycleLR:
-    """Make the schedule of a rise to `learning_rate` over a tenth of the steps and of a fall to zero (Smith 2018).
-
-    The rise takes two steps at least: torch divides by zero where it takes one.
-    """
-    return OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=max(0.1, min(2 / steps, 0.9)))
 
 
 def weight_average(network: nn.Module, decay: float) -> AveragedModel:

@@ -6,7 +6,7 @@ whole groups of clips go to one split. The place or the name of a file says its 
     file                   all clips of a file (of a pair, of person 1's); the least that is honest
     folder                 the files of a folder
     source                 all of a source
-    subject, style, label  the part of the name that the pattern calls so; AMASS has subjects as folders
+    subject, style, label  the part of the name that the pattern calls so; subjects of AMASS are always its folders
 
 A pattern is the file's name without its ending, `{}` for what does not matter: `dataset-{}_{label}_{style}_{}` for
 Bandai-Namco's, `{subject}_{}` for CMU's. With / in it, it is matched with as many folders as it names.
@@ -48,12 +48,22 @@ class Holding:
                 f"held_out is {self.test:g} and validation {self.validation:g}, expected shares of 0 or more, and "
                 "below 1 together, as the rest is trained on"
             )
+        if self.test == self.validation == 0 and (self.by != "file" or self.patterns):
+            raise InputError(
+                f"nothing is held out by {self.by}, expected --held-out or --validation with a share, such as 0.2"
+            )
         for pattern in self.patterns:
             parts = PART.findall(pattern)
             if odd := [part for part in parts if part and part not in NAMED]:
                 raise InputError(f"the pattern {pattern!r} names {odd[0]!r}, expected {', '.join(NAMED)}, or {{}}")
-            if self.by not in NAMED or parts.count(self.by) != 1:
-                raise InputError(f"the pattern {pattern!r} tells no {self.by}, expected one {{{self.by}}} in it")
+            if self.by not in NAMED:
+                raise InputError(
+                    f"the pattern {pattern!r} is not for --held-out-by {self.by}, expected one of {', '.join(NAMED)}"
+                )
+            if parts.count(self.by) != 1:
+                raise InputError(
+                    f"the pattern {pattern!r} does not tell one {self.by}, expected one {{{self.by}}} in it"
+                )
 
 
 NOTHING = Holding()
@@ -85,9 +95,9 @@ def group(clip: Clip, root: Path | None, holding: Holding) -> str:
         return name.parent.as_posix()
     if holding.by == "source":
         return clip.source
+    if clip.source == "amass" and holding.by == "subject":
+        return name.parent.as_posix()
     if not holding.patterns:
-        if clip.source == "amass" and holding.by == "subject":
-            return name.parent.as_posix()
         raise InputError(
             f"{clip.source} does not say the {holding.by} of {name}, expected --name-pattern, such as "
             f"{{{holding.by}}}_{{}} for files named so"

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from motion.diffusion import NoiseSchedule, q_sample
 from motion.evaluator.action_classifier import CLIPS_PER_BATCH, ActionClassifier, ClassifierConfig
 from motion.features import POSITIONS, VELOCITIES, Normalizer, encode_sequence
-from motion.optimization import one_cycle
 from motion.rotations import about, rotate
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS
@@ -200,6 +200,14 @@ def fit(
             loss = classifier_loss(network, schedule, batch.x0, batch.valid, batch.labels, generator, noisy)
             training_step(network, optimizer, rates, loss)
     return network.eval().requires_grad_(False)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, learning_rate: float, steps: int) -> OneCycleLR:
+    """Make the schedule of a rise to `learning_rate` over a tenth of the steps and of a fall to zero (Smith 2018).
+
+    The rise takes two steps at least: torch divides by zero where it takes one.
+    """
+    return OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=max(0.1, min(2 / steps, 0.9)))
 
 
 def training_step(

@@ -25,7 +25,7 @@ from ray.train.torch import TorchTrainer, get_device
 from torch import Tensor, nn
 
 from motion.errors.numbers import SEED, above, at_least, check_numbers
-from motion.optimization import one_cycle
+from motion.evaluator.classifier_training import one_cycle
 from motion.parquet import resolve
 from ray_jobs.common import cli, storage, tracking
 from ray_jobs.common.places import check_seen, settle

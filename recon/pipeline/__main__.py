@@ -65,7 +65,7 @@ def run(config: PipelineConfig) -> None:
     Raises InputError when both or neither are asked for, when no sequence can be read, and at the end when one of them
     could not be reconstructed.
     """
-    if bool(config.simulate) == bool(config.sequences):
+    if config.simulate < 0 or bool(config.simulate) == bool(config.sequences):
         raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
     if config.motions is not None and not config.simulate:
         raise InputError(f"--motions {config.motions} is for rendered rooms, expected --simulate N with it")

@@ -29,6 +29,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64
+from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from motion.body import Body
@@ -110,6 +111,10 @@ class Figures(Errors):
     """Seconds that the reconstruction took, without the networks."""
 
 
+FIGURES = TypeAdapter(list[Figures])
+"""Reader of the figures of a sequence."""
+
+
 @dataclass(frozen=True)
 class Models:
     """Networks and body models that a report reconstructs with."""
@@ -180,7 +185,11 @@ def figures_of(output: Path, folder: Path, models: Models) -> list[Figures]:
     """Run all modes on one sequence, or read the file of an earlier run."""
     file = output / "sequences" / f"{'_'.join(folder.parts)}.json"
     if file.exists():
-        return [Figures(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        try:
+            if rows := FIGURES.validate_json(file.read_bytes()):
+                return rows
+        except ValidationError:
+            tqdm.write(f"{file} is damaged: its sequence is measured anew")
     rows = [row for kind in get_args(Annotations) for row in _compare(output, folder, kind, models)]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")

@@ -97,6 +97,8 @@ def test_the_first_pattern_that_fits_a_name_counts() -> None:
 def test_subjects_of_amass_are_its_folders() -> None:
     (clip,) = clips("CMU/01/01_01_poses.npz", source="amass")
     assert group(clip, ROOT, Holding(0.1, by="subject")) == "CMU/01"
+    for_others = Holding(0.1, by="subject", patterns=("{subject}_{}_{}",))
+    assert group(clip, ROOT, for_others) == "CMU/01", "a pattern that another source needs changes nothing"
 
 
 def test_a_name_that_tells_no_group_is_an_error() -> None:
@@ -113,8 +115,14 @@ def test_a_name_that_tells_no_group_is_an_error() -> None:
         ((0.5, 0.5), "held_out is 0.5 and validation 0.5, expected shares"),
         ((float("nan"), 0.0), "held_out is nan"),
         ((0.1, 0.0, "style", ("{style}_{actor}",)), "names 'actor', expected subject, style, label"),
-        ((0.1, 0.0, "style", ("{subject}_{}",)), "tells no style, expected one {style} in it"),
-        ((0.1, 0.0, "file", ("{subject}_{}",)), "tells no file"),
+        ((0.1, 0.0, "style", ("{subject}_{}",)), "does not tell one style, expected one {style} in it"),
+        ((0.1, 0.0, "style", ("{style}_{style}",)), "does not tell one style"),
+        (
+            (0.1, 0.0, "file", ("{subject}_{}",)),
+            "not for --held-out-by file, expected one of subject, style, label",
+        ),
+        ((0.0, 0.0, "subject"), "nothing is held out by subject, expected --held-out or --validation with a share"),
+        ((0.0, 0.0, "subject", ("{subject}_{}",)), "nothing is held out by subject"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values: tuple, sentence: str) -> None:

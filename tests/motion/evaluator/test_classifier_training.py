@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from motion.body import load_body
 from motion.clips.augment import translate
@@ -17,6 +17,7 @@ from motion.evaluator.classifier_training import (
     action_labels,
     classifier_loss,
     fit,
+    one_cycle,
     placed_anew,
     prevailing,
 )
@@ -95,3 +96,21 @@ def test_stretches_and_new_places_are_those_of_motions() -> None:
     assert (after - before)[..., :2].abs().amin(dim=(1, 2, 3)).max() < (after - before)[..., :2].abs().amax()
     ways = (after - before)[:, 0, 0, :2]
     assert (ways[0] - ways[1]).norm() > 0.1, "each person has a place of their own"
+
+
+@pytest.mark.parametrize("steps", [*range(1, 25), 300])
+def test_a_training_of_any_length_rises_and_falls(steps: int) -> None:
+    """Ten steps divided by zero: a tenth of them is the one step that torch's schedule cannot rise in."""
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters())
+    schedule, rates = one_cycle(optimizer, 0.1, steps), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    top = int(torch.tensor(rates).argmax())
+    assert max(rates) <= 0.1
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    if steps == 300:
+        assert (top, max(rates)) == (29, pytest.approx(0.1))
+        assert rates[-1] < 1e-6

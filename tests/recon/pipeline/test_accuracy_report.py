@@ -213,6 +213,12 @@ def test_what_cannot_be_reconstructed_is_a_row_and_made_once(tmp_path: Path, mon
         assert (row.world_mpjpe_mm is None) == (row.mode != "regression")
         assert row.found == (row.mode == "regression")
     assert len(list((tmp_path / "sheets").glob("*-regression.png"))) == len(list((tmp_path / "sheets").iterdir())) == 4
+    (file,) = (tmp_path / "sequences").iterdir()
+    whole = file.read_text()
+    for damaged in ("", whole[: len(whole) // 2], "{}", "[]", '[{"a": 1}]'):
+        file.write_text(damaged)
+        assert [row.mode for row in figures_of(tmp_path, folder, models)] == [row.mode for row in rows]
+    file.write_text(whole)
     monkeypatch.setattr(report, "perceive", None)
     assert figures_of(tmp_path, folder, models) == rows
 
