@@ -50,6 +50,7 @@ from recon.regressors import BodyRegressor
 from recon.simulate import CLEAN, NOISY, SimulateConfig, Truth, read_truth, simulate, write
 from recon.smoothing import smooth
 from recon.teton import read_sequence
+from recon.teton.checked_json import write_json
 
 Annotations = Literal["clean", "noisy"]
 Depths = Literal["true", "shipped"]
@@ -152,13 +153,15 @@ def write_report(
 
 
 def keep_settings(path: Path, settings: Mapping[str, str]) -> None:
-    """Write the settings of a report; raises InputError where the file holds others."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+    """Write the settings of a report; raises InputError where the file holds others, or is damaged."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+    except ValueError as error:
+        raise InputError(f"{path} is damaged, expected the report's settings; take another --report") from error
     if before != settings:
         made = _options(before) or "what ships"
         raise InputError(f"{path.parent} was made with {made}: keep that, or take another --report")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(settings)), encoding="utf-8")
+    write_json(path, dict(settings))
 
 
 def _options(settings: Mapping[str, str]) -> str:
@@ -191,8 +194,7 @@ def figures_of(output: Path, folder: Path, models: Models) -> list[Figures]:
         except ValidationError:
             tqdm.write(f"{file} is damaged: its sequence is measured anew")
     rows = [row for kind in get_args(Annotations) for row in _compare(output, folder, kind, models)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
+    write_json(file, [asdict(row) for row in rows])
     return rows
 
 

@@ -193,9 +193,7 @@ def samplings(trainings: Sequence[Training], output: Path, tasks: Any) -> dict[s
     recipe = trainings[0].recipe
     ways: dict[str, dict[str, Any]] = {"its own": {}} | SAMPLINGS[recipe]
     remote = ray.remote(num_cpus=1)(run_sampling)
-    waiting = [
-        remote.remote(training, way, changes, output, tasks) for way, changes in ways.items() for training in trainings
-    ]
+    waiting = [remote.remote(training, changes, output, tasks) for changes in ways.values() for training in trainings]
     found = iter(ray.get(waiting))
     return {f"{recipe}, {way}": over([next(found) for _ in trainings]) for way in ways}
 
@@ -218,7 +216,8 @@ def job(name: str, *arguments: object) -> None:
 def run(training: Training, output: Path, tasks: dict[str, Task]) -> dict[str, Any]:
     """Train and measure one configuration, on one core, unless its result lies there."""
     torch.set_num_threads(1)
-    model, result, made = (file(training, output, end) for end in ("safetensors", "json", "training.json"))
+    endings = ("safetensors", f"{sampled_as(training)}.json", "training.json")
+    model, result, made = (file(training, output, end) for end in endings)
     recipe = configured(training)
     if not model.exists():
         made_now = train(recipe, output / "data", 60 * training.minutes, training.seed)
@@ -235,12 +234,10 @@ def run(training: Training, output: Path, tasks: dict[str, Task]) -> dict[str, A
     return found | {"learning_rate": recipe.optim.learning_rate}
 
 
-def run_sampling(
-    training: Training, way: str, changes: dict[str, Any], output: Path, tasks: dict[str, Task]
-) -> dict[str, Any]:
+def run_sampling(training: Training, changes: dict[str, Any], output: Path, tasks: dict[str, Task]) -> dict[str, Any]:
     """Measure a trained model with another way of sampling, on one core, unless the result lies there."""
     torch.set_num_threads(1)
-    result = file(training, output, f"{slug(way)}.json")
+    result = file(training, output, f"{sampled_as(training, **changes)}.val.json")
     if not result.exists():
         found = how_it_samples(trained(training, output), output, tasks["val"], **changes)
         result.write_text(json.dumps(found))
@@ -251,6 +248,12 @@ def configured(training: Training) -> Recipe:
     return small(training.recipe, **training.changes)
 
 
+def sampled_as(training: Training, **changes: Any) -> str:
+    """Name a way of sampling by its settings, so that a result is not taken for that of other settings."""
+    values = asdict(replace(configured(training).sampling, **changes)).values()
+    return "-".join(value if isinstance(value, str) else f"{value:g}" for value in values)
+
+
 def trained(training: Training, output: Path) -> Model:
     """Load a model that was trained; it samples as its recipe says now, not as when it was trained."""
     model = load_model(file(training, output, "safetensors"))
@@ -258,7 +261,9 @@ def trained(training: Training, output: Path) -> Model:
 
 
 def file(training: Training, output: Path, ending: str) -> Path:
-    return output / f"{slug(training.name)}.{ending}"
+    """Name a file of a training, so that one of another rate or length is not taken for it."""
+    rate = configured(training).optim.learning_rate
+    return output / f"{slug(training.name)}.{rate:.2g}.{training.minutes:g}min.{ending}"
 
 
 def how_it_samples(model: Model, output: Path, task: Task, **changes: Any) -> dict[str, Any]:

@@ -271,3 +271,6 @@ def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
     keep_settings(tmp_path / "other.json", {"motions": "falls"})
     with pytest.raises(InputError, match="was made with --motions falls"):
         keep_settings(tmp_path / "other.json", {"motions": "walks"})
+    (tmp_path / "other.json").write_text('{"motions": "fa')
+    with pytest.raises(InputError, match="other.json is damaged, expected the report's settings; take another"):
+        keep_settings(tmp_path / "other.json", {"motions": "falls"})
