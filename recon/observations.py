@@ -5,7 +5,7 @@ Pixels and metres, depths along the camera's optical axis; persons and frames as
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from motion.errors import InputError
@@ -37,6 +37,10 @@ class Observations:
     """Depth of the empty room over the whole image, at any resolution; NaN where unknown."""
     depth_error: float = 0.0
     """Standard deviation of `depth`, relative to the depth."""
+    room_error: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Standard deviations of the floor's tilt and roll (radians) and of the room's size (relative)."""
+    action: Int8[Tensor, "person frame"] | None = None
+    """Action of each person, an index into `motion.skeleton.ACTIONS`; None without annotated actions."""
 
     def __post_init__(self) -> None:
         shape = (*self.keypoints.shape[:2], len(self.names))

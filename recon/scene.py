@@ -4,20 +4,29 @@ World: Z up, floor z = 0, metres, the origin on the floor below the camera. The 
 depth, colour and label: those of the key frames in which nobody covers it.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import open3d as o3d
 import torch
-from jaxtyping import Bool, Float, Float32, Int8, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8
 
 from motion.errors import InputError
 from motion.features import POINTS_PER_GROUP
 from motion.sequence import LABELS, Scene
-from recon.calibration import Calibration, estimate_intrinsics
+from recon.calibration import (
+    HEIGHT_M,
+    HEIGHT_SPREAD_M,
+    Calibration,
+    attitude_by_depth,
+    attitude_by_edges,
+    estimate_intrinsics,
+    strongest_edges,
+)
 from recon.camera import Camera, unproject_image
 from recon.depth import DepthFusion, fuse
-from recon.depth.fusion import background, grow, median
+from recon.depth.fusion import background, grow, median, refit
 from recon.floor import Plane, extrinsics, fit_floor
 from recon.teton import PERSON_LABEL, TetonSequence
 
@@ -28,6 +37,7 @@ STRUCTURE = ("none", "floor", "wall", "door", "window")
 """Labels that are not furniture."""
 _STEEPEST_SLOPE = 12.0  # metres of depth per metre across; surfaces seen at less than 5 degrees are smeared edges
 _NEIGHBOURS = 16
+_FLOOR_BAND_M = 0.1  # from the floor that depth shows, within which points tell its height
 _OUTLIER_SIGMAS = 3.0
 
 
@@ -47,6 +57,8 @@ class Room:
     """Line from disparity to inverse depth, which gave `depth`."""
     calibration: Calibration | None
     """Estimated intrinsics; None where the annotations have their own."""
+    error: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Standard deviations of the floor's tilt and roll (radians) and of the room's size (relative)."""
 
     def points(self) -> Float[np.ndarray, "height width 3"]:
         """Compute the world position (metres) of the empty room's surface that each pixel shows; NaN where unknown."""
@@ -59,13 +71,14 @@ def build_room(
     sequence: TetonSequence,
     disparity: Float[np.ndarray, "keyframe height width"],
     metric: Float[np.ndarray, "keyframe low_height low_width"],
+    images: UInt8[np.ndarray, "keyframe height width 3"],
     masks: UInt8[np.ndarray, "keyframe height width"],
 ) -> Room:
     """Fuse the depth of all key frames, remove the persons, and place the camera over the floor.
 
     `disparity` is the relative network's answer (larger = nearer), `metric` the metric one's in metres; `masks` hold
-    the label of each pixel, PERSON_LABEL + k for person k. Raises InputError where depth, floor or camera are
-    implausible.
+    the label of each pixel, PERSON_LABEL + k for person k. The floor's tilt is that of depth, corrected by the edges
+    of the images as far as depth is uncertain. Raises InputError where depth, floor or camera are implausible.
     """
     people = masks >= PERSON_LABEL
     fusion = fuse(disparity, metric)
@@ -75,9 +88,51 @@ def build_room(
     intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
     points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
     on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
-    floor = fit_floor(points[on_floor])
+    seen = fit_floor(points[on_floor])
+    hidden = grow(people)
+    picture, _ = _empty_room(images, masks, hidden)
+    edges = strongest_edges(picture, np.logical_and.reduce(hidden), intrinsics)
+    attitude = attitude_by_edges(edges, attitude_by_depth(seen.normal, fusion.error))
+    height, height_error = _camera_height(seen, attitude.normal, points[on_floor], fusion.error)
+    floor = replace(seen, normal=attitude.normal, offset=height)
     camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
-    return Room(camera, floor, depth, empty, fusion, calibration)
+    error = (*attitude.spread.tolist(), height_error / height)
+    return over_floor(Room(camera, floor, depth, empty, fusion, calibration, error), camera, disparity, masks)
+
+
+def _camera_height(
+    seen: Plane, normal: Float64[np.ndarray, "3"], on_floor: Float[np.ndarray, "point 3"], relative_error: float
+) -> tuple[float, float]:
+    """Compute the camera's height above a floor with another normal, and its standard deviation (metres).
+
+    What depth shows is put together with where cameras hang in rooms.
+    """
+    near = on_floor[np.abs(seen.distance(on_floor)) < _FLOOR_BAND_M]
+    shown = float(np.median(-near @ normal))
+    error = relative_error * shown
+    trust = HEIGHT_SPREAD_M**2 / (HEIGHT_SPREAD_M**2 + error**2)
+    return trust * shown + (1 - trust) * HEIGHT_M, math.sqrt(trust) * error
+
+
+def over_floor(
+    room: Room,
+    camera: Camera,
+    disparity: Float[np.ndarray, "keyframe height width"],
+    masks: UInt8[np.ndarray, "keyframe height width"],
+) -> Room:
+    """Place the room's camera over another floor, and lead depth through that floor where the masks show it."""
+    rotation, height = camera.extrinsics[:3, :3].double().numpy(), float(camera.center[2])
+    floor, people = replace(room.floor, normal=rotation[:, 2], offset=height), masks >= PERSON_LABEL
+    marked = (masks == LABELS.index("floor")) & ~grow(people)
+    fusion = refit(room.fusion, disparity, _inverse_depth(floor, camera, disparity.shape[1:]), marked)
+    depth = fusion.depth(disparity)
+    return replace(room, camera=camera, floor=floor, fusion=fusion, depth=depth, background=background(depth, people))
+
+
+def _inverse_depth(floor: Plane, camera: Camera, shape: tuple[int, ...]) -> Float64[np.ndarray, "height width"]:
+    """Compute one over the depth (1/m) at which each pixel would see the floor; not positive above the horizon."""
+    rays = unproject_image(torch.ones(shape, dtype=torch.float64), camera.intrinsics.double()).numpy()
+    return -(rays @ floor.normal) / floor.offset
 
 
 def build_scene(

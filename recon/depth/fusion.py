@@ -6,7 +6,7 @@ means unknown.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from recon.robust import MAD_TO_SIGMA, tukey_weights
 
 FARTHEST_M = 50.0
 """Largest known depth in metres; farther, or behind infinity (`alpha d + beta <= 0`), depth is unknown (NaN)."""
+COMMON_ERROR_FACTOR = 3.0
+"""Factor on the disagreement of two depth networks, in which errors that they share (such as of scale) do not show."""
+_NARROW = 0.06  # relative spread of a floor's inverse depths, at which it tells as much of the line's slope as networks
 _MIN_PIXELS = 100
 _MOST_PIXELS = 200_000  # used by the fit
 _PAIRS = 500
@@ -40,6 +43,11 @@ class DepthFusion:
     def depth_scale(self) -> float:
         """Metres per inverse disparity, 1 / alpha: the scale that a relative depth map lacks."""
         return 1 / self.alpha
+
+    @property
+    def error(self) -> float:
+        """Standard deviation of the fused depth, relative to the depth, as far as two networks can tell."""
+        return COMMON_ERROR_FACTOR * self.relative_error
 
     def depth(self, disparity: Float[np.ndarray, "*batch height width"]) -> Float32[np.ndarray, "*batch height width"]:
         """Convert disparity to depth in metres; NaN where it is unknown or beyond FARTHEST_M."""
@@ -71,11 +79,47 @@ def fuse(
     return DepthFusion(float(alpha), float(beta), float((off < 0.1).mean()), float(MAD_TO_SIGMA * np.median(off)))
 
 
+def refit(
+    fusion: DepthFusion,
+    disparity: Float[np.ndarray, "keyframe height width"],
+    inverse: Float[np.ndarray, "height width"],
+    mask: Bool[np.ndarray, "keyframe height width"],
+) -> DepthFusion:
+    """Lead the line through pixels of `mask` (True = use) whose inverse depth (1/m) is known, such as a known floor's.
+
+    Where these are nearly equally far they tell only the scale, and the slope stays.
+    """
+    now = fusion.alpha * disparity.astype(np.float64) + fusion.beta
+    known = mask & (now > 1 / FARTHEST_M) & (inverse > 1 / FARTHEST_M)
+    if not known.any():
+        return fusion
+    target = np.broadcast_to(inverse, mask.shape)[known]
+    d, before, target = _some(disparity[known].astype(np.float64), now[known], target)
+    scale, middle = float(np.median(target / before)), np.median(before)
+    scaled = replace(fusion, alpha=scale * fusion.alpha, beta=scale * fusion.beta)
+    spread = MAD_TO_SIGMA * np.median(np.abs(before - middle)) / middle
+    if len(d) < _MIN_PIXELS or not spread:
+        return scaled
+    alpha, beta = _robust_line(d, target)
+    trust = spread**2 / (spread**2 + _NARROW**2) if alpha > 0 else 0.0
+    alpha, beta = (trust * new + (1 - trust) * old for new, old in ((alpha, scaled.alpha), (beta, scaled.beta)))
+    return replace(fusion, alpha=float(alpha), beta=float(beta))
+
+
+def _some(*values: Float64[np.ndarray, " pixel"]) -> list[Float64[np.ndarray, " some"]]:
+    """Draw as many pixels as a line is fitted to, the same of each array."""
+    count = len(values[0])
+    if count <= _MOST_PIXELS:
+        return list(values)
+    some = np.random.default_rng(0).choice(count, _MOST_PIXELS, replace=False)
+    return [each[some] for each in values]
+
+
 def _known_pixels(
     disparity: Float[np.ndarray, "keyframe height width"],
     metric: Float[np.ndarray, "keyframe low_height low_width"],
     mask: Bool[np.ndarray, "keyframe height width"] | None,
-) -> tuple[Float64[np.ndarray, " pixel"], Float64[np.ndarray, " pixel"]]:
+) -> list[Float64[np.ndarray, " pixel"]]:
     """Pair disparity and inverse metric depth (1/m) of the known pixels, or of as many of them as the fit uses."""
     metres = upsample(metric, disparity.shape[1:])
     known = np.isfinite(disparity) & (metres > 0) & (True if mask is None else mask)
@@ -85,10 +129,7 @@ def _known_pixels(
             f"{len(d)} pixels with {len(np.unique(d))} disparities have a metric depth, expected {_MIN_PIXELS} or more "
             "that differ: check the images and both depth networks"
         )
-    if len(d) > _MOST_PIXELS:
-        some = np.random.default_rng(0).choice(len(d), _MOST_PIXELS, replace=False)
-        d, inverse = d[some], inverse[some]
-    return d, inverse
+    return _some(d, inverse)
 
 
 def upsample(

@@ -1,6 +1,7 @@
 """Bodies that `recon.fitting` moves: their kinematics, and the points of a body that the energies use."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class FittedBodies:
         capsules = fit_capsules(people.joints(body)[:, :1].numpy(), people.betas.numpy(), body)
         return cls(body, points, len(names), skin, torch.from_numpy(capsules.radii).repeat(1, len(ALONG_SHARES)))
 
-    @property
+    @cached_property
     def keypoint_radius(self) -> Float[Tensor, " keypoint"]:
         """Depth of each keypoint below the skin in metres; zero for points of the skin."""
         return below_skin(self.points, self.skin)[: self.num_keypoints]

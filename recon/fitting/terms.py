@@ -10,7 +10,7 @@ from itertools import combinations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from recon.camera import Camera, project
 
@@ -19,6 +19,10 @@ CONTACT_HEIGHT_M = 0.1  # above the floor; lower soles at rest are drawn onto it
 DRAWN_M = 0.15  # standard deviation: feet of a sitting person hang above the floor
 STILL_M_S2 = 1.0  # accelerations below count by their square, those above by their size
 NEAR_M = 1.5  # between the middles of two persons, within which their limbs are compared
+ANKLES, SHOULDERS = (7, 8), (16, 17)
+LEAN_RAD = 0.1  # standard deviation of the lean of who stands, and of the slope of who lies
+LOWEST_M, LOWEST_BOUND_M = 0.05, 0.5  # standard deviation of the lowest point of who is on the floor, and its bound
+MOST_FRAMES = 5  # of a person, which count; more are worth no more, as they err alike
 
 
 def bounded(
@@ -61,13 +65,15 @@ def skin_depth(
 ) -> Float[Tensor, ""]:
     """Penalise keypoints that do not lie a limb's `radius` behind the skin seen at their pixel (metres).
 
-    Bounded, as the skin may be another person's. `seen` is NaN where unknown. The noise is `relative_error` of the seen
-    depth, and not below `least` metres; up to twice the noise is believed.
+    Bounded, as the skin may be another person's. `seen` is NaN where unknown. Each keypoint's noise is `least` metres;
+    `relative_error` of the seen depth is common to all of a person, who therefore count as one measurement of it. Up to
+    twice the noise is believed.
     """
     known = seen.isfinite()
     seen = seen.nan_to_num()
     behind = torch.where(known, depth - seen - radius, 0.0)
-    sigma = (relative_error * seen).clamp_min(least)
+    together = (known * weight).sum(dim=(1, 2), keepdim=True)
+    sigma = (least**2 + together * (relative_error * seen).square()).sqrt()
     return (weight * bounded(behind.square(), sigma, (2 * sigma).clamp_min(bound))).sum()
 
 
@@ -76,15 +82,19 @@ def before_background(
     background: Float[Tensor, "person frame keypoint"],
     weight: Float[Tensor, "person frame keypoint"],
     radius: Float[Tensor, " keypoint"],
-    sigma: float,
+    least: float,
+    relative_error: float,
     bound: float,
 ) -> Float[Tensor, ""]:
     """Penalise visible keypoints behind the empty room's surface: nobody sinks into beds or walls.
 
-    `background` is metres, infinite where unknown. Bounded, because a keypoint that was clicked elsewhere may lie on
-    something nearer.
+    `background` is metres, infinite where unknown; its noise is `least` metres and `relative_error` of the depth.
+    Bounded, because a keypoint that was clicked elsewhere may lie on something nearer.
     """
-    return (weight * bounded((depth + radius - background).clamp_min(0).square(), sigma, bound)).sum()
+    known = torch.where(background.isfinite(), background, 0.0)
+    sigma = (least**2 + (relative_error * known).square()).sqrt()
+    behind = (depth + radius - background).clamp_min(0)
+    return (weight * bounded(behind.square(), sigma, (2 * sigma).clamp_min(bound))).sum()
 
 
 def acceleration(
@@ -97,22 +107,60 @@ def acceleration(
 
 
 def floor_contact(
-    joints: Float[Tensor, "person frame 24 3"],
+    joint_heights: Float[Tensor, "person frame 24"],
+    sole_heights: Float[Tensor, "person frame sole"],
     soles: Float[Tensor, "person frame sole 3"],
     radius: Float[Tensor, " 24"],
     valid: Bool[Tensor, "person frame"],
     fps: float,
     sigma: float,
 ) -> Float[Tensor, ""]:
-    """Penalise joints and soles below the floor, and soles at rest near the floor that are not on it."""
-    sunk = hinge(radius - joints[..., 2], sigma).sum(dim=-1) + hinge(-soles[..., 2], sigma).sum(dim=-1)
+    """Penalise joints and soles below the floor, and soles at rest near the floor that are not on it.
+
+    Heights are metres above the floor; the soles' places tell which are at rest.
+    """
+    sunk = hinge(radius - joint_heights, sigma).sum(dim=-1) + hinge(-sole_heights, sigma).sum(dim=-1)
     with torch.no_grad():
         known = (valid[:, 1:] & valid[:, :-1])[..., None]
         speed = torch.where(known, soles.diff(dim=1).norm(dim=-1) * fps, torch.inf)
         before, after = (pad(speed, ends, value=torch.inf) for ends in ((0, 0, 1, 0), (0, 0, 0, 1)))
         slow = torch.minimum(before, after) < CONTACT_SPEED_M_S
-    drawn = slow * bounded(soles[..., 2].clamp_min(0).square(), DRAWN_M, CONTACT_HEIGHT_M)
+    drawn = slow * bounded(sole_heights.clamp_min(0).square(), DRAWN_M, CONTACT_HEIGHT_M)
     return (valid * (sunk + drawn.sum(dim=-1))).sum()
+
+
+def lean(
+    joints: Float[Tensor, "person frame 24 3"],
+    up: Float[Tensor, "3"],
+    upright: Bool[Tensor, "person frame"],
+    lying: Bool[Tensor, "person frame"],
+) -> Float[Tensor, ""]:
+    """Penalise the lean from ankles to shoulders of persons who stand, and its slope in those who lie; `up` is unit.
+
+    Angles are radians, if small. A person's frames lean alike, so many count no more than `MOST_FRAMES`.
+    """
+    along = normalize(joints[:, :, SHOULDERS].mean(dim=2) - joints[:, :, ANKLES].mean(dim=2), dim=-1, eps=0.1)
+    rise = along @ up
+    square = 2 * upright * (1 - rise) + lying * rise.square()
+    return (_share(upright | lying) * 0.5 * square / LEAN_RAD**2).sum()
+
+
+def lowest_point(
+    joint_heights: Float[Tensor, "person frame 24"],
+    sole_heights: Float[Tensor, "person frame sole"],
+    on_floor: Bool[Tensor, "person frame"],
+) -> Float[Tensor, ""]:
+    """Penalise a gap (metres) between the floor and persons who are on it.
+
+    Heights are those of the skin at the joints and of the soles. Many frames count no more than `MOST_FRAMES`.
+    """
+    lowest = torch.minimum(joint_heights.amin(dim=-1), sole_heights.amin(dim=-1))
+    return (_share(on_floor) * on_floor * bounded(lowest.square(), LOWEST_M, LOWEST_BOUND_M)).sum()
+
+
+def _share(frames: Bool[Tensor, "person frame"]) -> Float[Tensor, "person 1"]:
+    """Compute the weight of each of a person's frames."""
+    return MOST_FRAMES / frames.sum(dim=1, keepdim=True).clamp_min(MOST_FRAMES)
 
 
 def apart(

@@ -24,7 +24,8 @@ from motion.errors import InputError
 from motion.sequence import MotionSequence, Scene
 from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, Calibration
 from recon.depth.fusion import median
-from recon.fitting import fit
+from recon.fitting import Fit, fit
+from recon.fitting.rooms import moved
 from recon.keypoints import body_keypoints, known_names
 from recon.lifting import Lifter
 from recon.observations import SURE_CONFIDENCE, Observations
@@ -34,15 +35,13 @@ from recon.pipeline.perception import Perception, by_person_and_frame
 from recon.pipeline.record import Quality, assess, to_record
 from recon.pose_prior import PosePrior, load_prior
 from recon.regressors.body_regressor import in_camera
-from recon.scene import Room, build_room, build_scene
+from recon.scene import Room, build_room, build_scene, over_floor
 from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track
 
 Mode = Literal["regression", "optimisation", "hybrid"]
 STILL_SHARE, STILL_KEYPOINT_SHARE = 0.05, 0.15  # of a person's size, moved by one who holds still and by a keypoint
 GOOD_START_SHARE = 0.08  # of the size: 5 pixels of noise are some 3 % of it, `hmr2_tiny` errs by 16 % of a crop
-# Factor on the disagreement of two depth networks, in which errors that they share (such as of scale) do not show.
-COMMON_ERROR_FACTOR = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +78,20 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     Raises InputError when nobody could be reconstructed.
     """
     masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
-    room = build_room(sequence, perception.disparity, perception.metric, masks)
+    images = np.stack([sequence.frame(number) for number in sequence.keyframes])
+    room = build_room(sequence, perception.disparity, perception.metric, images, masks)
     observed = observe(sequence, room, masks, bodies.body)
     regressed = regressed_people(perception, observed, bodies.body)
-    people = place_people(regressed, observed, bodies, mode)
-    people = replace(people, valid=people.valid & present(sequence.tracks))
+    placed = place_people(regressed, observed, bodies, mode)
+    people = replace(placed.people, valid=placed.people.valid & present(sequence.tracks))
     if not people.valid.any():
         expected = "a regressed pose near the keypoints" if mode == "regression" else "a person with keypoints"
         raise InputError(f"{sequence.folder}: nobody could be reconstructed in mode {mode}, expected {expected}")
-    images = np.stack([sequence.frame(number) for number in sequence.keyframes])
+    regressed = moved(regressed, room.camera, placed.camera, bodies.body)
+    room, observed = (
+        over_floor(room, placed.camera, perception.disparity, masks),
+        replace(observed, camera=placed.camera),
+    )
     scene = build_scene(sequence.id, images, masks, room)
     quality = tuple(
         assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
@@ -120,7 +124,9 @@ def observe(
         confidence=torch.from_numpy(annotated[..., 2]),
         depth=torch.from_numpy(depth),
         background=torch.from_numpy(room.background),
-        depth_error=COMMON_ERROR_FACTOR * room.fusion.relative_error,
+        depth_error=room.fusion.error,
+        room_error=room.error,
+        action=torch.from_numpy(np.stack([track.action for track in sequence.tracks])),
     )
 
 
@@ -222,10 +228,10 @@ def _seen(
     return projected, torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
 
 
-def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> People:
-    """Place persons in the world by the chosen mode."""
+def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> Fit:
+    """Place persons in the world by the chosen mode, and the camera over the floor that fits them."""
     if mode == "regression":
-        return smooth(regressed, bodies.body, observed.fps)
+        return Fit(smooth(regressed, bodies.body, observed.fps), observed.camera)
     start = bodies.lifter.lift(observed, bodies.body)
     if mode == "hybrid":
         start = union(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)

@@ -15,7 +15,7 @@ from recon.camera import Camera, intrinsics_matrix
 from recon.depth import DepthFusion
 from recon.depth.fusion import background, grow
 from recon.floor import Plane, extrinsics
-from recon.scene import Room, build_scene, object_points
+from recon.scene import Room, build_scene, object_points, over_floor
 from recon.teton import PERSON_LABEL
 
 SIZE = (160, 120)
@@ -116,6 +116,21 @@ def test_smeared_edges_and_stray_points_are_left_out() -> None:
     nearest = np.min([distance_to(name, found.points) for name in BOXES], axis=0)
     assert len(found.points) > 0.8 * len(room(None).points)
     assert np.mean(nearest > 0.05) < 0.01
+
+
+def test_depth_follows_the_floor_that_the_camera_is_put_over() -> None:
+    """The networks' depth is a quarter too large, so is the floor's; over the true floor all surfaces are in place."""
+    images, masks, depth = keyframes(0.3, 1.5)
+    disparity = np.where(np.isfinite(depth), 1 / depth, np.nan)
+    fusion = DepthFusion(0.8, 0.0, 1.0, 0.1)
+    seen, empty = fusion.depth(disparity), background(fusion.depth(disparity), masks >= PERSON_LABEL)
+    floor = Plane(camera().extrinsics[:3, 2].double().numpy(), 3.0, 0.9)
+    wrong = Camera(camera().intrinsics, torch.from_numpy(extrinsics(floor)).float(), SIZE)
+    found = over_floor(Room(wrong, floor, seen, empty, fusion, None), camera(), disparity, masks)
+    assert found.floor.offset == pytest.approx(2.4, abs=1e-5)
+    np.testing.assert_allclose(found.depth, depth, rtol=0.01)
+    scene = build_scene("room", images, masks, found)
+    assert np.abs(scene.points[scene.labels == LABELS.index("floor"), 2]).max() < 0.03
 
 
 def frontal(depth: np.ndarray, focal: tuple[float, float]) -> Scene:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from motion.errors import InputError
 from recon.depth import DepthFusion, fuse
-from recon.depth.fusion import background, grow, upsample
+from recon.depth.fusion import background, grow, refit, upsample
 from tests.helpers.rgbd import REAL, RENDERED, read_depth
 
 
@@ -112,6 +112,36 @@ def test_fusion_on_real_rooms_is_within_two_percent(
     robust, plain = (abs_rel(fuse(spoilt, metric, robust=r).depth(exact), depth) for r in (True, False))
     assert robust < 0.01
     assert plain > 0.05
+
+
+def test_a_known_floor_corrects_the_line(rng: np.random.Generator) -> None:
+    """The networks err by a third and bend depth; half of the picture shows a floor that is known, a tenth does not."""
+    depth = room_depth(rng, keyframes=1)
+    disparity, spoilt = disparity_of(depth, 0.5, -0.1, rng)
+    mask = np.zeros(depth.shape, dtype=bool)
+    mask[:, 48:] = True
+    networks = DepthFusion(0.8, -0.15, 0.9, 0.05)
+    found = refit(networks, spoilt, 1 / depth[0], mask)
+    assert abs_rel(networks.depth(disparity), depth) > 0.2
+    assert abs_rel(found.depth(disparity), depth) < 0.03
+    assert (found.inlier_ratio, found.relative_error) == (0.9, 0.05)
+
+
+def test_a_narrow_strip_of_floor_tells_the_scale_alone(rng: np.random.Generator) -> None:
+    """All of the floor in view is 2 m away, and its disparity noisy: a line through it would have any slope."""
+    inverse = np.full((40, 50), 0.5)
+    disparity = 1 + 0.01 * rng.standard_normal((1, 40, 50))
+    found = refit(DepthFusion(1.0, 0.2, 1.0, 0.0), disparity, inverse, np.ones_like(disparity, dtype=bool))
+    assert (found.alpha, found.beta) == pytest.approx((1.0 / 2.4, 0.2 / 2.4), rel=0.05)
+
+
+def test_too_few_pixels_of_floor_tell_the_scale_alone_and_none_nothing() -> None:
+    networks, some = DepthFusion(1.0, 0.2, 1.0, 0.0), np.zeros((1, 40, 50), dtype=bool)
+    some[:, :5, :5] = True
+    disparity = np.linspace(0.5, 1.5, 2000).reshape(1, 40, 50)
+    found = refit(networks, disparity, (disparity[0] + 0.2) / 2, some)
+    assert (found.alpha, found.beta) == pytest.approx((0.5, 0.1))
+    assert refit(networks, disparity, disparity[0], np.zeros_like(some)) == networks
 
 
 def test_metric_depth_that_is_unknown_does_not_count(rng: np.random.Generator) -> None:

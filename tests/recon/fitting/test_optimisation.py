@@ -1,20 +1,22 @@
 """Fits of SMPL to keypoints: back to the truth from disturbed starts, and stable where observations fail."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from motion.body import load_body
+from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.metrics.pose_error import pa_mpjpe, world_mpjpe
-from motion.skeleton import JOINT, KEYPOINT_SETS
-from recon.fitting import fit
+from motion.skeleton import ACTIONS, JOINT, KEYPOINT_SETS
 from recon.fitting import optimisation as fitting
 from recon.fitting.bodies import FittedBodies, balls
 from recon.fitting.optimisation import Phase
+from recon.fitting.rooms import MovingRoom, moved
+from recon.observations import Observations
 from recon.people import People
 from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
 
@@ -37,6 +39,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def walker() -> People:
     people = standing_at(clip("walk", 10.0), 0.3, 3.5)
     return replace(people, valid=people.valid.clone())
+
+
+def fit(seen: Observations, start: People, body: Body, prior: Callable[[Tensor], Tensor]) -> People:
+    return fitting.fit(seen, start, body, prior).people
 
 
 def world(people: People, truth: People) -> float:
@@ -176,6 +182,39 @@ def test_who_is_seen_is_before_the_wall(walker: People) -> None:
     fitted = fit(wall, start, BODY, prior)
     assert seen.camera.to_camera(start.joints(BODY))[..., 2].max() > depth.max() + 0.4
     assert seen.camera.to_camera(fitted.joints(BODY))[..., 2].max() < depth.max() + 0.15
+
+
+def mistaken(people: People, tilt: float, size: float) -> tuple[Observations, People]:
+    """Observe standing persons by depth that is so many times too large, over a floor that seems tilted (radians)."""
+    seen = observed(people, COCO, key_frames=2)
+    camera = MovingRoom(seen.camera, torch.tensor([tilt, 0.0, math.log(size)]), torch.ones(3)).fitted_camera()
+    standing = torch.full(seen.confidence.shape[:2], ACTIONS.index("standing_on_floor"), dtype=torch.int8)
+    observations = replace(seen, camera=camera, depth=seen.depth * size, depth_error=0.15, action=standing)
+    pelvis = people.joints(BODY)[:, :, 0]
+    farther = replace(people, transl=people.transl + (pelvis - seen.camera.center) * (size - 1))
+    return observations, moved(farther, seen.camera, camera, BODY)
+
+
+def test_persons_tell_the_size_of_their_room(walker: People) -> None:
+    """Depth is a sixth too large; people of usual stature halve the error at least, if it is said to be uncertain."""
+    pair = both(walker, standing_at(walker, -0.8, 5.5))
+    observations, start = mistaken(pair, 0.0, 7 / 6)
+    found = fitting.fit(replace(observations, room_error=(0.003, 0.003, 0.15)), start, BODY, prior)
+    kept = fitting.fit(observations, start, BODY, prior)
+    assert float(kept.camera.center[2]) == pytest.approx(2.8, abs=1e-4)
+    assert float(found.camera.center[2]) == pytest.approx(2.4, abs=0.06)
+    truth = pair.joints(BODY) - torch.tensor([0.0, 0.0, 2.4])
+    away = [(each.people.joints(BODY) - each.camera.center - truth).norm(dim=-1).mean() for each in (kept, found)]
+    assert away[1] < 0.5 * away[0]
+
+
+def test_who_stands_tells_the_tilt_of_the_floor(walker: People) -> None:
+    observations, start = mistaken(walker, math.radians(6), 1.0)
+    found = fitting.fit(replace(observations, room_error=(math.radians(6), 0.003, 0.003)), start, BODY, prior)
+    kept = fitting.fit(observations, start, BODY, prior)
+    tilts = [math.degrees(math.asin(-float(each.camera.extrinsics[2, 2]))) for each in (kept, found)]
+    assert abs(tilts[0] - 30) == pytest.approx(6, abs=1e-3)
+    assert abs(tilts[1] - 30) < 3
 
 
 def test_nobody_and_a_start_of_other_people(walker: People) -> None:

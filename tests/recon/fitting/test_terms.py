@@ -15,6 +15,8 @@ from recon.fitting.terms import (
     before_background,
     floor_contact,
     hinge,
+    lean,
+    lowest_point,
     near_start,
     reprojection,
     skin_depth,
@@ -52,24 +54,37 @@ def test_pixels_count_as_metres_at_the_persons_distance() -> None:
     ("depth", "seen", "energy"),
     [
         (2.1, 2.0, 0.0),  # a limb's radius behind its skin
-        (2.3, 2.0, bounded(0.2, 0.1, 0.2)),  # 5 % of 2 m are 10 cm, which are believed up to 20
-        (2.0, 2.0, bounded(-0.1, 0.1, 0.2)),
-        (1.3, 1.0, bounded(0.2, 0.06, 0.15)),  # no noise is below 6 cm, nor the bound below 15
+        # 5 % of 2 m are 10 cm, beside 6 cm of the keypoint's own; two standard deviations are believed
+        (2.3, 2.0, bounded(0.2, math.hypot(0.1, 0.06), 2 * math.hypot(0.1, 0.06))),
+        (2.0, 2.0, bounded(-0.1, math.hypot(0.1, 0.06), 2 * math.hypot(0.1, 0.06))),
+        (0.3, 0.2, 0.0),
+        (0.4, 0.2, bounded(0.1, math.hypot(0.01, 0.06), 0.15)),  # the bound is not below 15 cm
         (2.3, math.nan, 0.0),
     ],
 )
 def test_keypoints_lie_behind_the_skin_that_is_seen(depth: float, seen: float, energy: float) -> None:
     point = lambda value: torch.tensor([[[value]]])  # noqa: E731
-    found = skin_depth(point(depth), point(seen), point(2.0), torch.tensor([0.1]), 0.06, 0.05, 0.15)
-    assert found.item() == pytest.approx(2 * energy, rel=1e-4, abs=1e-9)
+    found = skin_depth(point(depth), point(seen), point(1.0), torch.tensor([0.1]), 0.06, 0.05, 0.15)
+    assert found.item() == pytest.approx(energy, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 4, 100])
+def test_an_error_that_all_depths_share_is_measured_once(count: int) -> None:
+    """All keypoints of a person seem 1 cm too far, by 20 times less than depth errs: they are one measurement of it."""
+    depth, seen = torch.full((1, 1, count), 2.11), torch.full((1, 1, count), 2.0)
+    found = skin_depth(depth, seen, torch.ones(1, 1, count), torch.full((count,), 0.1), 1e-6, 0.1, 0.15)
+    assert found.item() == pytest.approx(0.5 * (0.01 / 0.2) ** 2, rel=1e-2)
 
 
 def test_nobody_who_is_seen_is_behind_the_room() -> None:
     """One is 5 cm before the wall, one reaches 10 cm into it, one is before nothing known; the radius is 20 cm."""
     depth = torch.tensor([[[2.75, 2.9, 9.0]]])
     background = torch.tensor([[[3.0, 3.0, math.inf]]])
-    found = before_background(depth, background, torch.ones(1, 1, 3), torch.full((3,), 0.2), 0.05, 0.3)
+    radius, seen = torch.full((3,), 0.2), torch.ones(1, 1, 3)
+    found = before_background(depth, background, seen, radius, 0.05, 0.0, 0.3)
     assert found.item() == pytest.approx(bounded(0.1, 0.05, 0.3), rel=1e-4)
+    rough = before_background(depth, background, seen, radius, 0.05, 0.1, 0.3)
+    assert rough.item() == pytest.approx(bounded(0.1, math.hypot(0.3, 0.05), 2 * math.hypot(0.3, 0.05)), rel=1e-4)
 
 
 def test_acceleration_counts_by_its_square_when_small_and_by_its_size_when_large() -> None:
@@ -88,7 +103,8 @@ def on_floor(soles: Tensor, height: float = 1.0, valid: Tensor | None = None) ->
     """Compute the energy of soles (frame, sole, 3) under joints that are all so high, at 10 fps."""
     joints = torch.full((1, len(soles), 24, 3), height)
     there = torch.ones(1, len(soles), dtype=torch.bool) if valid is None else valid
-    return floor_contact(joints, soles[None], torch.full((24,), 0.05), there, 10.0, 0.01).item()
+    radius = torch.full((24,), 0.05)
+    return floor_contact(joints[..., 2], soles[None, ..., 2], soles[None], radius, there, 10.0, 0.01).item()
 
 
 def test_bodies_are_not_below_the_floor() -> None:
@@ -111,6 +127,36 @@ def test_feet_at_rest_near_the_floor_are_drawn_onto_it() -> None:
     assert on_floor(flies) == pytest.approx(2 * drawn, rel=1e-3)
     there = torch.tensor([[True, False, True]])
     assert on_floor(rests, valid=there) == 0, "no speed is known beside a gap"
+
+
+def leaning(degrees: float, frames: int) -> Tensor:
+    """Stretch joints between ankles at the origin and shoulders `degrees` off the vertical."""
+    joints = torch.zeros(1, frames, 24, 3)
+    angle = math.radians(degrees)
+    joints[:, :, [16, 17]] = 1.4 * torch.tensor([math.sin(angle), 0.0, math.cos(angle)])
+    return joints
+
+
+@pytest.mark.parametrize(("frames", "counted"), [(1, 1), (5, 5), (50, 5)])
+def test_who_stands_is_upright_and_who_lies_is_level(frames: int, counted: int) -> None:
+    """Either is 6 degrees off, by a standard deviation of 0.1 radians."""
+    up, yes, no = torch.tensor([0.0, 0.0, 1.0]), torch.ones(1, frames).bool(), torch.zeros(1, frames).bool()
+    off = counted * 0.5 * (math.radians(6) / 0.1) ** 2
+    assert lean(leaning(6, frames), up, yes, no).item() == pytest.approx(off, rel=0.01)
+    assert lean(leaning(84, frames), up, no, yes).item() == pytest.approx(off, rel=0.01)
+    assert lean(leaning(50, frames), up, no, no).item() == 0
+    tilted = torch.tensor([math.sin(math.radians(6)), 0.0, math.cos(math.radians(6))])
+    assert lean(leaning(6, frames), tilted, yes, no).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_who_is_on_the_floor_touches_it() -> None:
+    """The lowest of all is a hand 10 cm up; 10 cm beneath the floor costs as much, and who sits in a bed nothing."""
+    joints, soles, yes = torch.full((1, 2, 24), 0.8), torch.full((1, 2, 4), 0.3), torch.ones(1, 2).bool()
+    joints[:, :, 22] = 0.1
+    each = bounded(0.1, 0.05, 0.5)
+    assert lowest_point(joints, soles, yes).item() == pytest.approx(2 * each, rel=1e-4)
+    assert lowest_point(joints, soles - 0.4, yes).item() == pytest.approx(2 * each, rel=1e-4)
+    assert lowest_point(joints, soles, ~yes).item() == 0
 
 
 def test_persons_do_not_share_space_when_both_are_there() -> None:

@@ -118,7 +118,8 @@ def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodie
     """A person's few good poses would only pull at the others if most are off."""
     people = people_of(room.truth.motion)
     masks = np.stack([room.sequence.mask(number) for number in room.sequence.keyframes])
-    empty = build_room(room.sequence, room.perception.disparity, room.perception.metric, masks)
+    images = np.stack([room.sequence.frame(number) for number in room.sequence.keyframes])
+    empty = build_room(room.sequence, room.perception.disparity, room.perception.metric, images, masks)
     observed = observe(room.sequence, empty, masks, bodies.body)
     assert good_starts(people, observed, bodies.body)[people.valid].all()
     off = replace(people, transl=people.transl.clone())

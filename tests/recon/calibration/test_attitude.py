@@ -1,0 +1,87 @@
+"""Tilt and roll of a camera from edges: back to those of a drawn room, and not where edges tell nothing."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float64
+from PIL import Image, ImageDraw
+
+from recon.calibration.attitude import Attitude, Edges, attitude_by_depth, attitude_by_edges, strongest_edges
+from recon.camera import Camera, intrinsics_matrix, looking_down
+
+SIZE = (320, 240)
+INTRINSICS = intrinsics_matrix(250.0, 250.0, 159.5, 119.5)
+NOTHING_HIDDEN = np.zeros(SIZE[::-1], dtype=bool)
+
+
+def drawn(tilt: float, roll: float, yaw: float) -> np.ndarray:
+    """Draw boxes that stand along the walls of a room turned by `yaw`, 2.4 m below a camera (radians)."""
+    extrinsics = torch.eye(4)
+    extrinsics[:3, :3] = torch.from_numpy(looking_down(tilt, roll))
+    extrinsics[:3, 3] = extrinsics[:3, :3] @ torch.tensor([0.0, 0.0, -2.4])
+    camera = Camera(INTRINSICS, extrinsics, SIZE)
+    turn = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
+    image = Image.new("L", (4 * SIZE[0], 4 * SIZE[1]), 90)
+    pen = ImageDraw.Draw(image)
+    for place in ((-0.8, 3.4, 0.0), (0.7, 3.0, 0.0), (0.1, 4.4, 0.6), (1.4, 4.8, 0.2), (-1.6, 4.6, 0.5)):
+        corners = np.array(place) + np.indices((2, 2, 2)).reshape(3, 8).T * (0.7, 0.6, 0.9) @ turn.T
+        pixels = 4 * camera.project(torch.from_numpy(corners).float()).numpy() + 1.5
+        for one in range(8):
+            for axis in (1, 2, 4):
+                if not one & axis:
+                    pen.line([tuple(pixels[one]), tuple(pixels[one | axis])], fill=220, width=10)
+    return np.repeat(np.asarray(image.reduce(4))[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize(("tilt", "roll", "yaw"), [(30, 0, 0), (38, 2.5, 25), (22, -1.5, 70)])
+def test_edges_of_a_room_tell_how_the_camera_is_turned(tilt: float, roll: float, yaw: float) -> None:
+    true = np.radians([tilt, roll])
+    edges = strongest_edges(drawn(*true, math.radians(yaw)), NOTHING_HIDDEN, INTRINSICS)
+    before = Attitude(true + np.radians([7.0, -3.0]), np.radians([8.0, 3.0]))
+    found = attitude_by_edges(edges, before)
+    np.testing.assert_allclose(found.mean, true, atol=math.radians(1.5))
+    assert (found.spread < np.radians(2)).all()
+
+
+def test_a_floor_that_is_known_well_stays() -> None:
+    edges = strongest_edges(drawn(math.radians(30), 0.0, 0.0), NOTHING_HIDDEN, INTRINSICS)
+    known = Attitude(np.radians([33.0, 1.0]), np.radians([0.1, 0.1]))
+    np.testing.assert_allclose(attitude_by_edges(edges, known).mean, known.mean, atol=math.radians(0.3))
+
+
+def test_edges_in_any_direction_tell_nothing(rng: np.random.Generator) -> None:
+    angle, before = rng.uniform(0, 2 * math.pi, 4000), Attitude(np.radians([30.0, 0.0]), np.radians([3.0, 2.0]))
+    place = rng.uniform((-0.6, -0.5), (0.6, 0.5), (4000, 2))
+    found = attitude_by_edges(Edges(place, np.stack([np.cos(angle), np.sin(angle)], axis=1)), before)
+    assert (np.abs(found.mean - before.mean) < 2 * before.spread).all()
+    assert attitude_by_edges(Edges(place[:0], place[:0]), before) is before
+
+
+def test_an_edge_lies_on_its_step_and_points_across_it() -> None:
+    image = np.full((*SIZE[::-1], 3), 60, dtype=np.uint8)
+    image[:, 200:] = 180
+    edges = strongest_edges(image, NOTHING_HIDDEN, INTRINSICS)
+    np.testing.assert_allclose(edges.place[:, 0], (199.5 - 159.5) / 250, atol=0.6 / 250)
+    np.testing.assert_allclose(edges.across, np.broadcast_to([1.0, 0.0], edges.across.shape), atol=1e-6)
+    assert len(edges.place) > 200
+
+
+def test_what_is_hidden_has_no_edge() -> None:
+    """A person was cut out of the picture: neither the black hole nor its rim is an edge of the room."""
+    image, hidden = np.full((*SIZE[::-1], 3), 60, dtype=np.uint8), NOTHING_HIDDEN.copy()
+    hidden[80:160, 100:140] = True
+    image[hidden] = 0
+    assert not len(strongest_edges(image, hidden, INTRINSICS).place)
+    assert len(strongest_edges(image, NOTHING_HIDDEN, INTRINSICS).place)
+
+
+@pytest.mark.parametrize(("tilt", "roll"), [(0.0, 0.0), (35.0, 3.0), (60.0, -4.0)])
+def test_a_floor_tells_the_attitude(tilt: float, roll: float) -> None:
+    normal: Float64[np.ndarray, "3"] = looking_down(*np.radians([tilt, roll]))[:, 2]
+    exact, rough = attitude_by_depth(normal, 0.0), attitude_by_depth(normal, math.radians(2))
+    np.testing.assert_allclose(np.degrees(exact.mean), [tilt, roll], atol=0.05)
+    np.testing.assert_allclose(exact.normal, normal, atol=1e-3)
+    np.testing.assert_allclose(np.degrees(rough.mean), [tilt, roll / 2], atol=1e-6)
+    np.testing.assert_allclose(np.degrees(rough.spread), [2, math.sqrt(2)], atol=1e-6)
