@@ -88,13 +88,13 @@ def make_tasks(data: Path) -> dict[str, Task]:
 
 
 def sampled(generator: Generator, requests: Sequence[MotionRequest]) -> tuple[list[MotionSequence], float]:
-    """Sample a motion for each request, those of one length together; also return the seconds it took."""
+    """Sample a motion for each request, those of one length together; also return the processor time it took (s)."""
     order = sorted(range(len(requests)), key=lambda index: (requests[index].num_persons, requests[index].num_frames))
-    motions, start = {}, time.perf_counter()
+    motions, start = {}, time.process_time()
     for first in range(0, len(order), BATCH):
         chosen = order[first : first + BATCH]
         motions |= dict(zip(chosen, generator.generate([requests[index] for index in chosen]), strict=True))
-    return [motions[index] for index in range(len(requests))], time.perf_counter() - start
+    return [motions[index] for index in range(len(requests))], time.process_time() - start
 
 
 def measure(generator: Generator, task: Task, evaluator: Path, seeds: int) -> dict[str, list[float]]:
