@@ -11,6 +11,7 @@ from recon.teton.checked_json import expect, read_json, require, short
 from recon.teton.images import frame_path, mask_path, read_frame
 
 KEYFRAME_THRESHOLD = 0.02  # share of the image: one person far away who has moved
+GAP_WEIGHT = 0.2  # of the time between two frames: a tenth of a sequence is as far as the threshold
 MOST_KEYFRAMES = 12
 THUMBNAIL = (32, 24)  # cells of 16 pixels in a frame of 512 x 384: noise averages out, a person does not
 CHANGED_LEVELS = 12  # of 255, by which a cell has changed
@@ -22,14 +23,15 @@ def choose_keyframes(
     """Choose the first frame and others that differ from it and from each other, at most MOST_KEYFRAMES, sorted.
 
     Two frames differ by the share of a grey thumbnail's cells that have changed, apart from the light of the whole
-    room. The frame that differs most from all those chosen is taken next, while it does by more than `threshold`.
+    room, and by the time between them: a person's depth is known in key frames alone, and errs in each. The frame that
+    differs most from all those chosen is taken next, while it does by more than `threshold`.
     """
     thumbnails = np.stack([_thumbnail(frame) for frame in frames])
     chosen = [0]
-    nearest = _changed_share(thumbnails, thumbnails[0])
+    nearest = _difference(thumbnails, 0)
     while nearest.max() > threshold and len(chosen) < MOST_KEYFRAMES:
         chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, _changed_share(thumbnails, thumbnails[chosen[-1]]))
+        nearest = np.minimum(nearest, _difference(thumbnails, chosen[-1]))
     return tuple(sorted(chosen))
 
 
@@ -37,12 +39,12 @@ def _thumbnail(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray
     return np.asarray(Image.fromarray(frame).convert("L").resize(THUMBNAIL, Image.Resampling.BOX), dtype=np.float32)
 
 
-def _changed_share(
-    thumbnails: Float32[np.ndarray, "frame 24 32"], other: Float32[np.ndarray, "24 32"]
-) -> Float64[np.ndarray, " frame"]:
-    difference = thumbnails - other
-    difference -= np.median(difference, axis=(1, 2), keepdims=True)
-    return (np.abs(difference) > CHANGED_LEVELS).mean(axis=(1, 2))
+def _difference(thumbnails: Float32[np.ndarray, "frame 24 32"], number: int) -> Float64[np.ndarray, " frame"]:
+    levels = thumbnails - thumbnails[number]
+    levels -= np.median(levels, axis=(1, 2), keepdims=True)
+    changed = (np.abs(levels) > CHANGED_LEVELS).mean(axis=(1, 2))
+    gap = np.abs(np.arange(len(thumbnails)) - number) / len(thumbnails)
+    return np.asarray(changed + GAP_WEIGHT * gap)
 
 
 def read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:

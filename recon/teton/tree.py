@@ -11,7 +11,7 @@ An image's EXIF orientation counts: size, boxes, keypoints and masks are those o
 A mask's pixel holds the index of its class in `motion.sequence.LABELS`: 0 none, 1 floor, 2 wall, 3 bed, 4 sofa,
 5 chair, 6 wardrobe, 7 table, 8 door, 9 window; or 128 + k for person k, k being the place (from 0) of the person's
 object in annotations.json. The floor and the persons have to be marked, the rest makes the scene's labels. Where
-keyframes.json is missing, key frames are chosen among the frames that have a mask, by image similarity.
+keyframes.json is missing, key frames are chosen among the frames that have a mask, by image similarity and time.
 
 annotations.json is one object: `meta`, and for each person an object under an id of your own:
 
