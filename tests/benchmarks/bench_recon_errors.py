@@ -1,8 +1,8 @@
 """Measure the reconstruction's errors on rendered rooms: `python -m tests.benchmarks recon_errors`.
 
-Runs `python -m recon.pipeline --simulate 20 --seed 910000 --report …` twice and keeps its reports as they are: results/recon.md,
-whose people move by clips that the networks that ship have learnt from, and results/recon_other.md, where some move by
-Bandai-Namco's, which none has seen. Interrupted reports in build/recon go on where they were.
+Runs `python -m recon.pipeline --simulate 20 --seed 910000 --report …` twice and keeps its reports as they are:
+results/recon.md, whose people move by clips that the networks that ship have learnt from, and results/recon_other.md,
+where some move by Bandai-Namco's, which none has seen. Interrupted reports in build/recon go on where they were.
 """
 
 import shutil
