@@ -9,6 +9,7 @@ origin on the floor below the camera.
     hybrid         the same fit from the body network's poses, lifted where those are masked or far from the keypoints
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,6 +98,7 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
         assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
     )
     provenance = {"folder": sequence.id, "mode": mode, "focal_length": focal_source(room.calibration)}
+    provenance["floor"] = floor_source(room, mode)
     return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
 
 
@@ -107,6 +109,13 @@ def focal_source(calibration: Calibration | None) -> str:
     if not calibration.samples:
         return f"assumed, {DEFAULT_FIELD_OF_VIEW_DEG:.0f}° field of view"
     return f"estimated from people, standard error {calibration.relative_error:.0%}"
+
+
+def floor_source(room: Room, mode: Mode) -> str:
+    """Describe where the floor and the room's size come from, and how uncertain those were, for the provenance."""
+    tilt, roll, size = room.error
+    known = f"depth and edges: tilt ± {math.degrees(tilt):.1f}°, roll ± {math.degrees(roll):.1f}°, size ± {size:.0%}"
+    return known if mode == "regression" else f"{known}; then fitted with the persons"
 
 
 def observe(

@@ -38,6 +38,7 @@ def test_the_record_is_whole_and_says_where_it_comes_from(room: Rendered, bodies
     assert (motion.id, motion.scene_id, motion.source) == (room.sequence.id, room.sequence.id, "teton")
     assert motion.provenance["mode"] == "regression"
     assert motion.provenance["focal_length"] == "annotated"
+    assert motion.provenance["floor"] == "depth and edges: tilt ± 0.0°, roll ± 0.0°, size ± 0%"
     quality = json.loads(motion.provenance["quality"])
     assert [row["object_id"] for row in quality] == [track.object_id for track in room.sequence.tracks]
     assert all(row["regressed"] > 0.9 and row["reprojection_px"] < 3 for row in quality)
