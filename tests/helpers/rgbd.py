@@ -1,9 +1,9 @@
-"""Depth of the real and rendered rooms in shared/data/rgbd_indoor, which the tests of several modules need."""
+"""Depth and colour of the rooms in shared/data/rgbd_indoor, real and rendered, for the tests of several modules."""
 
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 REAL = ("NYU_depth.pgm", "SUN_depth.png", "TUM_depth.png")
@@ -22,3 +22,10 @@ def read_depth(name: str, shared_data: Path) -> Float[np.ndarray, "height width"
     else:
         depth = raw / (5000 if name.startswith("TUM") else 1000)
     return np.where(depth > 0, depth, np.nan)
+
+
+def read_color(name: str, shared_data: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Read the picture that was taken with the depth of this name."""
+    folder = shared_data / "rgbd_indoor" / ("redwood_sample" if name in RENDERED else "nyu_tum_sun")
+    (file,) = folder.rglob(name.partition(".")[0].replace("depth", "color") + ".*")
+    return np.array(Image.open(file).convert("RGB"))

@@ -1,6 +1,7 @@
 """Tilt and roll of a camera from edges: back to those of a drawn room, and not where edges tell nothing."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from jaxtyping import Float64
 from PIL import Image, ImageDraw
 
 from recon.calibration.attitude import Attitude, Edges, attitude_by_depth, attitude_by_edges, strongest_edges
-from recon.camera import Camera, intrinsics_matrix, looking_down
+from recon.camera import Camera, intrinsics_matrix, looking_down, unproject_image
+from recon.floor import find_floor
+from tests.helpers.rgbd import read_color, read_depth
 
 SIZE = (320, 240)
 INTRINSICS = intrinsics_matrix(250.0, 250.0, 159.5, 119.5)
@@ -43,6 +46,21 @@ def test_edges_of_a_room_tell_how_the_camera_is_turned(tilt: float, roll: float,
     found = attitude_by_edges(edges, before)
     np.testing.assert_allclose(found.mean, true, atol=math.radians(1.5))
     assert (found.spread < np.radians(2)).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["NYU_depth.pgm", "SUN_depth.png", "TUM_depth.png", "depth_00000.png", "depth_00004.png"]
+)
+def test_edges_of_real_rooms_tell_how_the_camera_is_turned(name: str, shared_data: Path) -> None:
+    """Without any depth, from a tilt that is 6 degrees off, as near as the floor of the sensor's own depth is known."""
+    depth = torch.from_numpy(read_depth(name, shared_data))
+    intrinsics = intrinsics_matrix(525.0, 525.0, 319.5, 239.5)
+    floor = find_floor(unproject_image(depth, intrinsics.double()).numpy())
+    true = attitude_by_depth(floor.normal, 0.0).mean
+    edges = strongest_edges(read_color(name, shared_data), np.zeros(depth.shape, dtype=bool), intrinsics)
+    before = Attitude(np.array([true[0] + math.radians(6), 0.0]), np.radians([8.0, 2.0]))
+    found = attitude_by_edges(edges, before)
+    np.testing.assert_allclose(found.mean, true, atol=math.radians(2.5))
 
 
 def test_a_floor_that_is_known_well_stays() -> None:
