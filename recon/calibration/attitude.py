@@ -20,17 +20,16 @@ from scipy.ndimage import binary_dilation, gaussian_filter, sobel
 from scipy.optimize import minimize
 from torch import Tensor
 
+from recon.calibration.focal_length import ROLL_SPREAD_RAD, TILTS_RAD
 from recon.camera import looking_down
 
 LEAST_ERROR_RAD = 0.0005  # of a floor that depth shows
-ROLL_SPREAD_RAD = math.radians(2)  # standard deviation: cameras hang level
 MOST_EDGES, AT_FIRST = 6000, 1500  # pixels; for the grid of starting values
 SMOOTHING_PX, BORDER_PX = 1.5, 8  # the border is as far as smoothing and gradient reach
 WEAKEST = 1.0  # grey levels a pixel, of an edge
 ANGLE_ERROR_RAD = math.radians(2.5)  # standard deviation of an edge's angle
 HORIZONTAL, UPRIGHT, OTHER = 0.2, 0.35, 0.25  # shares of edges along either horizontal, upright, along none
 INDEPENDENT = 150  # measurements that the edges are worth, as neighbours err alike
-TILTS_RAD = (math.radians(-10), math.radians(75))
 STEP_RAD, YAW_STEP_RAD = math.radians(2.5), math.radians(4)  # of the grid
 GRID_SIGMAS, STARTS = 2.5, 8
 
@@ -108,7 +107,8 @@ def attitude_by_edges(edges: Edges, before: Attitude) -> Attitude:
     rough = min((_descend(cost, start, few) for start in starts), key=lambda found: cost(found, few))
     best = _descend(cost, rough, edges)
     covariance = np.linalg.pinv(_curvature(lambda parameters: cost(parameters, edges), best))
-    return Attitude(best[:2], np.sqrt(covariance.diagonal()[:2]))
+    spread = np.sqrt(covariance.diagonal()[:2].clip(0))
+    return Attitude(best[:2], np.where(spread > 0, np.minimum(spread, before.spread), before.spread))
 
 
 def _descend(
@@ -123,7 +123,7 @@ def _descend(
 def _grid(before: Attitude) -> list[Float64[np.ndarray, "3"]]:
     """List tilts, rolls and yaws near what is believed."""
     (tilt, roll), (tilts, rolls) = before.mean, GRID_SIGMAS * before.spread
-    low, high = max(tilt - tilts, TILTS_RAD[0]), min(tilt + tilts, TILTS_RAD[1])
+    low, high = min(max(tilt - tilts, TILTS_RAD[0]), tilt), max(min(tilt + tilts, TILTS_RAD[1]), tilt)
     return [
         np.array(each)
         for each in product(

@@ -69,6 +69,15 @@ def test_a_floor_that_is_known_well_stays() -> None:
     np.testing.assert_allclose(attitude_by_edges(edges, known).mean, known.mean, atol=math.radians(0.3))
 
 
+@pytest.mark.parametrize("tilt", [-30.0, 88.0])
+def test_a_camera_of_an_unusual_tilt_keeps_it(tilt: float) -> None:
+    edges = strongest_edges(drawn(math.radians(30), 0.0, 0.0), NOTHING_HIDDEN, INTRINSICS)
+    known = Attitude(np.radians([tilt, 0.0]), np.radians([0.1, 0.1]))
+    found = attitude_by_edges(edges, known)
+    np.testing.assert_allclose(found.mean, known.mean, atol=math.radians(0.5))
+    assert (found.spread <= known.spread).all()
+
+
 def test_edges_in_any_direction_tell_nothing(rng: np.random.Generator) -> None:
     angle, before = rng.uniform(0, 2 * math.pi, 4000), Attitude(np.radians([30.0, 0.0]), np.radians([3.0, 2.0]))
     place = rng.uniform((-0.6, -0.5), (0.6, 0.5), (4000, 2))
