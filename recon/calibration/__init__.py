@@ -1,6 +1,6 @@
 """Calibration of a room's camera: its focal length by people, its tilt and roll by depth and edges."""
 
-from recon.calibration.attitude import Attitude, attitude_by_depth, attitude_by_edges, strongest_edges
+from recon.calibration.attitude import attitude_by_depth, attitude_by_edges, strongest_edges
 from recon.calibration.focal_length import (
     DEFAULT_FIELD_OF_VIEW_DEG,
     HEIGHT_M,
@@ -13,7 +13,6 @@ __all__ = [
     "DEFAULT_FIELD_OF_VIEW_DEG",
     "HEIGHT_M",
     "HEIGHT_SPREAD_M",
-    "Attitude",
     "Calibration",
     "attitude_by_depth",
     "attitude_by_edges",
