@@ -31,8 +31,9 @@ _UPRIGHT_COSINE = np.cos(np.radians(65))  # between a floor's normal and the ima
 _NOT_UP_SHARE = 0.5  # of a mask, by which a plane that does not face up must have more than one that does
 _MOST_BELOW_SHARE = 0.03  # of a room's points that may lie under its floor: reflections, a step, noise
 _LEAST_EXTENT_M2 = 0.5  # of floor in view
+_BENEATH_M, _PARALLEL_COSINE = 0.15, 0.9  # of surfaces under a plane that are rather the floor
 _WALL_SINE = np.sin(np.radians(30))  # of the angle by which walls may be off the vertical of what was found
-_WALL_SIGMA = 0.05  # scale of the errors of the walls' normals, in radians
+_WALL_SIGMA, _WALL_SIGMA_AT_FIRST = 0.05, 0.4  # scale of the errors of the walls' normals, in radians
 _WALL_PRIOR = 0.01  # weight of no lean, as a share of the walls' points
 _LARGEST_LEAN_DEG = 5.0  # against the walls
 
@@ -97,7 +98,10 @@ def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, se
     normal, offset = _refine(facing_up, *start, threshold)
     plane = _towards_camera(normal, offset, facing_up, threshold)
     extent = plane.inlier_ratio * len(facing_up) * _VOXEL_M**2
-    if extent < _LEAST_EXTENT_M2 or np.mean(plane.distance(every) < -threshold) > _MOST_BELOW_SHARE:
+    distance = plane.distance(every)
+    beneath = (distance < -_BENEATH_M) & (normals @ plane.normal > _PARALLEL_COSINE)
+    below = np.mean(distance < -threshold) > _MOST_BELOW_SHARE or beneath.sum() > MIN_POINTS
+    if extent < _LEAST_EXTENT_M2 or below:
         raise InputError("no floor is in view: nothing that faces up lies below the rest; mark it in the masks")
     lean = _lean(plane.normal, normals)
     if lean > _LARGEST_LEAN_DEG:
@@ -229,17 +233,18 @@ def _lean(normal: np.ndarray, normals: Float64[np.ndarray, "point 3"]) -> float:
     """Compute by how many degrees a plane leans against the walls, which are square to a floor; 0 without walls.
 
     The tilt that makes `normal` square to the surfaces about as steep as walls, by least squares under Geman and
-    McClure's weights; a weak prior keeps it at 0 in directions of which no wall tells.
+    McClure's weights, whose scale shrinks so that most walls decide and not those that are square already; a weak prior
+    keeps it at 0 in directions of which no wall tells.
     """
     walls = normals[np.abs(normals @ normal) < _WALL_SINE]
     if len(walls) < MIN_POINTS:
         return 0.0
     basis = np.linalg.svd(normal[None])[2][1:]
     across, off, weights = walls @ basis.T, walls @ normal, np.ones(len(walls))
-    for _ in range(10):
+    for sigma in np.geomspace(_WALL_SIGMA_AT_FIRST, _WALL_SIGMA, 10):
         spread = (across * weights[:, None]).T @ across + _WALL_PRIOR * len(walls) * np.eye(2)
         tilt = -np.linalg.solve(spread, across.T @ (weights * off))
-        weights = 1 / (1 + ((off + across @ tilt) / _WALL_SIGMA) ** 2) ** 2
+        weights = 1 / (1 + ((off + across @ tilt) / sigma) ** 2) ** 2
     return float(np.degrees(np.arctan(np.linalg.norm(tilt))))
 
 

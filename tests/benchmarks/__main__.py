@@ -3,8 +3,8 @@
     python -m tests.benchmarks joints prepare     # these, one after the other
     python -m tests.benchmarks                    # all but `recipes`, which takes hours and has options of its own
 
-`joints`, `prepare`, `evaluation`, `splits`, `recon_errors` and `recipes` need samples of the real data sets beside the
-repository.
+`joints`, `prepare`, `evaluation`, `splits`, `recon_errors`, `floors` and `recipes` need samples of the real data sets
+beside the repository.
 """
 
 import importlib
@@ -12,7 +12,18 @@ import sys
 
 from motion.errors import command_line
 
-NAMES = ("joints", "kinematics", "sampling", "prepare", "evaluation", "splits", "model", "recon", "recon_errors")
+NAMES = (
+    "joints",
+    "kinematics",
+    "sampling",
+    "prepare",
+    "evaluation",
+    "splits",
+    "model",
+    "recon",
+    "recon_errors",
+    "floors",
+)
 
 
 def main(names: list[str]) -> None:

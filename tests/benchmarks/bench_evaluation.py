@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from motion.metrics.measure import Measure
 from motion.parquet import write_parquet
 from motion.sequence import MotionSequence, read_motions
+from ray_jobs.common.evaluation import Evaluation
 from ray_jobs.pages.evaluation_page import table
 from tests.benchmarks.labelled import shared_data, write_labelled
 from tests.benchmarks.results_file import cores
@@ -81,14 +82,15 @@ def append(title: str, text: str) -> None:
         file.write(f"\n## {title}\n\n{text}")
 
 
-def evaluation(jobs: Jobs, name: str, sets: Sequence[str], *others: str) -> dict[str, Any]:
+def evaluation(jobs: Jobs, name: str, sets: Sequence[str], *others: str) -> Evaluation:
     """Evaluate these sets, NAME for a folder of that name, against the held-out clips."""
     output = jobs.folder / name
     evaluator = jobs.folder / "evaluator" / "evaluator.safetensors"
     folders = [f"{each}:{jobs.folder / each}" for each in sets]
     data = ("--real", jobs.folder / "data", "--evaluator", evaluator, "--output", output)
     jobs.run("evaluate", *data, "--generated", *folders, *PROTOCOL, *others)
-    return json.loads((output / "evaluation.json").read_text())
+    content = json.loads((output / "evaluation.json").read_text())
+    return content | {"measures": {key: Measure(**measure) for key, measure in content["measures"].items()}}
 
 
 def write_set(folder: Path, clips: Sequence[MotionSequence]) -> None:
@@ -100,7 +102,7 @@ def noisy(clip: MotionSequence, metres: float, rng: np.random.Generator) -> Moti
     return replace(clip, joints=clip.joints + noise)
 
 
-def metric(evaluation: dict[str, Any], name: str) -> list[float]:
+def metric(evaluation: Evaluation, name: str) -> list[float]:
     """Take the means of all sets but the real clips."""
     return [each["metrics"][name]["mean"] for each in evaluation["sets"][1:]]
 
