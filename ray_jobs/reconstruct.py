@@ -255,7 +255,7 @@ def sheet_uri(output: str, name: str) -> str:
 
 def make_bodies(config: ReconstructConfig) -> Bodies:
     """Load body, pose prior and lifter."""
-    return pipeline.load_bodies(config.smpl or "default", config.pose_prior)
+    return pipeline.load_bodies(config.smpl or "default", config.pose_prior, config.regressor)
 
 
 if __name__ == "__main__":

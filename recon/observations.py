@@ -39,6 +39,8 @@ class Observations:
     """Standard deviation of `depth`, relative to the depth."""
     room_error: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Standard deviations of the floor's tilt and roll (radians) and of the room's size (relative)."""
+    focal_error: float = 0.0
+    """Standard deviation of the camera's focal length, relative to the focal length."""
     action: Int8[Tensor, "person frame"] | None = None
     """Action of each person, an index into `motion.skeleton.ACTIONS`; None without annotated actions."""
 

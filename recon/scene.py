@@ -93,6 +93,8 @@ def build_room(
     picture, _ = _empty_room(images, masks, hidden)
     edges = strongest_edges(picture, np.logical_and.reduce(hidden), intrinsics)
     attitude = attitude_by_edges(edges, attitude_by_depth(seen.normal, fusion.error))
+    if calibration:
+        attitude = attitude.with_unsure_focal_length(calibration.relative_error)
     height, height_error = _camera_height(seen, attitude.normal, points[on_floor], fusion.error)
     floor = replace(seen, normal=attitude.normal, offset=height)
     camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)

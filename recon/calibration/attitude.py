@@ -11,7 +11,7 @@ Pixels are square, lenses do not distort.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -47,6 +47,14 @@ class Attitude:
     def normal(self) -> Float64[np.ndarray, "3"]:
         """Unit normal of the floor in the camera's frame, towards the camera."""
         return looking_down(*self.mean)[:, 2]
+
+    def with_unsure_focal_length(self, relative_error: float) -> "Attitude":
+        """Add what a focal length of this standard deviation makes uncertain.
+
+        A picture shows the horizon's height, which is the tangent of the tilt times the focal length.
+        """
+        by_focal = relative_error * math.sin(self.mean[0]) * math.cos(self.mean[0])
+        return replace(self, spread=np.hypot(self.spread, [by_focal, 0.0]))
 
 
 @dataclass(frozen=True, eq=False)

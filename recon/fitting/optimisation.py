@@ -38,6 +38,7 @@ BOUND_SIGMAS = 4.0  # beyond which a keypoint is an outlier
 DEPTH_M, SCENE_M, FLOOR_M, APART_M = 0.05, 0.05, 0.02, 0.03  # standard deviations; of depth at least
 SUNK_M = 0.1  # in the scene, beyond which a keypoint rather belongs elsewhere
 START_RAD, START_BOUND_RAD = 0.5, 0.5  # standard deviation, and bound of the outliers
+MOST_SIGMAS = 2.0  # of the shape of a start
 CORNER_FRAMES = 10  # from one corner of `_hats` to the next
 ACCELERATION_WEIGHT = 1.0  # s²/m
 PRIOR_WEIGHT, SHAPE_WEIGHT = 0.4, 0.03  # for each frame; that of the room is weighed as that of a shape
@@ -110,7 +111,7 @@ def fit(
         )
     if not start.valid.any():
         return Fit(start, observations.camera)
-    people = smooth(start, body, observations.fps)
+    people = smooth(of_usual_shape(start, observations.camera, body), body, observations.fps)
     problem = _problem(observations, people, body)
     noise = torch.full((len(people.betas), 1, 1), ROUGH_M)
     spread = torch.tensor(observations.room_error)
@@ -122,6 +123,20 @@ def fit(
             people, room = _minimise(problem, people, room, prior, phase, noise)
     camera = room.fitted_camera()
     return Fit(moved(people, observations.camera, camera, body), camera)
+
+
+def of_usual_shape(people: People, camera: Camera, body: Body) -> People:
+    """Return persons whose shapes are usual, and who look as large: those of a wrong room are far too large or small.
+
+    They move along the ray to the camera (world frame) by as much as their size changes.
+    """
+    usual = people.betas.clamp(-MOST_SIGMAS, MOST_SIGMAS)
+    factor = (body.stature(usual) / body.stature(people.betas))[:, None, None]
+    pelvis = people.joints(body)[:, :, 0]
+    moved = camera.center + factor * (pelvis - camera.center)
+    changed = replace(people, betas=usual)
+    transl = people.transl + moved - changed.joints(body)[:, :, 0]
+    return replace(changed, transl=torch.where(factor == 1, people.transl, transl))
 
 
 @contextmanager
@@ -242,7 +257,7 @@ def _energies(
         terms.apart(balls(posed.joints), bodies.ball_radii, valid, APART_M),
         terms.near_start(posed.parameters.rotations[:, :, FREE], problem.start, valid, START_RAD, START_BOUND_RAD),
         PRIOR_WEIGHT * prior(posed.parameters.body_pose[valid]).sum(),
-        SHAPE_WEIGHT * (valid.sum(dim=1) * posed.parameters.betas.square().sum(dim=1)).sum(),
+        ((SHAPE_WEIGHT * valid.sum(dim=1)).clamp_min(0.5) * posed.parameters.betas.square().sum(dim=1)).sum(),
     ]
 
 

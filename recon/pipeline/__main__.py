@@ -76,7 +76,7 @@ def run(config: PipelineConfig) -> None:
         load_depth_model(spec, metric=is_metric, device=config.device, bf16=config.bf16)
         for spec, is_metric in ((config.relative_depth, False), (config.metric_depth, True))
     )
-    bodies = load_bodies(config.smpl or "default", config.pose_prior)
+    bodies = load_bodies(config.smpl or "default", config.pose_prior, config.regressor)
     if config.simulate:
         from recon.pipeline.accuracy_report import Models, write_report  # it compares what this module makes
 

@@ -28,13 +28,12 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
 from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from motion.body import Body
 from motion.errors import InputError
-from motion.metrics.pose_error import acceleration_error, floor_error, mpjpe, pa_mpjpe, world_mpjpe
+from motion.metrics.pose_error import acceleration_error, floor_error, world_mpjpe
 from motion.rotations import matrix_from_axis_angle
 from motion.sequence import LABELS, MotionSequence
 from motion.skeleton import KEYPOINT_SETS
@@ -42,10 +41,11 @@ from recon.camera import unproject_image
 from recon.depth import DepthNetwork
 from recon.floor import fit_floor
 from recon.people import People, people_of
+from recon.pipeline.accuracy import Errors, camera_height, compare
 from recon.pipeline.contact_sheet import contact_sheet
 from recon.pipeline.perception import Perception, perceive
 from recon.pipeline.record import describe_quality
-from recon.pipeline.steps import Bodies, Mode, Reconstruction, reconstruct
+from recon.pipeline.steps import Bodies, Mode, reconstruct
 from recon.regressors import BodyRegressor
 from recon.simulate import CLEAN, NOISY, SimulateConfig, Truth, read_truth, simulate, write
 from recon.smoothing import smooth
@@ -68,28 +68,12 @@ BARS: tuple[tuple[Annotations, str, float], ...] = (
     ("noisy", "world_mpjpe_mm", 100.0),
 )
 """Errors that a sequence should not exceed with true depth, where poses are fitted to the keypoints."""
+FAR_OFF_M = 0.3
+"""Error of a person's place in the camera's frame, of which a flag should warn."""
 MOST_LEFT = 0.3
 """Share of the acceleration error of shaken joints that smoothing should leave at most."""
 TILTS_DEG = (0, 10, 20, 30, 40, 50, 60)
 JITTER_M = 0.02  # rms along each axis, by which joints are shaken to measure smoothing
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Errors of a reconstruction in millimetres and degrees; None where there was nothing to compare."""
-
-    floor_angle: float | None = None
-    """Angle between the floor's normals in degrees."""
-    floor_height_mm: float | None = None
-    """Error of the camera's height above the floor."""
-    mpjpe_mm: float | None = None
-    """Mean joint error with the pelvises aligned."""
-    pa_mpjpe_mm: float | None = None
-    """Mean joint error after Procrustes alignment."""
-    world_mpjpe_mm: float | None = None
-    """Mean joint error in the world, without alignment."""
-    acceleration_error: float | None = None
-    """Acceleration error in m/s², over three valid frames in a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,47 +217,6 @@ def with_true_depth(perception: Perception, truth: Truth) -> Perception:
     return replace(perception, disparity=1 / depth, metric=depth)
 
 
-def compare(made: Reconstruction, truth: Truth) -> Errors:
-    """Compute the errors of floor and persons.
-
-    Both worlds are the floor under one camera, so they are laid on each other there: the reconstructed joints go to the
-    camera by its own extrinsics and to the true world by the true ones.
-    """
-    own, true = made.room.camera.extrinsics.double().numpy(), truth.camera.extrinsics.double().numpy()
-    angle, height = floor_error(own[:3, 2], _height(own), true[:3, 2], _height(true))
-    joints, reference, valid = _matched(made, truth)
-    to_true = np.linalg.inv(true) @ own
-    joints = joints @ to_true[:3, :3].T + to_true[:3, 3]
-    fps = truth.motion.fps
-    return Errors(
-        floor_angle=angle,
-        floor_height_mm=1000 * height,
-        mpjpe_mm=1000 * mpjpe(joints[valid][None], reference[valid][None]),
-        pa_mpjpe_mm=1000 * pa_mpjpe(joints, reference, valid),
-        world_mpjpe_mm=1000 * world_mpjpe(joints, reference, valid),
-        acceleration_error=acceleration_error(joints, reference, fps, valid) if _three_in_a_row(valid) else None,
-    )
-
-
-def _height(extrinsics: Float64[np.ndarray, "4 4"]) -> float:
-    """Compute the camera's height over the XY plane (metres)."""
-    return float(-extrinsics[:3, 2] @ extrinsics[:3, 3])
-
-
-def _matched(
-    made: Reconstruction, truth: Truth
-) -> tuple[
-    Float32[np.ndarray, "person frame 24 3"], Float32[np.ndarray, "person frame 24 3"], Bool[np.ndarray, "person frame"]
-]:
-    """Match reconstructed joints with the true ones of the same persons; also return where the former are valid."""
-    persons = [truth.object_ids.index(row.object_id) for row in made.quality if row.frames]
-    return made.motion.joints, truth.motion.joints[persons], made.motion.valid
-
-
-def _three_in_a_row(valid: Bool[np.ndarray, "person frame"]) -> bool:
-    return bool((valid[:, :-2] & valid[:, 1:-1] & valid[:, 2:]).any())
-
-
 def floors_by_tilt(seed: int) -> dict[int, tuple[float, float]]:
     """Compute the floor's error in angle (degrees) and height (m) at each tilt of the camera, from true depth."""
     found = {}
@@ -282,7 +225,7 @@ def floors_by_tilt(seed: int) -> dict[int, tuple[float, float]]:
         points = unproject_image(torch.from_numpy(room.background_depth), room.camera.intrinsics).numpy()
         plane = fit_floor(points[room.background_labels == LABELS.index("floor")])
         true = room.camera.extrinsics.double().numpy()
-        found[tilt] = floor_error(plane.normal, plane.offset, true[:3, 2], _height(true))
+        found[tilt] = floor_error(plane.normal, plane.offset, true[:3, 2], camera_height(true))
     return found
 
 
@@ -346,6 +289,14 @@ def to_markdown(
             "",
             *_table(("bar", "mode", "mean", "holds", "worst", "holds", "sequences within"), against_bars(rows, gains)),
             "",
+            "Errors along the ray within one standard deviation of what the record says (0.68 where it is right), mean",
+            f"and least of the sequences; persons more than {FAR_OFF_M:g} m off in the camera's frame, and how many of",
+            "them are flagged as unsure (recall) and how many of the flagged are so far off (precision):",
+            "",
+            *_table(
+                ("annotations", "depth", "mode", "within", "far off", "flagged", "recall", "precision"), sure(rows)
+            ),
+            "",
             "Floor from true depth, by the camera's tilt below the horizon:",
             "",
             *_table(
@@ -375,6 +326,23 @@ def against_bars(rows: Sequence[Figures], gains: Sequence[tuple[float, float]]) 
     return [*table, (f"acceleration error that smoothing leaves ≤ {MOST_LEFT:g}", "–", *_held(left, MOST_LEFT))]
 
 
+def sure(rows: Sequence[Figures]) -> list[tuple[str, ...]]:
+    """Tell how well the uncertainty says how far persons are off, for each kind of input and mode."""
+    table = []
+    for key in product(get_args(Annotations), get_args(Depths), get_args(Mode)):
+        made = [row for row in rows if (row.annotations, row.depth, row.mode) == key]
+        far = np.array([away > FAR_OFF_M for row in made for away in row.away_m], dtype=bool)
+        flagged = np.array([flag for row in made for flag in row.flagged], dtype=bool)
+        hit, all_far, all_flagged = (int(which.sum()) for which in (far & flagged, far, flagged))
+        counts = (f"{all_far} of {len(far)}", str(all_flagged), _share(hit, all_far), _share(hit, all_flagged))
+        table.append((*key, cell("within_sigma", made), *counts))
+    return table
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count / of:.2f}" if of else "–"
+
+
 def _held(values: Sequence[float], most: float) -> tuple[str, ...]:
     if not values:
         return ("–",) * 5
@@ -389,5 +357,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def cell(name: str, rows: Sequence[Figures]) -> str:
     """Format mean and worst of a figure, or a dash where there is none."""
     values = [value for row in rows if (value := getattr(row, name)) is not None]
-    worst = min if name == "found" else max
+    worst = min if name in ("found", "within_sigma") else max
     return f"{mean(values):.3g} ({worst(values):.3g})" if values else "–"

@@ -1,10 +1,13 @@
 """Contact sheet of a reconstruction: the bodies over some frames, and the room and the paths from above.
 
-Frames are shown with their own pixels; the view from above has the camera at its lower edge, one grid square a metre.
+Frames are shown with their own pixels, and limbs that nobody saw dotted; the view from above has the camera at its
+lower edge, one grid square a metre, and around each person an ellipse of one standard deviation of their place.
 """
 
+import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import open3d as o3d
@@ -15,13 +18,15 @@ from motion.body import Body
 from motion.body.raycasting import cast, scene_of
 from motion.render import FAMILIES, GRID, INK, PAPER
 from motion.sequence import MotionSequence, Scene
-from motion.skeleton import BONES
+from motion.skeleton import BONES, JOINT
 from recon.teton import TetonSequence
 
 COLUMNS, FRAMES, TILE_PX = 3, 6, 400  # tiles in a row, frames drawn, width of a tile
 OPACITY = 0.75  # of the bodies over a frame
 LINE_PX, TITLE_PX = 18, 30  # heights of text
 MARGIN_M = 0.4  # around what is seen from above
+CHAINS = {"arm": ("shoulder", "elbow", "wrist"), "leg": ("hip", "knee", "ankle")}  # joints of a limb
+DOT_PX, DOTS = 2, 6  # radius of a dot, dots on a bone
 
 
 def contact_sheet(
@@ -55,7 +60,37 @@ def overlay(sequence: TetonSequence, scene: Scene, motion: MotionSequence, body:
         colors = np.array([FAMILIES[k % len(FAMILIES)][1] for k in persons], dtype=np.float32)
         painted = colors[person[hit]] * shade[hit, None]
         image[hit] = (1 - OPACITY) * image[hit] + OPACITY * painted
-    return _labelled(Image.fromarray(image.clip(0, 255).astype(np.uint8)), f"{number / motion.fps:.1f} s")
+    tile = Image.fromarray(image.clip(0, 255).astype(np.uint8))
+    for person, limb in unseen(motion, number):
+        _draw_dots(ImageDraw.Draw(tile), scene, motion.joints[person, number], limb)
+    return _labelled(tile, f"{number / motion.fps:.1f} s")
+
+
+def uncertainties(motion: MotionSequence) -> list[dict[str, Any]]:
+    """Read what the record tells of each person's uncertainty; empty where it tells nothing."""
+    return json.loads(motion.provenance.get("uncertainty", "[]"))
+
+
+def unseen(motion: MotionSequence, number: int) -> list[tuple[int, str]]:
+    """List persons and limbs that are not seen in a frame."""
+    return [
+        (person, limb)
+        for person, told in enumerate(uncertainties(motion))
+        for limb, spans in told["unseen"].items()
+        if any(start <= number < stop for start, stop in spans)
+    ]
+
+
+def _draw_dots(draw: ImageDraw.ImageDraw, scene: Scene, joints: Float32[np.ndarray, "24 3"], limb: str) -> None:
+    """Draw dots along a limb where the camera sees it."""
+    side, _, part = limb.partition(" ")
+    chain = joints[[JOINT[f"{side}_{name}"] for name in CHAINS[part]]]
+    along = np.linspace(0, len(chain) - 1, DOTS * (len(chain) - 1) + 1)
+    points = np.stack([np.interp(along, np.arange(len(chain)), axis) for axis in chain.T], axis=1)
+    in_camera = points @ scene.extrinsics[:3, :3].T + scene.extrinsics[:3, 3]
+    pixels = in_camera[in_camera[:, 2] > 0] @ scene.intrinsics.T
+    for x, y in (pixels[:, :2] / pixels[:, 2:]).tolist():
+        draw.ellipse([x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX], fill=PAPER, outline=INK)
 
 
 def _meshes(
@@ -105,9 +140,25 @@ def from_above(
     for k, (joints, valid) in enumerate(zip(motion.joints, motion.valid, strict=True)):
         trunk, bright, _ = FAMILIES[k % len(FAMILIES)]
         _draw_person(draw, place(joints), valid, moments, trunk, bright)
+    for k, told in enumerate(uncertainties(motion)):
+        for number in moments[motion.valid[k, moments]].tolist():
+            at, spread = motion.joints[k, number, 0], (told["along_m"][number], told["across_m"][number])
+            outline = place(_ellipse(at, at - camera, *spread))
+            draw.line([tuple(corner) for corner in outline.tolist()], fill=FAMILIES[k % len(FAMILIES)][0])
     x, y = place(camera[None])[0]
     draw.regular_polygon((float(x), float(y) - 4, 7), 3, fill=INK)
     return _labelled(image, "from above, 1 m grid")
+
+
+def _ellipse(
+    at: Float32[np.ndarray, "3"], ray: Float32[np.ndarray, "3"], along: float, across: float
+) -> Float32[np.ndarray, "corner 2"]:
+    """Outline one standard deviation of a place, seen from above (metres)."""
+    ray = ray / np.linalg.norm(ray)
+    covariance = across**2 * np.eye(3) + (along**2 - across**2) * np.outer(ray, ray)
+    angles = np.linspace(0, 2 * math.pi, 33)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return (at[:2] + circle @ np.linalg.cholesky(covariance[:2, :2]).T).astype(np.float32)
 
 
 def _draw_grid(draw: ImageDraw.ImageDraw, crossings: Float32[np.ndarray, "metre 2"], size: tuple[int, int]) -> None:

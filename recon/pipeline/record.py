@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
 
 from motion.body import Body
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.fitting.bodies import below_skin, to_skin
+from recon.fitting.uncertainty import Uncertainty
 from recon.keypoints import body_keypoints
 from recon.observations import SURE_CONFIDENCE, Observations
 from recon.people import People
@@ -42,6 +45,16 @@ FAR_FROM_DEPTH = 0.15
 """Relative difference from the depth networks, beyond which a person's distance is flagged."""
 SUNK_M = 0.1
 """Depth under the floor in metres, beyond which a person is flagged."""
+UNSURE_M = 0.2
+"""Standard deviation of the distance from the camera in metres, beyond which a person's distance is flagged."""
+LIMBS = {
+    f"{side} {limb}": tuple(f"{side}_{joint}" for joint in joints)
+    for side in ("left", "right")
+    for limb, joints in (("arm", ("elbow", "wrist")), ("leg", ("knee", "ankle")))
+}
+"""Limbs, by the keypoints one of which must be seen for their place to be known."""
+MOSTLY = 0.5
+"""Share of the frames without a sight of a limb, from which the quality's line names it."""
 PERSON_PHRASES = {"unknown": "a person", "person": "a person", "patient": "a patient", "medical_staff": "a carer"}
 """Caption phrase of each person class."""
 
@@ -66,6 +79,12 @@ class Quality:
     """Greatest absolute value of the betas: standard deviations from the mean shape."""
     beyond_depth: float | None
     """Distance of the fitted person beyond the depth at the keypoints, relative to the depth; None where unknown."""
+    along_m: float | None
+    """Median standard deviation of the distance from the camera in metres; None for nobody."""
+    across_m: float | None
+    """Median standard deviation along either axis across the ray in metres; None for nobody."""
+    unseen: dict[str, float]
+    """Share of the reconstructed frames in which no keypoint of a limb is visible, for each limb of `LIMBS`."""
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -73,7 +92,9 @@ class Quality:
         least, most = ADULT_M
         beyond = self.beyond_depth or 0.0
         side = "farther away" if beyond > 0 else "nearer"
+        unsure = self.along_m or 0.0
         found = {
+            f"distance ± {unsure:.2f} m": unsure > UNSURE_M,
             f"{self.stature_m:.2f} m tall": self.frames and not least <= self.stature_m <= most,
             f"shape of {self.shape_sigma:.1f} σ": self.shape_sigma > USUAL_SIGMAS,
             f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,
@@ -82,7 +103,15 @@ class Quality:
         return tuple(flag for flag, raised in found.items() if raised)
 
 
-def assess(person: int, track: Track, people: People, regressed: People, observed: Observations, body: Body) -> Quality:
+def assess(
+    person: int,
+    track: Track,
+    people: People,
+    regressed: People,
+    observed: Observations,
+    sure: Uncertainty,
+    body: Body,
+) -> Quality:
     """Assess one person; `regressed` is valid where the body network's pose was the person's own."""
     valid, there = people.valid[person], torch.from_numpy(track.present)
     visible = (observed.confidence[person] >= SURE_CONFIDENCE) & valid[:, None]
@@ -102,7 +131,26 @@ def assess(person: int, track: Track, people: People, regressed: People, observe
         stature_m=float(body.stature(betas)),
         shape_sigma=float(betas.abs().max()),
         beyond_depth=float(beyond.median()) if len(beyond) else None,
+        along_m=_middle(sure.along[person]),
+        across_m=_middle(sure.across[person]),
+        unseen={
+            limb: float(hidden[person][valid].float().mean()) if valid.any() else 0.0
+            for limb, hidden in unseen_limbs(observed).items()
+        },
     )
+
+
+def _middle(deviations: Float64[np.ndarray, " frame"]) -> float | None:
+    known = deviations[np.isfinite(deviations)]
+    return float(np.median(known)) if len(known) else None
+
+
+def unseen_limbs(observed: Observations) -> dict[str, Bool[Tensor, "person frame"]]:
+    """Mark where no keypoint of a limb is visible, so that its pose is what priors and neighbouring frames make it."""
+    visible = observed.confidence >= SURE_CONFIDENCE
+    return {
+        limb: ~visible[..., [name in joints for name in observed.names]].any(dim=-1) for limb, joints in LIMBS.items()
+    }
 
 
 def describe_quality(quality: Sequence[Quality]) -> list[str]:
@@ -110,10 +158,49 @@ def describe_quality(quality: Sequence[Quality]) -> list[str]:
     return [
         f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
         f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}, "
-        f"{row.stature_m:.2f} m tall, shape within {row.shape_sigma:.1f} σ"
+        f"{row.stature_m:.2f} m tall, shape within {row.shape_sigma:.1f} σ{_place(row)}"
         + (f"; CHECK: {'; '.join(row.flags)}" if row.flags else "")
         for row in quality
     ]
+
+
+def _place(row: Quality) -> str:
+    """Describe how sure the place is, and which limbs were mostly not seen."""
+    if row.along_m is None or row.across_m is None:
+        return ""
+    limbs = [limb for limb, share in row.unseen.items() if share >= MOSTLY]
+    hidden = f", {', '.join(limbs)} mostly not seen" if limbs else ""
+    return f", ± {row.along_m:.2f} m along the ray and ± {row.across_m:.2f} m across{hidden}"
+
+
+def describe_uncertainty(sure: Uncertainty, observed: Observations, people: People, ids: Sequence[str]) -> str:
+    """Write the uncertainty of each person who is valid in some frame as JSON, in the order of the record.
+
+    `along_m` and `across_m` are standard deviations in metres by frame, null where the person is not valid; `unseen`
+    holds the frames in which no keypoint of a limb is visible, as pairs of the first and the one after the last.
+    """
+    hidden = unseen_limbs(observed)
+    rows = [
+        {
+            "object_id": name,
+            "along_m": _rounded(sure.along[k]),
+            "across_m": _rounded(sure.across[k]),
+            "unseen": {limb: _spans((where[k] & people.valid[k]).numpy()) for limb, where in hidden.items()},
+        }
+        for k, name in enumerate(ids)
+        if people.valid[k].any()
+    ]
+    return json.dumps(rows)
+
+
+def _rounded(deviations: Float64[np.ndarray, " frame"]) -> list[float | None]:
+    return [round(value, 3) if np.isfinite(value) else None for value in deviations.tolist()]
+
+
+def _spans(where: Bool[np.ndarray, " frame"]) -> list[list[int]]:
+    """List the stretches of True as pairs of the first frame and the one after the last."""
+    edges = np.flatnonzero(np.diff(where.astype(np.int8), prepend=0, append=0))
+    return edges.reshape(-1, 2).tolist()
 
 
 def _missed(error: float | None) -> str:

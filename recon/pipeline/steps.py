@@ -27,15 +27,17 @@ from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, Calibration
 from recon.depth.fusion import median
 from recon.fitting import Fit, fit
 from recon.fitting.rooms import moved
-from recon.keypoints import body_keypoints, known_names
+from recon.fitting.uncertainty import uncertainty
+from recon.keypoints import FEWEST, body_keypoints, known_names
 from recon.lifting import Lifter
 from recon.observations import SURE_CONFIDENCE, Observations
 from recon.occlusion import mask_duplicates, mask_unlike
 from recon.people import People
 from recon.pipeline.perception import Perception, by_person_and_frame
-from recon.pipeline.record import Quality, assess, to_record
+from recon.pipeline.record import Quality, assess, describe_uncertainty, to_record
 from recon.pose_prior import PosePrior, load_prior
 from recon.regressors.body_regressor import in_camera
+from recon.regressors.hmr2 import STAND_IN
 from recon.scene import Room, build_room, build_scene, over_floor
 from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track
@@ -52,11 +54,18 @@ class Bodies:
     body: Body
     prior: PosePrior
     lifter: Lifter
+    believed: bool
+    """True where the body network is believed without keypoints; False for the stand-in."""
 
 
-def load_bodies(body: str | Path = "default", pose_prior: str | Path = "default") -> Bodies:
-    """Load the default body or an SMPL file, the default pose prior or a file, and the lifter that ships."""
-    return Bodies(load_body(body), load_prior(pose_prior), Lifter.load())
+def load_bodies(
+    body: str | Path = "default", pose_prior: str | Path = "default", regressor: str | Path = STAND_IN
+) -> Bodies:
+    """Load the default body or an SMPL file, the default pose prior or a file, and the lifter that ships.
+
+    `regressor` is the body network that the poses come from.
+    """
+    return Bodies(load_body(body), load_prior(pose_prior), Lifter.load(), believed=str(regressor) != STAND_IN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +91,7 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     images = np.stack([sequence.frame(number) for number in sequence.keyframes])
     room = build_room(sequence, perception.disparity, perception.metric, images, masks)
     observed = observe(sequence, room, masks, bodies.body)
-    regressed = regressed_people(perception, observed, bodies.body)
+    regressed = regressed_people(perception, observed, bodies)
     placed = place_people(regressed, observed, bodies, mode)
     people = replace(placed.people, valid=placed.people.valid & present(sequence.tracks))
     if not people.valid.any():
@@ -94,12 +103,22 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
         replace(observed, camera=placed.camera),
     )
     scene = build_scene(sequence.id, images, masks, room)
+    sure = uncertainty(people, known_to(mode, observed), bodies.body)
     quality = tuple(
-        assess(k, track, people, regressed, observed, bodies.body) for k, track in enumerate(sequence.tracks)
+        assess(k, track, people, regressed, observed, sure, bodies.body) for k, track in enumerate(sequence.tracks)
     )
     provenance = {"folder": sequence.id, "mode": mode, "focal_length": focal_source(room.calibration)}
     provenance["floor"] = floor_source(room, mode)
+    ids = [track.object_id for track in sequence.tracks]
+    provenance["uncertainty"] = describe_uncertainty(sure, observed, people, ids)
     return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
+
+
+def known_to(mode: Mode, observed: Observations) -> Observations:
+    """Return what a mode uses of the observations; the body network sees neither depth nor floor."""
+    if mode != "regression":
+        return observed
+    return replace(observed, depth=torch.full_like(observed.depth, torch.nan), action=None)
 
 
 def focal_source(calibration: Calibration | None) -> str:
@@ -135,6 +154,7 @@ def observe(
         background=torch.from_numpy(room.background),
         depth_error=room.fusion.error,
         room_error=room.error,
+        focal_error=room.calibration.relative_error if room.calibration else 0.0,
         action=torch.from_numpy(np.stack([track.action for track in sequence.tracks])),
     )
 
@@ -188,8 +208,12 @@ def carried(
     return np.where(np.isfinite(depth), depth, np.where(known, depth[measured[nearest]], np.float32(np.nan)))
 
 
-def regressed_people(perception: Perception, observed: Observations, body: Body) -> People:
-    """Put the body network's poses into the world, valid where they are the person's own (thesis §4.1)."""
+def regressed_people(perception: Perception, observed: Observations, bodies: Bodies) -> People:
+    """Put the body network's poses into the world, valid where they are the person's own (thesis §4.1).
+
+    The stand-in network is not believed where there are too few keypoints to judge it.
+    """
+    body = bodies.body
     persons, frames, _ = observed.confidence.shape
     shape, camera = (persons, frames), observed.camera
     found = in_camera(perception.estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
@@ -214,7 +238,8 @@ def regressed_people(perception: Perception, observed: Observations, body: Body)
     )
     to_world = camera.extrinsics[:3, :3].T
     moved = in_camera_frame.moved(to_world, camera.center, body)
-    return replace(moved, valid=there & are_own(moved, observed, body))
+    judged = (observed.confidence > 0).sum(dim=-1) >= FEWEST
+    return replace(moved, valid=there & are_own(moved, observed, body) & (judged | bodies.believed))
 
 
 def are_own(people: People, observed: Observations, body: Body) -> Bool[Tensor, "person frame"]:

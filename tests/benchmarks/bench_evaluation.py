@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,9 +48,9 @@ class Jobs:
         start = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", *words], cwd=REPO, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        self.seconds.append(
-            (re.sub(rf"{self.folder}/?", "", "python -m " + " ".join(words)), time.perf_counter() - start)
-        )
+        seconds = time.perf_counter() - start
+        said = re.sub(rf"{self.folder}/?", "", "python -m " + " ".join(words))
+        self.seconds.append((said.replace(str(shared_data()), "../shared/data"), seconds))
 
 
 def main() -> None:
@@ -102,9 +103,9 @@ def noisy(clip: MotionSequence, metres: float, rng: np.random.Generator) -> Moti
     return replace(clip, joints=clip.joints + noise)
 
 
-def metric(evaluation: Evaluation, name: str) -> list[float]:
-    """Take the means of all sets but the real clips."""
-    return [each["metrics"][name]["mean"] for each in evaluation["sets"][1:]]
+def metric(evaluation: Evaluation, name: str, part: Literal["mean", "interval"] = "mean") -> list[float]:
+    """Take the means of all sets but the real clips, or the half-widths of their 95 % intervals."""
+    return [each["metrics"][name][part] for each in evaluation["sets"][1:]]
 
 
 def find_held_out_clips(jobs: Jobs) -> None:
@@ -128,8 +129,10 @@ def find_held_out_clips(jobs: Jobs) -> None:
     assert real["r_precision_3"]["mean"] >= 0.6
     assert abs(shuffled["r_precision_3"]["mean"] - 3 / POOL) < 0.03
     for name, worse in (("fid", 1), ("mm_dist", 1), ("r_precision_1", -1), ("r_precision_3", -1)):
-        values = worse * np.array(metric(found, name)[:-1])
-        assert (np.diff(values) > 0).all(), f"{name} of growing noise: {values}"
+        values, sure = worse * np.array(metric(found, name)[:-1]), np.array(metric(found, name, "interval")[:-1])
+        # 2 cm of noise cost nothing that shows where 98 % are found.
+        assert (np.diff(values) > -sure[1:] - sure[:-1]).all(), f"{name} of growing noise: {values}"
+        assert (np.diff(values[1:]) > 0).all(), f"{name} of growing noise: {values}"
 
 
 def compare_checkpoints(jobs: Jobs) -> None:

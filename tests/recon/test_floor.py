@@ -212,6 +212,14 @@ def test_less_than_half_a_square_metre_is_no_floor() -> None:
     assert find_floor(seen(sheet((-0.5, 0.5), (2, 2.8), 0), 30)).offset == pytest.approx(2.4)
 
 
+def test_a_surface_with_a_little_floor_beneath_it_is_not_the_floor() -> None:
+    """A table of 8 m² hides a floor of which a strip of 6 cm shows: too little to be found, enough to be noticed."""
+    table, strip = sheet((-2, 2), (2, 4), 0.75), sheet((-2, 2), (4.4, 4.46), 0)
+    assert find_floor(seen(table, 30)).offset == pytest.approx(2.4 - 0.75)
+    with pytest.raises(InputError, match="nothing that faces up lies below the rest"):
+        find_floor(seen(np.concatenate([table, strip]), 30))
+
+
 @pytest.mark.parametrize("tilt", [0, 30, 60])
 def test_a_floor_faces_up_and_a_ceiling_does_not(tilt: int, rng: np.random.Generator) -> None:
     """Both are as large and as uneven; all that faces up is floor."""

@@ -112,3 +112,13 @@ def test_a_floor_tells_the_attitude(tilt: float, roll: float) -> None:
     np.testing.assert_allclose(exact.normal, normal, atol=1e-3)
     np.testing.assert_allclose(np.degrees(rough.mean), [tilt, roll / 2], atol=1e-6)
     np.testing.assert_allclose(np.degrees(rough.spread), [2, math.sqrt(2)], atol=1e-6)
+
+
+def test_an_unsure_focal_length_makes_the_tilt_unsure() -> None:
+    """A horizon that is known lies at f tan(tilt): a tenth more of f takes a tenth off the tangent."""
+    known = Attitude(np.array([0.5, 0.1]), np.array([0.003, 0.02]))
+    found = known.with_unsure_focal_length(0.1)
+    assert found.spread[0] == pytest.approx(0.5 - math.atan(math.tan(0.5) / 1.1), rel=0.1)
+    assert found.spread[1] == 0.02
+    level = Attitude(np.zeros(2), np.array([0.003, 0.02])).with_unsure_focal_length(0.4)
+    np.testing.assert_allclose(level.spread, [0.003, 0.02])

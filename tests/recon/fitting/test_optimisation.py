@@ -217,6 +217,28 @@ def test_who_stands_tells_the_tilt_of_the_floor(walker: People) -> None:
     assert abs(tilts[1] - 30) < 3
 
 
+def test_a_start_of_another_size_looks_the_same_at_its_usual_size(walker: People) -> None:
+    """Everyone's shape is within 2 standard deviations after; only who was beyond that moves, along the ray."""
+    tall = replace(walker, betas=torch.tensor([[6.0, -1.0, *[0.0] * 8]]))
+    camera = observed(walker, COCO).camera
+    usual = fitting.of_usual_shape(tall, camera, BODY)
+    torch.testing.assert_close(usual.betas[0, :3], torch.tensor([2.0, -1.0, 0.0]))
+    before, after = (each.joints(BODY)[0, :, 0] - camera.center for each in (tall, usual))
+    size = BODY.stature(usual.betas) / BODY.stature(tall.betas)
+    assert 0.05 < abs(float(size) - 1) < 0.5
+    torch.testing.assert_close(after, size * before)
+    same = fitting.of_usual_shape(walker, camera, BODY)
+    torch.testing.assert_close(same.transl, walker.transl)
+
+
+def test_shapes_of_few_frames_are_held_by_their_prior(walker: People) -> None:
+    """Three frames tell no more of a shape than one, whose prior is half the square of the betas."""
+    few = replace(walker, valid=walker.valid & (torch.arange(walker.valid.shape[1]) < 3))
+    small = replace(few, transl=few.transl + torch.tensor([0.0, -1.2, 0.0]))
+    fitted = fit(observed(few, COCO), small, BODY, prior)
+    assert fitted.betas.abs().max() < 2.5
+
+
 def test_nobody_and_a_start_of_other_people(walker: People) -> None:
     gone = replace(walker, valid=torch.zeros_like(walker.valid))
     seen = observed(walker, COCO)

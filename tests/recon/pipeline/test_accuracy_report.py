@@ -1,8 +1,6 @@
 """Accuracy report: errors of reconstructions whose errors are known, and the table made of them."""
 
-import math
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,45 +9,33 @@ import torch
 from torch import nn
 
 from motion.body import load_body
-from motion.clips.transforms import resample
-from motion.datasets import deepmimic
 from motion.errors import InputError
-from motion.rotations import matrix_from_axis_angle
-from motion.sequence import MotionSequence
-from recon.camera import Camera
-from recon.depth import DepthFusion, DepthModel
-from recon.floor import Plane
+from recon.depth import DepthModel
 from recon.people import people_of
-from recon.pipeline import Bodies, Reconstruction, Room, load_bodies, reconstruct
+from recon.pipeline import Bodies, Reconstruction, load_bodies, reconstruct
 from recon.pipeline import accuracy_report as report
 from recon.pipeline.accuracy_report import (
     JITTER_M,
-    Errors,
     Figures,
     Models,
     against_bars,
     cell,
-    compare,
     figures_of,
     keep_settings,
     shake,
     smoothing_gain,
+    sure,
     to_markdown,
     with_true_depth,
 )
 from recon.pipeline.perception import Perception
-from recon.pipeline.record import Quality
 from recon.regressors import CropEstimates
-from recon.simulate import Truth
 from recon.teton import TetonSequence
 from tests.helpers.brightness import Brightness
-from tests.helpers.fitted_motions import room_camera
 from tests.helpers.rooms import render
-from tests.helpers.scenes import scene_of
+from tests.helpers.truths import true_room, walk
 
 BODY = load_body()
-FRAMES = 20
-OF_PERSONS = ("transl", "global_orient", "body_pose", "betas", "joints", "valid", "action", "person_class")
 FIGURES = Figures(
     sequence="simulated/room-1/day/time",
     annotations="clean",
@@ -65,105 +51,6 @@ FIGURES = Figures(
     found=1.0,
     seconds=2.0,
 )
-
-
-@lru_cache
-def walk() -> MotionSequence:
-    """Take a second of one person, 4 m before the camera."""
-    clip = next(clip for clip in deepmimic.list_clips() if clip.id.endswith("_walk"))
-    motion = resample(deepmimic.read_clip(clip, BODY), 20.0, BODY)
-    away = np.array([0.0, 4.0, 0.0], dtype=np.float32)
-    arrays = {
-        name: getattr(motion, name)[:, :FRAMES]
-        for name in ("transl", "global_orient", "body_pose", "joints", "valid", "action")
-    }
-    return replace(motion, **arrays | {name: arrays[name] + away for name in ("transl", "joints")})
-
-
-def true_room(*names: str) -> Truth:
-    """Build the truth: some persons, a metre apart, before a camera that hangs 2.4 m high."""
-    motion, people = walk(), len(names)
-    arrays = {name: np.repeat(getattr(motion, name), people, axis=0) for name in OF_PERSONS}
-    aside = np.arange(people, dtype=np.float32)[:, None, None] * np.array([1, 0, 0], dtype=np.float32)
-    arrays["transl"], arrays["joints"] = arrays["transl"] + aside, arrays["joints"] + aside[:, None]
-    nothing = np.zeros((people, FRAMES, 0), dtype=np.float32)
-    return Truth(
-        camera=room_camera(),
-        motion=replace(motion, **arrays),
-        object_ids=names,
-        depth={},
-        background_depth=np.ones((2, 2), dtype=np.float32),
-        background_labels=np.zeros((2, 2), dtype=np.uint8),
-        keypoint_names=(),
-        keypoints=nothing[..., None].repeat(2, axis=-1),
-        visible=nothing.astype(bool),
-        seen=np.ones((people, FRAMES), dtype=np.float32),
-        boxes=np.zeros((people, FRAMES, 4), dtype=np.float32),
-    )
-
-
-def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[str, ...]) -> Reconstruction:
-    """Build a reconstruction in which only persons and camera have content."""
-    none = np.zeros((0, 2, 2), dtype=np.float32)
-    plane, fusion = Plane(np.array([0.0, -1.0, 0.0]), 2.4, 1.0), DepthFusion(1.0, 0.0, 1.0, 0.0)
-    seen = {"intrinsics": camera.intrinsics.numpy(), "extrinsics": camera.extrinsics.numpy()}
-    scene = replace(scene_of(np.zeros((1, 3)), 0), image_size=camera.image_size, **seen)
-    room = Room(camera, plane, none, np.zeros((2, 2), dtype=np.float32), fusion, None)
-    quality = tuple(
-        Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, 1.7, 0.5, None) for name in truth.object_ids
-    )
-    return Reconstruction(scene, motion, room, quality)
-
-
-def world(degrees: float = 0.0, x: float = 0.0, z: float = 0.0, tilt: float = 0.0) -> torch.Tensor:
-    """Return another world's place in the true one: turned about the vertical and about x, and moved."""
-    placed = torch.eye(4)
-    turns = (torch.tensor([math.radians(tilt), 0.0, 0.0]), torch.tensor([0.0, 0.0, math.radians(degrees)]))
-    placed[:3, :3] = matrix_from_axis_angle(turns[1]) @ matrix_from_axis_angle(turns[0])
-    placed[:3, 3] = torch.tensor([x, 0.0, z])
-    return placed
-
-
-def seen_from(truth: Truth, placed: torch.Tensor, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Errors:
-    """Compute the errors of the true persons, moved by `shift` in a world of another place, before the same camera."""
-    camera = replace(truth.camera, extrinsics=truth.camera.extrinsics @ torch.linalg.inv(placed))
-    moved = torch.from_numpy(truth.motion.joints) @ placed[:3, :3].T + placed[:3, 3] + torch.tensor(shift)
-    motion = replace(truth.motion, joints=moved.numpy())
-    return compare(made_of(truth, motion, camera, truth.object_ids), truth)
-
-
-def assert_errors(found: Errors, **expected: float) -> None:
-    """Assert that the named errors have these values, and that all others are zero."""
-    for name, value in vars(found).items():
-        assert value == pytest.approx(expected.get(name, 0.0), abs=0.02), name
-
-
-def test_a_perfect_reconstruction_has_no_errors_whatever_its_origin_and_heading() -> None:
-    truth = true_room("1", "2")
-    assert_errors(seen_from(truth, world()))
-    assert_errors(seen_from(truth, world(degrees=130.0, x=2.0)))
-
-
-def test_people_that_are_moved_are_off_in_the_world_alone() -> None:
-    truth = true_room("1", "2")
-    assert_errors(seen_from(truth, world(degrees=40.0), shift=(0.0, 0.06, 0.08)), world_mpjpe_mm=100.0)
-
-
-def test_a_floor_that_is_wrong_costs_the_floor_and_no_more_where_the_camera_sees_the_same() -> None:
-    truth = true_room("1")
-    assert_errors(seen_from(truth, world(z=0.05)), floor_height_mm=50.0)
-    height = truth.camera.center[2].item() * (1 - math.cos(math.radians(3.0)))
-    assert_errors(seen_from(truth, world(tilt=3.0)), floor_angle=3.0, floor_height_mm=1000 * height)
-
-
-def test_people_are_compared_with_themselves_where_they_are_there() -> None:
-    truth = true_room("1", "2", "3")
-    last = replace(truth.motion, **{name: getattr(truth.motion, name)[2:].copy() for name in OF_PERSONS})
-    last.joints[0, 5:] += 9  # not valid there
-    last.valid[0, 5:] = False
-    assert_errors(compare(made_of(truth, last, truth.camera, ("3",)), truth))
-    last.valid[0, [0, 2, 3]] = False  # frames 1 and 4 have no acceleration
-    assert compare(made_of(truth, last, truth.camera, ("3",)), truth).acceleration_error is None
 
 
 def test_a_shaken_motion_is_off_by_the_jitter_and_smoothing_takes_most_of_the_acceleration_away() -> None:
@@ -242,7 +129,7 @@ def test_the_table_has_a_row_for_each_mode_and_input() -> None:
     assert f"| clean | true | hybrid | {same}" in lines
     assert f"| noisy | shipped | regression | {same}" in lines
     assert "| clean | shipped | hybrid | – | – | – | – | – | – | – | – |" in lines
-    assert sum(line.startswith(("| clean |", "| noisy |")) for line in lines) == 12
+    assert sum(line.startswith(("| clean |", "| noisy |")) for line in lines) == 2 * 12, "errors, and their uncertainty"
     assert "| 30° | 0.12° | 4.0 |" in lines
     assert "acceleration error cut by 75% (least 70%)," in lines
     assert "MPJPE changed by -1.0 mm" in text
@@ -274,3 +161,13 @@ def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"motions": "fa')
     with pytest.raises(InputError, match="other.json is damaged, expected the report's settings; take another"):
         keep_settings(tmp_path / "other.json", {"motions": "falls"})
+
+
+def test_flags_are_counted_against_persons_who_are_far_off() -> None:
+    """Of the persons 0.4, 0.2, 0.5 and 0.1 m off the first two are flagged: half are found, half are right."""
+    made = replace(FIGURES, away_m=(0.4, 0.2), flagged=(True, True), within_sigma=0.5)
+    other = replace(FIGURES, away_m=(0.5, 0.1), flagged=(False, False), within_sigma=0.7)
+    (row,) = [row for row in sure([made, other]) if row[:3] == ("clean", "true", "hybrid")]
+    assert row[3:] == ("0.6 (0.5)", "2 of 4", "2", "0.50", "0.50")
+    (row,) = [row for row in sure([made, other]) if row[:3] == ("noisy", "true", "hybrid")]
+    assert row[3:] == ("–", "0 of 0", "0", "–", "–")

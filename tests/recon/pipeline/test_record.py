@@ -10,11 +10,13 @@ import torch
 
 from motion.body import load_body
 from motion.skeleton import ACTIONS, JOINT, KEYPOINT_SETS, PERSON_CLASSES
+from recon.fitting.uncertainty import Uncertainty
 from recon.keypoints import body_keypoints
 from recon.observations import Observations
 from recon.people import People
 from recon.pipeline.record import (
     ACTION_PHRASES,
+    LIMBS,
     PERSON_PHRASES,
     Quality,
     assess,
@@ -29,7 +31,10 @@ from tests.helpers.fitted_motions import room_camera
 NAMES = KEYPOINT_SETS["coco17"]
 BODY = load_body()
 FRAMES = 4
-SOMEONE = Quality("7", 12, 0.5, 3.14, 0.021, stature_m=1.7, shape_sigma=1.2, beyond_depth=None)
+SOMEONE = Quality("7", 12, 0.5, 3.14, 0.021, 1.7, 1.2, beyond_depth=None, along_m=None, across_m=None, unseen={})
+
+SURE = Uncertainty(np.array([[0.1, 0.3, 0.2, np.nan]]), np.array([[0.01, 0.02, 0.04, np.nan]]))
+NOWHERE = Uncertainty(np.full((1, FRAMES), np.nan), np.full((1, FRAMES), np.nan))
 
 
 def a_track(actions: list[str], kind: str = "patient", present: list[bool] | None = None) -> Track:
@@ -93,20 +98,35 @@ def test_quality_is_measured_where_the_person_is() -> None:
     people.transl[0, 1, 2] -= 0.05
     observed.keypoints[0, 1] = seen(people, (3.0, 4.0)).keypoints[0, 1]
     regressed = replace(people, valid=torch.tensor([[True, False, False, True]]))
-    quality = assess(0, track, people, regressed, observed, BODY)
+    quality = assess(0, track, people, regressed, observed, SURE, BODY)
     assert (quality.object_id, quality.frames) == ("7", 3)
     assert quality.regressed == pytest.approx(1 / 3)
     assert quality.reprojection_px == pytest.approx(5.0, abs=1e-3)
     assert quality.below_floor_m == pytest.approx(0.03, abs=1e-4)
+    assert (quality.along_m, quality.across_m) == pytest.approx((0.2, 0.02)), "the median of the frames that are valid"
+    arms = pytest.approx(1 / 3)  # hidden in the first of three
+    assert quality.unseen == {"left arm": arms, "right arm": arms, "left leg": arms, "right leg": arms}
 
 
 def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
     people, track = standing(), a_track(["unknown"] * FRAMES)
     nobody = replace(people, valid=torch.zeros_like(people.valid))
-    quality = assess(0, track, nobody, nobody, seen(people, (0.0, 0.0)), BODY)
+    quality = assess(0, track, nobody, nobody, seen(people, (0.0, 0.0)), NOWHERE, BODY)
     height = float(np.ptp(BODY.v_template[:, 1].numpy()))
     assert quality.stature_m == pytest.approx(height)
-    assert replace(quality, stature_m=1.7) == Quality("7", 0, 0.0, None, 0.0, 1.7, shape_sigma=0.0, beyond_depth=None)
+    assert replace(quality, stature_m=1.7) == Quality(
+        "7",
+        0,
+        0.0,
+        None,
+        0.0,
+        1.7,
+        shape_sigma=0.0,
+        beyond_depth=None,
+        along_m=None,
+        across_m=None,
+        unseen=dict.fromkeys(LIMBS, 0.0),
+    )
     assert describe_quality([replace(quality, stature_m=1.7)]) == [
         "7: 0 frames, no visible keypoints, at most 0.0 cm under the floor, own pose regressed in 0%, "
         "1.70 m tall, shape within 0.0 σ"
@@ -127,7 +147,8 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
         ({"below_floor_m": 0.13}, ("13 cm under the floor",)),
         ({"beyond_depth": 0.2}, ("20% farther away than depth shows",)),
         ({"beyond_depth": -0.16, "shape_sigma": 8.9}, ("shape of 8.9 σ", "16% nearer than depth shows")),
-        ({"stature_m": 1.46, "shape_sigma": 2.4, "below_floor_m": 0.09, "beyond_depth": 0.14}, ()),
+        ({"along_m": 0.21}, ("distance ± 0.21 m",)),
+        ({"stature_m": 1.46, "shape_sigma": 2.4, "below_floor_m": 0.09, "beyond_depth": 0.14, "along_m": 0.19}, ()),
     ],
 )
 def test_what_cannot_be_a_person_in_their_room_is_flagged(change: dict[str, float], flags: tuple[str, ...]) -> None:
@@ -147,7 +168,7 @@ def test_who_is_fitted_beyond_what_depth_shows_is_measured() -> None:
     observed.depth[0, :, wrist] = (away - thick) / torch.tensor([1.1, 1.2, 1.3, 9.0])
     observed.confidence[0, 3] = 0.3
     assert 0.01 < thick < 0.06
-    assert assess(0, track, people, people, observed, BODY).beyond_depth == pytest.approx(0.2, abs=1e-4)
+    assert assess(0, track, people, people, observed, SURE, BODY).beyond_depth == pytest.approx(0.2, abs=1e-4)
 
 
 def test_frames_without_a_person_hold_the_nearest_pose() -> None:

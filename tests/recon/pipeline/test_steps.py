@@ -12,9 +12,9 @@ from motion.body import load_body
 from motion.errors import InputError
 from motion.sequence import LABELS, read_motions, read_scenes
 from recon.people import people_of
-from recon.pipeline import Bodies, Mode, reconstruct
+from recon.pipeline import Bodies, Mode, load_bodies, reconstruct
 from recon.pipeline.__main__ import PipelineConfig, run
-from recon.pipeline.accuracy_report import compare
+from recon.pipeline.accuracy import compare
 from recon.pipeline.steps import carried, good_starts, observe, skin_depth, union
 from recon.scene import build_room
 from tests.helpers.rooms import Rendered, perfect
@@ -69,6 +69,44 @@ def test_a_body_of_somebody_else_is_not_taken(room: Rendered, bodies: Bodies) ->
     assert made.quality[0].regressed > 0.9
     assert made.quality[1].regressed < 0.1
     assert made.motion.num_persons == 1
+
+
+def test_who_has_a_box_and_no_keypoints_is_not_there_by_the_stand_in_alone(room: Rendered, bodies: Bodies) -> None:
+    first, second = room.sequence.tracks
+    keypoints = first.keypoints.copy()
+    keypoints[:, 3:] = 0  # three are too few to judge a pose by
+    sequence = replace(room.sequence, tracks=(replace(first, keypoints=keypoints), second))
+    for mode in ("regression", "hybrid"):
+        made = reconstruct(sequence, room.perception, bodies, mode)
+        assert [row.frames > 0 for row in made.quality] == [False, True], mode
+        believed = reconstruct(sequence, room.perception, replace(bodies, believed=True), mode)
+        assert [row.frames for row in believed.quality] == [first.present.sum(), second.present.sum()], mode
+    assert (load_bodies().believed, load_bodies(regressor="own.safetensors").believed) == (False, True)
+
+
+def test_the_record_tells_how_sure_each_place_is(room: Rendered, bodies: Bodies) -> None:
+    """A left arm has no keypoint in frames 1 and 2; depth and floor are not known to the body network."""
+    first, second = room.sequence.tracks
+    keypoints = first.keypoints.copy()
+    keypoints[1:3, [room.sequence.keypoint_names.index(f"left_{name}") for name in ("elbow", "wrist")], 2] = 0.3
+    sequence = replace(room.sequence, tracks=(replace(first, keypoints=keypoints), second))
+    told = {}
+    for mode in ("regression", "hybrid"):
+        made = reconstruct(sequence, room.perception, bodies, mode)
+        told[mode] = json.loads(made.motion.provenance["uncertainty"])
+        assert [row["object_id"] for row in told[mode]] == [track.object_id for track in sequence.tracks]
+        for k, row in enumerate(told[mode]):
+            assert [along is not None for along in row["along_m"]] == made.motion.valid[k].tolist()
+            assert made.quality[k].along_m == pytest.approx(np.median(row["along_m"]), abs=1e-3)
+            assert made.quality[k].across_m == pytest.approx(np.median(row["across_m"]), abs=1e-3)
+            assert np.less(row["across_m"], row["along_m"]).all()
+        seen = set(range(first.keypoints.shape[0])) - set(
+            np.flatnonzero(first.keypoints[:, 7:11:2, 2].max(axis=1) < 0.5)
+        )
+        spans = told[mode][0]["unseen"]["left arm"]
+        frames = {frame for start, stop in spans for frame in range(start, stop)}
+        assert frames == set(range(6)) - seen | {1, 2}
+    assert np.median(told["hybrid"][0]["along_m"]) < 0.6 * np.median(told["regression"][0]["along_m"])
 
 
 def test_unknown_intrinsics_are_estimated_and_that_is_said(room: Rendered, bodies: Bodies) -> None:
