@@ -11,12 +11,17 @@ import torch
 from motion.body import load_body
 from motion.errors import InputError
 from motion.sequence import LABELS, read_motions, read_scenes
+from recon.depth import load_depth_model
 from recon.people import people_of
 from recon.pipeline import Bodies, Mode, load_bodies, reconstruct
 from recon.pipeline.__main__ import PipelineConfig, run
 from recon.pipeline.accuracy import compare
+from recon.pipeline.perception import perceive
 from recon.pipeline.steps import carried, good_starts, observe, skin_depth, union
+from recon.regressors import load_regressor
 from recon.scene import build_room
+from recon.teton import read_sequence
+from tests.helpers.photos import GROUND, write_photo
 from tests.helpers.rooms import Rendered, perfect
 
 
@@ -202,3 +207,22 @@ def test_sequences_or_simulation_not_both() -> None:
         run(PipelineConfig())
     with pytest.raises(InputError, match="--motions falls is for rendered rooms"):
         run(PipelineConfig((Path("room"),), motions="falls"))
+
+
+@pytest.mark.parametrize("number", GROUND)
+def test_people_in_photos_are_adults_and_their_distance_is_flagged(
+    number: int, bodies: Bodies, shared_data: Path, tmp_path: Path
+) -> None:
+    """Nothing is known of these cameras, and the networks that ship have seen rendered rooms alone."""
+    folder = tmp_path / "photos" / "coco" / "day" / str(number)
+    write_photo(folder, number, shared_data)
+    sequence = read_sequence(folder)
+    relative, metric = (load_depth_model("tiny", metric=is_metric) for is_metric in (False, True))
+    seen = perceive(sequence, load_regressor(), relative, metric)
+    for mode in ("optimisation", "hybrid"):
+        made = reconstruct(sequence, seen, bodies, mode)
+        for row in made.quality:
+            assert row.frames == sequence.num_frames
+            assert 1.45 <= row.stature_m <= 2.0, f"{mode}, {row.object_id}"
+            assert row.shape_sigma <= 2.5, f"{mode}, {row.object_id}"
+            assert row.flags[0].startswith("distance ±"), f"{mode}, {row.object_id}"
