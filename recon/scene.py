@@ -19,9 +19,11 @@ from recon.calibration import (
     HEIGHT_M,
     HEIGHT_SPREAD_M,
     Calibration,
+    Edges,
     attitude_by_depth,
     attitude_by_edges,
     estimate_intrinsics,
+    focal_by_edges,
     strongest_edges,
 )
 from recon.camera import Camera, unproject_image
@@ -84,18 +86,25 @@ def build_room(
     fusion = fuse(disparity, metric)
     depth = fusion.depth(disparity)
     empty = background(depth, people)
-    calibration = None if sequence.intrinsics is not None else estimate_intrinsics(sequence)
-    intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
-    points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
     on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
-    seen = fit_floor(points[on_floor])
     hidden = grow(people)
     picture, _ = _empty_room(images, masks, hidden)
-    edges = strongest_edges(picture, np.logical_and.reduce(hidden), intrinsics)
+
+    def look(intrinsics: Float[torch.Tensor, "3 3"]) -> tuple[Float[np.ndarray, "point 3"], Plane, Edges]:
+        points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()[on_floor]
+        return points, fit_floor(points), strongest_edges(picture, np.logical_and.reduce(hidden), intrinsics)
+
+    calibration = None
+    if sequence.intrinsics is None:
+        calibration = estimate_intrinsics(sequence)
+        _, seen, edges = look(calibration.intrinsics)
+        calibration = focal_by_edges(edges, attitude_by_depth(seen.normal, fusion.error), calibration)
+    intrinsics = calibration.intrinsics if calibration else torch.from_numpy(sequence.intrinsics).float()
+    points, seen, edges = look(intrinsics)
     attitude = attitude_by_edges(edges, attitude_by_depth(seen.normal, fusion.error))
     if calibration:
         attitude = attitude.with_unsure_focal_length(calibration.relative_error)
-    height, height_error = _camera_height(seen, attitude.normal, points[on_floor], fusion.error)
+    height, height_error = _camera_height(seen, attitude.normal, points, fusion.error)
     floor = replace(seen, normal=attitude.normal, offset=height)
     camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
     error = (*attitude.spread.tolist(), height_error / height)

@@ -107,28 +107,31 @@ def attitude_by_edges(edges: Edges, before: Attitude) -> Attitude:
 
     def cost(parameters: Float64[np.ndarray, "3"], seen: Edges) -> float:
         known = np.square((parameters[:2] - before.mean) / before.spread).sum() / 2
-        return float(known - INDEPENDENT * _log_likelihood(parameters, seen))
+        return float(known - INDEPENDENT * log_likelihood(parameters, seen))
 
     every = -(-len(edges.place) // AT_FIRST)
     few = Edges(edges.place[::every], edges.across[::every])
-    starts = sorted(_grid(before), key=lambda start: cost(start, few))[:STARTS]
-    rough = min((_descend(cost, start, few) for start in starts), key=lambda found: cost(found, few))
-    best = _descend(cost, rough, edges)
-    covariance = np.linalg.pinv(_curvature(lambda parameters: cost(parameters, edges), best))
+    starts = sorted(grid(before), key=lambda start: cost(start, few))[:STARTS]
+    rough = min((descend(cost, start, few) for start in starts), key=lambda found: cost(found, few))
+    best = descend(cost, rough, edges)
+    covariance = np.linalg.pinv(curvature(lambda parameters: cost(parameters, edges), best))
     spread = np.sqrt(covariance.diagonal()[:2].clip(0))
     return Attitude(best[:2], np.where(spread > 0, np.minimum(spread, before.spread), before.spread))
 
 
-def _descend(
-    cost: Callable[[Float64[np.ndarray, "3"], Edges], float], start: Float64[np.ndarray, "3"], edges: Edges
-) -> Float64[np.ndarray, "3"]:
-    """Find the nearest minimum; the cost has no derivative worth having, and three variables."""
-    simplex = start + STEP_RAD / 2 * np.concatenate([np.zeros((1, 3)), np.eye(3)])
-    options = {"xatol": 1e-4, "fatol": 1e-3, "maxiter": 150, "initial_simplex": simplex}
+def descend(
+    cost: Callable[[Float64[np.ndarray, " parameter"], Edges], float],
+    start: Float64[np.ndarray, " parameter"],
+    edges: Edges,
+) -> Float64[np.ndarray, " parameter"]:
+    """Find the nearest minimum; the cost has no derivative worth having, and few variables."""
+    count = len(start)
+    simplex = start + STEP_RAD / 2 * np.concatenate([np.zeros((1, count)), np.eye(count)])
+    options = {"xatol": 1e-4, "fatol": 1e-3, "maxiter": 50 * count, "initial_simplex": simplex}
     return np.asarray(minimize(cost, start, (edges,), "Nelder-Mead", options=options).x)
 
 
-def _grid(before: Attitude) -> list[Float64[np.ndarray, "3"]]:
+def grid(before: Attitude) -> list[Float64[np.ndarray, "3"]]:
     """List tilts, rolls and yaws near what is believed."""
     (tilt, roll), (tilts, rolls) = before.mean, GRID_SIGMAS * before.spread
     low, high = min(max(tilt - tilts, TILTS_RAD[0]), tilt), max(min(tilt + tilts, TILTS_RAD[1]), tilt)
@@ -142,7 +145,7 @@ def _grid(before: Attitude) -> list[Float64[np.ndarray, "3"]]:
     ]
 
 
-def _log_likelihood(parameters: Float64[np.ndarray, "3"], edges: Edges) -> float:
+def log_likelihood(parameters: Float64[np.ndarray, "3"], edges: Edges) -> float:
     """Compute the mean log likelihood of the edges' angles, by tilt, roll and yaw of the room's directions."""
     tilt, roll, yaw = parameters
     turn = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
@@ -156,10 +159,12 @@ def _log_likelihood(parameters: Float64[np.ndarray, "3"], edges: Edges) -> float
     return float(np.log(likelihood).mean())
 
 
-def _curvature(
-    cost: Callable[[Float64[np.ndarray, "3"]], float], at: Float64[np.ndarray, "3"], step: float = math.radians(0.5)
-) -> Float64[np.ndarray, "3 3"]:
+def curvature(
+    cost: Callable[[Float64[np.ndarray, " parameter"]], float],
+    at: Float64[np.ndarray, " parameter"],
+    step: float = math.radians(0.5),
+) -> Float64[np.ndarray, "parameter parameter"]:
     """Compute second derivatives by differences."""
-    steps = step * np.eye(3)
+    steps = step * np.eye(len(at))
     found = [[cost(at + a + b) - cost(at + a - b) - cost(at - a + b) + cost(at - a - b) for b in steps] for a in steps]
     return np.array(found) / (4 * step**2)

@@ -66,6 +66,8 @@ class Calibration:
     """Standard error of the focal length, relative to the focal length."""
     samples: int
     """Number of upright persons in frames used; 0 where they do not suffice and DEFAULT_FIELD_OF_VIEW_DEG is taken."""
+    edges: bool = False
+    """True where the edges of the picture were used."""
 
 
 @dataclass(frozen=True, eq=False)

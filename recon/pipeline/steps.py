@@ -125,9 +125,10 @@ def focal_source(calibration: Calibration | None) -> str:
     """Describe where the focal length comes from, for the record's provenance; None means the annotations."""
     if calibration is None:
         return "annotated"
-    if not calibration.samples:
+    seen = [name for name, used in (("people", calibration.samples), ("edges", calibration.edges)) if used]
+    if not seen:
         return f"assumed, {DEFAULT_FIELD_OF_VIEW_DEG:.0f}° field of view"
-    return f"estimated from people, standard error {calibration.relative_error:.0%}"
+    return f"estimated from {' and '.join(seen)}, standard error {calibration.relative_error:.0%}"
 
 
 def floor_source(room: Room, mode: Mode) -> str:
