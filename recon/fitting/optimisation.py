@@ -32,7 +32,7 @@ from recon.smoothing import smooth
 SEEN_CONFIDENCE = 0.5  # from which a keypoint counts as not hidden
 MANY_KEYPOINTS = 17  # in a frame; more than these do not count for more
 RATE = 0.03  # step size in metres, units of 6D, and units of betas
-ROOM_RATE = 0.09  # step size of what is fitted of the room, in its standard deviations
+ROOM_RATE = 0.11  # step size of what is fitted of the room, in its standard deviations
 ROUGH_M, FINEST_M = 0.06, 0.015  # noise of keypoints at the person's distance, at first and at least
 BOUND_SIGMAS = 4.0  # beyond which a keypoint is an outlier
 DEPTH_M, SCENE_M, FLOOR_M, APART_M = 0.05, 0.05, 0.02, 0.03  # standard deviations; of depth at least
