@@ -179,10 +179,10 @@ def _inertia(
     bands[-1] += 1.0
     inner = np.flatnonzero(frames[2:] - frames[:-2] == 2) + 1
     weight = (scale[inner] * fps**2 / ACCELERATION_M_S2) ** 2
-    if len(inner):
-        for first, second in ((-1, -1), (0, 0), (1, 1), (-1, 0), (0, 1), (-1, 1)):
-            product = (1 - 3 * (first == 0)) * (1 - 3 * (second == 0))
-            np.add.at(bands, (-1 - (second - first), inner + second), product * weight)
+    for first, second in ((-1, -1), (0, 0), (1, 1), (-1, 0), (0, 1), (-1, 1)):
+        product = (1 - 3 * (first == 0)) * (1 - 3 * (second == 0))
+        if len(inner):
+            bands[first - second - 1, inner + second] += product * weight
     return bands
 
 

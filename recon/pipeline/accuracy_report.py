@@ -328,7 +328,7 @@ def against_bars(rows: Sequence[Figures], gains: Sequence[tuple[float, float]]) 
 
 def sure(rows: Sequence[Figures]) -> list[tuple[str, ...]]:
     """Tell how well the uncertainty says how far persons are off, for each kind of input and mode."""
-    table = []
+    table: list[tuple[str, ...]] = []
     for key in product(get_args(Annotations), get_args(Depths), get_args(Mode)):
         made = [row for row in rows if (row.annotations, row.depth, row.mode) == key]
         far = np.array([away > FAR_OFF_M for row in made for away in row.away_m], dtype=bool)

@@ -61,8 +61,8 @@ def overlay(sequence: TetonSequence, scene: Scene, motion: MotionSequence, body:
         painted = colors[person[hit]] * shade[hit, None]
         image[hit] = (1 - OPACITY) * image[hit] + OPACITY * painted
     tile = Image.fromarray(image.clip(0, 255).astype(np.uint8))
-    for person, limb in unseen(motion, number):
-        _draw_dots(ImageDraw.Draw(tile), scene, motion.joints[person, number], limb)
+    for hidden, limb in unseen(motion, number):
+        _draw_dots(ImageDraw.Draw(tile), scene, motion.joints[hidden, number], limb)
     return _labelled(tile, f"{number / motion.fps:.1f} s")
 
 
