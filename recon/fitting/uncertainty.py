@@ -41,14 +41,14 @@ class Uncertainty:
     """Standard deviations of persons' positions in metres; NaN in frames that are not valid."""
 
     along: Float64[np.ndarray, "person frame"]
-    """Of the distance from the camera, along the ray to the person."""
+    """Standard deviation of the distance from the camera, along the ray to the person."""
     across: Float64[np.ndarray, "person frame"]
-    """Along either axis across that ray."""
+    """Standard deviation along either axis across that ray."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Sight:
-    """What a sequence shows of its persons, frame by frame."""
+    """Sight of persons that a sequence gives, frame by frame."""
 
     camera_height: float
     """Height of the camera above the floor in metres."""

@@ -164,7 +164,7 @@ def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
 
 
 def test_flags_are_counted_against_persons_who_are_far_off() -> None:
-    """Of the persons 0.4, 0.2, 0.5 and 0.1 m off the first two are flagged: half are found, half are right."""
+    """Persons are 0.4, 0.2, 0.5 and 0.1 m off, the first two are flagged: half are found, half are right."""
     made = replace(FIGURES, away_m=(0.4, 0.2), flagged=(True, True), within_sigma=0.5)
     other = replace(FIGURES, away_m=(0.5, 0.1), flagged=(False, False), within_sigma=0.7)
     (row,) = [row for row in sure([made, other]) if row[:3] == ("clean", "true", "hybrid")]
