@@ -144,7 +144,7 @@ def from_above(
         for number in moments[motion.valid[k, moments]].tolist():
             at, spread = motion.joints[k, number, 0], (told["along_m"][number], told["across_m"][number])
             outline = place(_ellipse(at, at - camera, *spread))
-            draw.line([tuple(corner) for corner in outline.tolist()], fill=FAMILIES[k % len(FAMILIES)][0])
+            draw.line([tuple(corner) for corner in outline.tolist()], fill=INK, width=2, joint="curve")
     x, y = place(camera[None])[0]
     draw.regular_polygon((float(x), float(y) - 4, 7), 3, fill=INK)
     return _labelled(image, "from above, 1 m grid")

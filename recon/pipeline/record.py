@@ -96,7 +96,7 @@ class Quality:
         found = {
             f"distance ± {unsure:.2f} m": unsure > UNSURE_M,
             f"{self.stature_m:.2f} m tall": self.frames and not least <= self.stature_m <= most,
-            f"shape of {self.shape_sigma:.1f} σ": self.shape_sigma > USUAL_SIGMAS,
+            f"shape of {self.shape_sigma:.1f} SD": self.shape_sigma > USUAL_SIGMAS,
             f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,
             f"{abs(beyond):.0%} {side} than depth shows": abs(beyond) > FAR_FROM_DEPTH,
         }
@@ -158,7 +158,7 @@ def describe_quality(quality: Sequence[Quality]) -> list[str]:
     return [
         f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
         f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}, "
-        f"{row.stature_m:.2f} m tall, shape within {row.shape_sigma:.1f} σ{_place(row)}"
+        f"{row.stature_m:.2f} m tall, shape within {row.shape_sigma:.1f} SD{_place(row)}"
         + (f"; CHECK: {'; '.join(row.flags)}" if row.flags else "")
         for row in quality
     ]

@@ -129,11 +129,11 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
     )
     assert describe_quality([replace(quality, stature_m=1.7)]) == [
         "7: 0 frames, no visible keypoints, at most 0.0 cm under the floor, own pose regressed in 0%, "
-        "1.70 m tall, shape within 0.0 σ"
+        "1.70 m tall, shape within 0.0 SD"
     ]
     assert describe_quality([SOMEONE]) == [
         "7: 12 frames, 3.1 px from the visible keypoints, at most 2.1 cm under the floor, own pose regressed in 50%, "
-        "1.70 m tall, shape within 1.2 σ"
+        "1.70 m tall, shape within 1.2 SD"
     ]
 
 
@@ -143,10 +143,10 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
         ({"stature_m": 1.44}, ("1.44 m tall",)),
         ({"stature_m": 2.04}, ("2.04 m tall",)),
         ({"stature_m": 1.44, "frames": 0}, ()),
-        ({"shape_sigma": 2.6}, ("shape of 2.6 σ",)),
+        ({"shape_sigma": 2.6}, ("shape of 2.6 SD",)),
         ({"below_floor_m": 0.13}, ("13 cm under the floor",)),
         ({"beyond_depth": 0.2}, ("20% farther away than depth shows",)),
-        ({"beyond_depth": -0.16, "shape_sigma": 8.9}, ("shape of 8.9 σ", "16% nearer than depth shows")),
+        ({"beyond_depth": -0.16, "shape_sigma": 8.9}, ("shape of 8.9 SD", "16% nearer than depth shows")),
         ({"along_m": 0.21}, ("distance ± 0.21 m",)),
         ({"stature_m": 1.46, "shape_sigma": 2.4, "below_floor_m": 0.09, "beyond_depth": 0.14, "along_m": 0.19}, ()),
     ],
