@@ -42,6 +42,7 @@ MOST_SIGMAS = 2.0  # of the shape of a start
 CORNER_FRAMES = 10  # from one corner of `_hats` to the next
 ACCELERATION_WEIGHT = 1.0  # s²/m
 PRIOR_WEIGHT, SHAPE_WEIGHT = 0.4, 0.03  # for each frame; that of the room is weighed as that of a shape
+LEAST_SHAPE_WEIGHT = 1.0  # of a few frames, which err alike and so count as two, where one would have half a square
 UPRIGHT = ("standing_on_floor", "walking_with_walking_aid")
 LYING = ("laying_in_bed", "laying_on_floor")
 ON_FLOOR = (*UPRIGHT, "laying_on_floor", "sitting_on_floor", "kneeling", "crawling")
@@ -242,6 +243,7 @@ def _energies(
     in_camera = observed.camera.to_camera(posed.keypoints)
     weight, bound = problem.weight, BOUND_SIGMAS * noise
     depth, radius, error = in_camera[..., 2] / room.scale, bodies.keypoint_radius / room.scale, observed.depth_error
+    held = (SHAPE_WEIGHT * valid.sum(dim=1)).clamp_min(LEAST_SHAPE_WEIGHT)
     heights, sole_heights = room.height(posed.joints), room.height(posed.soles)
     return [
         (SHAPE_WEIGHT * valid.any(dim=0).sum()).clamp_min(0.5) * room.change.square().sum(),
@@ -257,7 +259,7 @@ def _energies(
         terms.apart(balls(posed.joints), bodies.ball_radii, valid, APART_M),
         terms.near_start(posed.parameters.rotations[:, :, FREE], problem.start, valid, START_RAD, START_BOUND_RAD),
         PRIOR_WEIGHT * prior(posed.parameters.body_pose[valid]).sum(),
-        ((SHAPE_WEIGHT * valid.sum(dim=1)).clamp_min(0.5) * posed.parameters.betas.square().sum(dim=1)).sum(),
+        (held * posed.parameters.betas.square().sum(dim=1)).sum(),
     ]
 
 
