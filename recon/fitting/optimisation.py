@@ -161,11 +161,11 @@ def _problem(observations: Observations, start: People, body: Body) -> _Problem:
         torch.where(confidence[..., None] > 0, observations.keypoints, 0.0),
         confidence.square() * min(1.0, MANY_KEYPOINTS / len(observations.names)),
         torch.where(confidence > SEEN_CONFIDENCE, _background(observations), torch.inf),
-        *(_does(actions, observations.action, start.valid) for actions in (UPRIGHT, LYING, ON_FLOOR)),
+        *(does(actions, observations.action, start.valid) for actions in (UPRIGHT, LYING, ON_FLOOR)),
     )
 
 
-def _does(
+def does(
     actions: Sequence[str], annotated: Int8[Tensor, "person frame"] | None, valid: Bool[Tensor, "person frame"]
 ) -> Bool[Tensor, "person frame"]:
     """Mark where a person is annotated to do one of some actions."""

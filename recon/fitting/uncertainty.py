@@ -17,8 +17,7 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from motion.body import Body
-from motion.skeleton import ACTIONS
-from recon.fitting.optimisation import FINEST_M, ON_FLOOR
+from recon.fitting.optimisation import FINEST_M, ON_FLOOR, does
 from recon.keypoints import body_keypoints
 from recon.observations import Observations
 from recon.people import People
@@ -117,9 +116,6 @@ def _look(people: People, observations: Observations, body: Body) -> _Sight:
     middle = (weight[..., None] * across).sum(dim=2) / weight.sum(dim=2).clamp_min(1e-6)[..., None]
     size = (weight * (across - middle[:, :, None]).square().sum(dim=-1)).sum(dim=-1).sqrt()
     away = joints.mean(dim=2) - camera.center
-    on_floor = torch.zeros_like(people.valid)
-    if observations.action is not None:
-        on_floor = torch.isin(observations.action, torch.tensor([ACTIONS.index(action) for action in ON_FLOOR]))
     return _Sight(
         camera_height=float(camera.center[2]),
         valid=people.valid.numpy(),
@@ -129,7 +125,7 @@ def _look(people: People, observations: Observations, body: Body) -> _Sight:
         keypoints=_double(weight.sum(dim=-1)),
         size=_double(size).clip(SMALLEST_M),
         measured=(observations.depth.isfinite() & seen).any(dim=-1).numpy(),
-        on_floor=on_floor.numpy(),
+        on_floor=does(ON_FLOOR, observations.action, people.valid).numpy(),
     )
 
 
