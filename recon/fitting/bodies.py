@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from motion.body import Body
 from motion.body.capsules import ENDS, STARTS, fit_capsules
+from motion.body.raycasting import cast, scene_of
 from motion.rotations import matrix_from_6d, matrix_to_6d
 from motion.skeleton import JOINT
 from motion.smpl_parameters import SmplParameters
@@ -18,6 +20,7 @@ from recon.people import People
 FROZEN = ("left_foot", "right_foot", "left_hand", "right_hand")
 FREE = [joint for name, joint in JOINT.items() if name not in FROZEN]
 SOLES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("heel", "big_toe", "small_toe"))
+DIRECTIONS = 512  # in which the skin is looked for
 ALONG_SHARES = (0.25, 0.75)  # of a bone's length, where the two balls sit that stand for it between persons
 
 
@@ -59,7 +62,7 @@ class FittedBodies:
     @cached_property
     def keypoint_radius(self) -> Float[Tensor, " keypoint"]:
         """Depth of each keypoint below the skin in metres; zero for points of the skin."""
-        return below_skin(self.points, self.skin)[: self.num_keypoints]
+        return below_skin(self.points, self.body)[: self.num_keypoints]
 
     def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1 1 1"]:
         """Compute each person's size relative to the mean shape, by the joints' distances from the pelvis."""
@@ -81,9 +84,18 @@ def to_skin(body: Body) -> Float[Tensor, " 24"]:
     return torch.cdist(body.joint_template, body.v_template).min(dim=1).values
 
 
-def below_skin(points: BodyKeypoints, skin: Float[Tensor, " 24"]) -> Float[Tensor, " keypoint"]:
-    """Look up the depth of keypoints below the skin in metres; zero for points of the skin."""
-    return torch.where(points.template.norm(dim=-1) > 0, 0.0, skin[points.joint])
+def below_skin(points: BodyKeypoints, body: Body) -> Float[Tensor, " keypoint"]:
+    """Measure how deep keypoints lie below the skin that a camera sees before them, in metres; zero for skin points.
+
+    It is the first quartile over all directions, at rest: a joint is seen from where less of the body is before it.
+    """
+    directions = np.random.default_rng(0).normal(size=(DIRECTIONS, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    skin = scene_of(body.v_template.numpy()[None], body.faces)
+    starts = np.repeat(body.joint_template[points.joint].numpy(), DIRECTIONS, axis=0)
+    rays = np.concatenate([starts, np.tile(directions, (len(points.joint), 1))], axis=1).astype(np.float32)
+    deep = np.quantile(cast(skin, rays)["t_hit"].reshape(-1, DIRECTIONS), 0.25, axis=1).astype(np.float32)
+    return torch.where(points.template.norm(dim=-1) > 0, 0.0, torch.from_numpy(deep))
 
 
 def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"]:

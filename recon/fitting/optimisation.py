@@ -59,7 +59,7 @@ class Phase:
     """Error in metres up to which a measured depth is still believed."""
 
 
-PHASES = (Phase(50, 0.3, 1.0), Phase(125, 1.0, 0.5), Phase(100, 0.5, 0.2))
+PHASES = (Phase(50, 0.3, 1.0), Phase(125, 1.0, 0.5), Phase(100, 0.5, 0.1))
 
 
 @dataclass(frozen=True, eq=False)

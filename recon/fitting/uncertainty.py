@@ -8,6 +8,7 @@ skin. The posterior's standard deviations are what is returned. Constants withou
 thirds of the errors of rendered rooms lie within one standard deviation.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from recon.people import People
 
 STATURE_SPREAD = 0.06  # of the logarithm of stature, as far as a fit leaves it open
 POSE_ERROR = 0.05  # of the logarithm of the size in the image, by the pose
-SKIN_M, DEPTH_M = 0.035, 0.05  # of a depth: shared by all frames, and of each
+SKIN_M, DEPTH_M = 0.02, 0.05  # of a depth: shared by all frames, and of each
 KEYPOINTS_FACTOR = 2.0  # error of a frame's depth by the keypoints' noise
 CONTACT_M = 0.05  # height of who is on the floor
 ACCELERATION_M_S2 = 1.5
@@ -61,6 +62,8 @@ class _Sight:
     """Number of keypoints, hidden ones by their weight."""
     size: Float64[np.ndarray, "person frame"]
     """Root of the keypoints' summed squared distances from their middle, metres."""
+    mismatch: Float64[np.ndarray, "person frame"]
+    """Logarithm of that size over the one that the annotated keypoints have."""
     measured: Bool[np.ndarray, "person frame"]
     """True where depth is known."""
     on_floor: Bool[np.ndarray, "person frame"]
@@ -110,11 +113,11 @@ def _look(people: People, observations: Observations, body: Body) -> _Sight:
     weight = observations.confidence.square() * seen
     depth = camera.to_camera(joints)[..., 2].mean(dim=-1, keepdim=True).clamp_min(0.5)
     pixels = torch.where(seen[..., None], observations.keypoints, 0.0)
-    missed = (camera.project(placed) - pixels).norm(dim=-1) * depth / camera.intrinsics[0, 0]
+    metres = depth / camera.intrinsics[0, 0]  # of a pixel
+    missed = (camera.project(placed) - pixels).norm(dim=-1) * metres
     noise = torch.where(seen, missed, torch.nan).flatten(1).nanmedian(dim=1).values / 1.18
-    across = camera.to_camera(placed)[..., :2]
-    middle = (weight[..., None] * across).sum(dim=2) / weight.sum(dim=2).clamp_min(1e-6)[..., None]
-    size = (weight * (across - middle[:, :, None]).square().sum(dim=-1)).sum(dim=-1).sqrt()
+    size = _size(camera.project(placed), weight) * metres[..., 0]
+    annotated = _size(pixels, weight) * metres[..., 0]
     away = joints.mean(dim=2) - camera.center
     return _Sight(
         camera_height=float(camera.center[2]),
@@ -124,9 +127,18 @@ def _look(people: People, observations: Observations, body: Body) -> _Sight:
         noise=_double(noise.nan_to_num(FINEST_M)).clip(FINEST_M / 5),
         keypoints=_double(weight.sum(dim=-1)),
         size=_double(size).clip(SMALLEST_M),
+        mismatch=_double((size.clamp_min(SMALLEST_M) / annotated.clamp_min(SMALLEST_M)).log()),
         measured=(observations.depth.isfinite() & seen).any(dim=-1).numpy(),
         on_floor=does(ON_FLOOR, observations.action, people.valid).numpy(),
     )
+
+
+def _size(
+    points: Float[Tensor, "person frame keypoint 2"], weight: Float[Tensor, "person frame keypoint"]
+) -> Float[Tensor, "person frame"]:
+    """Compute the root of the points' summed squared distances from their middle."""
+    middle = (weight[..., None] * points).sum(dim=2) / weight.sum(dim=2).clamp_min(1e-6)[..., None]
+    return (weight * (points - middle[:, :, None]).square().sum(dim=-1)).sum(dim=-1).sqrt()
 
 
 def _double(values: Float[Tensor, "*batch"]) -> Float64[np.ndarray, "*batch"]:
@@ -139,7 +151,7 @@ def _person(sight: _Sight, person: int, depth_error: float, fps: float) -> _Pers
     distance, noise = sight.distance[person, frames], sight.noise[person]
     right, ahead = sight.ahead[person, frames].T
     one, zero = np.ones(len(frames)), np.zeros(len(frames))
-    by_size = np.hypot(noise / sight.size[person, frames], POSE_ERROR)
+    by_size, by_stature = _by_size(sight, person, frames)
     by_depth = np.hypot(DEPTH_M, KEYPOINTS_FACTOR * noise) / distance
     by_floor = np.full(len(frames), CONTACT_M / sight.camera_height)
     measurements = (
@@ -148,7 +160,7 @@ def _person(sight: _Sight, person: int, depth_error: float, fps: float) -> _Pers
         ((one, ahead, right, one, zero, zero), by_floor, sight.on_floor[person, frames]),
     )
     skin = SKIN_M / distance.mean() if len(frames) else 1.0
-    own = np.array([STATURE_SPREAD, np.hypot(depth_error, skin)])
+    own = np.array([by_stature, np.hypot(depth_error, skin)])
     bands = _inertia(frames, distance, fps)
     shared, mixed = np.zeros((_SHARED, _SHARED)), np.zeros((len(frames), _SHARED))
     shared[_ROOM:, _ROOM:] = np.diag(own**-2)
@@ -162,6 +174,20 @@ def _person(sight: _Sight, person: int, depth_error: float, fps: float) -> _Pers
         return _Person(frames, zero, mixed, shared)
     response = solveh_banded(bands, mixed)
     return _Person(frames, _variances(bands), response, shared - mixed.T @ response)
+
+
+def _by_size(
+    sight: _Sight, person: int, frames: Int64[np.ndarray, " frame"]
+) -> tuple[Float64[np.ndarray, " frame"], float]:
+    """Compute the relative error of the distance by the size in the image: of each frame, and what all frames share.
+
+    A person who misses the keypoints, or looks larger than they, has a size that is as uncertain.
+    """
+    known = sight.keypoints[person, frames] > 0
+    blur, mismatch = sight.noise[person] / sight.size[person, frames], sight.mismatch[person, frames]
+    always = np.median([blur[known], mismatch[known]], axis=1) if known.any() else np.zeros(2)
+    of_frames = np.hypot(np.hypot(blur, POSE_ERROR), mismatch - always[1])
+    return of_frames, math.hypot(STATURE_SPREAD, *always)
 
 
 def _inertia(

@@ -4,11 +4,12 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+import torch
+from jaxtyping import Bool, Float64
 
+from motion.body import Body
 from motion.metrics.pose_error import acceleration_error, floor_error, mpjpe, pa_mpjpe, world_mpjpe
 from motion.sequence import MotionSequence
-from recon.pipeline.record import UNSURE_M
 from recon.pipeline.steps import Reconstruction
 from recon.simulate import Truth
 
@@ -33,20 +34,24 @@ class Errors:
     """Share of the persons' errors along the ray that lie within one standard deviation of what is said."""
     away_m: tuple[float, ...] = ()
     """Mean joint error of each reconstructed person in the camera's frame, metres."""
-    flagged: tuple[bool, ...] = ()
-    """True for each reconstructed person whose place is flagged as unsure."""
+    along_m: tuple[float, ...] = ()
+    """Median standard deviation along the ray that is said of each reconstructed person, metres."""
+    stature_error: tuple[float, ...] = ()
+    """Error of each reconstructed person's stature, relative to the true one."""
 
 
-def compare(made: Reconstruction, truth: Truth) -> Errors:
-    """Compute the errors of floor and persons.
+def compare(made: Reconstruction, truth: Truth, body: Body) -> Errors:
+    """Compute the errors of floor and persons; `body` is the body model that the true persons have.
 
     Both worlds are the floor under one camera, so they are laid on each other there: the reconstructed joints go to the
     camera by its own extrinsics and to the true world by the true ones.
     """
     own, true = made.room.camera.extrinsics.double().numpy(), truth.camera.extrinsics.double().numpy()
     angle, height = floor_error(own[:3, 2], camera_height(own), true[:3, 2], camera_height(true))
-    joints, reference, valid = _matched(made, truth)
-    persons = [row for row in made.quality if row.frames]
+    found = [row for row in made.quality if row.frames]
+    persons = [truth.object_ids.index(row.object_id) for row in found]
+    joints, reference, valid = made.motion.joints, truth.motion.joints[persons], made.motion.valid
+    stature = body.stature(torch.from_numpy(truth.motion.betas[persons])).tolist()
     to_true = np.linalg.inv(true) @ own
     joints = joints @ to_true[:3, :3].T + to_true[:3, 3]
     off = joints - reference
@@ -60,7 +65,8 @@ def compare(made: Reconstruction, truth: Truth) -> Errors:
         acceleration_error=acceleration_error(joints, reference, fps, valid) if _three_in_a_row(valid) else None,
         within_sigma=_within_sigma(made.motion, off, reference - np.linalg.inv(true)[:3, 3]),
         away_m=tuple(float(np.linalg.norm(off[k][valid[k]], axis=-1).mean()) for k in range(len(off))),
-        flagged=tuple((row.along_m or 0.0) > UNSURE_M for row in persons),
+        along_m=tuple(row.along_m or 0.0 for row in found),
+        stature_error=tuple(row.stature_m / true - 1 for row, true in zip(found, stature, strict=True)),
     )
 
 
@@ -80,16 +86,6 @@ def _within_sigma(
 def camera_height(extrinsics: Float64[np.ndarray, "4 4"]) -> float:
     """Compute the camera's height over the XY plane (metres)."""
     return float(-extrinsics[:3, 2] @ extrinsics[:3, 3])
-
-
-def _matched(
-    made: Reconstruction, truth: Truth
-) -> tuple[
-    Float32[np.ndarray, "person frame 24 3"], Float32[np.ndarray, "person frame 24 3"], Bool[np.ndarray, "person frame"]
-]:
-    """Match reconstructed joints with the true ones of the same persons; also return where the former are valid."""
-    persons = [truth.object_ids.index(row.object_id) for row in made.quality if row.frames]
-    return made.motion.joints, truth.motion.joints[persons], made.motion.valid
 
 
 def _three_in_a_row(valid: Bool[np.ndarray, "person frame"]) -> bool:

@@ -44,7 +44,7 @@ from recon.people import People, people_of
 from recon.pipeline.accuracy import Errors, camera_height, compare
 from recon.pipeline.contact_sheet import contact_sheet
 from recon.pipeline.perception import Perception, perceive
-from recon.pipeline.record import describe_quality
+from recon.pipeline.record import UNSURE_M, describe_quality
 from recon.pipeline.steps import Bodies, Mode, reconstruct
 from recon.regressors import BodyRegressor
 from recon.simulate import CLEAN, NOISY, SimulateConfig, Truth, read_truth, simulate, write
@@ -70,6 +70,8 @@ BARS: tuple[tuple[Annotations, str, float], ...] = (
 """Errors that a sequence should not exceed with true depth, where poses are fitted to the keypoints."""
 FAR_OFF_M = 0.3
 """Error of a person's place in the camera's frame, of which a flag should warn."""
+MOST_STATURE = 0.08
+"""Relative error of an adult's stature that a reconstruction should not exceed."""
 MOST_LEFT = 0.3
 """Share of the acceleration error of shaken joints that smoothing should leave at most."""
 TILTS_DEG = (0, 10, 20, 30, 40, 50, 60)
@@ -201,7 +203,7 @@ def _compare(output: Path, folder: Path, kind: Annotations, models: Models) -> I
             persons=len(sequence.tracks),
             found=float(made.motion.valid.sum()) / annotated if made else 0.0,
             seconds=time.monotonic() - start,
-            **vars(compare(made, truth) if made else Errors()),
+            **vars(compare(made, truth, models.bodies.body) if made else Errors()),
         )
         if made:
             sheet = contact_sheet(sequence, made.scene, made.motion, models.bodies.body, describe_quality(made.quality))
@@ -297,6 +299,10 @@ def to_markdown(
                 ("annotations", "depth", "mode", "within", "far off", "flagged", "recall", "precision"), sure(rows)
             ),
             "",
+            f"Statures of persons, relative to the true ones; at most {MOST_STATURE:.0%} are allowed:",
+            "",
+            *_table(("annotations", "depth", "mode", "mean error", "mean size", "worst", "within"), statures(rows)),
+            "",
             "Floor from true depth, by the camera's tilt below the horizon:",
             "",
             *_table(
@@ -332,10 +338,23 @@ def sure(rows: Sequence[Figures]) -> list[tuple[str, ...]]:
     for key in product(get_args(Annotations), get_args(Depths), get_args(Mode)):
         made = [row for row in rows if (row.annotations, row.depth, row.mode) == key]
         far = np.array([away > FAR_OFF_M for row in made for away in row.away_m], dtype=bool)
-        flagged = np.array([flag for row in made for flag in row.flagged], dtype=bool)
+        flagged = np.array([deviation > UNSURE_M for row in made for deviation in row.along_m], dtype=bool)
         hit, all_far, all_flagged = (int(which.sum()) for which in (far & flagged, far, flagged))
         counts = (f"{all_far} of {len(far)}", str(all_flagged), _share(hit, all_far), _share(hit, all_flagged))
         table.append((*key, cell("within_sigma", made), *counts))
+    return table
+
+
+def statures(rows: Sequence[Figures]) -> list[tuple[str, ...]]:
+    """Tell how far the persons' statures are off, for each kind of input and mode."""
+    table: list[tuple[str, ...]] = []
+    for key in product(get_args(Annotations), get_args(Depths), get_args(Mode)):
+        made = [row for row in rows if (row.annotations, row.depth, row.mode) == key]
+        off = np.array([error for row in made for error in row.stature_error])
+        if len(off):
+            size = np.abs(off)
+            told = (f"{off.mean():+.1%}", f"{size.mean():.1%}", f"{size.max():.1%}")
+            table.append((*key, *told, f"{(size <= MOST_STATURE).sum()} of {len(off)}"))
     return table
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from motion.body import Body
 from motion.sequence import MotionSequence
 from motion.skeleton import ACTIONS, PERSON_CLASSES
-from recon.fitting.bodies import below_skin, to_skin
+from recon.fitting.bodies import below_skin
 from recon.fitting.uncertainty import Uncertainty
 from recon.keypoints import body_keypoints
 from recon.observations import SURE_CONFIDENCE, Observations
@@ -42,10 +42,10 @@ ADULT_M = (1.45, 2.0)
 USUAL_SIGMAS = 2.5
 """Standard deviations from the mean shape, beyond which a fitted body is flagged."""
 FAR_FROM_DEPTH = 0.15
-"""Relative difference from the depth networks, beyond which a person's distance is flagged."""
+"""Relative difference from the depth networks, beyond which a person's distance is flagged, if depth is as exact."""
 SUNK_M = 0.1
 """Depth under the floor in metres, beyond which a person is flagged."""
-UNSURE_M = 0.2
+UNSURE_M = 0.15
 """Standard deviation of the distance from the camera in metres, beyond which a person's distance is flagged."""
 LIMBS = {
     f"{side} {limb}": tuple(f"{side}_{joint}" for joint in joints)
@@ -79,6 +79,8 @@ class Quality:
     """Greatest absolute value of the betas: standard deviations from the mean shape."""
     beyond_depth: float | None
     """Distance of the fitted person beyond the depth at the keypoints, relative to the depth; None where unknown."""
+    depth_error: float
+    """Standard deviation of that depth, relative to the depth."""
     along_m: float | None
     """Median standard deviation of the distance from the camera in metres; None for nobody."""
     across_m: float | None
@@ -98,7 +100,7 @@ class Quality:
             f"{self.stature_m:.2f} m tall": self.frames and not least <= self.stature_m <= most,
             f"shape of {self.shape_sigma:.1f} SD": self.shape_sigma > USUAL_SIGMAS,
             f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,
-            f"{abs(beyond):.0%} {side} than depth shows": abs(beyond) > FAR_FROM_DEPTH,
+            f"{abs(beyond):.0%} {side} than depth shows": abs(beyond) > max(FAR_FROM_DEPTH, 2 * self.depth_error),
         }
         return tuple(flag for flag, raised in found.items() if raised)
 
@@ -118,7 +120,7 @@ def assess(
     points = body_keypoints(body, observed.names)
     seen = people.keypoints(body, points)[person]
     missed = (observed.camera.project(seen) - observed.keypoints[person]).norm(dim=-1)[visible]
-    skin = observed.camera.to_camera(seen)[..., 2] - below_skin(points, to_skin(body))
+    skin = observed.camera.to_camera(seen)[..., 2] - below_skin(points, body)
     beyond = (skin / observed.depth[person] - 1)[visible & observed.depth[person].isfinite()]
     betas = people.betas[person]
     lowest = people.joints(body)[person][valid][..., 2]
@@ -131,6 +133,7 @@ def assess(
         stature_m=float(body.stature(betas)),
         shape_sigma=float(betas.abs().max()),
         beyond_depth=float(beyond.median()) if len(beyond) else None,
+        depth_error=observed.depth_error,
         along_m=_middle(sure.along[person]),
         across_m=_middle(sure.across[person]),
         unseen={

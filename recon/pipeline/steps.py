@@ -98,10 +98,8 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
         expected = "a regressed pose near the keypoints" if mode == "regression" else "a person with keypoints"
         raise InputError(f"{sequence.folder}: nobody could be reconstructed in mode {mode}, expected {expected}")
     regressed = moved(regressed, room.camera, placed.camera, bodies.body)
-    room, observed = (
-        over_floor(room, placed.camera, perception.disparity, masks),
-        replace(observed, camera=placed.camera),
-    )
+    room = over_floor(room, placed.camera, perception.disparity, masks)
+    observed = observe(sequence, room, masks, bodies.body)
     scene = build_scene(sequence.id, images, masks, room)
     sure = uncertainty(people, known_to(mode, observed), bodies.body)
     quality = tuple(

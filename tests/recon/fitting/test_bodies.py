@@ -15,6 +15,7 @@ from tests.helpers.fitted_motions import both, clip, standing_at
 
 BODY = load_body()
 NAMES = ("nose", "left_wrist", "right_big_toe")
+JOINTS = ("left_shoulder", "left_elbow", "left_wrist", "right_knee", "right_ankle")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,22 @@ def test_posed_points_are_those_of_the_body(walkers: People) -> None:
     torch.testing.assert_close(posed.soles, walkers.keypoints(BODY, body_keypoints(BODY, soles)))
 
 
-def test_only_joints_lie_below_the_skin(walkers: People) -> None:
-    """Nose and toe are points of the skin; the wrist is as deep as its nearest vertex is far."""
-    radius = FittedBodies.of(walkers, BODY, NAMES).keypoint_radius
-    wrist = (BODY.v_template - BODY.joint_template[JOINT["left_wrist"]]).norm(dim=1).min()
-    torch.testing.assert_close(radius, torch.stack([torch.zeros(()), wrist, torch.zeros(())]), atol=1e-5, rtol=0)
-    assert 0.01 < wrist < 0.05
+def test_joints_lie_as_deep_as_a_tube_through_the_skin_is_long(walkers: People) -> None:
+    """Nose and toe are points of the skin; a quarter of the directions from a wrist meet the skin before 2.5 cm."""
+    names = ("nose", "right_big_toe", *JOINTS)
+    radius = FittedBodies.of(walkers, BODY, names).keypoint_radius
+    directions = torch.randn(400, 3, generator=torch.Generator().manual_seed(1))
+    directions /= directions.norm(dim=1, keepdim=True)
+    for name, found in zip(names, radius.tolist(), strict=True):
+        if name not in JOINTS:
+            assert found == 0
+            continue
+        offset = BODY.v_template - BODY.joint_template[JOINT[name]]
+        along = offset @ directions.T
+        near = (offset.square().sum(dim=1, keepdim=True) - along.square() < 0.008**2) & (along > 0)
+        long = torch.where(near, along, torch.inf).amin(dim=0)
+        assert found == pytest.approx(long.quantile(0.25).item(), abs=0.008), name  # vertices are a centimetre apart
+    assert radius[names.index("left_wrist")].item() == pytest.approx(0.025, abs=0.002)
 
 
 def test_sizes_are_relative_to_the_mean_shape(walkers: People) -> None:

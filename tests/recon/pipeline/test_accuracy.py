@@ -18,10 +18,11 @@ from recon.pipeline.accuracy import Errors, compare
 from recon.pipeline.record import Quality
 from recon.simulate import Truth
 from tests.helpers.scenes import scene_of
-from tests.helpers.truths import FRAMES, OF_PERSONS, true_room
+from tests.helpers.truths import BODY, FRAMES, OF_PERSONS, true_room
 
 ALONG_M = 0.1  # standard deviation that every reconstruction here claims
-OF_UNCERTAINTY = ("within_sigma", "away_m", "flagged")
+STATURE_M = 1.7  # of every person who is reconstructed
+OF_PERSONS_ALONE = ("within_sigma", "away_m", "along_m", "stature_error")
 
 
 def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[str, ...]) -> Reconstruction:
@@ -32,7 +33,7 @@ def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[s
     scene = replace(scene_of(np.zeros((1, 3)), 0), image_size=camera.image_size, **seen)
     room = Room(camera, plane, none, np.zeros((2, 2), dtype=np.float32), fusion, None)
     quality = tuple(
-        Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, 1.7, 0.5, None, ALONG_M, 0.01, {})
+        Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, STATURE_M, 0.5, None, 0.0, ALONG_M, 0.01, {})
         for name in truth.object_ids
     )
     told = [{"along_m": [ALONG_M] * FRAMES} for _ in names]
@@ -53,13 +54,13 @@ def seen_from(truth: Truth, placed: torch.Tensor, shift: tuple[float, float, flo
     camera = replace(truth.camera, extrinsics=truth.camera.extrinsics @ torch.linalg.inv(placed))
     moved = torch.from_numpy(truth.motion.joints) @ placed[:3, :3].T + placed[:3, 3] + torch.tensor(shift)
     motion = replace(truth.motion, joints=moved.numpy())
-    return compare(made_of(truth, motion, camera, truth.object_ids), truth)
+    return compare(made_of(truth, motion, camera, truth.object_ids), truth, BODY)
 
 
 def assert_errors(found: Errors, **expected: float) -> None:
     """Assert that the named errors have these values, and that all others are zero."""
     for name, value in vars(found).items():
-        if name in OF_UNCERTAINTY:
+        if name in OF_PERSONS_ALONE:
             continue
         assert value == pytest.approx(expected.get(name, 0.0), abs=0.02), name
 
@@ -87,9 +88,9 @@ def test_people_are_compared_with_themselves_where_they_are_there() -> None:
     last = replace(truth.motion, **{name: getattr(truth.motion, name)[2:].copy() for name in OF_PERSONS})
     last.joints[0, 5:] += 9  # not valid there
     last.valid[0, 5:] = False
-    assert_errors(compare(made_of(truth, last, truth.camera, ("3",)), truth))
+    assert_errors(compare(made_of(truth, last, truth.camera, ("3",)), truth, BODY))
     last.valid[0, [0, 2, 3]] = False  # frames 1 and 4 have no acceleration
-    assert compare(made_of(truth, last, truth.camera, ("3",)), truth).acceleration_error is None
+    assert compare(made_of(truth, last, truth.camera, ("3",)), truth, BODY).acceleration_error is None
 
 
 def test_errors_along_the_ray_are_counted_against_the_standard_deviation_that_is_claimed() -> None:
@@ -101,7 +102,7 @@ def test_errors_along_the_ray_are_counted_against_the_standard_deviation_that_is
     assert seen_from(truth, world(), (0.3, 0.0, 0.0)).within_sigma == 1, "across the ray"
     half = replace(truth.motion, joints=truth.motion.joints.copy())
     half.joints[:, : FRAMES // 4] += np.float32([0, 0.3, 0])
-    assert compare(made_of(truth, half, truth.camera, ("1",)), truth).within_sigma == 0.75
+    assert compare(made_of(truth, half, truth.camera, ("1",)), truth, BODY).within_sigma == 0.75
 
 
 def test_each_person_is_off_by_the_mean_of_their_own_frames() -> None:
@@ -111,6 +112,9 @@ def test_each_person_is_off_by_the_mean_of_their_own_frames() -> None:
     some.joints[1, :5] += 9
     some.valid[1, :5] = False
     made = made_of(truth, some, truth.camera, ("1", "2"))
-    assert compare(made, truth).away_m == pytest.approx((0.0, 0.5), abs=1e-6)
-    unsure = replace(made.quality[1], along_m=0.21)
-    assert compare(replace(made, quality=(made.quality[0], unsure)), truth).flagged == (False, True)
+    tall = replace(made.quality[1], along_m=0.21, stature_m=1.25 * made.quality[1].stature_m)
+    errors = compare(replace(made, quality=(made.quality[0], tall)), truth, BODY)
+    assert errors.away_m == pytest.approx((0.0, 0.5), abs=1e-6)
+    assert errors.along_m == (ALONG_M, 0.21)
+    true = float(BODY.stature(torch.from_numpy(truth.motion.betas[0])))
+    assert errors.stature_error == pytest.approx((STATURE_M / true - 1, 1.25 * STATURE_M / true - 1))

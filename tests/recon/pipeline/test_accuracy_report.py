@@ -24,6 +24,7 @@ from recon.pipeline.accuracy_report import (
     keep_settings,
     shake,
     smoothing_gain,
+    statures,
     sure,
     to_markdown,
     with_true_depth,
@@ -165,9 +166,15 @@ def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
 
 def test_flags_are_counted_against_persons_who_are_far_off() -> None:
     """Persons are 0.4, 0.2, 0.5 and 0.1 m off, the first two are flagged: half are found, half are right."""
-    made = replace(FIGURES, away_m=(0.4, 0.2), flagged=(True, True), within_sigma=0.5)
-    other = replace(FIGURES, away_m=(0.5, 0.1), flagged=(False, False), within_sigma=0.7)
+    made = replace(FIGURES, away_m=(0.4, 0.2), along_m=(0.16, 0.3), within_sigma=0.5)
+    other = replace(FIGURES, away_m=(0.5, 0.1), along_m=(0.14, 0.0), within_sigma=0.7)
     (row,) = [row for row in sure([made, other]) if row[:3] == ("clean", "true", "hybrid")]
     assert row[3:] == ("0.6 (0.5)", "2 of 4", "2", "0.50", "0.50")
     (row,) = [row for row in sure([made, other]) if row[:3] == ("noisy", "true", "hybrid")]
     assert row[3:] == ("–", "0 of 0", "0", "–", "–")
+
+
+def test_statures_are_compared_person_by_person() -> None:
+    made = replace(FIGURES, stature_error=(0.1, -0.02))
+    other = replace(FIGURES, stature_error=(-0.08, 0.04))
+    assert statures([made, other]) == [("clean", "true", "hybrid", "+1.0%", "6.0%", "10.0%", "3 of 4")]

@@ -30,7 +30,7 @@ def test_perfect_networks_give_the_room_and_the_people_that_were_rendered(
     room: Rendered, bodies: Bodies, mode: Mode, most: float
 ) -> None:
     made = reconstruct(room.sequence, room.perception, bodies, mode)
-    errors = compare(made, room.truth)
+    errors = compare(made, room.truth, bodies.body)
     assert errors.floor_angle < 0.1
     assert errors.floor_height_mm < 10  # a rug is a centimetre of floor
     assert errors.world_mpjpe_mm < most
@@ -112,6 +112,17 @@ def test_the_record_tells_how_sure_each_place_is(room: Rendered, bodies: Bodies)
         frames = {frame for start, stop in spans for frame in range(start, stop)}
         assert frames == set(range(6)) - seen | {1, 2}
     assert np.median(told["hybrid"][0]["along_m"]) < 0.6 * np.median(told["regression"][0]["along_m"])
+
+
+def test_distances_are_compared_with_depth_of_the_size_that_the_persons_told(room: Rendered, bodies: Bodies) -> None:
+    seen = room.perception
+    noise = np.random.default_rng(0).normal(size=seen.metric.shape).astype(np.float32)
+    far = replace(seen, metric=1.3 * seen.metric * np.exp(0.04 * noise))
+    first = reconstruct(room.sequence, far, bodies, "regression")
+    fitted = reconstruct(room.sequence, far, bodies, "optimisation")
+    assert fitted.room.camera.center[2] < 0.95 * first.room.camera.center[2]
+    for row in fitted.quality:
+        assert abs(row.beyond_depth) < 0.04
 
 
 def test_unknown_intrinsics_are_estimated_and_that_is_said(room: Rendered, bodies: Bodies) -> None:
