@@ -46,7 +46,7 @@ FAR_FROM_DEPTH = 0.15
 SUNK_M = 0.1
 """Depth under the floor in metres, beyond which a person is flagged."""
 UNSURE_M = 0.15
-"""Standard deviation of the distance from the camera in metres, beyond which a person's distance is flagged."""
+"""Standard deviation of the distance from the camera in metres, beyond which it is flagged: two of them are 0.3 m."""
 LIMBS = {
     f"{side} {limb}": tuple(f"{side}_{joint}" for joint in joints)
     for side in ("left", "right")

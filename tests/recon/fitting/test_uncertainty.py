@@ -165,14 +165,15 @@ def test_depth_floor_and_a_known_room_make_the_distance_surer() -> None:
 
 
 def test_whoever_stands_tells_of_the_others_too() -> None:
-    """The room's size is everyone's: the first person's contact with the floor makes the other surer."""
+    """The room's size is everyone's: contact with the floor of a person without depth makes the other surer."""
     people = standing()
     observed = replace(seen(people, missed=0.5), depth_error=0.0, focal_error=0.0, room_error=(0.001, 0.001, 0.3))
+    observed.depth[0] = torch.nan
     nobody = torch.full_like(observed.action, SITTING)
     stands = nobody.clone()
     stands[0] = STANDING
     alone, helped = (uncertainty(people, replace(observed, action=action), BODY).along for action in (nobody, stands))
-    assert (helped[1] < 0.99 * alone[1]).all()
+    assert (helped[1] < 0.9 * alone[1]).all()
 
 
 def test_places_between_keypoints_and_shaken_ones_are_less_sure() -> None:
