@@ -5,7 +5,7 @@ Pixels and metres, depths along the camera's optical axis; persons and frames as
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int8
+from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
 from motion.errors import InputError
@@ -35,6 +35,8 @@ class Observations:
     """Depth of the visible skin at the keypoint's pixel, measured inside the person's own mask; NaN where unknown."""
     background: Float[Tensor, "height width"]
     """Depth of the empty room over the whole image, at any resolution; NaN where unknown."""
+    covered: Bool[Tensor, "person frame keypoint"] | None = None
+    """True where something is before the keypoint, such as a blanket; None where that is not known."""
     depth_error: float = 0.0
     """Standard deviation of `depth`, relative to the depth."""
     room_error: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -153,6 +153,7 @@ def _one_thread() -> Iterator[None]:
 
 def _problem(observations: Observations, start: People, body: Body) -> _Problem:
     confidence = observations.confidence * start.valid[..., None]
+    covered = torch.zeros_like(confidence).bool() if observations.covered is None else observations.covered
     return _Problem(
         observations,
         FittedBodies.of(start, body, observations.names),
@@ -160,7 +161,7 @@ def _problem(observations: Observations, start: People, body: Body) -> _Problem:
         start.valid,
         torch.where(confidence[..., None] > 0, observations.keypoints, 0.0),
         confidence.square() * min(1.0, MANY_KEYPOINTS / len(observations.names)),
-        torch.where(confidence > SEEN_CONFIDENCE, _background(observations), torch.inf),
+        torch.where((confidence > SEEN_CONFIDENCE) & ~covered, _background(observations), torch.inf),
         *(does(actions, observations.action, start.valid) for actions in (UPRIGHT, LYING, ON_FLOOR)),
     )
 

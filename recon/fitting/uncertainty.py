@@ -25,8 +25,7 @@ from recon.people import People
 
 STATURE_SPREAD = 0.06  # of the logarithm of stature, as far as a fit leaves it open
 POSE_ERROR = 0.05  # of the logarithm of the size in the image, by the pose
-SKIN_M, DEPTH_M = 0.01, 0.03  # of a depth: shared by all frames, and of each
-KEYPOINTS_FACTOR = 2.0  # error of a frame's depth by the keypoints' noise
+SKIN_M, DEPTH_M = 0.01, 0.02  # of a depth: shared by all frames, and of each
 CONTACT_M = 0.05  # height of who is on the floor
 ACCELERATION_M_S2 = 1.5
 ACROSS_M = 0.006  # least error across the ray, by the pose
@@ -152,7 +151,7 @@ def _person(sight: _Sight, person: int, depth_error: float, fps: float) -> _Pers
     right, ahead = sight.ahead[person, frames].T
     one, zero = np.ones(len(frames)), np.zeros(len(frames))
     by_size, by_stature = _by_size(sight, person, frames)
-    by_depth = np.hypot(DEPTH_M, KEYPOINTS_FACTOR * noise) / distance
+    by_depth = np.hypot(DEPTH_M, noise) / distance
     by_floor = np.full(len(frames), CONTACT_M / sight.camera_height)
     measurements = (
         ((zero, zero, zero, one, one, zero), by_size, sight.keypoints[person, frames] > 0),

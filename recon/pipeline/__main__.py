@@ -109,9 +109,10 @@ def reconstruct_folders(
             failed.append(folder)
             bar.write(f"{folder}: {error}", file=sys.stderr)
             continue
-        save(
-            made, contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality)), config
-        )
+        lines = describe_quality(made.quality)
+        save(made, contact_sheet(sequence, made.scene, made.motion, bodies.body, lines), config)
+        bar.write("\n".join((sequence.id, *lines)))
+    print(f"scenes, motions and sheets lie in {config.output}")
     if failed:
         raise InputError(f"{len(failed)} of {len(folders)} sequences could not be reconstructed")
 

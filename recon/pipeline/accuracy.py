@@ -27,7 +27,7 @@ class Errors:
     pa_mpjpe_mm: float | None = None
     """Mean joint error after Procrustes alignment."""
     world_mpjpe_mm: float | None = None
-    """Mean joint error in the world, without alignment."""
+    """Mean joint error in the world without alignment, both worlds laid on each other at the camera."""
     acceleration_error: float | None = None
     """Acceleration error in m/s², over three valid frames in a row."""
     within_sigma: float | None = None

@@ -42,7 +42,7 @@ ADULT_M = (1.45, 2.0)
 USUAL_SIGMAS = 2.5
 """Standard deviations from the mean shape, beyond which a fitted body is flagged."""
 FAR_FROM_DEPTH = 0.15
-"""Relative difference from the depth networks, beyond which a person's distance is flagged, if depth is as exact."""
+"""Relative difference from depth, beyond which a distance is flagged; two of depth's standard deviations at least."""
 SUNK_M = 0.1
 """Depth under the floor in metres, beyond which a person is flagged."""
 UNSURE_M = 0.15
@@ -91,13 +91,15 @@ class Quality:
     @property
     def flags(self) -> tuple[str, ...]:
         """Describe what is implausible about the person and the distance; empty for a plausible reconstruction."""
+        if not self.frames:
+            return ("not found",)
         least, most = ADULT_M
         beyond = self.beyond_depth or 0.0
         side = "farther away" if beyond > 0 else "nearer"
         unsure = self.along_m or 0.0
         found = {
             f"distance ± {unsure:.2f} m": unsure > UNSURE_M,
-            f"{self.stature_m:.2f} m tall": self.frames and not least <= self.stature_m <= most,
+            f"{self.stature_m:.2f} m tall": not least <= self.stature_m <= most,
             f"shape of {self.shape_sigma:.1f} SD": self.shape_sigma > USUAL_SIGMAS,
             f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,
             f"{abs(beyond):.0%} {side} than depth shows": abs(beyond) > max(FAR_FROM_DEPTH, 2 * self.depth_error),
@@ -159,7 +161,9 @@ def unseen_limbs(observed: Observations) -> dict[str, Bool[Tensor, "person frame
 def describe_quality(quality: Sequence[Quality]) -> list[str]:
     """Describe each person's quality in one line."""
     return [
-        f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
+        f"{row.object_id}: CHECK: not found"
+        if not row.frames
+        else f"{row.object_id}: {row.frames} frames, {_missed(row.reprojection_px)}, at most "
         f"{100 * row.below_floor_m:.1f} cm under the floor, own pose regressed in {row.regressed:.0%}, "
         f"{row.stature_m:.2f} m tall, shape within {row.shape_sigma:.1f} SD{_place(row)}"
         + (f"; CHECK: {'; '.join(row.flags)}" if row.flags else "")

@@ -24,7 +24,7 @@ from motion.body import Body, load_body
 from motion.errors import InputError
 from motion.sequence import MotionSequence, Scene
 from recon.calibration import DEFAULT_FIELD_OF_VIEW_DEG, Calibration
-from recon.depth.fusion import median
+from recon.depth.fusion import grow, median
 from recon.fitting import Fit, fit
 from recon.fitting.rooms import moved
 from recon.fitting.uncertainty import uncertainty
@@ -151,6 +151,7 @@ def observe(
         confidence=torch.from_numpy(annotated[..., 2]),
         depth=torch.from_numpy(depth),
         background=torch.from_numpy(room.background),
+        covered=torch.from_numpy(_covered(sequence, masks, annotated)),
         depth_error=room.fusion.error,
         room_error=room.error,
         focal_error=room.calibration.relative_error if room.calibration else 0.0,
@@ -170,6 +171,23 @@ def _depth_at_keypoints(
         for person in range(len(sequence.tracks)):
             depth[person, number] = skin_depth(annotated[person, number], mask == PERSON_LABEL + person, seen)
     return np.stack([carried(*of_person) for of_person in zip(annotated, depth, strict=True)])
+
+
+def _covered(
+    sequence: TetonSequence,
+    masks: UInt8[np.ndarray, "keyframe height width"],
+    annotated: Float32[np.ndarray, "person frame keypoint 3"],
+) -> Bool[np.ndarray, "person frame keypoint"]:
+    """Mark visible keypoints beside the person's mask in the nearest key frame: annotators see legs under blankets."""
+    keyframes = np.array(sequence.keyframes)
+    nearest = np.abs(np.arange(annotated.shape[1])[:, None] - keyframes).argmin(axis=1)
+    beside = np.zeros((len(annotated), len(keyframes), annotated.shape[2]), dtype=np.bool_)
+    for person, keypoints in enumerate(annotated):
+        own = grow(masks == PERSON_LABEL + person)
+        for k, number in enumerate(keyframes):
+            shown = skin_depth(keypoints[number], own[k], np.zeros(own[k].shape, dtype=np.float32))
+            beside[person, k] = np.isnan(shown) & (keypoints[number, :, 2] >= SURE_CONFIDENCE)
+    return beside[:, nearest]
 
 
 def skin_depth(

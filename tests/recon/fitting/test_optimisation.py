@@ -184,6 +184,16 @@ def test_who_is_seen_is_before_the_wall(walker: People) -> None:
     assert seen.camera.to_camera(fitted.joints(BODY))[..., 2].max() < depth.max() + 0.15
 
 
+def test_who_is_covered_may_be_behind_what_is_seen(walker: People) -> None:
+    """A curtain hangs half a metre before the nearest joint: only who is not known to be behind it is drawn before."""
+    seen = observed(walker, COCO)
+    depth = seen.camera.to_camera(walker.joints(BODY))[..., 2]
+    curtain = replace(seen, background=torch.full((24, 32), float(depth.min()) - 0.5))
+    behind = replace(curtain, covered=torch.ones_like(seen.confidence).bool())
+    assert world(fit(behind, walker, BODY, prior), walker) < 20
+    assert world(fit(curtain, walker, BODY, prior), walker) > 100
+
+
 def mistaken(people: People, tilt: float, size: float) -> tuple[Observations, People]:
     """Observe standing persons by depth that is so many times too large, over a floor that seems tilted (radians)."""
     seen = observed(people, COCO, key_frames=2)

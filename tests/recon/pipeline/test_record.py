@@ -130,10 +130,7 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
         across_m=None,
         unseen=dict.fromkeys(LIMBS, 0.0),
     )
-    assert describe_quality([replace(quality, stature_m=1.7)]) == [
-        "7: 0 frames, no visible keypoints, at most 0.0 cm under the floor, own pose regressed in 0%, "
-        "1.70 m tall, shape within 0.0 SD"
-    ]
+    assert describe_quality([quality]) == ["7: CHECK: not found"]
     assert describe_quality([SOMEONE]) == [
         "7: 12 frames, 3.1 px from the visible keypoints, at most 2.1 cm under the floor, own pose regressed in 50%, "
         "1.70 m tall, shape within 1.2 SD"
@@ -145,7 +142,7 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
     [
         ({"stature_m": 1.44}, ("1.44 m tall",)),
         ({"stature_m": 2.04}, ("2.04 m tall",)),
-        ({"stature_m": 1.44, "frames": 0}, ()),
+        ({"stature_m": 1.44, "frames": 0}, ("not found",)),
         ({"shape_sigma": 2.6}, ("shape of 2.6 SD",)),
         ({"below_floor_m": 0.13}, ("13 cm under the floor",)),
         ({"beyond_depth": 0.2}, ("20% farther away than depth shows",)),
@@ -202,4 +199,4 @@ def test_the_record_leaves_out_who_is_never_there() -> None:
     np.testing.assert_allclose(record.joints, people.joints(BODY)[1:, [1, 1, 2, 3]].numpy(), atol=1e-6)
     assert record.provenance["mode"] == "regression"
     rows = json.loads(record.provenance["quality"])
-    assert [(row["frames"], row["flags"]) for row in rows] == [(0, []), (3, ["1.20 m tall"])]
+    assert [(row["frames"], row["flags"]) for row in rows] == [(0, ["not found"]), (3, ["1.20 m tall"])]

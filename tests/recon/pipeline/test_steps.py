@@ -20,7 +20,7 @@ from recon.pipeline.perception import perceive
 from recon.pipeline.steps import carried, good_starts, observe, skin_depth, union
 from recon.regressors import load_regressor
 from recon.scene import build_room
-from recon.teton import read_sequence
+from recon.teton import PERSON_LABEL, read_sequence
 from tests.helpers.photos import GROUND, write_photo
 from tests.helpers.rooms import Rendered, perfect
 
@@ -183,6 +183,25 @@ def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodie
     near = good_starts(off, observed, bodies.body)
     assert near[0].tolist() == [False, False, True, True, True, True]
     assert not near[1].any()
+
+
+def test_a_keypoint_beside_its_mask_is_covered_until_a_key_frame_shows_it(room: Rendered, bodies: Bodies) -> None:
+    """A blanket is drawn over the first person's legs in the first key frame; what is hidden is not known."""
+    frames = list(room.sequence.keyframes)
+    masks = np.stack([room.sequence.mask(number) for number in frames])
+    images = np.stack([room.sequence.frame(number) for number in frames])
+    empty = build_room(room.sequence, room.perception.disparity, room.perception.metric, images, masks)
+    visible = observe(room.sequence, empty, masks, bodies.body).confidence[0] >= 0.5
+    masks[0, masks[0] == PERSON_LABEL] = LABELS.index("bed")
+    covered = observe(room.sequence, empty, masks, bodies.body).covered
+    nearest = [min(frames, key=lambda key: abs(key - frame)) for frame in range(6)]
+    assert set(nearest) == set(frames)
+    for frame, key in enumerate(nearest):
+        if key == frames[0]:
+            assert covered[0, frame].equal(visible[frames[0]])
+        else:
+            assert covered[0, frame].float().mean() < 0.2
+    assert covered[1].float().mean() < 0.2
 
 
 def test_either_takes_the_first_where_it_is_valid(room: Rendered) -> None:
