@@ -70,6 +70,8 @@ class Fit:
     """Persons in the world of `camera`."""
     camera: Camera
     """Camera of the observations; its world is that of the fitted floor."""
+    room_moved: float
+    """Greatest change of the floor's tilt and roll and of the room's size, in their standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def fit(
             f"{tuple(observations.confidence.shape[:2])}, expected the same"
         )
     if not start.valid.any():
-        return Fit(start, observations.camera)
+        return Fit(start, observations.camera, 0.0)
     people = smooth(of_usual_shape(start, observations.camera, body), body, observations.fps)
     problem = _problem(observations, people, body)
     noise = torch.full((len(people.betas), 1, 1), ROUGH_M)
@@ -123,7 +125,7 @@ def fit(
                 noise = _noise(problem, people)
             people, room = _minimise(problem, people, room, prior, phase, noise)
     camera = room.fitted_camera()
-    return Fit(moved(people, observations.camera, camera, body), camera)
+    return Fit(moved(people, observations.camera, camera, body), camera, float(room.change.abs().max()))
 
 
 def of_usual_shape(people: People, camera: Camera, body: Body) -> People:

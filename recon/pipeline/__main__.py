@@ -11,6 +11,7 @@ Modes:
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from recon.pipeline.perception import perceive
 from recon.pipeline.record import describe_quality
 from recon.pipeline.steps import Bodies, Reconstruction, load_bodies, reconstruct
 from recon.regressors import BodyRegressor, load_regressor
-from recon.teton import list_sequences, read_sequence, require_readable
+from recon.teton import list_sequences, read_sequence, require_readable, sequence_id
 
 MEASURED = ("motions", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior", "bf16", "device")
 """Settings that a report's figures depend on."""
@@ -67,6 +68,8 @@ def run(config: PipelineConfig) -> None:
     """
     if config.simulate < 0 or bool(config.simulate) == bool(config.sequences):
         raise InputError("expected folders of sequences, or --simulate N with N of 1 or more, and not both")
+    if config.seed < 0:
+        raise InputError(f"--seed is {config.seed}, expected 0 or more")
     if config.motions is not None and not config.simulate:
         raise InputError(f"--motions {config.motions} is for rendered rooms, expected --simulate N with it")
     motions = None if config.motions is None else read_motions(config.motions)
@@ -118,13 +121,30 @@ def reconstruct_folders(
 
 
 def find_folders(paths: Iterable[Path]) -> list[Path]:
-    """List the folders of sequences, where each path is one or a root of a Teton tree."""
-    return [found for path in paths for found in (list_sequences(path) or [path])]
+    """List the folders of sequences, where each path is one or a root of a Teton tree; raises InputError for others."""
+    found = {path: list_sequences(path) or [path] for path in paths}
+    for path, folders in found.items():
+        if folders == [path] and not any((path / name).exists() for name in ("annotations.json", "frames")):
+            raise InputError(
+                f"{path} holds no sequence, expected a folder with annotations.json and frames/, or the root of a tree "
+                "ROOT/DEPARTMENT/DEVICE/DATE/DATETIME of them"
+            )
+    every = [folder for folders in found.values() for folder in folders]
+    names = Counter(file_name(sequence_id(folder)) for folder in every)
+    for folder in every:
+        if names[file_name(sequence_id(folder))] > 1:
+            raise InputError(f"{folder} and another sequence would be written to one file, expected names that differ")
+    return every
+
+
+def file_name(sequence: str) -> str:
+    """Name the files of a sequence, without their ending."""
+    return sequence.replace("/", "_")
 
 
 def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> None:
     """Write a reconstruction's scene, motion and contact sheet."""
-    name = made.motion.id.replace("/", "_")
+    name = file_name(made.motion.id)
     write_parquet([made.scene], config.output / "scenes" / f"{name}.parquet")
     write_parquet([made.motion], config.output / "motions" / f"{name}.parquet")
     (config.output / "sheets").mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from motion.body import Body
@@ -102,6 +102,10 @@ FIGURES = TypeAdapter(list[Figures])
 """Reader of the figures of a sequence."""
 
 
+SETTINGS = TypeAdapter(dict[str, str])
+"""Reader of a report's settings."""
+
+
 @dataclass(frozen=True)
 class Models:
     """Networks and body models that a report reconstructs with."""
@@ -141,9 +145,11 @@ def write_report(
 def keep_settings(path: Path, settings: Mapping[str, str]) -> None:
     """Write the settings of a report; raises InputError where the file holds others, or is damaged."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+        before = SETTINGS.validate_json(path.read_bytes()) if path.exists() else settings
     except ValueError as error:
         raise InputError(f"{path} is damaged, expected the report's settings; take another --report") from error
+    if not path.exists() and (path.parent / "sequences").exists():
+        raise InputError(f"{path} is gone, so nobody knows what {path.parent} was made with; take another --report")
     if before != settings:
         made = _options(before) or "what ships"
         raise InputError(f"{path.parent} was made with {made}: keep that, or take another --report")
@@ -174,14 +180,26 @@ def figures_of(output: Path, folder: Path, models: Models) -> list[Figures]:
     """Run all modes on one sequence, or read the file of an earlier run."""
     file = output / "sequences" / f"{'_'.join(folder.parts)}.json"
     if file.exists():
-        try:
-            if rows := FIGURES.validate_json(file.read_bytes()):
-                return rows
-        except ValidationError:
-            tqdm.write(f"{file} is damaged: its sequence is measured anew")
+        if rows := read_figures(file, folder):
+            return rows
+        tqdm.write(f"{file} is damaged, or of another version: its sequence is measured anew")
     rows = [row for kind in get_args(Annotations) for row in _compare(output, folder, kind, models)]
     write_json(file, [asdict(row) for row in rows])
     return rows
+
+
+def read_figures(file: Path, folder: Path) -> list[Figures]:
+    """Read the figures of a sequence; none where the file does not hold all of them, each finite."""
+    names = {field.name for field in fields(Figures)}
+    asked = list(product(get_args(Annotations), get_args(Depths), get_args(Mode)))
+    try:
+        content = json.loads(file.read_bytes())
+        json.dumps(content, allow_nan=False)
+        rows = FIGURES.validate_python(content)
+    except ValueError:
+        return []
+    whole = all(set(row) == names and row["sequence"] == str(folder) for row in content)
+    return rows if whole and [(row.annotations, row.depth, row.mode) for row in rows] == asked else []
 
 
 def _compare(output: Path, folder: Path, kind: Annotations, models: Models) -> Iterator[Figures]:

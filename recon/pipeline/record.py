@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from motion.body import Body
@@ -47,6 +47,10 @@ SUNK_M = 0.1
 """Depth under the floor in metres, beyond which a person is flagged."""
 UNSURE_M = 0.15
 """Standard deviation of the distance from the camera in metres, beyond which it is flagged: two of them are 0.3 m."""
+MISSED = 0.1
+"""Median distance to the keypoints relative to the person's size, beyond which a person is flagged."""
+MOVED_SIGMAS = 3.0
+"""Change of the room in standard deviations, beyond which everyone in it is flagged."""
 LIMBS = {
     f"{side} {limb}": tuple(f"{side}_{joint}" for joint in joints)
     for side in ("left", "right")
@@ -71,6 +75,8 @@ class Quality:
     """Share of the annotated frames in which the body network's pose was the person's own."""
     reprojection_px: float | None
     """Mean distance to the visible keypoints in pixels; None without visible keypoints."""
+    misfit: float | None
+    """Median distance to the visible keypoints relative to the person's size in the image; None without such."""
     below_floor_m: float
     """Greatest depth of the lowest joint under the floor in metres."""
     stature_m: float
@@ -85,6 +91,8 @@ class Quality:
     """Median standard deviation of the distance from the camera in metres; None for nobody."""
     across_m: float | None
     """Median standard deviation along either axis across the ray in metres; None for nobody."""
+    room_moved: float
+    """Change of the room by its persons, in the standard deviations of floor and size before them."""
     unseen: dict[str, float]
     """Share of the reconstructed frames in which no keypoint of a limb is visible, for each limb of `LIMBS`."""
 
@@ -99,6 +107,9 @@ class Quality:
         unsure = self.along_m or 0.0
         found = {
             f"distance ± {unsure:.2f} m": unsure > UNSURE_M,
+            f"room moved by {self.room_moved:.1f} SD": self.room_moved > MOVED_SIGMAS,
+            "no visible keypoint": self.misfit is None,
+            f"keypoints missed by {self.misfit or 0.0:.0%} of the person's size": (self.misfit or 0.0) > MISSED,
             f"{self.stature_m:.2f} m tall": not least <= self.stature_m <= most,
             f"shape of {self.shape_sigma:.1f} SD": self.shape_sigma > USUAL_SIGMAS,
             f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,
@@ -114,14 +125,20 @@ def assess(
     regressed: People,
     observed: Observations,
     sure: Uncertainty,
+    room_moved: float,
     body: Body,
 ) -> Quality:
-    """Assess one person; `regressed` is valid where the body network's pose was the person's own."""
+    """Assess one person; `regressed` is valid where the body network's pose was the person's own.
+
+    `room_moved` says by how many of its standard deviations the fit has changed the room.
+    """
     valid, there = people.valid[person], torch.from_numpy(track.present)
     visible = (observed.confidence[person] >= SURE_CONFIDENCE) & valid[:, None]
     points = body_keypoints(body, observed.names)
     seen = people.keypoints(body, points)[person]
-    missed = (observed.camera.project(seen) - observed.keypoints[person]).norm(dim=-1)[visible]
+    missed = (observed.camera.project(seen) - observed.keypoints[person]).norm(dim=-1)
+    share = (missed / _sizes(observed, person))[visible]
+    missed = missed[visible]
     skin = observed.camera.to_camera(seen)[..., 2] - below_skin(points, body)
     beyond = (skin / observed.depth[person] - 1)[visible & observed.depth[person].isfinite()]
     betas = people.betas[person]
@@ -131,6 +148,7 @@ def assess(
         frames=int(valid.sum()),
         regressed=float((regressed.valid[person] & there).sum() / there.sum().clamp_min(1)),
         reprojection_px=float(missed.mean()) if len(missed) else None,
+        misfit=float(share.median()) if len(share) else None,
         below_floor_m=float((-lowest).clamp_min(0).max()) if valid.any() else 0.0,
         stature_m=float(body.stature(betas)),
         shape_sigma=float(betas.abs().max()),
@@ -138,11 +156,19 @@ def assess(
         depth_error=observed.depth_error,
         along_m=_middle(sure.along[person]),
         across_m=_middle(sure.across[person]),
+        room_moved=room_moved,
         unseen={
             limb: float(hidden[person][valid].float().mean()) if valid.any() else 0.0
             for limb, hidden in unseen_limbs(observed).items()
         },
     )
+
+
+def _sizes(observed: Observations, person: int) -> Float[Tensor, "frame 1"]:
+    """Compute the diagonal of the box about a person's visible keypoints in each frame, at least a pixel."""
+    known = (observed.confidence[person] >= SURE_CONFIDENCE)[..., None]
+    low, high = (torch.where(known, observed.keypoints[person], edge) for edge in (torch.inf, -torch.inf))
+    return (high.amax(dim=1) - low.amin(dim=1)).norm(dim=-1, keepdim=True).nan_to_num(posinf=1.0).clamp_min(1.0)
 
 
 def _middle(deviations: Float64[np.ndarray, " frame"]) -> float | None:

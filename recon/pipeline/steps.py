@@ -103,7 +103,8 @@ def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies,
     scene = build_scene(sequence.id, images, masks, room)
     sure = uncertainty(people, known_to(mode, observed), bodies.body)
     quality = tuple(
-        assess(k, track, people, regressed, observed, sure, bodies.body) for k, track in enumerate(sequence.tracks)
+        assess(k, track, people, regressed, observed, sure, placed.room_moved, bodies.body)
+        for k, track in enumerate(sequence.tracks)
     )
     provenance = {"folder": sequence.id, "mode": mode, "focal_length": focal_source(room.calibration)}
     provenance["floor"] = floor_source(room, mode)
@@ -282,7 +283,7 @@ def _seen(
 def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> Fit:
     """Place persons in the world by the chosen mode, and the camera over the floor that fits them."""
     if mode == "regression":
-        return Fit(smooth(regressed, bodies.body, observed.fps), observed.camera)
+        return Fit(smooth(regressed, bodies.body, observed.fps), observed.camera, 0.0)
     start = bodies.lifter.lift(observed, bodies.body)
     if mode == "hybrid":
         start = union(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)

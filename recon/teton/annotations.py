@@ -22,6 +22,8 @@ MOST_PERSONS = 256 - PERSON_LABEL
 IMAGE_SIDES = (16, 16384)  # pixels
 FPS_RANGE = (1.0, 240.0)
 FOCAL_RANGE = (0.2, 20.0)  # of the image's width: fields of view of 136 to 3 degrees
+MOST_ANISOTROPY = 1.5  # of the two focal lengths
+MIDDLE = (0.25, 0.75)  # of the image's sides, between which the principal point lies
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +181,14 @@ def _read_intrinsics(
             f"{where}: intrinsics has the focal length {focal:g}, expected {low:g} to {high:g} pixels at this width",
         )
     require(
-        0 <= cx <= width and 0 <= cy <= height,
-        f"{where}: intrinsics has the principal point ({cx:g}, {cy:g}), expected it inside the {width}x{height} image",
+        max(fx, fy) <= MOST_ANISOTROPY * min(fx, fy),
+        f"{where}: intrinsics has the focal lengths {fx:g} and {fy:g}, expected them to be much the same",
+    )
+    low, high = MIDDLE
+    require(
+        low * width <= cx <= high * width and low * height <= cy <= high * height,
+        f"{where}: intrinsics has the principal point ({cx:g}, {cy:g}), expected it near the middle of the "
+        f"{width}x{height} image",
     )
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 

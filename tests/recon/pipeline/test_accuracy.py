@@ -33,7 +33,9 @@ def made_of(truth: Truth, motion: MotionSequence, camera: Camera, names: tuple[s
     scene = replace(scene_of(np.zeros((1, 3)), 0), image_size=camera.image_size, **seen)
     room = Room(camera, plane, none, np.zeros((2, 2), dtype=np.float32), fusion, None)
     quality = tuple(
-        Quality(name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, STATURE_M, 0.5, None, 0.0, ALONG_M, 0.01, {})
+        Quality(
+            name, FRAMES if name in names else 0, 1.0, 0.0, 0.0, 0.0, STATURE_M, 0.5, None, 0.0, ALONG_M, 0.01, 0.0, {}
+        )
         for name in truth.object_ids
     )
     told = [{"along_m": [ALONG_M] * FRAMES} for _ in names]

@@ -1,6 +1,9 @@
 """Accuracy report: errors of reconstructions whose errors are known, and the table made of them."""
 
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from recon.pipeline.accuracy_report import (
     cell,
     figures_of,
     keep_settings,
+    read_figures,
     shake,
     smoothing_gain,
     statures,
@@ -151,6 +155,22 @@ def test_the_worst_sequence_is_held_against_each_bar(tmp_path: Path) -> None:
     assert table[-1][2:] == ("0.295", "yes", "0.39", "**no**", "1 of 2"), "smoothing leaves 20 and 39 %"
 
 
+def test_figures_that_are_not_whole_are_not_taken(tmp_path: Path) -> None:
+    """A file of another version lacks a figure; one that was mended by hand has NaN, or another room's row."""
+    file, folder = tmp_path / "room.json", Path(FIGURES.sequence)
+    kinds = product(("clean", "noisy"), ("true", "shipped"), ("regression", "optimisation", "hybrid"))
+    rows = [asdict(replace(FIGURES, annotations=a, depth=d, mode=m)) for a, d, m in kinds]
+    file.write_text(json.dumps(rows))
+    assert [row.mode for row in read_figures(file, folder)[:3]] == ["regression", "optimisation", "hybrid"]
+    older = [{name: value for name, value in row.items() if name != "stature_error"} for row in rows]
+    other, unknown = [*rows[:-1], rows[-1] | {"sequence": "other"}], [*rows[:-1], rows[-1] | {"mpjpe_mm": math.nan}]
+    for spoiled in (rows[:3], older, other, unknown, {"rows": rows}, None):
+        file.write_text(json.dumps(spoiled))
+        assert read_figures(file, folder) == [], spoiled
+    file.write_text(json.dumps(rows)[:-9])
+    assert read_figures(file, folder) == []
+
+
 def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
     keep_settings(tmp_path / "report" / "settings.json", {})
     keep_settings(tmp_path / "report" / "settings.json", {})
@@ -159,7 +179,13 @@ def test_a_report_is_made_with_one_setting(tmp_path: Path) -> None:
     keep_settings(tmp_path / "other.json", {"motions": "falls"})
     with pytest.raises(InputError, match="was made with --motions falls"):
         keep_settings(tmp_path / "other.json", {"motions": "walks"})
-    (tmp_path / "other.json").write_text('{"motions": "fa')
+    (tmp_path / "sequences").mkdir()
+    with pytest.raises(InputError, match="gone.json is gone, so nobody knows what .* was made with"):
+        keep_settings(tmp_path / "gone.json", {})
+    for damaged in ("null", '{"motions": "fa'):
+        (tmp_path / "other.json").write_text(damaged)
+        with pytest.raises(InputError, match="other.json is damaged, expected the report's settings"):
+            keep_settings(tmp_path / "other.json", {"motions": "falls"})
     with pytest.raises(InputError, match="other.json is damaged, expected the report's settings; take another"):
         keep_settings(tmp_path / "other.json", {"motions": "falls"})
 

@@ -32,7 +32,20 @@ NAMES = KEYPOINT_SETS["coco17"]
 BODY = load_body()
 FRAMES = 4
 SOMEONE = Quality(
-    "7", 12, 0.5, 3.14, 0.021, 1.7, 1.2, beyond_depth=None, depth_error=0.0, along_m=None, across_m=None, unseen={}
+    "7",
+    12,
+    0.5,
+    3.14,
+    0.02,
+    0.021,
+    1.7,
+    1.2,
+    beyond_depth=None,
+    depth_error=0.0,
+    along_m=None,
+    across_m=None,
+    room_moved=0.0,
+    unseen={},
 )
 
 SURE = Uncertainty(np.array([[0.1, 0.3, 0.2, np.nan]]), np.array([[0.01, 0.02, 0.04, np.nan]]))
@@ -100,10 +113,13 @@ def test_quality_is_measured_where_the_person_is() -> None:
     people.transl[0, 1, 2] -= 0.05
     observed.keypoints[0, 1] = seen(people, (3.0, 4.0)).keypoints[0, 1]
     regressed = replace(people, valid=torch.tensor([[True, False, False, True]]))
-    quality = assess(0, track, people, regressed, observed, SURE, BODY)
+    quality = assess(0, track, people, regressed, observed, SURE, 0.7, BODY)
     assert (quality.object_id, quality.frames) == ("7", 3)
     assert quality.regressed == pytest.approx(1 / 3)
     assert quality.reprojection_px == pytest.approx(5.0, abs=1e-3)
+    pixels = observed.keypoints[0, 1]
+    assert quality.misfit == pytest.approx(5 / float((pixels.amax(0) - pixels.amin(0)).norm()), rel=0.02)
+    assert quality.room_moved == 0.7
     assert quality.below_floor_m == pytest.approx(0.03, abs=1e-4)
     assert (quality.along_m, quality.across_m) == pytest.approx((0.2, 0.02)), "the median of the frames that are valid"
     arms = pytest.approx(1 / 3)  # hidden in the first of three
@@ -113,13 +129,14 @@ def test_quality_is_measured_where_the_person_is() -> None:
 def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
     people, track = standing(), a_track(["unknown"] * FRAMES)
     nobody = replace(people, valid=torch.zeros_like(people.valid))
-    quality = assess(0, track, nobody, nobody, seen(people, (0.0, 0.0)), NOWHERE, BODY)
+    quality = assess(0, track, nobody, nobody, seen(people, (0.0, 0.0)), NOWHERE, 0.7, BODY)
     height = float(np.ptp(BODY.v_template[:, 1].numpy()))
     assert quality.stature_m == pytest.approx(height)
     assert replace(quality, stature_m=1.7) == Quality(
         "7",
         0,
         0.0,
+        None,
         None,
         0.0,
         1.7,
@@ -128,6 +145,7 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
         depth_error=0.0,
         along_m=None,
         across_m=None,
+        room_moved=0.7,
         unseen=dict.fromkeys(LIMBS, 0.0),
     )
     assert describe_quality([quality]) == ["7: CHECK: not found"]
@@ -147,10 +165,24 @@ def test_quality_of_who_is_not_there_is_known_to_be_unknown() -> None:
         ({"below_floor_m": 0.13}, ("13 cm under the floor",)),
         ({"beyond_depth": 0.2}, ("20% farther away than depth shows",)),
         ({"beyond_depth": -0.16, "shape_sigma": 8.9}, ("shape of 8.9 SD", "16% nearer than depth shows")),
+        ({"misfit": 0.12}, ("keypoints missed by 12% of the person's size",)),
+        ({"misfit": None}, ("no visible keypoint",)),
+        ({"room_moved": 3.2}, ("room moved by 3.2 SD",)),
         ({"beyond_depth": 0.2, "depth_error": 0.11}, ()),
         ({"beyond_depth": 0.2, "depth_error": 0.09}, ("20% farther away than depth shows",)),
         ({"along_m": 0.16}, ("distance ± 0.16 m",)),
-        ({"stature_m": 1.46, "shape_sigma": 2.4, "below_floor_m": 0.09, "beyond_depth": 0.14, "along_m": 0.14}, ()),
+        (
+            {
+                "stature_m": 1.46,
+                "shape_sigma": 2.4,
+                "below_floor_m": 0.09,
+                "beyond_depth": 0.14,
+                "along_m": 0.14,
+                "room_moved": 2.9,
+                "misfit": 0.09,
+            },
+            (),
+        ),
     ],
 )
 def test_what_cannot_be_a_person_in_their_room_is_flagged(change: dict[str, float], flags: tuple[str, ...]) -> None:
@@ -169,7 +201,7 @@ def test_who_is_fitted_beyond_what_depth_shows_is_measured() -> None:
     away = room_camera().to_camera(people.joints(BODY))[0, :, JOINT["left_wrist"], 2]
     observed.depth[0, :, wrist] = (away - thick) / torch.tensor([1.1, 1.2, 1.3, 9.0])
     observed.confidence[0, 3] = 0.3
-    assert assess(0, track, people, people, observed, SURE, BODY).beyond_depth == pytest.approx(0.2, abs=1e-3)
+    assert assess(0, track, people, people, observed, SURE, 0.7, BODY).beyond_depth == pytest.approx(0.2, abs=1e-3)
 
 
 def test_frames_without_a_person_hold_the_nearest_pose() -> None:
