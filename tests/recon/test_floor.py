@@ -213,8 +213,8 @@ def test_less_than_half_a_square_metre_is_no_floor() -> None:
 
 
 def test_a_surface_with_a_little_floor_beneath_it_is_not_the_floor() -> None:
-    """A table of 8 m² hides a floor of which a strip of 6 cm shows: too little to be found, enough to be noticed."""
-    table, strip = sheet((-2, 2), (2, 4), 0.75), sheet((-2, 2), (4.4, 4.46), 0)
+    """A table of 15 m² hides a floor of which a strip of 6 cm shows: 2 % of what is seen, in one level surface."""
+    table, strip = sheet((-2.5, 2.5), (1.2, 4.2), 0.75), sheet((-2, 2), (4.4, 4.46), 0)
     assert find_floor(seen(table, 30)).offset == pytest.approx(2.4 - 0.75)
     with pytest.raises(InputError, match="nothing that faces up lies below the rest"):
         find_floor(seen(np.concatenate([table, strip]), 30))
