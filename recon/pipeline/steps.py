@@ -179,7 +179,10 @@ def _covered(
     masks: UInt8[np.ndarray, "keyframe height width"],
     annotated: Float32[np.ndarray, "person frame keypoint 3"],
 ) -> Bool[np.ndarray, "person frame keypoint"]:
-    """Mark visible keypoints beside the person's mask in the nearest key frame: annotators see legs under blankets."""
+    """Mark visible keypoints beside the person's mask in the nearest key frame: annotators see legs under blankets.
+
+    Nothing is known of who has no mask there.
+    """
     keyframes = np.array(sequence.keyframes)
     nearest = np.abs(np.arange(annotated.shape[1])[:, None] - keyframes).argmin(axis=1)
     beside = np.zeros((len(annotated), len(keyframes), annotated.shape[2]), dtype=np.bool_)
@@ -187,7 +190,7 @@ def _covered(
         own = grow(masks == PERSON_LABEL + person)
         for k, number in enumerate(keyframes):
             shown = skin_depth(keypoints[number], own[k], np.zeros(own[k].shape, dtype=np.float32))
-            beside[person, k] = np.isnan(shown) & (keypoints[number, :, 2] >= SURE_CONFIDENCE)
+            beside[person, k] = np.isnan(shown) & (keypoints[number, :, 2] >= SURE_CONFIDENCE) & own[k].any()
     return beside[:, nearest]
 
 

@@ -186,13 +186,15 @@ def test_a_network_that_is_off_the_keypoints_starts_no_fit(room: Rendered, bodie
 
 
 def test_a_keypoint_beside_its_mask_is_covered_until_a_key_frame_shows_it(room: Rendered, bodies: Bodies) -> None:
-    """A blanket is drawn over the first person's legs in the first key frame; what is hidden is not known."""
+    """A blanket is drawn over all but a corner of the first person in the first key frame; without a mask none is."""
     frames = list(room.sequence.keyframes)
     masks = np.stack([room.sequence.mask(number) for number in frames])
     images = np.stack([room.sequence.frame(number) for number in frames])
     empty = build_room(room.sequence, room.perception.disparity, room.perception.metric, images, masks)
     visible = observe(room.sequence, empty, masks, bodies.body).confidence[0] >= 0.5
     masks[0, masks[0] == PERSON_LABEL] = LABELS.index("bed")
+    assert not observe(room.sequence, empty, masks, bodies.body).covered[0, frames[0]].any()
+    masks[0, 0, 0] = PERSON_LABEL
     covered = observe(room.sequence, empty, masks, bodies.body).covered
     nearest = [min(frames, key=lambda key: abs(key - frame)) for frame in range(6)]
     assert set(nearest) == set(frames)
