@@ -44,7 +44,14 @@ from recon.pipeline.options import ReconstructionOptions
 from recon.pipeline.perception import Crops, Perception, crop_people, estimate, predict_depth, read_keyframes
 from recon.pipeline.record import describe_quality
 from recon.regressors import CropEstimates, load_regressor
-from recon.teton import list_sequences, read_sequence, require_readable, sequence_id
+from recon.teton import (
+    file_name,
+    list_sequences,
+    read_sequence,
+    require_file_names,
+    require_readable,
+    sequence_id,
+)
 
 NETWORKS = ("regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
 FIXED_SETTINGS = ("mode", *NETWORKS)
@@ -93,6 +100,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     if not (folders := list_sequences(Path(config.rooms))):
         raise InputError(f"{config.rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
     require_weights(config, *NETWORKS)
+    require_file_names(folders)
     require_readable(folders)
     check_seen(config.rooms, *(str(getattr(config, name)) for name in NETWORKS))
     actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}
@@ -250,7 +258,7 @@ def _write(folder: Path, row: Row, config: ReconstructConfig) -> None:
 
 def sheet_uri(output: str, name: str) -> str:
     """Name the contact sheet of a sequence."""
-    return storage.join(output, "sheets", f"{name.replace('/', '_')}.png")
+    return storage.join(output, "sheets", f"{file_name(name)}.png")
 
 
 def make_bodies(config: ReconstructConfig) -> Bodies:

@@ -11,7 +11,6 @@ Modes:
 """
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from recon.pipeline.perception import perceive
 from recon.pipeline.record import describe_quality
 from recon.pipeline.steps import Bodies, Reconstruction, load_bodies, reconstruct
 from recon.regressors import BodyRegressor, load_regressor
-from recon.teton import list_sequences, read_sequence, require_readable, sequence_id
+from recon.teton import file_name, list_sequences, read_sequence, require_file_names, require_readable
 
 MEASURED = ("motions", "regressor", "smpl", "relative_depth", "metric_depth", "pose_prior", "bf16", "device")
 """Settings that a report's figures depend on."""
@@ -130,16 +129,8 @@ def find_folders(paths: Iterable[Path]) -> list[Path]:
                 "ROOT/DEPARTMENT/DEVICE/DATE/DATETIME of them"
             )
     every = [folder for folders in found.values() for folder in folders]
-    names = Counter(file_name(sequence_id(folder)) for folder in every)
-    for folder in every:
-        if names[file_name(sequence_id(folder))] > 1:
-            raise InputError(f"{folder} and another sequence would be written to one file, expected names that differ")
+    require_file_names(every)
     return every
-
-
-def file_name(sequence: str) -> str:
-    """Name the files of a sequence, without their ending."""
-    return sequence.replace("/", "_")
 
 
 def save(made: Reconstruction, sheet: Image.Image, config: PipelineConfig) -> None:

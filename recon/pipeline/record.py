@@ -104,12 +104,12 @@ class Quality:
         least, most = ADULT_M
         beyond = self.beyond_depth or 0.0
         side = "farther away" if beyond > 0 else "nearer"
-        unsure = self.along_m or 0.0
+        unsure, misfit = self.along_m or 0.0, self.misfit or 0.0
         found = {
             f"distance ± {unsure:.2f} m": unsure > UNSURE_M,
             f"room moved by {self.room_moved:.1f} SD": self.room_moved > MOVED_SIGMAS,
             "no visible keypoint": self.misfit is None,
-            f"keypoints missed by {self.misfit or 0.0:.0%} of the person's size": (self.misfit or 0.0) > MISSED,
+            f"keypoints missed by {misfit:.0%} of the person's size": misfit > MISSED,
             f"{self.stature_m:.2f} m tall": not least <= self.stature_m <= most,
             f"shape of {self.shape_sigma:.1f} SD": self.shape_sigma > USUAL_SIGMAS,
             f"{100 * self.below_floor_m:.0f} cm under the floor": self.below_floor_m > SUNK_M,

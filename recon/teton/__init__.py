@@ -5,8 +5,10 @@ from recon.teton.checking import find_faults, require_readable
 from recon.teton.tree import (
     FEWEST_FRAMES,
     TetonSequence,
+    file_name,
     list_sequences,
     read_sequence,
+    require_file_names,
     sequence_id,
     write_sequence,
 )
@@ -18,9 +20,11 @@ __all__ = [
     "PERSON_LABEL",
     "TetonSequence",
     "Track",
+    "file_name",
     "find_faults",
     "list_sequences",
     "read_sequence",
+    "require_file_names",
     "require_readable",
     "sequence_id",
     "write_sequence",

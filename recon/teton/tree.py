@@ -145,6 +145,20 @@ def sequence_id(folder: Path) -> str:
     return "/".join(folder.absolute().parts[-4:])
 
 
+def file_name(sequence: str) -> str:
+    """Name the files of a sequence by its id, without their ending."""
+    return sequence.replace("/", "_")
+
+
+def require_file_names(folders: Sequence[Path]) -> None:
+    """Raise InputError where the files of two sequences would have one name, so that one would replace the other."""
+    owners: dict[str, Path] = {}
+    for folder in folders:
+        other = owners.setdefault(file_name(sequence_id(folder)), folder)
+        if other != folder:
+            raise InputError(f"files of {folder} and {other} would have one name, expected folders whose names differ")
+
+
 def read_sequence(folder: Path) -> TetonSequence:
     """Read a sequence, checked in all but its pixels; raises InputError that names the files and what is wrong in each.
 

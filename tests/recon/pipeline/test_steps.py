@@ -239,6 +239,14 @@ def test_sequences_or_simulation_not_both() -> None:
         run(PipelineConfig())
     with pytest.raises(InputError, match="--motions falls is for rendered rooms"):
         run(PipelineConfig((Path("room"),), motions="falls"))
+    with pytest.raises(InputError, match="--seed is -5, expected 0 or more"):
+        run(PipelineConfig(simulate=1, seed=-5))
+
+
+def test_a_folder_that_is_neither_sequence_nor_tree_is_told(tmp_path: Path) -> None:
+    (tmp_path / "room" / "day").mkdir(parents=True)
+    with pytest.raises(InputError, match="room holds no sequence, expected a folder with annotations.json"):
+        run(PipelineConfig((tmp_path / "room",)))
 
 
 @pytest.mark.parametrize("number", GROUND)

@@ -16,7 +16,7 @@ from PIL import Image
 from motion.errors import InputError
 from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, PERSON_CLASSES
-from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, tree, write_sequence
+from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, require_file_names, tree, write_sequence
 from tests.helpers.teton import FRAMES, HEIGHT, KEYFRAMES, NAMES, WIDTH, change_annotations, make_track, write_valid
 
 DAMAGE = "annotations.json"
@@ -59,6 +59,13 @@ def test_pixels_come_back(tmp_path: Path) -> None:
 def _cut(track: Track, stop: int) -> Track:
     arrays = {name: value[:stop] for name, value in vars(track).items() if isinstance(value, np.ndarray)}
     return Track(track.object_id, track.person_class, **arrays)
+
+
+def test_sequences_whose_files_would_have_one_name_are_refused() -> None:
+    one, other = (Path("rooms", *names, "day", "time") for names in (("x_y", "z"), ("x", "y_z")))
+    require_file_names([one, other.with_name("noon"), one])
+    with pytest.raises(InputError, match="x/y_z/day/time and rooms/x_y/z/day/time would have one name"):
+        require_file_names([one, other])
 
 
 def test_sequences_are_listed_without_being_read(tmp_path: Path) -> None:
