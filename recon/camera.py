@@ -54,9 +54,9 @@ def looking_down(tilt: float, roll: float) -> Float64[np.ndarray, "3 3"]:
     return np.stack([*turned, forward])
 
 
-def project(points: Float[Tensor, "*batch 3"], intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "*batch 2"]:
-    """Project points in the camera's frame to pixels."""
-    in_image = points @ intrinsics.T
+def project(points: Float[Tensor, "*batch 3"], intrinsics: Float[Tensor, "*camera 3 3"]) -> Float[Tensor, "*batch 2"]:
+    """Project points in the camera's frame to pixels; many cameras have the points' axes, except the last two."""
+    in_image = points @ intrinsics.mT
     return in_image[..., :2] / in_image[..., 2:].clamp_min(1e-6)
 
 

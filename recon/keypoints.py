@@ -67,9 +67,10 @@ class BodyKeypoints:
 
         Both are as `motion.kinematics.forward_kinematics` gives them; `betas` must broadcast against the batch.
         """
-        offsets = self.template.to(betas) + torch.einsum("...b,kib->...ki", betas, self.shapedirs.to(betas))
-        turned = torch.einsum("...kij,...kj->...ki", rotations[..., self.joint, :, :], offsets)
-        return joints[..., self.joint, :] + turned
+        offsets = self.template.to(betas) + (betas[..., None, None, :] * self.shapedirs.to(betas)).sum(dim=-1)
+        offsets = offsets.expand(*joints.shape[:-2], -1, -1).to(joints)
+        turned = torch.einsum("...kij,...kj->...ki", rotations.index_select(-3, self.joint), offsets)
+        return joints.index_select(-2, self.joint) + turned
 
 
 def body_keypoints(body: Body, names: Sequence[str]) -> BodyKeypoints:

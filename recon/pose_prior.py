@@ -21,7 +21,7 @@ import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, pad
 
 from motion.errors import InputError
 from motion.rotations import matrix_from_6d
@@ -31,11 +31,18 @@ from motion.weights import read_checkpoint, read_weights
 
 ASSETS = Path(__file__).parent / "assets"
 FORMAT, MADE_BY = "carescene-pose-prior/1", "recon.training.pose_prior"
+POSES = 64  # whose energies are computed in one matrix product
 JOINTS = 21  # of body_pose; hands are left out
 # Where knees and elbows bend: the component of their axis-angle, and its sign.
 HINGES = {"left_knee": (0, 1), "right_knee": (0, 1), "left_elbow": (1, -1), "right_elbow": (1, 1)}
 OVERSTRETCH_RAD = math.radians(10)  # that knees and elbows can do
 HINGE_WEIGHT = 20.0  # energy of one radian beyond that
+NEARLY_HALF_TURN = -1.9  # twice the cosine of the angle from which it counts as half a turn
+_SINE_AND_TRACE = torch.zeros(9, 4)
+"""Sums of a rotation matrix's entries, row by row, that are 2 sin(angle) axis and its trace."""
+_SINE_AND_TRACE[[7, 2, 3], [0, 1, 2]] = 1.0
+_SINE_AND_TRACE[[5, 6, 1], [0, 1, 2]] = -1.0
+_SINE_AND_TRACE[[0, 4, 8], 3] = 1.0
 BATCH_NORM_EPS = 1e-5  # torch's default, which VPoser was trained with
 VPOSER_LAYERS = {  # shapes of VPoser v2's layers, whose weights have these keys
     "encoder_net.1": (63,),
@@ -153,14 +160,31 @@ class VPoser:
 
 def axis_angles(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     """Convert rotation matrices to axis-angles with a finite gradient also at rest and at half turns."""
-    quaternion = roma.rotmat_to_unitquat(rotations)
-    quaternion = torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
-    vector, real = quaternion[..., :3], quaternion[..., 3:]
-    square = vector.square().sum(dim=-1, keepdim=True)
+    found = rotations.flatten(-2) @ _SINE_AND_TRACE.to(rotations)  # 2 sin(angle) axis, 1 + 2 cos(angle)
+    across, cosine = found[..., :3], found[..., 3:] - 1
+    square = across.square().sum(dim=-1, keepdim=True)
     small = square < 1e-8
     sine = torch.where(small, 1.0, square).sqrt()
-    factor = torch.where(small, 2 / real.clamp_min(0.5), 2 * torch.atan2(sine, real) / sine)
-    return factor * vector
+    vector = torch.where(small, 0.5, _angle(sine, cosine) / sine) * across
+    far = cosine[..., 0] < NEARLY_HALF_TURN
+    return vector.index_put((far,), _axis_angles_of_far(rotations[far])) if far.any() else vector
+
+
+def _axis_angles_of_far(rotations: Float[Tensor, "rotation 3 3"]) -> Float[Tensor, "rotation 3"]:
+    """Convert rotations by nearly half a turn, whose sine is too small to tell the axis."""
+    quaternion = roma.rotmat_to_unitquat(rotations)
+    vector, real = torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion).tensor_split([3], dim=-1)
+    sine = vector.norm(dim=-1, keepdim=True)
+    return 2 * _angle(sine, real) / sine * vector
+
+
+def _angle(sine: Float[Tensor, "*batch"], cosine: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Compute the angle (radians) of points in the plane, exactly the same whatever others there are.
+
+    What does not fill a processor's vector takes another path through the mathematics library, which rounds otherwise.
+    """
+    sides = (pad(side.flatten(), (0, -side.numel() % POSES)) for side in (sine, cosine))
+    return torch.atan2(*sides)[: sine.numel()].view_as(sine)
 
 
 def wrong_bends(vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
@@ -173,9 +197,15 @@ def wrong_bends(vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
 
 
 def _squared_distance(vector: Tensor, means: Tensor, factors: Tensor) -> Float[Tensor, "pose component"]:
-    """Compute the squared Mahalanobis distance to each component."""
-    apart = vector[:, None] - means.to(vector)
-    return torch.einsum("nkd,kde->nke", apart, factors.to(vector)).square().sum(dim=-1)
+    """Compute the squared Mahalanobis distance to each component.
+
+    Matrix products have blocks of one size, so that a pose's energy is exactly the same whatever others there are.
+    """
+    components, _, size = factors.shape
+    blocks = pad(vector, (0, 1, 0, -len(vector) % POSES), value=1.0).unflatten(0, (-1, POSES))  # 1: takes the mean off
+    turn = torch.cat([factors.transpose(0, 1).flatten(1), -(means[:, None] @ factors).flatten()[None]]).to(vector)
+    away = (blocks @ turn.expand(len(blocks), -1, -1)).unflatten(-1, (components, size)).flatten(0, 1)
+    return torch.linalg.vecdot(away, away)[: len(vector)]
 
 
 def read_mixture(path: Path) -> Mixture:

@@ -89,7 +89,7 @@ class Body:
     def rest_joints(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 24 3"]:
         """Compute T-pose joints in SMPL's frame (m), eq. 2.3; the regressor is linear, so they need no mesh."""
         template, directions = self.joint_template.to(betas), self.joint_shapedirs.to(betas)
-        return template + torch.einsum("...b,jkb->...jk", betas, directions)
+        return template + (betas[..., None, None, :] * directions).sum(dim=-1)  # the same in whatever batch
 
     def stature(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch"]:
         """Measure the height of the mesh in T-pose, from sole to crown (m)."""

@@ -1,6 +1,6 @@
 """Bodies that `recon.fitting` moves: their kinematics, and the points of a body that the energies use."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +11,10 @@ from torch import Tensor
 from motion.body import Body
 from motion.body.capsules import ENDS, STARTS, fit_capsules
 from motion.body.raycasting import cast, scene_of
-from motion.rotations import matrix_from_6d, matrix_to_6d
+from motion.kinematics import forward_kinematics
+from motion.rotations import matrix_to_6d
 from motion.skeleton import JOINT
-from motion.smpl_parameters import SmplParameters
+from recon.fitting.rooms import by_frame
 from recon.keypoints import BodyKeypoints, body_keypoints, known_names
 from recon.people import People
 
@@ -28,7 +29,9 @@ ALONG_SHARES = (0.25, 0.75)  # of a bone's length, where the two balls sit that 
 class Posed:
     """Bodies posed in the world, metres."""
 
-    parameters: SmplParameters
+    rotations: Float[Tensor, "person frame 24 3 3"]
+    """Rotations of the joints, as `SmplParameters.rotations` are."""
+    betas: Float[Tensor, "person 10"]
     joints: Float[Tensor, "person frame 24 3"]
     keypoints: Float[Tensor, "person frame keypoint 3"]
     """Positions of the observed keypoints."""
@@ -64,19 +67,26 @@ class FittedBodies:
         """Depth of each keypoint below the skin in metres; zero for points of the skin."""
         return below_skin(self.points, self.body)[: self.num_keypoints]
 
-    def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1 1 1"]:
+    def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1"]:
         """Compute each person's size relative to the mean shape, by the joints' distances from the pelvis."""
         spread, mean = (
             (joints - joints[:, :1]).norm(dim=-1).mean(dim=-1)
             for joints in (self.body.rest_joints(betas), self.body.joint_template[None])
         )
-        return (spread / mean)[:, None, None, None]
+        return (spread / mean)[:, None]
 
-    def posed(self, parameters: SmplParameters) -> Posed:
-        """Compute joints, keypoints and soles of persons (person, frame)."""
-        joints, rotations = parameters.kinematics(self.body)
-        points = self.points.positions(joints, rotations, parameters.betas[:, None])
-        return Posed(parameters, joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :])
+    def posed(
+        self,
+        transl: Float[Tensor, "person frame 3"],
+        rotations: Float[Tensor, "person frame 24 3 3"],
+        betas: Float[Tensor, "person 10"],
+    ) -> Posed:
+        """Compute joints, keypoints and soles of persons from what `SmplParameters` holds."""
+        shape = betas.double()  # its gradients are sums over frames, which must not depend on the batch
+        rest = by_frame(self.body.rest_joints(shape).flatten(1), transl.shape[1]).unflatten(-1, (24, 3))
+        joints, world = forward_kinematics(rest, transl + rest[:, :, 0], rotations)
+        points = self.points.positions(joints, world, shape[:, None])
+        return Posed(rotations, betas, joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :])
 
 
 def to_skin(body: Body) -> Float[Tensor, " 24"]:
@@ -109,7 +119,14 @@ def free_6d(people: People) -> Float[Tensor, "person frame free 6"]:
     return matrix_to_6d(people.rotations[:, :, FREE])
 
 
-def with_free_6d(people: People, free: Float[Tensor, "person frame free 6"]) -> People:
-    """Replace the rotations of persons that are fitted by `free`."""
-    rotations = people.rotations.index_copy(2, torch.tensor(FREE), matrix_from_6d(free))
-    return replace(people, global_orient=rotations[:, :, 0], body_pose=rotations[:, :, 1:])
+def with_free_6d(
+    rotations: Float[Tensor, "person frame 24 3 3"], free: Float[Tensor, "person frame free 6"]
+) -> Float[Tensor, "person frame 24 3 3"]:
+    """Replace the rotations that are fitted by `free`, as `matrix_from_6d` does, with all frames side by side."""
+    first, second = free.unflatten(-1, (3, 2)).movedim((-1, -3, -2), (0, 1, 2)).contiguous()
+    first = first / (first * first).sum(dim=1, keepdim=True).sqrt()
+    second = second - (first * second).sum(dim=1, keepdim=True) * first
+    second = second / (second * second).sum(dim=1, keepdim=True).sqrt()
+    turned = torch.stack([first, second, torch.linalg.cross(first, second, dim=1)], dim=2)
+    front = rotations.movedim((-3, -2, -1), (0, 1, 2)).contiguous()
+    return front.index_copy(0, torch.tensor(FREE), turned).movedim((0, 1, 2), (-3, -2, -1))

@@ -5,20 +5,17 @@ count alike. Every term is a sum over the valid persons and frames of something 
 square over a variance, bounded (Geman & McClure 1987) where an observation may be plainly wrong.
 """
 
-from itertools import combinations
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from recon.camera import Camera, project
+from recon.camera import project
 
 CONTACT_SPEED_M_S = 0.4  # soles that move faster are in the air
 CONTACT_HEIGHT_M = 0.1  # above the floor; lower soles at rest are drawn onto it
 DRAWN_M = 0.15  # standard deviation: feet of a sitting person hang above the floor
 STILL_M_S2 = 1.0  # accelerations below count by their square, those above by their size
-NEAR_M = 1.5  # between the middles of two persons, within which their limbs are compared
 ANKLES, SHOULDERS = (7, 8), (16, 17)
 LEAN_RAD = 0.1  # standard deviation of the lean of who stands, and of the slope of who lies
 LOWEST_M, LOWEST_BOUND_M = 0.05, 0.5  # standard deviation of the lowest point of who is on the floor, and its bound
@@ -42,7 +39,7 @@ def reprojection(
     pixels: Float[Tensor, "person frame keypoint 2"],
     weight: Float[Tensor, "person frame keypoint"],
     metres_per_pixel: Float[Tensor, "person frame 1"],
-    camera: Camera,
+    intrinsics: Float[Tensor, "person 1 3 3"],
     sigma: Float[Tensor, "person 1 1"],
     bound: Float[Tensor, "person 1 1"],
 ) -> Float[Tensor, ""]:
@@ -50,7 +47,7 @@ def reprojection(
 
     `sigma` and `bound` are metres, `weight` 0 for keypoints that are not annotated.
     """
-    away = (project(in_camera, camera.intrinsics) - pixels) * metres_per_pixel[..., None]
+    away = (project(in_camera, intrinsics) - pixels) * metres_per_pixel[..., None]
     return (weight * bounded(away.square().sum(dim=-1), sigma, bound)).sum()
 
 
@@ -58,9 +55,9 @@ def skin_depth(
     depth: Float[Tensor, "person frame keypoint"],
     seen: Float[Tensor, "person frame keypoint"],
     weight: Float[Tensor, "person frame keypoint"],
-    radius: Float[Tensor, " keypoint"],
+    radius: Float[Tensor, "person frame keypoint"],
     least: float,
-    relative_error: float,
+    relative_error: Float[Tensor, "person 1 1"],
     bound: float,
 ) -> Float[Tensor, ""]:
     """Penalise keypoints that do not lie a limb's `radius` behind the skin seen at their pixel (metres).
@@ -72,7 +69,7 @@ def skin_depth(
     known = seen.isfinite()
     seen = seen.nan_to_num()
     behind = torch.where(known, depth - seen - radius, 0.0)
-    together = (known * weight).sum(dim=(1, 2), keepdim=True)
+    together = (known * weight).sum(dim=(1, 2), keepdim=True, dtype=torch.float64).float()
     sigma = (least**2 + together * (relative_error * seen).square()).sqrt()
     return (weight * bounded(behind.square(), sigma, (2 * sigma).clamp_min(bound))).sum()
 
@@ -81,9 +78,9 @@ def before_background(
     depth: Float[Tensor, "person frame keypoint"],
     background: Float[Tensor, "person frame keypoint"],
     weight: Float[Tensor, "person frame keypoint"],
-    radius: Float[Tensor, " keypoint"],
+    radius: Float[Tensor, "person frame keypoint"],
     least: float,
-    relative_error: float,
+    relative_error: Float[Tensor, "person 1 1"],
     bound: float,
 ) -> Float[Tensor, ""]:
     """Penalise visible keypoints behind the empty room's surface: nobody sinks into beds or walls.
@@ -98,11 +95,11 @@ def before_background(
 
 
 def acceleration(
-    joints: Float[Tensor, "person frame 24 3"], valid: Bool[Tensor, "person frame"], fps: float
+    joints: Float[Tensor, "person frame 24 3"], valid: Bool[Tensor, "person frame"], fps: Float[Tensor, "person 1 1"]
 ) -> Float[Tensor, ""]:
     """Penalise acceleration in m/s²: the smoothing term of eq. 4.1 as `recon.smoothing` reads it."""
     moving = valid[:, :-2] & valid[:, 1:-1] & valid[:, 2:]
-    size = joints.diff(n=2, dim=1).mul(fps**2).square().sum(dim=-1).mean(dim=-1)
+    size = joints.diff(n=2, dim=1).mul(fps[..., None] ** 2).square().sum(dim=-1).mean(dim=-1)
     return (moving * ((size + STILL_M_S2**2).sqrt() - STILL_M_S2)).sum()
 
 
@@ -112,7 +109,7 @@ def floor_contact(
     soles: Float[Tensor, "person frame sole 3"],
     radius: Float[Tensor, " 24"],
     valid: Bool[Tensor, "person frame"],
-    fps: float,
+    fps: Float[Tensor, "person 1 1"],
     sigma: float,
 ) -> Float[Tensor, ""]:
     """Penalise joints and soles below the floor, and soles at rest near the floor that are not on it.
@@ -131,16 +128,16 @@ def floor_contact(
 
 def lean(
     joints: Float[Tensor, "person frame 24 3"],
-    up: Float[Tensor, "3"],
+    up: Float[Tensor, "person frame 3"],
     upright: Bool[Tensor, "person frame"],
     lying: Bool[Tensor, "person frame"],
 ) -> Float[Tensor, ""]:
-    """Penalise the lean from ankles to shoulders of persons who stand, and its slope in those who lie; `up` is unit.
+    """Penalise the lean from ankles to shoulders of persons who stand, and its slope in those who lie; `up` are unit.
 
     Angles are radians, if small. A person's frames lean alike, so many count no more than `MOST_FRAMES`.
     """
     along = normalize(joints[:, :, SHOULDERS].mean(dim=2) - joints[:, :, ANKLES].mean(dim=2), dim=-1, eps=0.1)
-    rise = along @ up
+    rise = (along * up).sum(dim=-1)
     square = 2 * upright * (1 - rise) + lying * rise.square()
     return (_share(upright | lying) * 0.5 * square / LEAN_RAD**2).sum()
 
@@ -167,17 +164,24 @@ def apart(
     balls: Float[Tensor, "person frame ball 3"],
     radii: Float[Tensor, "person ball"],
     valid: Bool[Tensor, "person frame"],
+    room: Int[Tensor, " person"],
     sigma: float,
 ) -> Float[Tensor, ""]:
-    """Penalise persons who reach into each other; a person is the balls on the bones."""
-    energy = balls.new_zeros(())
-    for one, two in combinations(range(len(balls)), 2):
-        close = (balls[one].mean(dim=-2) - balls[two].mean(dim=-2)).norm(dim=-1) < NEAR_M
-        frames = close & valid[one] & valid[two]
-        if frames.any():
-            gap = torch.cdist(balls[one, frames], balls[two, frames], compute_mode="donot_use_mm_for_euclid_dist")
-            energy = energy + hinge(radii[one][:, None] + radii[two] - gap, sigma).sum()
-    return energy
+    """Penalise persons of one `room` who reach into each other; a person is the balls on the bones."""
+    one, two = torch.combinations(torch.arange(len(balls))).T
+    together = room[one] == room[two]
+    one, two = one[together], two[together]
+    with torch.no_grad():  # only boxes around persons that overlap are looked into
+        low, high = (balls - radii[:, None, :, None]).amin(dim=-2), (balls + radii[:, None, :, None]).amax(dim=-2)
+        overlap = ((low[one] < high[two]) & (low[two] < high[one])).all(dim=-1)
+        pair, frame = (overlap & valid[one] & valid[two]).nonzero().T
+        one, two = one[pair], two[pair]
+        reach = radii[one][:, :, None] + radii[two][:, None]
+        gap = torch.cdist(balls[one, frame], balls[two, frame], compute_mode="donot_use_mm_for_euclid_dist")
+        at, first, second = (gap < reach).nonzero().T
+    one, two, frame = one[at], two[at], frame[at]
+    gap = (balls[one, frame, first] - balls[two, frame, second]).norm(dim=-1)
+    return hinge(radii[one, first] + radii[two, second] - gap, sigma).sum()
 
 
 def near_start(

@@ -25,7 +25,7 @@ from recon.people import People
 
 STATURE_SPREAD = 0.06  # of the logarithm of stature, as far as a fit leaves it open
 POSE_ERROR = 0.05  # of the logarithm of the size in the image, by the pose
-SKIN_M, DEPTH_M = 0.01, 0.02  # of a depth: shared by all frames, and of each
+SKIN_M, DEPTH_M = 0.01, 0.025  # of a depth: shared by all frames, and of each
 CONTACT_M = 0.05  # height of who is on the floor
 ACCELERATION_M_S2 = 1.5
 ACROSS_M = 0.006  # least error across the ray, by the pose

@@ -79,7 +79,7 @@ def observed(people: People, names: tuple[str, ...], key_frames: int = 6, noise:
     """Observe persons by the camera of a bare room; depth is known in every `key_frames`th frame."""
     body, camera = load_body(), room_camera()
     bodies = FittedBodies.of(people, body, names)
-    points = bodies.posed(people).keypoints
+    points = bodies.posed(people.transl, people.rotations, people.betas).keypoints
     skin = camera.to_camera(points)[..., 2] - bodies.keypoint_radius
     depth = torch.full_like(skin, torch.nan)
     depth[:, ::key_frames] = skin[:, ::key_frames]

@@ -26,7 +26,7 @@ def walkers() -> People:
 
 
 def test_posed_points_are_those_of_the_body(walkers: People) -> None:
-    posed = FittedBodies.of(walkers, BODY, NAMES).posed(walkers)
+    posed = FittedBodies.of(walkers, BODY, NAMES).posed(walkers.transl, walkers.rotations, walkers.betas)
     torch.testing.assert_close(posed.joints, walkers.joints(BODY))
     torch.testing.assert_close(posed.keypoints, walkers.keypoints(BODY, body_keypoints(BODY, NAMES)))
     soles = ("left_heel", "left_big_toe", "left_small_toe", "right_heel", "right_big_toe", "right_small_toe")
@@ -77,7 +77,7 @@ def test_hands_and_toes_keep_their_rotations(walkers: People) -> None:
     turned = matrix_from_axis_angle(0.3 * torch.randn(2, walkers.valid.shape[1], 24, 3))
     frozen = [JOINT[name] for name in ("left_foot", "right_foot", "left_hand", "right_hand")]
     free = [joint for joint in range(24) if joint not in frozen]
-    found = with_free_6d(walkers, matrix_to_6d(turned[:, :, free])).rotations
+    found = with_free_6d(walkers.rotations, matrix_to_6d(turned[:, :, free]))
     torch.testing.assert_close(found[:, :, free], turned[:, :, free])
     assert torch.equal(found[:, :, frozen], walkers.rotations[:, :, frozen])
-    torch.testing.assert_close(with_free_6d(walkers, free_6d(walkers)).rotations, walkers.rotations)
+    torch.testing.assert_close(with_free_6d(walkers.rotations, free_6d(walkers)), walkers.rotations)

@@ -15,9 +15,10 @@ from motion.skeleton import ACTIONS, JOINT, KEYPOINT_SETS
 from recon.fitting import optimisation as fitting
 from recon.fitting.bodies import FittedBodies, balls
 from recon.fitting.optimisation import Phase
-from recon.fitting.rooms import MovingRoom, moved
+from recon.fitting.rooms import MovingRooms, moved
 from recon.observations import Observations
 from recon.people import People
+from recon.pose_prior import load_prior
 from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
 
 BODY = load_body()
@@ -198,7 +199,8 @@ def test_who_is_covered_may_be_behind_what_is_seen(walker: People) -> None:
 def mistaken(people: People, tilt: float, size: float) -> tuple[Observations, People]:
     """Observe standing persons by depth that is so many times too large, over a floor that seems tilted (radians)."""
     seen = observed(people, COCO, key_frames=2)
-    camera = MovingRoom(seen.camera, torch.tensor([tilt, 0.0, math.log(size)]), torch.ones(3)).fitted_camera()
+    changes = torch.tensor([[tilt, 0.0, math.log(size)]], dtype=torch.float64)
+    (camera,) = MovingRooms((seen.camera,), changes, torch.ones_like(changes), torch.tensor([0])).fitted_cameras()
     standing = torch.full(seen.confidence.shape[:2], ACTIONS.index("standing_on_floor"), dtype=torch.int8)
     observations = replace(seen, camera=camera, depth=seen.depth * size, depth_error=0.15, action=standing)
     pelvis = people.joints(BODY)[:, :, 0]
@@ -227,6 +229,34 @@ def test_who_stands_tells_the_tilt_of_the_floor(walker: People) -> None:
     tilts = [math.degrees(math.asin(-float(each.camera.extrinsics[2, 2]))) for each in (kept, found)]
     assert abs(tilts[0] - 30) == pytest.approx(6, abs=1e-3)
     assert abs(tilts[1] - 30) < 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_sequences_that_are_fitted_together_are_exactly_what_each_is_alone(walker: People) -> None:
+    """They differ in persons, frames, frame rate, camera, keypoints, depth and room; one has nobody in it."""
+    short = walker[:, :7]
+    pair = both(short, replace(disturbed(short, 1, 0.1, 0.05), valid=short.valid & (torch.arange(7) < 5)))
+    rough, start = mistaken(walker, 0.05, 1.1)
+    other = replace(rough.camera, intrinsics=rough.camera.intrinsics * torch.tensor([[0.9], [0.9], [1.0]]))
+    seen = [
+        replace(observed(walker, COCO), fps=7.5),
+        observed(pair, COCO),
+        replace(rough, camera=other, room_error=(0.05, 0.03, 0.1)),
+        observed(walker, KEYPOINT_SETS["openpose25"]),
+        observed(walker, COCO),
+    ]
+    nobody = replace(walker, valid=torch.zeros_like(walker.valid))
+    starts = [disturbed(walker, 2, 0.1, 0.05), pair, start, disturbed(walker, 3, 0.1, 0.05), nobody]
+    together = fitting.fit_together(seen, starts, BODY, load_prior())
+    for found, observation, begun in zip(together, seen, starts, strict=True):
+        alone = fitting.fit(observation, begun, BODY, load_prior())
+        for name, value in vars(alone.people).items():
+            assert torch.equal(getattr(found.people, name), value), name
+        assert torch.equal(found.camera.extrinsics, alone.camera.extrinsics)
+        assert found.room_moved == alone.room_moved
+    assert together[2].room_moved > 0.1
+    with pytest.raises(InputError, match="expected the same"):
+        fitting.fit_together(seen[:2], starts[1::-1], BODY, prior)
 
 
 def test_a_start_of_another_size_looks_the_same_at_its_usual_size(walker: People) -> None:

@@ -45,7 +45,13 @@ def test_pixels_count_as_metres_at_the_persons_distance() -> None:
     pixels = torch.tensor([[[[99.5 + 6, 49.5 + 8], [1e4, -1e4]]]])
     sigma, bound = torch.full((1, 1, 1), 0.05), torch.full((1, 1, 1), 0.3)
     found = reprojection(
-        points, pixels, torch.tensor([[[0.5, 0.0]]]), torch.full((1, 1, 1), 0.01), CAMERA, sigma, bound
+        points,
+        pixels,
+        torch.tensor([[[0.5, 0.0]]]),
+        torch.full((1, 1, 1), 0.01),
+        CAMERA.intrinsics[None, None],
+        sigma,
+        bound,
     )
     assert found.item() == pytest.approx(0.5 * bounded(0.1, 0.05, 0.3))
 
@@ -63,8 +69,8 @@ def test_pixels_count_as_metres_at_the_persons_distance() -> None:
     ],
 )
 def test_keypoints_lie_behind_the_skin_that_is_seen(depth: float, seen: float, energy: float) -> None:
-    point = lambda value: torch.tensor([[[value]]])  # noqa: E731
-    found = skin_depth(point(depth), point(seen), point(1.0), torch.tensor([0.1]), 0.06, 0.05, 0.15)
+    point, seen_at, weight, radius, error = torch.tensor([depth, seen, 1.0, 0.1, 0.05])[:, None, None, None]
+    found = skin_depth(point, seen_at, weight, radius, 0.06, error, 0.15)
     assert found.item() == pytest.approx(energy, rel=1e-4, abs=1e-9)
 
 
@@ -72,7 +78,9 @@ def test_keypoints_lie_behind_the_skin_that_is_seen(depth: float, seen: float, e
 def test_an_error_that_all_depths_share_is_measured_once(count: int) -> None:
     """All keypoints of a person seem 1 cm too far, by 20 times less than depth errs: they are one measurement of it."""
     depth, seen = torch.full((1, 1, count), 2.11), torch.full((1, 1, count), 2.0)
-    found = skin_depth(depth, seen, torch.ones(1, 1, count), torch.full((count,), 0.1), 1e-6, 0.1, 0.15)
+    found = skin_depth(
+        depth, seen, torch.ones(1, 1, count), torch.full((1, 1, count), 0.1), 1e-6, torch.full((1, 1, 1), 0.1), 0.15
+    )
     assert found.item() == pytest.approx(0.5 * (0.01 / 0.2) ** 2, rel=1e-2)
 
 
@@ -80,11 +88,12 @@ def test_nobody_who_is_seen_is_behind_the_room() -> None:
     """One is 5 cm before the wall, one reaches 10 cm into it, one is before nothing known; the radius is 20 cm."""
     depth = torch.tensor([[[2.75, 2.9, 9.0]]])
     background = torch.tensor([[[3.0, 3.0, math.inf]]])
-    radius, seen = torch.full((3,), 0.2), torch.ones(1, 1, 3)
-    found = before_background(depth, background, seen, radius, 0.05, 0.0, 0.3)
+    radius, seen = torch.full((1, 1, 3), 0.2), torch.ones(1, 1, 3)
+    exact, rough = torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.1)
+    found = before_background(depth, background, seen, radius, 0.05, exact, 0.3)
     assert found.item() == pytest.approx(bounded(0.1, 0.05, 0.3), rel=1e-4)
-    rough = before_background(depth, background, seen, radius, 0.05, 0.1, 0.3)
-    assert rough.item() == pytest.approx(bounded(0.1, math.hypot(0.3, 0.05), 2 * math.hypot(0.3, 0.05)), rel=1e-4)
+    found = before_background(depth, background, seen, radius, 0.05, rough, 0.3)
+    assert found.item() == pytest.approx(bounded(0.1, math.hypot(0.3, 0.05), 2 * math.hypot(0.3, 0.05)), rel=1e-4)
 
 
 def test_acceleration_counts_by_its_square_when_small_and_by_its_size_when_large() -> None:
@@ -94,9 +103,10 @@ def test_acceleration_counts_by_its_square_when_small_and_by_its_size_when_large
     joints[..., 0] = 0.5 * torch.tensor([0.1, 100.0])[:, None, None] * time[None, :, None] ** 2
     valid = torch.ones(2, 5, dtype=torch.bool)
     each = [math.sqrt(size**2 + 1) - 1 for size in (0.1, 100.0)]
-    assert acceleration(joints, valid, 10.0).item() == pytest.approx(3 * sum(each), rel=1e-3)
+    fps = torch.full((2, 1, 1), 10.0)
+    assert acceleration(joints, valid, fps).item() == pytest.approx(3 * sum(each), rel=1e-3)
     valid[1, 1] = False
-    assert acceleration(joints, valid, 10.0).item() == pytest.approx(3 * each[0] + each[1], rel=1e-3)
+    assert acceleration(joints, valid, fps).item() == pytest.approx(3 * each[0] + each[1], rel=1e-3)
 
 
 def on_floor(soles: Tensor, height: float = 1.0, valid: Tensor | None = None) -> float:
@@ -104,7 +114,9 @@ def on_floor(soles: Tensor, height: float = 1.0, valid: Tensor | None = None) ->
     joints = torch.full((1, len(soles), 24, 3), height)
     there = torch.ones(1, len(soles), dtype=torch.bool) if valid is None else valid
     radius = torch.full((24,), 0.05)
-    return floor_contact(joints[..., 2], soles[None, ..., 2], soles[None], radius, there, 10.0, 0.01).item()
+    return floor_contact(
+        joints[..., 2], soles[None, ..., 2], soles[None], radius, there, torch.full((1, 1, 1), 10.0), 0.01
+    ).item()
 
 
 def test_bodies_are_not_below_the_floor() -> None:
@@ -140,12 +152,13 @@ def leaning(degrees: float, frames: int) -> Tensor:
 @pytest.mark.parametrize(("frames", "counted"), [(1, 1), (5, 5), (50, 5)])
 def test_who_stands_is_upright_and_who_lies_is_level(frames: int, counted: int) -> None:
     """Either is 6 degrees off, by a standard deviation of 0.1 radians."""
-    up, yes, no = torch.tensor([0.0, 0.0, 1.0]), torch.ones(1, frames).bool(), torch.zeros(1, frames).bool()
+    up = torch.tensor([0.0, 0.0, 1.0]).expand(1, frames, 3)
+    yes, no = torch.ones(1, frames).bool(), torch.zeros(1, frames).bool()
     off = counted * 0.5 * (math.radians(6) / 0.1) ** 2
     assert lean(leaning(6, frames), up, yes, no).item() == pytest.approx(off, rel=0.01)
     assert lean(leaning(84, frames), up, no, yes).item() == pytest.approx(off, rel=0.01)
     assert lean(leaning(50, frames), up, no, no).item() == 0
-    tilted = torch.tensor([math.sin(math.radians(6)), 0.0, math.cos(math.radians(6))])
+    tilted = torch.tensor([math.sin(math.radians(6)), 0.0, math.cos(math.radians(6))]).expand(1, frames, 3)
     assert lean(leaning(6, frames), tilted, yes, no).item() == pytest.approx(0, abs=1e-5)
 
 
@@ -164,10 +177,12 @@ def test_persons_do_not_share_space_when_both_are_there() -> None:
     balls = torch.zeros(2, 3, 1, 3)
     balls[1, :, 0, 0] = torch.tensor([0.15, 0.15, 2.0])
     radii, both = torch.full((2, 1), 0.1), torch.ones(2, 3, dtype=torch.bool)
-    assert apart(balls, radii, both, 0.05).item() == pytest.approx(2 * 0.5, rel=1e-4)
+    same = torch.zeros(2, dtype=torch.int64)
+    assert apart(balls, radii, both, same, 0.05).item() == pytest.approx(2 * 0.5, rel=1e-4)
+    assert apart(balls, radii, both, torch.tensor([0, 1]), 0.05) == 0, "in different rooms"
     both[0, 1] = False
-    assert apart(balls, radii, both, 0.05).item() == pytest.approx(0.5, rel=1e-4)
-    assert apart(balls[:1], radii[:1], both[:1], 0.05) == 0
+    assert apart(balls, radii, both, same, 0.05).item() == pytest.approx(0.5, rel=1e-4)
+    assert apart(balls[:1], radii[:1], both[:1], same[:1], 0.05) == 0
 
 
 def test_rotations_are_held_by_their_angle() -> None:

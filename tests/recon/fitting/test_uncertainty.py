@@ -110,7 +110,7 @@ def restated(people: People, observed: Observations) -> Uncertainty:
             by_size = np.sqrt(blur[f] ** 2 + 0.05**2 + (grown[f] - np.median(grown)) ** 2)
             learn({here: 1.0, own: -1.0, 3: -1.0}, by_size)
             if f in (2, 9):
-                learn({here: 1.0, own + 1: -1.0, 0: -1.0}, np.hypot(0.02, noise) / z)
+                learn({here: 1.0, own + 1: -1.0, 0: -1.0}, np.hypot(0.025, noise) / z)
             if p == 0 and f < 4:
                 right, ahead = middle[p, f, :2] / height
                 learn({here: 1.0, 0: -1.0, 1: -ahead, 2: -right, 3: -1.0}, 0.05 / height)
