@@ -11,15 +11,17 @@ Writes to the output folder
     rejected/*.parquet   id and reason of each sequence that could not be reconstructed
     config.yaml          what was asked for
 
-Ray Data decodes and crops on CPUs, runs the body network and the depth networks in actor pools, and assembles each
-sequence in a task of its own. Run again it reconstructs only what is missing; what was rejected is tried anew.
+Ray Data decodes and crops on CPUs, and runs the body network, the depth networks and the fit in actor pools of their
+own. Several sequences are in an actor at once, and its batches are filled from all of them. Run again it reconstructs
+only what is missing; what was rejected is tried anew.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,24 @@ import numpy as np
 import ray
 import ray.data
 import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor
 from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.errors.numbers import at_least, check_numbers
 from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
+from ray_jobs.common.batcher import INSIDE, Batcher
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, require_weights, settle, settle_files
-from ray_jobs.common.resources import GPUS, READER, check_resources
+from ray_jobs.common.resources import GPUS, check_resources
 from recon import pipeline
-from recon.depth import load_depth_model
+from recon.depth import DepthNetwork, load_depth_model
+from recon.fitting import Fit, fit_together
+from recon.fitting.optimisation import TOGETHER
+from recon.observations import Observations
+from recon.people import People
 from recon.pipeline import Bodies
 from recon.pipeline.contact_sheet import contact_sheet
 from recon.pipeline.options import ReconstructionOptions
@@ -56,10 +65,13 @@ from recon.teton import (
 NETWORKS = ("regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
 FIXED_SETTINGS = ("mode", *NETWORKS)
 """Settings that all sequences of one output share."""
+DEPTH_BATCH = 8
+"""Key frames that a depth network sees at a time, of several sequences."""
 ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that feed the actors
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
+Depth = Float32[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -74,16 +86,18 @@ class ReconstructConfig(ReconstructionOptions):
     """Actors that run the body network."""
     depth_actors: int = 1
     """Actors that run the depth networks."""
+    fit_actors: int = 1
+    """Actors that fit persons to their keypoints and write; each keeps one CPU busy."""
     num_gpus: float = 0.0
-    """GPUs of each actor, such as 0.5; 0 keeps the networks on the CPU."""
+    """GPUs of each actor that runs networks, such as 0.5; 0 keeps them on the CPU."""
     batch_size: int = 16
-    """Crops that the body network sees at a time."""
+    """Crops that the body network sees at a time, of several sequences."""
     max_rejected_fraction: float = 0.05
     """Share of rejected sequences above which the job fails at its end; good output is kept."""
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
-        counts = dict.fromkeys(("body_actors", "depth_actors", "batch_size"), at_least(1))
+        counts = dict.fromkeys(("body_actors", "depth_actors", "fit_actors", "batch_size"), at_least(1))
         check_numbers(self, {**counts, "num_gpus": GPUS})
         settle(self, "rooms")
         settle_files(self, *NETWORKS)
@@ -103,9 +117,10 @@ def reconstruct(config: ReconstructConfig) -> None:
     require_file_names(folders)
     require_readable(folders)
     check_seen(config.rooms, *(str(getattr(config, name)) for name in NETWORKS))
-    actor = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}
-    flags = "--body-actors, --depth-actors or --num-gpus"
-    check_resources("reconstruction", flags, (config.body_actors + config.depth_actors, actor), READER)
+    network, cpus = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}, {"CPU": ACTOR_CPUS}
+    flags = "--body-actors, --depth-actors, --fit-actors or --num-gpus"
+    networks = config.body_actors + config.depth_actors
+    check_resources("reconstruction", flags, (networks, network), (config.fit_actors, cpus), (1, cpus))
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     cli.write_config(config, config.output)
@@ -139,33 +154,30 @@ def reconstruct_all(folders: list[Path], crop_size: int, config: ReconstructConf
     if not folders:
         return []
 
-    def pool(actors: int) -> dict[str, Any]:
-        return {
-            "fn_constructor_args": [config],
-            "batch_size": 1,
-            "compute": ray.data.ActorPoolStrategy(size=actors),
-            "num_cpus": ACTOR_CPUS,
-            "num_gpus": config.num_gpus,
-        }
+    def pool(actors: int, num_gpus: float) -> dict[str, Any]:
+        strategy = ray.data.ActorPoolStrategy(
+            size=actors, max_concurrent_calls_per_actor=INSIDE, enable_true_multi_threading=True
+        )
+        made = {"fn_constructor_args": [config], "batch_size": 1, "compute": strategy}
+        return made | {"num_cpus": ACTOR_CPUS, "num_gpus": num_gpus}
 
     return (
         ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
-        .map(partial(decode, crop_size=crop_size))
-        .map_batches(BodyActor, **pool(config.body_actors))
-        .map_batches(DepthActor, **pool(config.depth_actors))
-        .map(partial(assemble, config=config))
+        .map(partial(decode, crop_size=crop_size), num_cpus=ACTOR_CPUS)
+        .map_batches(BodyActor, **pool(config.body_actors, config.num_gpus))
+        .map_batches(DepthActor, **pool(config.depth_actors, config.num_gpus))
+        .map_batches(FitActor, **pool(config.fit_actors, 0.0))
         .iter_rows()
     )
 
 
 def decode(row: Row, crop_size: int) -> Row:
-    """Decode crops of all persons and the key frames; a sequence that cannot be read gets its reason instead."""
+    """Decode crops of all persons; a sequence that cannot be read gets its reason instead."""
     folder = Path(row["folder"])
     try:
-        sequence = read_sequence(folder)
-        crops, keyframes, reason = crop_people(sequence, crop_size), read_keyframes(sequence), ""
+        crops, reason = crop_people(read_sequence(folder), crop_size), ""
     except Exception as error:
-        crops, keyframes, reason = _nothing(crop_size), np.zeros((0, 1, 1, 3), dtype=np.uint8), _reason(error, folder)
+        crops, reason = _nothing(crop_size), _reason(error, folder)
     return {
         "folder": row["folder"],
         "reason": reason,
@@ -173,7 +185,6 @@ def decode(row: Row, crop_size: int) -> Row:
         "squares": crops.squares,
         "person": crops.person,
         "frame": crops.frame,
-        "keyframes": keyframes,
     }
 
 
@@ -191,20 +202,28 @@ def _reason(error: Exception, folder: Path) -> str:
 
 
 class BodyActor:
-    """Actor with the body network, which turns a sequence's crops into estimates."""
+    """Actor with the body network, which turns sequences' crops into estimates."""
 
     def __init__(self, config: ReconstructConfig) -> None:
         self.regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
-        self.batch_size = config.batch_size
+        self.estimate = Batcher(self._estimate, config.batch_size)
 
     def __call__(self, batch: Row) -> Row:
         images, estimates = batch.pop("crops")[0], _no_estimates()
         if len(images):
             try:
-                estimates = estimate(self.regressor, images, self.batch_size)
+                estimates = _stacked(self.estimate(list(images)))
             except Exception as error:
                 batch["reason"] = np.array([_reason(error, Path(batch["folder"][0]))])
         return batch | {field.name: getattr(estimates, field.name).numpy()[None] for field in fields(CropEstimates)}
+
+    def _estimate(self, images: Sequence[UInt8[np.ndarray, "size size 3"]]) -> list[tuple[Tensor, ...]]:
+        found = estimate(self.regressor, np.stack(images), len(images))
+        return list(zip(*(getattr(found, field.name) for field in fields(CropEstimates)), strict=True))
+
+
+def _stacked(estimates: Sequence[tuple[Tensor, ...]]) -> CropEstimates:
+    return CropEstimates(*(torch.stack(values) for values in zip(*estimates, strict=True)))
 
 
 def _no_estimates() -> CropEstimates:
@@ -212,48 +231,75 @@ def _no_estimates() -> CropEstimates:
 
 
 class DepthActor:
-    """Actor with both depth networks, which turns a sequence's key frames into disparity and metres."""
+    """Actor with both depth networks, which turns sequences' key frames into disparity and metres."""
 
     def __init__(self, config: ReconstructConfig) -> None:
-        self.relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
-        self.metric = load_depth_model(config.metric_depth, metric=True, device=config.device, bf16=config.bf16)
+        relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
+        metric = load_depth_model(config.metric_depth, metric=True, device=config.device, bf16=config.bf16)
+        self.predict = tuple(Batcher(partial(_depths, network), DEPTH_BATCH) for network in (relative, metric))
 
     def __call__(self, batch: Row) -> Row:
-        images = batch.pop("keyframes")[0]
         answers = [np.zeros((0, 1, 1), dtype=np.float32)] * 2
         if not batch["reason"][0]:
+            folder = Path(batch["folder"][0])
             try:
-                answers = [predict_depth(network, images) for network in (self.relative, self.metric)]
+                images = list(read_keyframes(read_sequence(folder)))
+                answers = [np.stack(predict(images)) for predict in self.predict]
             except Exception as error:
-                batch["reason"] = np.array([_reason(error, Path(batch["folder"][0]))])
+                batch["reason"] = np.array([_reason(error, folder)])
         return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
 
 
-def assemble(row: Row, config: ReconstructConfig) -> Row:
-    """Write a sequence's scene, then its motion, whose presence says that both are there; or why it is rejected."""
-    folder = Path(row["folder"])
-    name, reason = sequence_id(folder), row["reason"]
-    if not reason:
-        try:
-            _write(folder, row, config)
-        except Exception as error:
-            reason = _reason(error, folder)
-    if reason:
-        storage.write_rejected(storage.join(config.output, "rejected"), [(name, reason)])
-    return {"id": name, "reason": reason}
+def _depths(network: DepthNetwork, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> list[Depth]:
+    """Predict the depth of images, those of one size together."""
+    return [
+        depth
+        for _, alike in groupby(images, key=lambda image: image.shape)
+        for depth in predict_depth(network, np.stack(list(alike)))
+    ]
 
 
-def _write(folder: Path, row: Row, config: ReconstructConfig) -> None:
-    sequence, bodies = read_sequence(folder), make_bodies(config)
-    estimates = CropEstimates(**{field.name: torch.tensor(row[field.name]) for field in fields(CropEstimates)})
-    perception = Perception(row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"])
-    made = pipeline.reconstruct(sequence, perception, bodies, config.mode)
-    sheet = contact_sheet(sequence, made.scene, made.motion, bodies.body, describe_quality(made.quality))
-    content = BytesIO()
-    sheet.save(content, "PNG")
-    storage.write_bytes(sheet_uri(config.output, sequence.id), content.getvalue())
-    for kind, record in (("scenes", made.scene), ("motions", made.motion)):
-        write_parquet([record], storage.join(config.output, kind, storage.shard_name([record.id])))
+class FitActor:
+    """Actor that fits persons to their keypoints, those of several sequences together, and writes each sequence.
+
+    It writes the scene, then the motion, whose presence says that both are there; or why a sequence is rejected.
+    """
+
+    def __init__(self, config: ReconstructConfig) -> None:
+        self.config, self.bodies = config, make_bodies(config)
+        self.fit = Batcher(self._fit_together, TOGETHER, lambda asked: float(asked[1].valid.numel()))
+
+    def __call__(self, batch: Row) -> Row:
+        row = {name: values[0] for name, values in batch.items()}
+        folder, reason = Path(row["folder"]), row["reason"]
+        name = sequence_id(folder)
+        if not reason:
+            try:
+                self._write(folder, row)
+            except Exception as error:
+                reason = _reason(error, folder)
+        if reason:
+            storage.write_rejected(storage.join(self.config.output, "rejected"), [(name, reason)])
+        return {"id": np.array([name]), "reason": np.array([reason])}
+
+    def _write(self, folder: Path, row: Row) -> None:
+        sequence, output = read_sequence(folder), self.config.output
+        estimates = CropEstimates(**{field.name: torch.tensor(row[field.name]) for field in fields(CropEstimates)})
+        perception = Perception(row["squares"], row["person"], row["frame"], estimates, row["disparity"], row["metric"])
+        made = pipeline.reconstruct(sequence, perception, self.bodies, self.config.mode, self._fit)
+        sheet = contact_sheet(sequence, made.scene, made.motion, self.bodies.body, describe_quality(made.quality))
+        content = BytesIO()
+        sheet.save(content, "PNG")
+        storage.write_bytes(sheet_uri(output, sequence.id), content.getvalue())
+        for kind, record in (("scenes", made.scene), ("motions", made.motion)):
+            write_parquet([record], storage.join(output, kind, storage.shard_name([record.id])))
+
+    def _fit(self, observed: Observations, start: People) -> Fit:
+        return self.fit([(observed, start)])[0]
+
+    def _fit_together(self, asked: Sequence[tuple[Observations, People]]) -> list[Fit]:
+        observations, starts = zip(*asked, strict=True)
+        return fit_together(observations, starts, self.bodies.body, self.bodies.prior)
 
 
 def sheet_uri(output: str, name: str) -> str:

@@ -10,8 +10,9 @@ origin on the floor below the camera.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,8 @@ from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track
 
 Mode = Literal["regression", "optimisation", "hybrid"]
+Fitter = Callable[[Observations, People], Fit]
+"""Fit of persons (in the world), such as `recon.fitting.fit` with a body and a prior."""
 STILL_SHARE, STILL_KEYPOINT_SHARE = 0.05, 0.15  # of a person's size, moved by one who holds still and by a keypoint
 GOOD_START_SHARE = 0.08  # of the size: 5 pixels of noise are some 3 % of it, `hmr2_tiny` errs by 16 % of a crop
 
@@ -82,17 +85,22 @@ class Reconstruction:
     """Quality of each person of `motion`, in the same order."""
 
 
-def reconstruct(sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: Mode) -> Reconstruction:
+def reconstruct(
+    sequence: TetonSequence, perception: Perception, bodies: Bodies, mode: Mode, fitted: Fitter | None = None
+) -> Reconstruction:
     """Reconstruct a sequence from the networks' answers; no network that sees images runs here.
 
-    Raises InputError when nobody could be reconstructed.
+    `fitted` is what fits persons to their observations, by default `recon.fitting.fit` here. Raises InputError when
+    nobody could be reconstructed.
     """
     masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
     images = np.stack([sequence.frame(number) for number in sequence.keyframes])
     room = build_room(sequence, perception.disparity, perception.metric, images, masks)
     observed = observe(sequence, room, masks, bodies.body)
     regressed = regressed_people(perception, observed, bodies)
-    placed = place_people(regressed, observed, bodies, mode)
+    placed = place_people(
+        regressed, observed, bodies, mode, fitted or partial(fit, body=bodies.body, prior=bodies.prior)
+    )
     people = replace(placed.people, valid=placed.people.valid & present(sequence.tracks))
     if not people.valid.any():
         expected = "a regressed pose near the keypoints" if mode == "regression" else "a person with keypoints"
@@ -283,14 +291,14 @@ def _seen(
     return projected, torch.cat([observed.keypoints, observed.confidence[..., None]], dim=-1)
 
 
-def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode) -> Fit:
+def place_people(regressed: People, observed: Observations, bodies: Bodies, mode: Mode, fitted: Fitter) -> Fit:
     """Place persons in the world by the chosen mode, and the camera over the floor that fits them."""
     if mode == "regression":
         return Fit(smooth(regressed, bodies.body, observed.fps), observed.camera, 0.0)
     start = bodies.lifter.lift(observed, bodies.body)
     if mode == "hybrid":
         start = union(replace(regressed, valid=good_starts(regressed, observed, bodies.body)), start)
-    return fit(observed, start, bodies.body, bodies.prior)
+    return fitted(observed, start)
 
 
 def union(first: People, second: People) -> People:

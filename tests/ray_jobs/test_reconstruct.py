@@ -13,7 +13,7 @@ from motion.errors import InputError
 from motion.sequence import read_motions, read_scenes
 from ray_jobs.common import storage
 from ray_jobs.prepare import PrepareConfig, prepare
-from ray_jobs.reconstruct import ReconstructConfig, assemble, decode, reconstruct, sheet_uri
+from ray_jobs.reconstruct import FitActor, ReconstructConfig, decode, reconstruct, sheet_uri
 from tests.helpers.rooms import render
 
 SEEDS = (1, 2)
@@ -68,8 +68,11 @@ def test_what_nobody_foresaw_in_a_sequence_is_its_row(monkeypatch: pytest.Monkey
     folder = tmp_path / "a" / "b" / "c" / "d"
     row = decode({"folder": str(folder)}, crop_size=256)
     assert row["reason"] == f"{folder}: ZeroDivisionError: no frames"
-    assert [len(row[name]) for name in ("crops", "squares", "person", "frame", "keyframes")] == [0] * 5
-    assemble(row, ReconstructConfig(tmp_path, str(tmp_path / "output")))
+    assert [len(row[name]) for name in ("crops", "squares", "person", "frame")] == [0] * 4
+    written = FitActor(ReconstructConfig(tmp_path, str(tmp_path / "output")))(
+        {name: np.array([value]) for name, value in row.items()}
+    )
+    assert [written[name].tolist() for name in ("id", "reason")] == [["a/b/c/d"], [row["reason"]]]
     assert storage.read_rows(str(tmp_path / "output" / "rejected"), ("id", "reason")) == [("a/b/c/d", row["reason"])]
 
 
@@ -102,6 +105,7 @@ def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, t
     ("name", "value", "expected"),
     [
         ("body_actors", 0, "1 or more"),
+        ("fit_actors", 0, "1 or more"),
         ("batch_size", -1, "1 or more"),
         ("num_gpus", -1.0, "0, 0.0001 to 1, or a whole number"),
         ("num_gpus", math.nan, "0, 0.0001 to 1, or a whole number"),

@@ -1,0 +1,86 @@
+"""Batches inside an actor: many sequences are in it at once, and one thread fills each batch from all of them.
+
+A sequence alone has too few crops for a GPU, and its last batch is rarely full. Ray Data calls the actor from a thread
+for each sequence (`INSIDE` at a time); each call hands its items to the actor's `Batcher` and waits for the answers.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Generic, TypeVar
+
+import torch
+
+INSIDE = 8
+"""Rows that are in an actor at once."""
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+logger = logging.getLogger(__name__)
+
+
+class Batcher(Generic[Item, Answer]):
+    """Function from items to answers that many threads call; one thread computes full batches of all their items.
+
+    A batch that fails is halved until a single item fails, whose caller gets the error: others lose time only. Batches
+    are smaller for good once a GPU had too little memory.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Item]], Sequence[Answer]],
+        most: float,
+        cost: Callable[[Item], float] = lambda _: 1.0,
+    ) -> None:
+        """Compute batches of items whose `cost` is at most `most` in sum, and of at least one item."""
+        self._compute, self._most, self._cost = compute, most, cost
+        self._waiting: SimpleQueue[tuple[Item, Future[Answer]]] = SimpleQueue()
+        Thread(target=self._serve, daemon=True).start()
+
+    def __call__(self, items: Sequence[Item]) -> list[Answer]:
+        """Wait for the answers to these items; raises what `compute` raised for one of them."""
+        asked = [(item, Future[Answer]()) for item in items]
+        for each in asked:
+            self._waiting.put(each)
+        return [future.result() for _, future in asked]
+
+    def _serve(self) -> None:
+        for batch in self._batches():
+            self._answer(batch)
+
+    def _batches(self) -> Iterator[list[tuple[Item, Future[Answer]]]]:
+        """Yield what is waiting as full batches, and a smaller one only where nothing else waits."""
+        batch: list[tuple[Item, Future[Answer]]] = []
+        cost = 0.0
+        while True:
+            try:
+                following = self._waiting.get(block=not batch)
+            except Empty:
+                yield batch
+                batch, cost = [], 0.0
+                continue
+            own = self._cost(following[0])
+            if batch and cost + own > self._most:
+                yield batch
+                batch, cost = [], 0.0
+            batch.append(following)
+            cost += own
+
+    def _answer(self, batch: list[tuple[Item, Future[Answer]]]) -> None:
+        try:
+            answers = list(zip(batch, self._compute([item for item, _ in batch]), strict=True))
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+                return
+            if isinstance(error, torch.OutOfMemoryError):
+                self._most = sum(self._cost(item) for item, _ in batch) / 2
+                logger.warning("out of memory with a batch of %d: batches are half as large from now on", len(batch))
+        else:
+            for (_, future), answer in answers:
+                future.set_result(answer)
+            return
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            self._answer(half)

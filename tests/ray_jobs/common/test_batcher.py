@@ -1,0 +1,96 @@
+"""Batches that are filled from many threads."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+import torch
+
+from ray_jobs.common.batcher import Batcher
+
+
+class Doubling:
+    """Doubles numbers, notes the batches it was given, and waits at first until it may go on."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.begun.set()
+        assert self.go_on.wait(10)
+        return [2 * number for number in numbers]
+
+
+def asked_while_busy(
+    batcher: Batcher[int, int], doubling: Doubling, wanted: Sequence[Sequence[int]]
+) -> list[Future[list[int]]]:
+    """Ask for an item, and for others, one list a thread, while that one is being computed."""
+    pool = ThreadPoolExecutor(len(wanted) + 1)
+    first = pool.submit(batcher, [1])
+    assert doubling.begun.wait(10)
+    others = []
+    for numbers in wanted:
+        waiting = batcher._waiting.qsize()
+        others.append(pool.submit(batcher, numbers))
+        while batcher._waiting.qsize() < waiting + len(numbers):
+            pass
+    doubling.go_on.set()
+    pool.shutdown(wait=False)
+    return [first, *others]
+
+
+def test_batches_are_full_of_what_many_ask_for_and_each_gets_its_own() -> None:
+    doubling = Doubling()
+    asked = asked_while_busy(Batcher(doubling, 4), doubling, [[2, 3, 4], [5, 6, 7]])
+    assert [each.result(10) for each in asked] == [[2], [4, 6, 8], [10, 12, 14]]
+    assert doubling.batches == [[1], [2, 3, 4, 5], [6, 7]]
+
+
+def test_the_cost_of_items_fills_a_batch_and_one_that_costs_more_has_its_own() -> None:
+    doubling = Doubling()
+    asked = asked_while_busy(Batcher(doubling, 9, float), doubling, [[2, 3], [5, 20, 1]])
+    assert [each.result(10) for each in asked] == [[2], [4, 6], [10, 40, 2]]
+    assert doubling.batches == [[1], [2, 3], [5], [20], [1]]
+
+
+def test_who_asks_for_nothing_gets_nothing() -> None:
+    assert Batcher(lambda numbers: numbers, 4)([]) == []
+
+
+def test_only_who_asked_for_what_fails_gets_the_error() -> None:
+    doubling = Doubling()
+
+    def fails(numbers: Sequence[int]) -> list[int]:
+        if 13 in numbers:
+            raise ZeroDivisionError(f"{numbers}")
+        return doubling(numbers)
+
+    one, bad, good = asked_while_busy(Batcher(fails, 8), doubling, [[2, 13], [3, 4]])
+    assert one.result(10) == [2]
+    assert good.result(10) == [6, 8]
+    with pytest.raises(ZeroDivisionError, match=r"\[13\]"):
+        bad.result(10)
+
+
+def test_a_wrong_number_of_answers_is_an_error_and_not_a_wait_for_ever() -> None:
+    with pytest.raises(ValueError, match="longer|shorter"):
+        Batcher(lambda numbers: [], 4)([1])
+
+
+def test_out_of_memory_halves_the_batches_from_then_on() -> None:
+    doubling = Doubling()
+
+    def compute(numbers: Sequence[int]) -> list[int]:
+        if len(numbers) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return doubling(numbers)
+
+    batcher = Batcher(compute, 8)
+    _, asked = asked_while_busy(batcher, doubling, [range(2, 10)])
+    assert asked.result(10) == list(range(4, 20, 2))
+    assert doubling.batches == [[1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert batcher(range(20)) == list(range(0, 40, 2))
+    assert max(len(batch) for batch in doubling.batches[5:]) <= 2
