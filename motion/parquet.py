@@ -235,10 +235,11 @@ def find_record(kind: type[R], uri: str | Path, name: str) -> R | None:
     """
     for path in parquet_files(uri):
         with _opened(kind, uri, path) as file:
-            ids = file.read(columns=["id"])["id"].to_pylist()
-            if name in ids:
-                rows = file.iter_batches(batch_size=1, columns=kind.SCHEMA.names)
-                return next(from_table(kind, next(islice(rows, ids.index(name), None))))
+            for group in range(file.num_row_groups):
+                ids = file.read_row_group(group, columns=["id"])["id"].to_pylist()
+                if name in ids:
+                    rows = file.iter_batches(batch_size=1, row_groups=[group], columns=kind.SCHEMA.names)
+                    return next(from_table(kind, next(islice(rows, ids.index(name), None))))
     return None
 
 

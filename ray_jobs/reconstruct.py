@@ -7,6 +7,7 @@ Writes to the output folder
 
     motions/*.parquet    one row a sequence: persons in the room's world (Z up, floor z = 0, metres)
     scenes/*.parquet     one row a sequence: the room as labelled points, and its camera
+    parts/               rows that are finished and not yet enough for a file of motions/ and one of scenes/
     sheets/ID.png        bodies over frames, and the room from above
     rejected/*.parquet   id and reason of each sequence that could not be reconstructed
     config.yaml          what was asked for
@@ -35,10 +36,10 @@ from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.errors.numbers import at_least, check_numbers
-from motion.parquet import write_parquet
 from ray_jobs.common import cli, storage
 from ray_jobs.common.batcher import INSIDE, Batcher
 from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.parts import PARTS, ROWS, finished, publish, write_part
 from ray_jobs.common.places import check_seen, require_weights, settle, settle_files
 from ray_jobs.common.resources import GPUS, check_resources
 from recon import pipeline
@@ -63,6 +64,7 @@ from recon.teton import (
 )
 
 NETWORKS = ("regressor", "smpl", "relative_depth", "metric_depth", "pose_prior")
+KINDS = ("scenes", "motions")
 FIXED_SETTINGS = ("mode", *NETWORKS)
 """Settings that all sequences of one output share."""
 DEPTH_BATCH = 8
@@ -124,13 +126,20 @@ def reconstruct(config: ReconstructConfig) -> None:
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     cli.write_config(config, config.output)
-    motions, scenes, rejected = (storage.join(config.output, name) for name in ("motions", "scenes", "rejected"))
-    done = set(storage.read_column(motions, "id")) & set(storage.read_column(scenes, "id"))
+    published, waiting = finished(config.output, KINDS, [sequence_id(folder) for folder in folders])
+    done = published.union(waiting)
     missing = [folder for folder in folders if sequence_id(folder) not in done]
+    rejected = storage.join(config.output, "rejected")
     storage.delete_folder(rejected)  # what was rejected is tried anew
     with tqdm(total=len(folders), initial=len(folders) - len(missing), desc="reconstruct") as bar:
-        for _ in reconstruct_all(missing, crop_size, config):
+        for row in reconstruct_all(missing, crop_size, config):
             bar.update()
+            waiting += [] if row["reason"] else [row["id"]]
+            if len(waiting) >= ROWS:
+                publish(config.output, KINDS, waiting)
+                waiting = []
+    publish(config.output, KINDS, waiting)
+    storage.delete_folder(storage.join(config.output, PARTS))
     reasons = storage.read_rows(rejected, ("id", "reason"))
     before = len(folders) - len(missing)
     logger.info("%d sequences, %d of them there before, %d rejected", len(folders), before, len(reasons))
@@ -260,9 +269,9 @@ def _depths(network: DepthNetwork, images: Sequence[UInt8[np.ndarray, "height wi
 
 
 class FitActor:
-    """Actor that fits persons to their keypoints, those of several sequences together, and writes each sequence.
+    """Actor that fits persons to their keypoints, those of several sequences together.
 
-    It writes the scene, then the motion, whose presence says that both are there; or why a sequence is rejected.
+    It writes each sequence's sheet, scene and motion, or why it is rejected.
     """
 
     def __init__(self, config: ReconstructConfig) -> None:
@@ -291,8 +300,8 @@ class FitActor:
         content = BytesIO()
         sheet.save(content, "PNG")
         storage.write_bytes(sheet_uri(output, sequence.id), content.getvalue())
-        for kind, record in (("scenes", made.scene), ("motions", made.motion)):
-            write_parquet([record], storage.join(output, kind, storage.shard_name([record.id])))
+        for kind, record in zip(KINDS, (made.scene, made.motion), strict=True):
+            write_part(output, kind, record, sequence.id)
 
     def _fit(self, observed: Observations, start: People) -> Fit:
         return self.fit([(observed, start)])[0]

@@ -15,7 +15,7 @@ import torch
 from motion.body import Body
 from motion.datasets.clip import Clip
 from motion.errors import InputError
-from motion.parquet import iter_parquet, parquet_files
+from motion.parquet import find_record, parquet_files
 from motion.sequence import MotionSequence
 from motion.smpl_parameters import SmplParameters
 
@@ -45,7 +45,7 @@ def read_clip(clip: Clip, body: Body) -> MotionSequence:
     if clip.problem:
         raise InputError(clip.problem)
     name = clip.id.removeprefix("teton/")
-    found = next((motion for motion in iter_parquet(MotionSequence, clip.files[0]) if motion.id == name), None)
+    found = find_record(MotionSequence, clip.files[0], name)
     if found is None:
         raise InputError(f"{clip.files[0]}: no longer holds the motion {name!r}; list the clips again")
     return replace(_on_body(found, body), id=clip.id, split=clip.split)

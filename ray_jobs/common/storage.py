@@ -119,6 +119,12 @@ def exists(uri: str) -> bool:
     return bool(filesystem.get_file_info(path).type != pa.fs.FileType.NotFound)
 
 
+def delete_file(uri: str) -> None:
+    """Delete a file."""
+    filesystem, path = resolve(uri)
+    filesystem.delete_file(path)
+
+
 def delete_folder(uri: str) -> None:
     """Delete a folder with its content, if there is one."""
     filesystem, path = resolve(uri)

@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from motion.errors import InputError
-from motion.sequence import read_motions, read_scenes
+from motion.parquet import iter_parquet, write_parquet
+from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
 from ray_jobs.common import storage
+from ray_jobs.common.parts import write_part
 from ray_jobs.prepare import PrepareConfig, prepare
-from ray_jobs.reconstruct import FitActor, ReconstructConfig, decode, reconstruct, sheet_uri
+from ray_jobs.reconstruct import FitActor, ReconstructConfig, Row, decode, reconstruct, sheet_uri
 from tests.helpers.rooms import render
 
 SEEDS = (1, 2)
@@ -77,20 +79,48 @@ def test_what_nobody_foresaw_in_a_sequence_is_its_row(monkeypatch: pytest.Monkey
 
 
 def test_run_again_it_does_only_what_is_missing(config: ReconstructConfig, rooms: Path, tmp_path: Path) -> None:
-    """The broken sequence is mended and one scene is lost: those two are made, the third is left as it is."""
-    mended = tmp_path / "rooms"
+    """The broken sequence is mended and another's scene is lost: those two are made, the third is left as it is."""
+    mended, output = tmp_path / "rooms", tmp_path / "output"
     shutil.copytree(rooms, mended)
     shutil.copy(mended / IDS[0] / "annotations.json", broken(mended))
-    output = tmp_path / "output"
     shutil.copytree(config.output, output)
+    for kind, kind_of_record in (("motions", MotionSequence), ("scenes", Scene)):  # a file for each sequence
+        (shard,) = (output / kind).iterdir()
+        for record in iter_parquet(kind_of_record, shard):
+            write_parquet([record], output / kind / storage.shard_name([record.id]))
+        shard.unlink()
     kept, lost = (output / kind / storage.shard_name([IDS[k]]) for k, kind in ((0, "motions"), (1, "scenes")))
     lost.unlink()
     written = kept.stat().st_mtime_ns
     reconstruct(replace(config, rooms=mended, output=str(output), max_rejected_fraction=0.0))
     assert kept.stat().st_mtime_ns == written
-    assert sorted(scene.id for scene in read_scenes(output / "scenes")) == [*IDS, "home/room/day/9"]
-    assert len(read_motions(output / "motions")) == 3
+    for kind in ("motions", "scenes"):
+        assert len(list((output / kind).iterdir())) == 2
+        assert sorted(storage.read_column(str(output / kind), "id")) == [*IDS, "home/room/day/9"]
     assert storage.read_rows(str(output / "rejected"), ("id",)) == []
+    assert not (output / "parts").exists()
+
+
+def test_what_a_killed_job_had_finished_is_not_made_again(
+    config: ReconstructConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sequences lie in parts: only the broken one is tried again."""
+    output = tmp_path / "output"
+    for kind, kind_of_record in (("motions", MotionSequence), ("scenes", Scene)):
+        for record in iter_parquet(kind_of_record, f"{config.output}/{kind}"):
+            write_part(str(output), kind, record, record.id)
+    tried = []
+
+    def noted(folders: list[Path], crop_size: int, config: ReconstructConfig) -> list[Row]:
+        tried.extend(folders)
+        return []
+
+    monkeypatch.setattr("ray_jobs.reconstruct.reconstruct_all", noted)
+    reconstruct(replace(config, output=str(output)))
+    assert tried == [broken(Path(config.rooms))]
+    for kind in ("motions", "scenes"):
+        (made, before) = (storage.read_column(str(Path(each) / kind), "id") for each in (output, config.output))
+        assert made == before == IDS
 
 
 def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, tmp_path: Path) -> None:
