@@ -88,8 +88,8 @@ class ReconstructConfig(ReconstructionOptions):
     """Actors that run the body network."""
     depth_actors: int = 1
     """Actors that run the depth networks."""
-    fit_actors: int = 1
-    """Actors that fit persons to their keypoints and write; each keeps one CPU busy."""
+    fit_actors: int = 0
+    """Actors that fit persons to their keypoints and write, each on a CPU; 0 takes the CPUs that the others leave."""
     num_gpus: float = 0.0
     """GPUs of each actor that runs networks, such as 0.5; 0 keeps them on the CPU."""
     batch_size: int = 16
@@ -99,8 +99,8 @@ class ReconstructConfig(ReconstructionOptions):
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
-        counts = dict.fromkeys(("body_actors", "depth_actors", "fit_actors", "batch_size"), at_least(1))
-        check_numbers(self, {**counts, "num_gpus": GPUS})
+        counts = dict.fromkeys(("body_actors", "depth_actors", "batch_size"), at_least(1))
+        check_numbers(self, {**counts, "fit_actors": at_least(0), "num_gpus": GPUS})
         settle(self, "rooms")
         settle_files(self, *NETWORKS)
 
@@ -122,7 +122,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     network, cpus = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}, {"CPU": ACTOR_CPUS}
     flags = "--body-actors, --depth-actors, --fit-actors or --num-gpus"
     networks = config.body_actors + config.depth_actors
-    check_resources("reconstruction", flags, (networks, network), (config.fit_actors, cpus), (1, cpus))
+    check_resources("reconstruction", flags, (networks, network), (fit_actors(config), cpus), (1, cpus))
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     cli.write_config(config, config.output)
@@ -146,6 +146,12 @@ def reconstruct(config: ReconstructConfig) -> None:
     cli.check_rejected(reasons, len(folders), "sequences", config.max_rejected_fraction, rejected)
     look = f"motions, scenes and contact sheets (sheets/) lie in {config.output}"
     cli.conclude(look, "ray_jobs.prepare --output data/first --sources", f"teton:{config.output}")
+
+
+def fit_actors(config: ReconstructConfig) -> int:
+    """Count the actors that fit: as many as asked for, or as the cluster has CPUs that no other actor keeps busy."""
+    others = config.body_actors + config.depth_actors + 1  # one decodes
+    return config.fit_actors or max(1, int(ray.cluster_resources().get("CPU", 0.0) - ACTOR_CPUS * others))
 
 
 def check_models(config: ReconstructConfig) -> int:
@@ -175,7 +181,7 @@ def reconstruct_all(folders: list[Path], crop_size: int, config: ReconstructConf
         .map(partial(decode, crop_size=crop_size), num_cpus=ACTOR_CPUS)
         .map_batches(BodyActor, **pool(config.body_actors, config.num_gpus))
         .map_batches(DepthActor, **pool(config.depth_actors, config.num_gpus))
-        .map_batches(FitActor, **pool(config.fit_actors, 0.0))
+        .map_batches(FitActor, **pool(fit_actors(config), 0.0))
         .iter_rows()
     )
 

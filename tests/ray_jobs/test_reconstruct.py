@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 
 from motion.errors import InputError
@@ -15,7 +16,7 @@ from motion.sequence import MotionSequence, Scene, read_motions, read_scenes
 from ray_jobs.common import storage
 from ray_jobs.common.parts import write_part
 from ray_jobs.prepare import PrepareConfig, prepare
-from ray_jobs.reconstruct import FitActor, ReconstructConfig, Row, decode, reconstruct, sheet_uri
+from ray_jobs.reconstruct import FitActor, ReconstructConfig, Row, decode, fit_actors, reconstruct, sheet_uri
 from tests.helpers.rooms import render
 
 SEEDS = (1, 2)
@@ -135,7 +136,7 @@ def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, t
     ("name", "value", "expected"),
     [
         ("body_actors", 0, "1 or more"),
-        ("fit_actors", 0, "1 or more"),
+        ("fit_actors", -1, "0 or more"),
         ("batch_size", -1, "1 or more"),
         ("num_gpus", -1.0, "0, 0.0001 to 1, or a whole number"),
         ("num_gpus", math.nan, "0, 0.0001 to 1, or a whole number"),
@@ -144,6 +145,14 @@ def test_too_many_rejected_fails_and_keeps_the_good(config: ReconstructConfig, t
 def test_numbers_that_no_actor_could_have_are_refused(name: str, value: float, expected: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is {value}, expected {expected}$"):
         ReconstructConfig("rooms", "output", **{name: value})
+
+
+@pytest.mark.parametrize(("cpus", "asked", "found"), [(2.0, 0, 1), (16.0, 0, 14), (1.0, 0, 1), (16.0, 3, 3)])
+def test_fits_take_the_cpus_that_others_leave(
+    cpus: float, asked: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cpus})
+    assert fit_actors(ReconstructConfig("rooms", "output", fit_actors=asked)) == found
 
 
 def test_another_mode_takes_another_output(config: ReconstructConfig) -> None:
