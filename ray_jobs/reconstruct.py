@@ -124,9 +124,9 @@ def reconstruct(config: ReconstructConfig) -> None:
     networks = config.body_actors + config.depth_actors
     check_resources("reconstruction", flags, (networks, network), (fit_actors(config), cpus), (1, cpus))
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
+    published, waiting = finished(config.output, KINDS, [sequence_id(folder) for folder in folders])
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
     cli.write_config(config, config.output)
-    published, waiting = finished(config.output, KINDS, [sequence_id(folder) for folder in folders])
     done = published.union(waiting)
     missing = [folder for folder in folders if sequence_id(folder) not in done]
     rejected = storage.join(config.output, "rejected")

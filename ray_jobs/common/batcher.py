@@ -71,7 +71,7 @@ class Batcher(Generic[Item, Answer]):
     def _answer(self, batch: list[tuple[Item, Future[Answer]]]) -> None:
         try:
             answers = list(zip(batch, self._compute([item for item, _ in batch]), strict=True))
-        except Exception as error:
+        except BaseException as error:  # sys.exit of a user's network, too: its caller would wait for ever
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
                 return

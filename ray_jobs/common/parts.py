@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
 
+from motion.errors import InputError
 from motion.parquet import Record, parquet_files, resolve, write_parquet, write_table
 from ray_jobs.common import storage
 
@@ -27,13 +30,15 @@ def write_part(output: str, kind: str, record: Record, record_id: str) -> None:
 def finished(output: str, kinds: Sequence[str], ids: Sequence[str]) -> tuple[set[str], list[str]]:
     """Return which rows are published, and which of `ids` are finished and wait to be.
 
-    Deletes what a killed job left twice, and published files that lack their fellow of another kind, whose rows count
-    as not finished unless they have parts.
+    Deletes what a killed job left twice, and published files that lack their fellow of another kind: their rows count
+    as not finished unless they have parts. Raises InputError where such a file holds rows that are not among `ids`,
+    which no job would make again.
     """
     shards = {kind: _names(storage.join(output, kind)) for kind in kinds}
     filesystem, _ = resolve(output)
     for files in shards.values():
         for name in files.keys() - set.intersection(*(set(files) for files in shards.values())):
+            _require_own(files[name], filesystem, ids)
             filesystem.delete_file(files[name])
     published = set(storage.read_column(storage.join(output, kinds[-1]), "id"))
     parts = {kind: _names(storage.join(output, PARTS, kind)) for kind in kinds}
@@ -60,6 +65,16 @@ def publish(output: str, kinds: Sequence[str], ids: Sequence[str]) -> None:
             table = pa.concat_tables(pool.map(storage.read_table, parts))
             write_table(table, storage.join(output, kind, storage.shard_name(ordered)))
         list(pool.map(storage.delete_file, (_part(output, kind, each) for kind in kinds for each in ordered)))
+
+
+def _require_own(path: str, filesystem: pa.fs.FileSystem, ids: Sequence[str]) -> None:
+    """Raise InputError where a file holds rows that are not among `ids`."""
+    others = set(pq.read_table(path, filesystem=filesystem, columns=["id"])["id"].to_pylist()) - set(ids)
+    if others:
+        raise InputError(
+            f"{path} holds {min(others)} and has no file of its name for the other kind of record, expected the output "
+            "of the same job: take another --output, or move that file away"
+        )
 
 
 def _part(output: str, kind: str, record_id: str) -> str:

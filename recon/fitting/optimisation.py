@@ -23,7 +23,7 @@ from motion.errors import InputError
 from motion.optimization import cosine_decay
 from motion.skeleton import ACTIONS
 from recon.camera import Camera, project
-from recon.fitting import terms as terms
+from recon.fitting import terms
 from recon.fitting.bodies import FittedBodies, Posed, balls, free_6d, with_free_6d
 from recon.fitting.rooms import MovingRooms, by_frame, moved
 from recon.observations import Observations

@@ -1,5 +1,6 @@
 """Batches that are filled from many threads."""
 
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -78,6 +79,16 @@ def test_only_who_asked_for_what_fails_gets_the_error() -> None:
 def test_a_wrong_number_of_answers_is_an_error_and_not_a_wait_for_ever() -> None:
     with pytest.raises(ValueError, match="longer|shorter"):
         Batcher(lambda numbers: [], 4)([1])
+
+
+def test_who_asked_for_what_ends_the_thread_does_not_wait_for_ever() -> None:
+    def ends(numbers: Sequence[int]) -> list[int]:
+        sys.exit(f"{numbers}")
+
+    batcher = Batcher(ends, 4)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"\[1\]"):
+            batcher([1])
 
 
 def test_out_of_memory_halves_the_batches_from_then_on() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from motion.body import load_body
+from motion.errors import InputError
 from motion.parquet import parquet_files
 from motion.sequence import MotionSequence
 from ray_jobs.common import parts, storage
@@ -77,6 +78,13 @@ def test_what_is_published_without_its_fellow_counts_as_lost(tmp_path: Path, cli
     (tmp_path / "scenes" / storage.shard_name(["a", "b"])).unlink()
     assert finished(output, KINDS, IDS) == ({"c"}, [])
     assert read(output, "motions") == ["c"]
+
+
+def test_motions_of_another_job_are_left_alone_and_refused(tmp_path: Path, clip: MotionSequence) -> None:
+    storage.write_shard(str(tmp_path / "motions"), [replace(clip, id="a"), replace(clip, id="generated")])
+    with pytest.raises(InputError, match="holds generated and has no file of its name .* take another --output"):
+        finished(str(tmp_path), KINDS, IDS)
+    assert read(str(tmp_path), "motions") == ["a", "generated"]
 
 
 @pytest.mark.parametrize("survived", range(8))
