@@ -59,6 +59,7 @@ from ray_jobs.common.motion_sink import (
     checkpoint,
     drop_changed,
     drop_rows,
+    drop_unfinished,
 )
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, place, settle
@@ -218,6 +219,7 @@ def prepare(config: PrepareConfig) -> None:
     keys = {clip.id: content_key(clip, config.bvh_names) for clip in clips}
     write_table(pa.Table.from_pylist([{CLIP: keys[clip.id], "json": clip.to_json()} for clip in clips]), manifest)
     storage.delete_folder(rejected)  # what was rejected is tried anew
+    drop_unfinished(config.output)
     changed = drop_changed(config.output, keys)
     before = len(storage.read_column(motions, "id"))
     convert(manifest, config)

@@ -64,16 +64,16 @@ class MotionSink(BlockBasedFileDatasink):
         write_table(table, storage.join(self.uri, name))
 
 
-def checkpoint(output: str) -> CheckpointConfig:
-    """Open Ray's notes of which clips are done, kept so that a later run reads only new ones.
+def drop_unfinished(output: str) -> None:
+    """Remove what a killed job left in the middle, whose clips are made anew: call it before notes are read.
 
-    A note whose file is gone is removed, so that its clips are made anew; a file of ours without a note (of a worker
-    that outlived its killed job) likewise. Raises InputError for files of other makers.
+    That is a pending note, which may be half-written, with its file; a note whose file is gone; and a file of ours
+    without a note (of a worker that outlived its job). Raises InputError for files of other makers.
     """
-    filesystem, path = resolve(storage.join(output, "checkpoint"))
+    filesystem, _ = resolve(output)
     files, notes = (
-        {PurePosixPath(file).name.removesuffix(".pending.parquet").removesuffix(".parquet"): file for file in found}
-        for found in (parquet_files(storage.join(output, "motions")), parquet_files(storage.join(output, "checkpoint")))
+        {PurePosixPath(file).name.removesuffix(".parquet"): file for file in parquet_files(storage.join(output, name))}
+        for name in ("motions", "checkpoint")
     )
     if foreign := [name for name in files if not OUR_NAME.fullmatch(name)]:
         raise InputError(
@@ -81,6 +81,11 @@ def checkpoint(output: str) -> CheckpointConfig:
         )
     for name in files.keys() ^ notes.keys():
         filesystem.delete_file(files.get(name) or notes[name])
+
+
+def checkpoint(output: str) -> CheckpointConfig:
+    """Open Ray's notes of which clips are done, kept so that a later run reads only new ones."""
+    filesystem, path = resolve(storage.join(output, "checkpoint"))
     return CheckpointConfig(CLIP, path, override_filesystem=filesystem, delete_checkpoint_on_success=False)
 
 

@@ -14,7 +14,7 @@ from motion.errors import InputError
 from motion.parquet import write_table
 from motion.sequence import MotionSequence, read_motions
 from ray_jobs.common import storage
-from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_changed, drop_rows
+from ray_jobs.common.motion_sink import CLIP, SCHEMA, MotionSink, checkpoint, drop_changed, drop_rows, drop_unfinished
 from tests.helpers.clips import random_clip
 
 
@@ -57,22 +57,30 @@ def test_files_without_a_note_and_notes_without_a_file_are_removed(tmp_path: Pat
     for folder in (motions, notes):
         folder.mkdir()
         (folder / "0000-000000.parquet").touch()
-    (motions / "0000-000001.parquet").touch()
-    (notes / "0000-000001.pending.parquet").touch()
     (motions / "0001-000000.parquet").touch()
     (notes / "0001-000001.parquet").touch()
-    (notes / "0001-000002.pending.parquet").touch()
+    drop_unfinished(str(tmp_path))
+    assert names(motions) == names(notes) == ["0000-000000.parquet"]
     found = checkpoint(str(tmp_path))
-    assert names(motions) == ["0000-000000.parquet", "0000-000001.parquet"]
-    assert names(notes) == ["0000-000000.parquet", "0000-000001.pending.parquet"]
     assert (found.id_column, found.checkpoint_path) == (CLIP, str(notes))
+
+
+def test_a_half_written_note_is_removed_with_its_file(clip: MotionSequence, tmp_path: Path) -> None:
+    """A task is killed after it wrote its file; tried again, it is killed while it notes anew what it will write."""
+    write(MotionSink(str(tmp_path)), 1, clip)
+    (tmp_path / "checkpoint").mkdir()
+    for name in ("0000-000001.pending.parquet", "0000-000002.pending.parquet"):
+        (tmp_path / "checkpoint" / name).write_bytes(b"PAR1")
+    drop_unfinished(str(tmp_path))
+    assert drop_changed(str(tmp_path), {"clip": "clip 1"}) == 0
+    assert names(tmp_path / "motions") == names(tmp_path / "checkpoint") == []
 
 
 def test_files_of_other_makers_are_refused_and_left(tmp_path: Path) -> None:
     (tmp_path / "motions").mkdir()
     (tmp_path / "motions" / "mine.parquet").touch()
     with pytest.raises(InputError, match=r"motions holds mine.parquet, which no preparing job wrote"):
-        checkpoint(str(tmp_path))
+        drop_unfinished(str(tmp_path))
     assert names(tmp_path / "motions") == ["mine.parquet"]
 
 
