@@ -185,12 +185,12 @@ def write_prompts(path: Path, clips: list[MotionSequence]) -> Path:
 
 
 def render(folder: Path, count: int) -> None:
-    """Render rooms with one person each, as the recipe learns clips of one person."""
+    """Render rooms with one person each, as the recipe learns clips of one person, and with measured depth."""
     config = SimulateConfig(num_people=1)
     for seed in trange(count, desc="render"):
         place = folder / "simulated" / f"room-{seed:02}" / "2026-01-01" / f"{seed:06}"
         if not (place / "annotations.json").exists():
-            write(simulate(seed, config), place, KEYPOINT_SETS["coco17"], CLEAN, seed)
+            write(simulate(seed, config), place, KEYPOINT_SETS["coco17"], CLEAN, seed, depth=True)
 
 
 def picture(rooms: Path, motion: MotionSequence) -> bytes:

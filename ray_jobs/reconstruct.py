@@ -51,10 +51,19 @@ from recon.people import People
 from recon.pipeline import Bodies
 from recon.pipeline.contact_sheet import contact_sheet
 from recon.pipeline.options import ReconstructionOptions
-from recon.pipeline.perception import Crops, Perception, crop_people, estimate, predict_depth, read_keyframes
+from recon.pipeline.perception import (
+    Crops,
+    Perception,
+    crop_people,
+    estimate,
+    measured_depth,
+    predict_depth,
+    read_keyframes,
+)
 from recon.pipeline.record import describe_quality
 from recon.regressors import CropEstimates, load_regressor
 from recon.teton import (
+    TetonSequence,
     file_name,
     list_sequences,
     read_sequence,
@@ -74,6 +83,7 @@ ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 Depth = Float32[np.ndarray, "height width"]
+Depths = Float32[np.ndarray, "keyframe height width"]
 
 
 @dataclass(frozen=True)
@@ -246,7 +256,10 @@ def _no_estimates() -> CropEstimates:
 
 
 class DepthActor:
-    """Actor with both depth networks, which turns sequences' key frames into disparity and metres."""
+    """Actor with both depth networks, which turns sequences' key frames into disparity and metres.
+
+    Measured depth takes their place in the sequences that have it.
+    """
 
     def __init__(self, config: ReconstructConfig) -> None:
         relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
@@ -254,15 +267,20 @@ class DepthActor:
         self.predict = tuple(Batcher(partial(_depths, network), DEPTH_BATCH) for network in (relative, metric))
 
     def __call__(self, batch: Row) -> Row:
-        answers = [np.zeros((0, 1, 1), dtype=np.float32)] * 2
+        answers: Sequence[Depths] = [np.zeros((0, 1, 1), dtype=np.float32)] * 2
         if not batch["reason"][0]:
             folder = Path(batch["folder"][0])
             try:
-                images = list(read_keyframes(read_sequence(folder)))
-                answers = [np.stack(predict(images)) for predict in self.predict]
+                answers = self._depths(read_sequence(folder))
             except Exception as error:
                 batch["reason"] = np.array([_reason(error, folder)])
         return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
+
+    def _depths(self, sequence: TetonSequence) -> Sequence[Depths]:
+        if sequence.measured:
+            return measured_depth(sequence)
+        images = list(read_keyframes(sequence))
+        return [np.stack(predict(images)) for predict in self.predict]
 
 
 def _depths(network: DepthNetwork, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> list[Depth]:

@@ -81,7 +81,7 @@ def fit_floor(
 
 
 def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, seed: int = 0) -> Plane:
-    """Find the floor of a whole room without a mask, for a camera that is upright up to some tilt (library only).
+    """Find the floor of a whole room without a mask, for a camera that is upright up to some tilt.
 
     The floor is not the largest plane but one that faces up, has next to nothing beneath it and is square to the walls
     in view, so neither a table nor a wall nor a sloping bed. `inlier_ratio` counts the points that face up. Raises

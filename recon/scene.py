@@ -28,18 +28,21 @@ from recon.calibration import (
 )
 from recon.camera import Camera, unproject_image
 from recon.depth import DepthFusion, fuse
-from recon.depth.fusion import background, grow, median, refit
-from recon.floor import Plane, extrinsics, fit_floor
+from recon.depth.fusion import COMMON_ERROR_FACTOR, background, grow, median, refit
+from recon.floor import Plane, extrinsics, find_floor, fit_floor
 from recon.teton import PERSON_LABEL, TetonSequence
 
 VOXEL_M = 0.03
 """Edge of a voxel in metres; larger where a room would have more than MOST_POINTS points."""
 MOST_POINTS = 40_000
+SENSOR_ERROR = 0.005
+"""Standard deviation of measured depth, relative to the depth: 1.5 cm at 3 m, as of time-of-flight cameras."""
 STRUCTURE = ("none", "floor", "wall", "door", "window")
 """Labels that are not furniture."""
 _STEEPEST_SLOPE = 12.0  # metres of depth per metre across; surfaces seen at less than 5 degrees are smeared edges
 _NEIGHBOURS = 16
 _FLOOR_BAND_M = 0.1  # from the floor that depth shows, within which points tell its height
+_FOUND_FLOOR_BAND_M = 0.05  # from a floor that was found, within which pixels show it
 _OUTLIER_SIGMAS = 3.0
 
 
@@ -83,7 +86,7 @@ def build_room(
     of the images as far as depth is uncertain. Raises InputError where depth, floor or camera are implausible.
     """
     people = masks >= PERSON_LABEL
-    fusion = fuse(disparity, metric)
+    fusion = _fused(sequence, disparity, metric)
     depth = fusion.depth(disparity)
     empty = background(depth, people)
     on_floor = (np.where(people, 0, masks) == LABELS.index("floor")).any(axis=0) & np.isfinite(empty)
@@ -109,6 +112,37 @@ def build_room(
     camera = Camera(intrinsics, torch.from_numpy(extrinsics(floor)).float(), sequence.image_size)
     error = (*attitude.spread.tolist(), height_error / height)
     return over_floor(Room(camera, floor, depth, empty, fusion, calibration, error), camera, disparity, masks)
+
+
+def _fused(
+    sequence: TetonSequence,
+    disparity: Float[np.ndarray, "keyframe height width"],
+    metric: Float[np.ndarray, "keyframe low_height low_width"],
+) -> DepthFusion:
+    """Fuse two networks' depth; measured depth, which is both, has the error of its sensor."""
+    fusion = fuse(disparity, metric)
+    return replace(fusion, relative_error=SENSOR_ERROR / COMMON_ERROR_FACTOR) if sequence.measured else fusion
+
+
+def mark_floor(
+    masks: UInt8[np.ndarray, "keyframe height width"],
+    sequence: TetonSequence,
+    disparity: Float[np.ndarray, "keyframe height width"],
+    metric: Float[np.ndarray, "keyframe low_height low_width"],
+) -> UInt8[np.ndarray, "keyframe height width"]:
+    """Mark the floor where no mask does and `find_floor` finds it in the depth; return the masks as they are otherwise.
+
+    Raises InputError where no floor is found.
+    """
+    floor = LABELS.index("floor")
+    if (masks == floor).any():
+        return masks
+    empty = background(_fused(sequence, disparity, metric).depth(disparity), masks >= PERSON_LABEL)
+    known = sequence.intrinsics
+    intrinsics = estimate_intrinsics(sequence).intrinsics if known is None else torch.from_numpy(known).float()
+    points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
+    near = np.abs(find_floor(points).distance(points)) < _FOUND_FLOOR_BAND_M
+    return np.where((masks == 0) & near, floor, masks).astype(np.uint8)
 
 
 def _camera_height(

@@ -52,16 +52,14 @@ class Perception:
 def perceive(
     sequence: TetonSequence, regressor: BodyRegressor, relative: DepthNetwork, metric: DepthNetwork
 ) -> Perception:
-    """Run all networks on one sequence in this process."""
-    crops, images = crop_people(sequence, regressor.crop_size), read_keyframes(sequence)
-    return Perception(
-        crops.squares,
-        crops.person,
-        crops.frame,
-        estimate(regressor, crops.images),
-        predict_depth(relative, images),
-        predict_depth(metric, images),
-    )
+    """Run all networks on one sequence in this process; measured depth takes the place of the depth networks."""
+    crops = crop_people(sequence, regressor.crop_size)
+    if sequence.measured:
+        depth = measured_depth(sequence)
+    else:
+        images = read_keyframes(sequence)
+        depth = predict_depth(relative, images), predict_depth(metric, images)
+    return Perception(crops.squares, crops.person, crops.frame, estimate(regressor, crops.images), *depth)
 
 
 def crop_people(sequence: TetonSequence, size: int) -> Crops:
@@ -79,6 +77,14 @@ def crop_people(sequence: TetonSequence, size: int) -> Crops:
 def read_keyframes(sequence: TetonSequence) -> UInt8[np.ndarray, "keyframe height width 3"]:
     """Read the key frames as RGB."""
     return np.stack([sequence.frame(number) for number in sequence.keyframes])
+
+
+def measured_depth(
+    sequence: TetonSequence,
+) -> tuple[Float32[np.ndarray, "keyframe height width"], Float32[np.ndarray, "keyframe height width"]]:
+    """Read the measured depth of the key frames as networks would give it: disparity (1/m), and metres."""
+    metres = np.stack([sequence.depth(number) for number in sequence.keyframes])
+    return 1 / metres, metres
 
 
 def estimate(

@@ -39,7 +39,7 @@ from recon.pipeline.record import Quality, assess, describe_uncertainty, to_reco
 from recon.pose_prior import PosePrior, load_prior
 from recon.regressors.body_regressor import in_camera
 from recon.regressors.hmr2 import STAND_IN
-from recon.scene import Room, build_room, build_scene, over_floor
+from recon.scene import Room, build_room, build_scene, mark_floor, over_floor
 from recon.smoothing import smooth
 from recon.teton import PERSON_LABEL, TetonSequence, Track
 
@@ -93,7 +93,8 @@ def reconstruct(
     `fitted` is what fits persons to their observations, by default `recon.fitting.fit` here. Raises InputError when
     nobody could be reconstructed.
     """
-    masks = np.stack([sequence.mask(number) for number in sequence.keyframes])
+    marks = np.stack([sequence.mask(number) for number in sequence.keyframes])
+    masks = mark_floor(marks, sequence, perception.disparity, perception.metric)
     images = np.stack([sequence.frame(number) for number in sequence.keyframes])
     room = build_room(sequence, perception.disparity, perception.metric, images, masks)
     observed = observe(sequence, room, masks, bodies.body)
@@ -116,6 +117,8 @@ def reconstruct(
     )
     provenance = {"folder": sequence.id, "mode": mode, "focal_length": focal_source(room.calibration)}
     provenance["floor"] = floor_source(room, mode)
+    provenance["marks"] = marks_source(sequence, floor_marked=masks is marks)
+    provenance["depth"] = "measured" if sequence.measured else "networks"
     ids = [track.object_id for track in sequence.tracks]
     provenance["uncertainty"] = describe_uncertainty(sure, observed, people, ids)
     return Reconstruction(scene, to_record(sequence, people, quality, bodies.body, provenance), room, quality)
@@ -143,6 +146,12 @@ def floor_source(room: Room, mode: Mode) -> str:
     tilt, roll, size = room.error
     known = f"depth and edges: tilt ± {math.degrees(tilt):.1f}°, roll ± {math.degrees(roll):.1f}°, size ± {size:.0%}"
     return known if mode == "regression" else f"{known}; then fitted with the persons"
+
+
+def marks_source(sequence: TetonSequence, floor_marked: bool) -> str:
+    """Describe how persons and floor are distinguished from the rest of the picture, for the provenance."""
+    persons = "persons by masks" if sequence.masked else "no masks: persons by boxes and keypoints"
+    return f"{persons}, {'floor by masks' if floor_marked else 'floor found in the depth'}"
 
 
 def observe(

@@ -39,6 +39,8 @@ class Job:
     """Keypoint set that is annotated: coco17, openpose25, blazepose33 or smpl24."""
     noisy: bool = False
     """Annotate with errors: 5 pixels of noise, 10 % outliers, 3 % missing keypoints, left and right swapped in 2 %."""
+    depth: bool = False
+    """Write measured depth, too, as of an RGB-D camera without errors; reconstruction then uses no network for it."""
     motions: str | None = None
     """Parquet folder or file of motions for the persons who move about freely; without it, DeepMimic's clips."""
     config: tyro.conf.OmitArgPrefixes[SimulateConfig] = field(default_factory=SimulateConfig)
@@ -64,7 +66,7 @@ def run(job: Job) -> None:
         folder = job.output / "simulated" / f"room-{seed:06d}" / "2026-01-01" / "2026-01-01T00-00-00"
         if not (folder / "truth" / "motion.parquet").exists():
             names, noise = KEYPOINT_SETS[job.keypoints], NOISY if job.noisy else CLEAN
-            write(simulate(seed, job.config, motions), folder, names, noise, seed)
+            write(simulate(seed, job.config, motions), folder, names, noise, seed, job.depth)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,8 @@ from recon.simulate.annotate import AnnotationNoise, annotate, object_ids
 from recon.simulate.records import Simulated
 from recon.teton import write_sequence
 from recon.teton.checked_json import expect, read_json, write_json
+from recon.teton.images import MM_PER_M, write_depth
 from recon.teton.keyframes import choose_keyframes
-
-MM_PER_M = 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +53,13 @@ class Truth:
     boxes: Float32[np.ndarray, "person frame 4"]
 
 
-def write(simulated: Simulated, folder: Path, names: Sequence[str], noise: AnnotationNoise, seed: int) -> None:
+def write(
+    simulated: Simulated, folder: Path, names: Sequence[str], noise: AnnotationNoise, seed: int, depth: bool = False
+) -> None:
     """Write a simulation as a Teton tree with its truth, replacing the content of `folder`.
 
-    `names` are the keypoints to annotate, `seed` draws the annotations' errors.
+    `names` are the keypoints to annotate, `seed` draws the annotations' errors; `depth` adds measured depth, which is
+    the true one in millimetres.
     """
     keyframes = choose_keyframes(simulated.frames)
     camera = simulated.camera
@@ -71,6 +73,7 @@ def write(simulated: Simulated, folder: Path, names: Sequence[str], noise: Annot
         keypoint_names=names,
         keyframes=keyframes,
         masks={number: simulated.labels[number] for number in keyframes},
+        depth={number: simulated.depth[number] for number in keyframes} if depth else None,
     )
     _write_truth(simulated, folder / "truth", keyframes)
 
@@ -80,8 +83,8 @@ def _write_truth(simulated: Simulated, folder: Path, keyframes: Sequence[int]) -
     for stale in (folder / "depth").glob("*.png"):
         stale.unlink()
     for number in keyframes:
-        _save_depth(simulated.depth[number], folder / "depth" / f"{number:06d}.png")
-    _save_depth(simulated.background_depth, folder / "background_depth.png")
+        write_depth(simulated.depth[number], folder / "depth" / f"{number:06d}.png")
+    write_depth(simulated.background_depth, folder / "background_depth.png")
     Image.fromarray(simulated.background_labels).save(folder / "background_labels.png")
     write_json(folder / "camera.json", _to_json(simulated.camera))
     names = ("keypoint_names", "keypoints", "visible", "seen", "boxes")
@@ -119,10 +122,6 @@ def read_truth(folder: Path) -> Truth:
         background_labels=np.asarray(Image.open(truth / "background_labels.png")),
         **known,
     )
-
-
-def _save_depth(depth: Float32[np.ndarray, "height width"], path: Path) -> None:
-    Image.fromarray((MM_PER_M * depth).round().astype(np.uint16)).save(path)
 
 
 def _load_depth(path: Path) -> Float32[np.ndarray, "height width"]:

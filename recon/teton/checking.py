@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from motion.errors import InputError
-from motion.sequence import LABELS
 from recon.teton.annotations import PERSON_LABEL
 from recon.teton.faults import Faults
 from recon.teton.tree import TetonSequence, examine, read_sequence
@@ -27,14 +26,14 @@ def find_faults(folder: Path) -> list[str]:
 
 
 def _check_marks(sequence: TetonSequence, faults: Faults) -> None:
-    """Decode the masks; note where none marks the floor, by which the room is laid level, or a person who is there."""
+    """Decode masks and measured depth; note where no mask marks a person who is there."""
+    for number in sequence.keyframes if sequence.measured else ():
+        faults.attempt(sequence.depth, number)
     masks = {number: faults.attempt(sequence.mask, number) for number in sequence.keyframes}
     whole = {number: mask for number, mask in masks.items() if mask is not None}
-    if len(whole) < len(masks):
+    if len(whole) < len(masks) or not sequence.masked:
         return
-    floor, folder = LABELS.index("floor"), sequence.folder / "masks"
-    if not any(np.any(mask == floor) for mask in whole.values()):
-        faults.note(f"{folder}: no pixel has the label {floor}, expected the floor to be marked")
+    folder = sequence.folder / "masks"
     for label, track in enumerate(sequence.tracks, start=PERSON_LABEL):
         there = [mask for number, mask in whole.items() if track.present[number]]
         if there and not any(np.any(mask == label) for mask in there):

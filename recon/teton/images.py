@@ -1,10 +1,10 @@
-"""Frames and masks of a Teton sequence: where they lie, and the checks that an image from outside has to pass."""
+"""Frames, masks and depth of a Teton sequence: where they lie, and the checks an image from outside has to pass."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, Integer, UInt8
 from PIL import ExifTags, Image, ImageOps
 
 from motion.errors import InputError
@@ -12,6 +12,9 @@ from recon.teton.checked_json import require
 
 FORMATS = ("JPEG", "PNG")  # others have decoders that start programs (EPS) or are seldom tested
 TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+DEPTH_MODES = ("I;16", "I;16B", "I")  # of Pillow's, for 16-bit grey
+MM_PER_M = 1000.0
+MEDIAN_DEPTHS_M = (0.3, 30.0)  # of what a camera in a room sees; beyond, the unit is another
 
 
 def frame_path(folder: Path, number: int) -> Path:
@@ -22,6 +25,11 @@ def frame_path(folder: Path, number: int) -> Path:
 def mask_path(folder: Path, number: int) -> Path:
     """Path of a key frame's mask."""
     return folder / "masks" / f"{number:06d}.png"
+
+
+def depth_path(folder: Path, number: int) -> Path:
+    """Path of a key frame's measured depth."""
+    return folder / "depth" / f"{number:06d}.png"
 
 
 def open_image(path: Path, image_size: tuple[int, int]) -> Image.Image:
@@ -74,12 +82,42 @@ def read_labels(path: Path, image_size: tuple[int, int], known: Mapping[int, str
     return labels
 
 
-def pixels(image: Image.Image, mode: str, path: Path) -> UInt8[np.ndarray, "height width *channel"]:
+def pixels(image: Image.Image, mode: str, path: Path) -> Integer[np.ndarray, "height width *channel"]:
     """Decode an image as it is shown, in a mode of Pillow's; InputError when the file is damaged."""
     try:
         return np.array(ImageOps.exif_transpose(image).convert(mode))
     except Exception as error:  # as damaged headers do
         raise InputError(f"{path}: is damaged ({error}), expected a whole image") from error
+
+
+def open_depth(path: Path, image_size: tuple[int, int]) -> Image.Image:
+    """Open a depth image of this size without decoding it; InputError on anything but 16-bit grey."""
+    image = open_image(path, image_size)
+    require(image.mode in DEPTH_MODES, f"{path}: is of the mode {image.mode}, expected 16-bit grey of millimetres")
+    return image
+
+
+def read_depth(path: Path, image_size: tuple[int, int]) -> Float32[np.ndarray, "height width"]:
+    """Decode measured depth in metres; NaN where the file has 0, unknown.
+
+    Raises InputError for an image without any depth, and for one that cannot be in millimetres.
+    """
+    image = open_depth(path, image_size)
+    millimetres = pixels(image, image.mode, path)
+    require(bool(millimetres.any()), f"{path}: is 0 (unknown) in all pixels, expected depth in millimetres")
+    metres = np.where(millimetres > 0, millimetres, np.nan) / MM_PER_M
+    middle, (low, high) = float(np.nanmedian(metres)), MEDIAN_DEPTHS_M
+    require(
+        low <= middle <= high,
+        f"{path}: half of it is nearer than {middle:.3g} m, expected {low} to {high:g} m: is it in millimetres?",
+    )
+    return metres.astype(np.float32)
+
+
+def write_depth(depth: Float32[np.ndarray, "height width"], path: Path) -> None:
+    """Write depth in metres as 16-bit millimetres; NaN and what is too far for 16 bits becomes 0, unknown."""
+    millimetres = np.nan_to_num(MM_PER_M * depth.astype(np.float64)).round()
+    Image.fromarray(np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)).save(path)
 
 
 def read_frame(path: Path, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from recon.teton.checked_json import expect, read_json, require, short
-from recon.teton.images import frame_path, mask_path, read_frame
+from recon.teton.images import depth_path, frame_path, mask_path, read_frame
 
 KEYFRAME_THRESHOLD = 0.02  # share of the image: one person far away who has moved
 GAP_WEIGHT = 0.2  # of the time between two frames: a tenth of a sequence is as far as the threshold
@@ -50,12 +50,16 @@ def _difference(thumbnails: Float32[np.ndarray, "frame 24 32"], number: int) -> 
 def read_keyframes(folder: Path, num_frames: int, image_size: tuple[int, int]) -> tuple[int, ...]:
     """Read the frame numbers of keyframes.json; where it is missing, choose them, and leave the folder as it is.
 
-    They are chosen among the frames that have a mask, or among all. Raises InputError for what is no list of frames.
+    They are chosen among the frames that have a mask, else those that have measured depth, else all. Raises InputError
+    for what is no list of frames.
     """
     path = folder / "keyframes.json"
     if not path.exists() and not path.is_symlink():
-        masked = [number for number in range(num_frames) if mask_path(folder, number).exists()]
-        numbers = masked or list(range(num_frames))
+        masked, measured = (
+            [number for number in range(num_frames) if path_of(folder, number).exists()]
+            for path_of in (mask_path, depth_path)
+        )
+        numbers = masked or measured or list(range(num_frames))
         chosen = choose_keyframes(read_frame(frame_path(folder, number), image_size) for number in numbers)
         return tuple(numbers[index] for index in chosen)
     content = expect(read_json(path), list, f"{path}:", "frame numbers")

@@ -4,14 +4,20 @@
         frames/000000.jpg 000001.jpg …        JPEG, numbered from 0 without a gap, at least 3, all of one size
         annotations.json                      who is where and does what, below
         keyframes.json                        optional: frame numbers such as [0, 17, 61]
-        masks/000017.png                      8-bit label image (grey or palette) of each key frame, same size
+        masks/000017.png                      8-bit label image (grey or palette) of each key frame, same size; or none
+        depth/000017.png                      optional: measured depth of each key frame, 16-bit millimetres, same size
 
 An image's EXIF orientation counts: size, boxes, keypoints and masks are those of the image as it is shown.
 
 A mask's pixel holds the index of its class in `motion.sequence.LABELS`: 0 none, 1 floor, 2 wall, 3 bed, 4 sofa,
 5 chair, 6 wardrobe, 7 table, 8 door, 9 window; or 128 + k for person k, k being the place (from 0) of the person's
-object in annotations.json. The floor and the persons have to be marked, the rest makes the scene's labels. Where
-keyframes.json is missing, key frames are chosen among the frames that have a mask, by image similarity and time.
+object in annotations.json. The floor and the persons should be marked, the rest makes the scene's labels. Where no mask
+shows the floor it is looked for in the depth; where there are no masks, persons are known by boxes and keypoints alone,
+which is less exact. Where keyframes.json is missing, key frames are chosen by image similarity and time, among the
+frames that have a mask, else those that have depth.
+
+Measured depth, of a camera that has it, is along the optical axis, at the frame's own pixels, 0 where unknown. It takes
+the place of the depth networks.
 
 annotations.json is one object: `meta`, and for each person an object under an id of your own:
 
@@ -56,7 +62,7 @@ was expected; `python -m recon.teton check ROOT` lists all that is wrong in all 
 left corner, x to the right and y down.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +75,20 @@ from motion.sequence import LABELS
 from recon.teton.annotations import PERSON_LABEL, Known, Track, read_meta, read_tracks, to_json
 from recon.teton.checked_json import expect, read_json, write_json
 from recon.teton.faults import Faults
-from recon.teton.images import frame_path, mask_path, open_image, open_mask, read_frame, read_labels
+from recon.teton.images import (
+    depth_path,
+    frame_path,
+    mask_path,
+    open_depth,
+    open_image,
+    open_mask,
+    read_depth,
+    read_frame,
+    read_labels,
+    write_depth,
+)
 from recon.teton.keyframes import read_keyframes
+from recon.teton.marks import draw_people
 
 FEWEST_FRAMES = 3  # an acceleration needs three
 LEAST_INSIDE = 0.5  # of a person's pixels in the person's box: less, and they are another's
@@ -97,14 +115,23 @@ class TetonSequence:
     tracks: tuple[Track, ...]
     """Persons in the order of annotations.json, which numbers them in the masks."""
     keyframes: tuple[int, ...]
-    """Frame numbers that have a mask, sorted."""
+    """Frame numbers that have a mask, or would have one, sorted."""
+    masked: bool = True
+    """True where the key frames have masks; `mask` draws boxes and keypoints otherwise."""
+    measured: bool = False
+    """True where the key frames have measured depth."""
 
     def frame(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
         """Read one frame as RGB; raises InputError for a damaged image."""
         return read_frame(frame_path(self.folder, number), self.image_size)
 
     def mask(self, keyframe: int) -> UInt8[np.ndarray, "height width"]:
-        """Read the label image of a key frame; raises InputError for a label that is not known or another person's."""
+        """Read the label image of a key frame; raises InputError for a label that is not known or another person's.
+
+        Without masks it holds the persons as `draw_people` does, and nothing of the room.
+        """
+        if not self.masked:
+            return draw_people(self.tracks, keyframe, self.image_size)
         path = mask_path(self.folder, keyframe)
         known = dict(enumerate(LABELS)) | {PERSON_LABEL + k: f"person {k}" for k in range(len(self.tracks))}
         mask = read_labels(path, self.image_size, known)
@@ -116,6 +143,10 @@ class TetonSequence:
                     f"most: persons are labelled {PERSON_LABEL}, {PERSON_LABEL + 1}, … in the order of annotations.json"
                 )
         return mask
+
+    def depth(self, keyframe: int) -> Float32[np.ndarray, "height width"]:
+        """Read a key frame's measured depth in metres, NaN where unknown; raises InputError for a damaged image."""
+        return read_depth(depth_path(self.folder, keyframe), self.image_size)
 
 
 def _share_inside(pixels: Bool[np.ndarray, "height width"], box: Float32[np.ndarray, " 4"]) -> float:
@@ -185,8 +216,24 @@ def examine(folder: Path, faults: Faults) -> TetonSequence | None:
     keyframes = _read_keyframes(folder, num_frames, meta.image_size, faults)
     if faults or meta.image_size is None or meta.fps is None or names is None or num_frames is None:
         return None
-    name = sequence_id(folder)
-    return TetonSequence(folder, name, meta.image_size, meta.fps, meta.intrinsics, names, num_frames, tracks, keyframes)
+    return TetonSequence(
+        folder,
+        sequence_id(folder),
+        meta.image_size,
+        meta.fps,
+        meta.intrinsics,
+        names,
+        num_frames,
+        tracks,
+        keyframes,
+        masked=_holds_images(folder, "masks"),
+        measured=_holds_images(folder, "depth"),
+    )
+
+
+def _holds_images(folder: Path, kind: str) -> bool:
+    """Tell whether a sequence has masks or depth: any file, as one with a wrong name must not pass for none."""
+    return any((folder / kind).glob("[!.]*"))
 
 
 def _read_content(path: Path) -> dict[str, object]:
@@ -203,32 +250,31 @@ def _count_frames(folder: Path, image_size: tuple[int, int] | None, faults: Faul
         faults.note(f"{path}: found where {expected.name} was expected, number frames without a gap")
     if image_size is not None:
         for path in frames:
-            faults.attempt(_check_header, path, image_size)
+            faults.attempt(_check_header, path, image_size, open_image)
     return None if strange or len(frames) < FEWEST_FRAMES else len(frames)
 
 
-def _check_header(path: Path, image_size: tuple[int, int]) -> None:
-    open_image(path, image_size).close()
+def _check_header(path: Path, image_size: tuple[int, int], opened: Callable[..., Image.Image]) -> None:
+    opened(path, image_size).close()
 
 
 def _read_keyframes(
     folder: Path, num_frames: int | None, image_size: tuple[int, int] | None, faults: Faults
 ) -> tuple[int, ...]:
-    """Read the numbers of the key frames and note what is wrong with them and with the headers of their masks."""
+    """Read the numbers of the key frames and note what is wrong with them and with the headers of their images."""
     if num_frames is None or image_size is None:
         return ()
     keyframes = faults.attempt(read_keyframes, folder, num_frames, image_size) or ()
-    missing = [number for number in keyframes if not mask_path(folder, number).exists()]
-    if missing:
-        without = f"{', '.join(map(str, missing))} {'has' if len(missing) == 1 else 'have'} none"
-        faults.note(f"{mask_path(folder, missing[0])}: is missing, expected a mask of each key frame ({without})")
-    for number in sorted(set(keyframes) - set(missing)):
-        faults.attempt(_check_mask, mask_path(folder, number), image_size)
+    for kind, path_of, opened in (("masks", mask_path, open_mask), ("depth", depth_path, open_depth)):
+        if not _holds_images(folder, kind):
+            continue
+        missing = [number for number in keyframes if not path_of(folder, number).exists()]
+        if missing:
+            without = f"{', '.join(map(str, missing))} {'has' if len(missing) == 1 else 'have'} none"
+            faults.note(f"{path_of(folder, missing[0])}: is missing, expected {kind} of all key frames ({without})")
+        for number in sorted(set(keyframes) - set(missing)):
+            faults.attempt(_check_header, path_of(folder, number), image_size, opened)
     return keyframes
-
-
-def _check_mask(path: Path, image_size: tuple[int, int]) -> None:
-    open_mask(path, image_size).close()
 
 
 def write_sequence(
@@ -242,17 +288,22 @@ def write_sequence(
     keypoint_names: Sequence[str],
     keyframes: Sequence[int],
     masks: Mapping[int, UInt8[np.ndarray, "height width"]],
+    depth: Mapping[int, Float32[np.ndarray, "height width"]] | None = None,
     quality: int = 90,
 ) -> None:
     """Write one sequence in place of any that was there; annotations.json comes last: with it the sequence is whole.
 
-    `quality` is JPEG's. `read_sequence` returns the same tracks, provided they are valid for it.
+    `masks` and `depth` (metres along the optical axis, NaN unknown) are of all key frames, or of none. `quality` is
+    JPEG's. `read_sequence` returns the same tracks, provided they are valid for it.
     """
     _make_empty(folder)
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(frame_path(folder, number), quality=quality)
     for number, mask in masks.items():
         Image.fromarray(mask).save(mask_path(folder, number))
+    for number, metres in (depth or {}).items():
+        (folder / "depth").mkdir(exist_ok=True)
+        write_depth(metres, depth_path(folder, number))
     write_json(folder / "keyframes.json", list(keyframes))
     meta = {
         "image_size": list(image_size),
@@ -266,7 +317,8 @@ def write_sequence(
 def _make_empty(folder: Path) -> None:
     """Make the folders of a sequence and remove the sequence that was there, its annotations.json first."""
     (folder / "annotations.json").unlink(missing_ok=True)
-    for name, kind in (("frames", "*.jpg"), ("masks", "*.png")):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, kind in (("frames", "*.jpg"), ("masks", "*.png"), ("depth", "*.png")):
+        if name != "depth":
+            (folder / name).mkdir(parents=True, exist_ok=True)
         for stale in (folder / name).glob(kind):
             stale.unlink()

@@ -25,10 +25,11 @@ IDS = [f"home/room/day/{seed}" for seed in SEEDS]
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Render two sequences, and one whose annotations are cut short."""
+    """Render two sequences, the second with measured depth, and one whose annotations are cut short."""
     root = tmp_path_factory.mktemp("rooms")
     for seed in SEEDS:
         render(root / f"home/room/day/{seed}", seed)
+    shutil.copytree(root / IDS[1] / "truth" / "depth", root / IDS[1] / "depth")
     shutil.copytree(root / IDS[0], broken(root))
     (broken(root) / "annotations.json").write_text("{")
     return root
@@ -53,6 +54,7 @@ def test_each_good_sequence_has_its_motion_scene_and_picture(config: Reconstruct
         assert motion.scene_id == motion.id
         assert (motion.source, motion.provenance["mode"], motion.fps) == ("teton", "hybrid", 10.0)
         assert Image.open(sheet_uri(config.output, motion.id)).width > 1000
+    assert [motion.provenance["depth"] for motion in motions] == ["networks", "measured"]
     assert all(len(scene.points) > 500 for scene in scenes)
 
 

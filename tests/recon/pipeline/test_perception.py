@@ -1,5 +1,6 @@
 """Crops of all persons, which go through a network in any batches and come back at their person and frame."""
 
+import shutil
 from dataclasses import fields
 
 import numpy as np
@@ -8,10 +9,19 @@ import torch
 
 from motion.body import load_body
 from motion.skeleton import KEYPOINT_SETS
-from recon.pipeline.perception import Perception, by_person_and_frame, crop_people, estimate, read_keyframes
+from recon.pipeline.perception import (
+    Perception,
+    by_person_and_frame,
+    crop_people,
+    estimate,
+    measured_depth,
+    perceive,
+    read_keyframes,
+)
 from recon.regressors import BodyRegressor, CropEstimates
 from recon.regressors.crops import crop_square
 from recon.teton import TetonSequence, Track, read_sequence, write_sequence
+from recon.teton.images import depth_path, write_depth
 from tests.helpers.brightness import Brightness
 
 WIDTH, HEIGHT, FRAMES, SIZE = 64, 48, 5, 32
@@ -86,6 +96,24 @@ def test_key_frames_are_read_in_their_order(sequence: TetonSequence, decoded: li
     assert decoded == list(KEYFRAMES)
     assert images.shape == (2, HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(images[1], sequence.frame(3))
+
+
+class Unasked:
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        raise AssertionError(f"{len(images)} images of measured depth were given to a network")
+
+
+def test_measured_depth_takes_the_place_of_networks(sequence: TetonSequence) -> None:
+    (sequence.folder / "depth").mkdir()
+    for number in KEYFRAMES:
+        write_depth(np.full((HEIGHT, WIDTH), 2.0 + number, dtype=np.float32), depth_path(sequence.folder, number))
+    measured = read_sequence(sequence.folder)
+    disparity, metric = measured_depth(measured)
+    np.testing.assert_allclose(metric[:, 0, 0], [2, 5], rtol=1e-6)
+    np.testing.assert_allclose(disparity, 1 / metric)
+    found = perceive(measured, Brightness(load_body(), SIZE, []), Unasked(), Unasked())
+    np.testing.assert_array_equal(found.metric, metric)
+    shutil.rmtree(sequence.folder / "depth")
 
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, [1] * 6), (4, [4, 2]), (6, [6]), (16, [6])])

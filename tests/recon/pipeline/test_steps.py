@@ -1,12 +1,14 @@
 """Steps of a reconstruction: perfect networks' answers become the room and the persons that were rendered."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from motion.body import load_body
 from motion.errors import InputError
@@ -16,10 +18,10 @@ from recon.people import people_of
 from recon.pipeline import Bodies, Mode, load_bodies, reconstruct
 from recon.pipeline.__main__ import PipelineConfig, run
 from recon.pipeline.accuracy import compare
-from recon.pipeline.perception import perceive
+from recon.pipeline.perception import measured_depth, perceive
 from recon.pipeline.steps import carried, good_starts, observe, skin_depth, union
 from recon.regressors import load_regressor
-from recon.scene import build_room
+from recon.scene import SENSOR_ERROR, build_room
 from recon.teton import PERSON_LABEL, read_sequence
 from tests.helpers.photos import GROUND, write_photo
 from tests.helpers.rooms import Rendered, perfect
@@ -58,6 +60,52 @@ def test_the_scene_holds_the_room_without_the_people(room: Rendered, bodies: Bod
     assert np.abs(floor[:, 2]).max() < 0.05
     assert made.scene.labels.max() < len(LABELS)
     assert made.scene.id == made.motion.scene_id
+
+
+@pytest.fixture
+def copied(room: Rendered, tmp_path: Path) -> Path:
+    """Copy the room, to take something from it."""
+    return shutil.copytree(room.sequence.folder, tmp_path.joinpath("a", "b", "c", "d"))
+
+
+def test_without_masks_the_floor_is_found_and_persons_are_placed_by_boxes(
+    room: Rendered, bodies: Bodies, copied: Path
+) -> None:
+    shutil.rmtree(copied / "masks")
+    unmasked = reconstruct(read_sequence(copied), room.perception, bodies, "hybrid")
+    masked = reconstruct(room.sequence, room.perception, bodies, "hybrid")
+    assert masked.motion.provenance["marks"] == "persons by masks, floor by masks"
+    assert unmasked.motion.provenance["marks"] == ("no masks: persons by boxes and keypoints, floor found in the depth")
+    errors = [compare(made, room.truth, bodies.body) for made in (masked, unmasked)]
+    assert errors[1].floor_angle < 0.5
+    assert abs(errors[1].floor_height_mm) < 30
+    assert errors[1].world_mpjpe_mm < 1.5 * errors[0].world_mpjpe_mm
+    floor = unmasked.scene.points[unmasked.scene.labels == LABELS.index("floor")]
+    assert np.abs(floor[:, 2]).max() < 0.1
+
+
+def test_masks_of_persons_alone_leave_the_floor_to_be_found(room: Rendered, bodies: Bodies, copied: Path) -> None:
+    for path in (copied / "masks").iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask < PERSON_LABEL, 0, mask)).save(path)
+    made = reconstruct(read_sequence(copied), room.perception, bodies, "regression")
+    assert made.motion.provenance["marks"] == "persons by masks, floor found in the depth"
+    assert compare(made, room.truth, bodies.body).floor_angle < 0.5
+    level = replace(room.perception, disparity=np.full_like(room.perception.disparity, 0.5))
+    level.disparity[:, 0] = 0.4
+    level = replace(level, metric=1 / level.disparity)
+    with pytest.raises(InputError, match="no floor is in view: nothing that faces up"):
+        reconstruct(read_sequence(copied), level, bodies, "regression")
+
+
+def test_measured_depth_has_the_error_of_a_sensor(room: Rendered, bodies: Bodies, copied: Path) -> None:
+    (copied / "truth" / "depth").rename(copied / "depth")
+    measured = read_sequence(copied)
+    perception = replace(room.perception, **dict(zip(("disparity", "metric"), measured_depth(measured), strict=True)))
+    made = reconstruct(measured, perception, bodies, "regression")
+    assert made.motion.provenance["depth"] == "measured"
+    assert made.room.fusion.error == pytest.approx(SENSOR_ERROR)
+    assert compare(made, room.truth, bodies.body).floor_height_mm < 10
 
 
 def test_a_body_of_somebody_else_is_not_taken(room: Rendered, bodies: Bodies) -> None:

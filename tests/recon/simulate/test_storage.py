@@ -14,7 +14,7 @@ from recon.teton import read_sequence
 def test_written_and_read_back(rooms: list[Simulated], tmp_path: Path) -> None:
     room, folder = rooms[1], tmp_path / "d" / "room" / "2026-01-01" / "00"
     names = KEYPOINT_SETS["openpose25"]
-    write(room, folder, names, NOISY, seed=0)
+    write(room, folder, names, NOISY, seed=0, depth=True)
     sequence, truth = read_sequence(folder), read_truth(folder)
     assert sequence.keypoint_names == names
     assert sequence.intrinsics is not None
@@ -24,6 +24,7 @@ def test_written_and_read_back(rooms: list[Simulated], tmp_path: Path) -> None:
     for number in sequence.keyframes:
         np.testing.assert_array_equal(sequence.mask(number), room.labels[number])
         np.testing.assert_allclose(truth.depth[number], room.depth[number], atol=5.1e-4)
+        np.testing.assert_array_equal(sequence.depth(number), truth.depth[number])
         assert np.abs(sequence.frame(number).astype(int) - room.frames[number]).mean() < 6
     for name in ("joints", "transl", "body_pose", "action", "person_class"):
         np.testing.assert_array_equal(getattr(truth.motion, name), getattr(room.motion, name))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from motion.errors import InputError
 from recon.teton import PERSON_LABEL, find_faults, read_sequence, require_readable
+from recon.teton.images import write_depth
 from tests.conftest import Ended
 from tests.helpers.teton import FRAMES, HEIGHT, KEYFRAMES, WIDTH, change_annotations, make_track, write_valid
 
@@ -35,15 +36,14 @@ FAULTS = [
     "annotations.json: object 8: class is 'robot', expected one of unknown, person, patient, medical_staff",
     "annotations.json: object 8, frame 0: box is 'all', expected [x0, y0, x1, y1]",
     "annotations.json: object 8, frame 0: keypoints has 1 entries, expected 17 as keypoint_names in meta has",
-    "masks/000000.png: is missing, expected a mask of each key frame (0, 3 have none)",
+    "masks/000000.png: is missing, expected masks of all key frames (0 has none)",
 ]
 
 
 @pytest.fixture
 def spoiled(folder: Path) -> Path:
     change_annotations(folder, spoil)
-    for number in KEYFRAMES:
-        (folder / "masks" / f"{number:06d}.png").unlink()
+    (folder / "masks" / "000000.png").unlink()
     Image.new("RGB", (32, 24)).save(folder / "frames" / "000002.jpg")
     return folder
 
@@ -74,8 +74,29 @@ def test_pixels_are_decoded(folder: Path) -> None:
     Image.new("L", (WIDTH, HEIGHT), 0).save(folder / "masks" / "000000.png")
     found = find_faults(folder)
     assert [sentence.partition(":")[0] for sentence in found] == ["frames/000003.jpg", "masks/000003.png"]
-    Image.new("L", (WIDTH, HEIGHT), 2).save(folder / "masks" / "000003.png")
-    assert "masks: no pixel has the label 1, expected the floor to be marked" in find_faults(folder)
+
+
+def test_a_folder_without_masks_is_right_and_one_of_other_files_is_not(folder: Path) -> None:
+    masks = sorted((folder / "masks").iterdir())
+    for path in masks:
+        path.rename(path.with_suffix(".jpg"))
+    assert find_faults(folder) == ["masks/000000.png: is missing, expected masks of all key frames (0, 3 have none)"]
+    shutil.rmtree(folder / "masks")
+    assert find_faults(folder) == []
+
+
+def test_measured_depth_is_decoded_and_wanted_of_all_key_frames(folder: Path) -> None:
+    (folder / "depth").mkdir()
+    metres = np.full((HEIGHT, WIDTH), 2.5, dtype=np.float32)
+    write_depth(metres, folder / "depth" / "000003.png")
+    assert find_faults(folder) == ["depth/000000.png: is missing, expected depth of all key frames (0 has none)"]
+    Image.new("L", (WIDTH, HEIGHT), 99).save(folder / "depth" / "000000.png")
+    assert find_faults(folder) == ["depth/000000.png: is of the mode L, expected 16-bit grey of millimetres"]
+    write_depth(metres / 1000, folder / "depth" / "000000.png")
+    (fault,) = find_faults(folder)
+    assert fault.startswith("depth/000000.png: half of it is nearer than 0.002 m"), "metres were taken for millimetres"
+    write_depth(metres, folder / "depth" / "000000.png")
+    assert find_faults(folder) == []
 
 
 def test_links_that_lead_nowhere_cost_their_own_sequence(folder: Path) -> None:

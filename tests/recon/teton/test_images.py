@@ -7,7 +7,17 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from motion.errors import InputError
-from recon.teton.images import frame_path, mask_path, open_image, open_mask, read_frame, read_labels
+from recon.teton.images import (
+    depth_path,
+    frame_path,
+    mask_path,
+    open_image,
+    open_mask,
+    read_depth,
+    read_frame,
+    read_labels,
+    write_depth,
+)
 
 SIZE = (5, 3)
 
@@ -15,6 +25,32 @@ SIZE = (5, 3)
 def test_files_are_numbered_by_six_digits() -> None:
     assert frame_path(Path("a/b"), 17) == Path("a/b/frames/000017.jpg")
     assert mask_path(Path("a/b"), 1234567) == Path("a/b/masks/1234567.png")
+    assert depth_path(Path("a/b"), 17) == Path("a/b/depth/000017.png")
+
+
+def test_depth_comes_back_in_metres_and_unknown_where_it_was_or_is_too_far(tmp_path: Path) -> None:
+    depth = np.linspace(0.4, 6, 15, dtype=np.float32).reshape(SIZE[::-1])
+    depth[0, :2] = np.nan, 70.0
+    write_depth(depth, tmp_path / "depth.png")
+    read = read_depth(tmp_path / "depth.png", SIZE)
+    assert np.isnan(read[0, :2]).all()
+    np.testing.assert_allclose(read.ravel()[2:], depth.ravel()[2:], atol=5.1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.zeros((3, 5), np.uint16), r"is 0 \(unknown\) in all pixels"),
+        (np.full((3, 5), 3, np.uint16), r"half of it is nearer than 0.003 m.*is it in millimetres"),
+        (np.full((3, 5), 50_000, np.uint16), r"half of it is nearer than 50 m"),
+        (np.full((3, 5), 200, np.uint8), r"is of the mode L, expected 16-bit grey"),
+        (np.full((5, 3), 2000, np.uint16), r"is 3x5, expected 5x3"),
+    ],
+)
+def test_depth_that_cannot_be_in_millimetres_is_refused(tmp_path: Path, pixels: np.ndarray, words: str) -> None:
+    Image.fromarray(pixels).save(tmp_path / "depth.png")
+    with pytest.raises(InputError, match=rf"depth\.png: {words}"):
+        read_depth(tmp_path / "depth.png", SIZE)
 
 
 def test_labels_come_back_from_grey_and_from_palette_images(tmp_path: Path, rng: np.random.Generator) -> None:

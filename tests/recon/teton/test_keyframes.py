@@ -68,6 +68,13 @@ def test_missing_keyframes_are_chosen_among_the_masked_and_not_written(folder: P
     assert not (folder / "keyframes.json").exists()
 
 
+def test_missing_keyframes_are_chosen_among_those_with_depth_where_nothing_is_masked(folder: Path) -> None:
+    (folder / "masks").rename(folder / "depth")
+    assert read_keyframes(folder, 5, SIZE_PX) == (0, 3)
+    (folder / "depth").rename(folder / "unknown")
+    assert read_keyframes(folder, 5, SIZE_PX) == (0, 1, 2, 3, 4)
+
+
 def test_written_keyframes_are_read_sorted_and_once(folder: Path) -> None:
     (folder / "keyframes.json").write_text("[4, 1, 4]")
     assert read_keyframes(folder, 5, SIZE_PX) == (1, 4)

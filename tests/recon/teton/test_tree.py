@@ -17,6 +17,7 @@ from motion.errors import InputError
 from motion.sequence import LABELS
 from motion.skeleton import ACTIONS, PERSON_CLASSES
 from recon.teton import PERSON_LABEL, Track, list_sequences, read_sequence, require_file_names, tree, write_sequence
+from recon.teton.marks import draw_people
 from tests.helpers.teton import FRAMES, HEIGHT, KEYFRAMES, NAMES, WIDTH, change_annotations, make_track, write_valid
 
 DAMAGE = "annotations.json"
@@ -54,6 +55,22 @@ def test_pixels_come_back(tmp_path: Path) -> None:
     assert sequence.num_frames == 3
     assert np.abs(sequence.frame(2).astype(int) - frame).mean() < 3
     np.testing.assert_array_equal(sequence.mask(1), mask)
+
+
+def test_a_sequence_may_have_depth_and_no_masks(tmp_path: Path) -> None:
+    """The one that is written over it has none: what was measured before is gone."""
+    track, metres = make_track(np.random.default_rng(0), "7"), np.full((HEIGHT, WIDTH), 2.345, dtype=np.float32)
+    for depth in ({3: metres}, None):
+        write_sequence(
+            tmp_path, frames=[np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * FRAMES, tracks=[track],
+            image_size=(WIDTH, HEIGHT), fps=10.0, intrinsics=None, keypoint_names=NAMES, keyframes=[3], masks={},
+            depth=depth,
+        )  # fmt: skip
+        sequence = read_sequence(tmp_path)
+        assert (sequence.masked, sequence.measured) == (False, depth is not None)
+        np.testing.assert_array_equal(sequence.mask(3), draw_people([track], 3, (WIDTH, HEIGHT)))
+        if depth:
+            np.testing.assert_allclose(sequence.depth(3), metres, atol=5.1e-4)
 
 
 def _cut(track: Track, stop: int) -> Track:
