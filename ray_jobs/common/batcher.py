@@ -4,17 +4,21 @@ A sequence alone has too few crops for a GPU, and its last batch is rarely full.
 for each sequence (`INSIDE` at a time); each call hands its items to the actor's `Batcher` and waits for the answers.
 """
 
+import faulthandler
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Thread, Timer
 from typing import Generic, TypeVar
 
 import torch
 
 INSIDE = 8
 """Rows that are in an actor at once."""
+LIMIT_S = 600.0
+"""Seconds after which a batch counts as one that never ends."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -25,7 +29,8 @@ class Batcher(Generic[Item, Answer]):
     """Function from items to answers that many threads call; one thread computes full batches of all their items.
 
     A batch that fails is halved until a single item fails, whose caller gets the error: others lose time only. Batches
-    are smaller for good once a GPU had too little memory.
+    are smaller for good once a GPU had too little memory. A batch that takes too long ends the process, as nothing else
+    ends a library's call that hangs: its rows are then tried again, and given up after some such ends (`Attempts`).
     """
 
     def __init__(
@@ -33,9 +38,14 @@ class Batcher(Generic[Item, Answer]):
         compute: Callable[[Sequence[Item]], Sequence[Answer]],
         most: float,
         cost: Callable[[Item], float] = lambda _: 1.0,
+        limit_s: float = LIMIT_S,
     ) -> None:
-        """Compute batches of items whose `cost` is at most `most` in sum, and of at least one item."""
+        """Compute batches of items whose `cost` is at most `most` in sum, and of at least one item.
+
+        A batch may take `limit_s` seconds, and an item that costs more than `most` as much longer as it costs more.
+        """
         self._compute, self._most, self._cost = compute, most, cost
+        self._seconds_per_cost, self._limit_s = limit_s / most, limit_s
         self._waiting: SimpleQueue[tuple[Item, Future[Answer]]] = SimpleQueue()
         Thread(target=self._serve, daemon=True).start()
 
@@ -70,7 +80,7 @@ class Batcher(Generic[Item, Answer]):
 
     def _answer(self, batch: list[tuple[Item, Future[Answer]]]) -> None:
         try:
-            answers = list(zip(batch, self._compute([item for item, _ in batch]), strict=True))
+            answers = list(zip(batch, self._in_time([item for item, _ in batch]), strict=True))
         except BaseException as error:  # sys.exit of a user's network, too: its caller would wait for ever
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
@@ -84,3 +94,20 @@ class Batcher(Generic[Item, Answer]):
             return
         for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
             self._answer(half)
+
+    def _in_time(self, items: Sequence[Item]) -> Sequence[Answer]:
+        seconds = max(self._limit_s, self._seconds_per_cost * sum(map(self._cost, items)))
+        watchdog = Timer(seconds, self._end_process, (len(items), seconds))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return self._compute(items)
+        finally:
+            watchdog.cancel()
+
+    def _end_process(self, size: int, seconds: float) -> None:
+        """End the process with an error line that says which batch hangs, and the stack of each thread."""
+        what = f"a batch of {size} in {self._compute}"
+        logger.error("%s has not ended within %g s: this process ends, and its rows are tried again", what, seconds)
+        faulthandler.dump_traceback()
+        os._exit(1)

@@ -1,5 +1,6 @@
 """Batches that are filled from many threads."""
 
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from ray_jobs.common.batcher import Batcher
+from tests.conftest import REPO
 
 
 class Doubling:
@@ -107,3 +109,30 @@ def test_out_of_memory_halves_the_batches_from_then_on() -> None:
     tried.clear()
     assert batcher(range(20)) == list(range(0, 40, 2))
     assert max(tried) <= 2
+
+
+HANGING = """
+import time
+
+from ray_jobs.common.batcher import Batcher
+
+def sleeps(seconds):
+    time.sleep(3600 if 0.5 in seconds else sum(seconds))
+    return seconds
+
+batcher = Batcher(sleeps, 1.0, cost=float, limit_s=1.5)
+print(batcher([0.0]), batcher([0.1]))
+time.sleep(2)  # what has ended is no longer watched
+print(batcher([2.0]))  # costs twice as much as a batch may, so it may take 3 s
+print(batcher([0.5]))
+"""
+
+
+def test_a_batch_that_hangs_ends_its_process_with_a_line_that_names_it() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-u", "-c", HANGING], cwd=REPO, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "[0.0] [0.1]\n[2.0]\n")
+    assert "a batch of 1 in <function sleeps at" in ended.stderr
+    assert "has not ended within 1.5 s: this process ends, and its rows are tried again" in ended.stderr
+    assert ", line 7 in sleeps" in ended.stderr
