@@ -8,13 +8,15 @@ Writes to the output folder
     motions/*.parquet    one row a sequence: persons in the room's world (Z up, floor z = 0, metres)
     scenes/*.parquet     one row a sequence: the room as labelled points, and its camera
     parts/               rows that are finished and not yet enough for a file of motions/ and one of scenes/
+    attempts/            counters of the rows that are in work
     sheets/ID.png        bodies over frames, and the room from above
     rejected/*.parquet   id and reason of each sequence that could not be reconstructed
     config.yaml          what was asked for
 
 Ray Data decodes and crops on CPUs, and runs the body network, the depth networks and the fit in actor pools of their
 own. Several sequences are in an actor at once, and its batches are filled from all of them. Run again it reconstructs
-only what is missing; what was rejected is tried anew.
+only what is missing; what was rejected is tried anew. A process that dies or hangs is started again with its sequences;
+a sequence whose process died three times in one stage is rejected.
 """
 
 import logging
@@ -37,6 +39,7 @@ from tqdm import tqdm
 from motion.errors import InputError
 from motion.errors.numbers import at_least, check_numbers
 from ray_jobs.common import cli, storage
+from ray_jobs.common.attempts import ATTEMPTS, Attempts, lasting
 from ray_jobs.common.batcher import INSIDE, Batcher
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.parts import PARTS, ROWS, finished, publish, write_part
@@ -141,6 +144,8 @@ def reconstruct(config: ReconstructConfig) -> None:
     missing = [folder for folder in folders if sequence_id(folder) not in done]
     rejected = storage.join(config.output, "rejected")
     storage.delete_folder(rejected)  # what was rejected is tried anew
+    attempts = storage.join(config.output, ATTEMPTS)
+    storage.delete_folder(attempts)  # of a killed job
     with tqdm(total=len(folders), initial=len(folders) - len(missing), desc="reconstruct") as bar:
         for row in reconstruct_all(missing, crop_size, config):
             bar.update()
@@ -149,7 +154,8 @@ def reconstruct(config: ReconstructConfig) -> None:
                 publish(config.output, KINDS, waiting)
                 waiting = []
     publish(config.output, KINDS, waiting)
-    storage.delete_folder(storage.join(config.output, PARTS))
+    for folder in (storage.join(config.output, PARTS), attempts):
+        storage.delete_folder(folder)
     reasons = storage.read_rows(rejected, ("id", "reason"))
     before = len(folders) - len(missing)
     logger.info("%d sequences, %d of them there before, %d rejected", len(folders), before, len(reasons))
@@ -186,9 +192,10 @@ def reconstruct_all(folders: list[Path], crop_size: int, config: ReconstructConf
         made = {"fn_constructor_args": [config], "batch_size": 1, "compute": strategy}
         return made | {"num_cpus": ACTOR_CPUS, "num_gpus": num_gpus}
 
+    with ray.data.DataContext.current(lasting()):
+        rows = ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
     return (
-        ray.data.from_items([{"folder": str(folder)} for folder in folders], override_num_blocks=len(folders))
-        .map(partial(decode, crop_size=crop_size), num_cpus=ACTOR_CPUS)
+        rows.map(partial(decode, crop_size=crop_size, output=config.output), num_cpus=ACTOR_CPUS)
         .map_batches(BodyActor, **pool(config.body_actors, config.num_gpus))
         .map_batches(DepthActor, **pool(config.depth_actors, config.num_gpus))
         .map_batches(FitActor, **pool(fit_actors(config), 0.0))
@@ -196,11 +203,12 @@ def reconstruct_all(folders: list[Path], crop_size: int, config: ReconstructConf
     )
 
 
-def decode(row: Row, crop_size: int) -> Row:
+def decode(row: Row, crop_size: int, output: str) -> Row:
     """Decode crops of all persons; a sequence that cannot be read gets its reason instead."""
     folder = Path(row["folder"])
     try:
-        crops, reason = crop_people(read_sequence(folder), crop_size), ""
+        with Attempts(output, "decode").attempt(sequence_id(folder)):
+            crops, reason = crop_people(read_sequence(folder), crop_size), ""
     except Exception as error:
         crops, reason = _nothing(crop_size), _reason(error, folder)
     return {
@@ -230,16 +238,19 @@ class BodyActor:
     """Actor with the body network, which turns sequences' crops into estimates."""
 
     def __init__(self, config: ReconstructConfig) -> None:
-        self.regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
+        self.attempts = Attempts(config.output, "body")
+        with self.attempts.start():
+            self.regressor = load_regressor(config.regressor, config.smpl, device=config.device, bf16=config.bf16)
         self.estimate = Batcher(self._estimate, config.batch_size)
 
     def __call__(self, batch: Row) -> Row:
-        images, estimates = batch.pop("crops")[0], _no_estimates()
+        images, estimates, folder = batch.pop("crops")[0], _no_estimates(), Path(batch["folder"][0])
         if len(images):
             try:
-                estimates = _stacked(self.estimate(list(images)))
+                with self.attempts.attempt(sequence_id(folder)):
+                    estimates = _stacked(self.estimate(list(images)))
             except Exception as error:
-                batch["reason"] = np.array([_reason(error, Path(batch["folder"][0]))])
+                batch["reason"] = np.array([_reason(error, folder)])
         return batch | {field.name: getattr(estimates, field.name).numpy()[None] for field in fields(CropEstimates)}
 
     def _estimate(self, images: Sequence[UInt8[np.ndarray, "size size 3"]]) -> list[tuple[Tensor, ...]]:
@@ -262,8 +273,10 @@ class DepthActor:
     """
 
     def __init__(self, config: ReconstructConfig) -> None:
-        relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
-        metric = load_depth_model(config.metric_depth, metric=True, device=config.device, bf16=config.bf16)
+        self.attempts = Attempts(config.output, "depth")
+        with self.attempts.start():
+            relative = load_depth_model(config.relative_depth, metric=False, device=config.device, bf16=config.bf16)
+            metric = load_depth_model(config.metric_depth, metric=True, device=config.device, bf16=config.bf16)
         self.predict = tuple(Batcher(partial(_depths, network), DEPTH_BATCH) for network in (relative, metric))
 
     def __call__(self, batch: Row) -> Row:
@@ -271,7 +284,8 @@ class DepthActor:
         if not batch["reason"][0]:
             folder = Path(batch["folder"][0])
             try:
-                answers = self._depths(read_sequence(folder))
+                with self.attempts.attempt(sequence_id(folder)):
+                    answers = self._depths(read_sequence(folder))
             except Exception as error:
                 batch["reason"] = np.array([_reason(error, folder)])
         return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
@@ -299,7 +313,9 @@ class FitActor:
     """
 
     def __init__(self, config: ReconstructConfig) -> None:
-        self.config, self.bodies = config, make_bodies(config)
+        self.config, self.attempts = config, Attempts(config.output, "fit")
+        with self.attempts.start():
+            self.bodies = make_bodies(config)
         self.fit = Batcher(self._fit_together, TOGETHER, lambda asked: float(asked[1].valid.numel()))
 
     def __call__(self, batch: Row) -> Row:
@@ -308,7 +324,8 @@ class FitActor:
         name = sequence_id(folder)
         if not reason:
             try:
-                self._write(folder, row)
+                with self.attempts.attempt(name):
+                    self._write(folder, row)
             except Exception as error:
                 reason = _reason(error, folder)
         if reason:

@@ -71,7 +71,7 @@ def test_what_nobody_foresaw_in_a_sequence_is_its_row(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("ray_jobs.reconstruct.read_sequence", fails)
     folder = tmp_path / "a" / "b" / "c" / "d"
-    row = decode({"folder": str(folder)}, crop_size=256)
+    row = decode({"folder": str(folder)}, crop_size=256, output=str(tmp_path / "output"))
     assert row["reason"] == f"{folder}: ZeroDivisionError: no frames"
     assert [len(row[name]) for name in ("crops", "squares", "person", "frame")] == [0] * 4
     written = FitActor(ReconstructConfig(tmp_path, str(tmp_path / "output")))(
