@@ -119,10 +119,12 @@ def lasting() -> ray.data.DataContext:
     """Copy the current settings of Ray Data and set those that let a long job outlast the faults of its processes.
 
     A constructor that raises is called again three times in its process, also that of an actor that is started again,
-    for which Ray's max_consecutive_actor_init_deaths does nothing; then its error ends the job. No time without
+    for which Ray's max_consecutive_actor_init_deaths does nothing; then one more actor is started, as Ray cancels the
+    start of one now and then, and what ends that one ends the job. No time without
     progress ends it, as a job may wait for nodes, or for a row that hangs in each of its attempts.
     """
     context = ray.data.DataContext.get_current().copy()
     context.actor_init_retry_on_errors, context.actor_init_max_retries = True, 3
+    context.max_consecutive_actor_init_deaths = 1
     context.execution_no_progress_timeout_s = -1
     return context

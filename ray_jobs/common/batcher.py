@@ -7,6 +7,7 @@ for each sequence (`INSIDE` at a time); each call hands its items to the actor's
 import faulthandler
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -45,6 +46,7 @@ class Batcher(Generic[Item, Answer]):
         A batch may take `limit_s` seconds, and an item that costs more than `most` as much longer as it costs more.
         """
         self._compute, self._most, self._cost = compute, most, cost
+        self._computed = 0.0
         self._seconds_per_cost, self._limit_s = limit_s / most, limit_s
         self._waiting: SimpleQueue[tuple[Item, Future[Answer]]] = SimpleQueue()
         Thread(target=self._serve, daemon=True).start()
@@ -55,6 +57,10 @@ class Batcher(Generic[Item, Answer]):
         for each in asked:
             self._waiting.put(each)
         return [future.result() for _, future in asked]
+
+    def seconds(self) -> float:
+        """Return how long batches were computed so far."""
+        return self._computed
 
     def _serve(self) -> None:
         for batch in self._batches():
@@ -100,9 +106,11 @@ class Batcher(Generic[Item, Answer]):
         watchdog = Timer(seconds, self._end_process, (len(items), seconds))
         watchdog.daemon = True
         watchdog.start()
+        began = time.perf_counter()
         try:
             return self._compute(items)
         finally:
+            self._computed += time.perf_counter() - began
             watchdog.cancel()
 
     def _end_process(self, size: int, seconds: float) -> None:

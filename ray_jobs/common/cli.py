@@ -19,7 +19,7 @@ import yaml
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_to_stdstream
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayTaskError
 
 from motion.errors import InputError, command_line
 from ray_jobs.common import storage
@@ -107,7 +107,12 @@ def _check_answers(address: str) -> None:
 
 def _connected(job: Callable[[C], object], config: C) -> None:
     connect()
-    job(config)
+    try:
+        job(config)
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):  # of a task, whose traceback on another machine says no more
+            raise InputError(str(error.cause)) from error
+        raise
 
 
 def check_fraction(max_fraction: float) -> None:

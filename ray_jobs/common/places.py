@@ -6,11 +6,13 @@ that is started again stand in other folders. `~` is the home of the user who gi
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 import ray
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion.errors import InputError
@@ -18,6 +20,8 @@ from motion.errors.command_line import FOLDED_URI, at_home
 
 KINDS = ("interclip:", "humanml3d:", "clip:local-dir:")
 """Words before the path of an evaluator or of a text encoder."""
+LEFT = (TaskUnschedulableError, NodeDiedError, WorkerCrashedError)
+"""Errors of a task that was to run on a node that left the cluster, which Ray lists for some seconds more."""
 WEIGHTS = (".bin", ".ckpt", ".npz", ".pkl", ".pt", ".pth", ".safetensors")
 
 
@@ -51,7 +55,7 @@ def require_weights(config: object, *names: str) -> None:
     """Raise InputError where a field names a file of weights that is missing: now rather than on a GPU node."""
     for name in names:
         value = getattr(config, name)
-        if _is_path(value) and Path(value).suffix in WEIGHTS and not Path(value).exists():
+        if _is_path(value) and "://" not in str(value) and Path(value).suffix in WEIGHTS and not Path(value).exists():
             raise InputError(f"--{name.replace('_', '-')} is {value}, and there is no such file")
 
 
@@ -98,7 +102,7 @@ def _deleted_by_ray(path: Path) -> bool:
 def check_seen(*places: str) -> None:
     """Raise InputError unless every node of the cluster sees each of these places that is a settled path here.
 
-    A node that joins later is not asked. URIs are taken to be the same everywhere, names of networks are no paths.
+    A node that joins later is not asked, nor one that leaves meanwhile. URIs are taken to be the same everywhere, names of networks are no paths.
     """
     paths = [each for each in places if Path(each).is_absolute() and Path(each).exists()]
     here = ray.get_runtime_context().get_node_id()
@@ -106,12 +110,13 @@ def check_seen(*places: str) -> None:
     contents = {path: _fingerprint(path) for path in paths}
     on_node = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in others]
     asked = [_unseen.options(scheduling_strategy=strategy).remote(contents) for strategy in on_node]
-    for node, unseen in zip(others, ray.get(asked), strict=True):
-        if unseen:
-            raise InputError(
-                f"node {node['NodeManagerHostname']} of this cluster does not see {unseen[0]} as this node does: put "
-                "it on storage that all nodes share, or give a URI"
-            )
+    for node, answer in zip(others, asked, strict=True):
+        with suppress(*LEFT):
+            if unseen := ray.get(answer):
+                raise InputError(
+                    f"node {node['NodeManagerHostname']} of this cluster does not see {unseen[0]} as this node does: "
+                    "put it on storage that all nodes share, or give a URI"
+                )
 
 
 def _fingerprint(path: str) -> str:

@@ -71,7 +71,7 @@ def render(
 ) -> str:
     """Render the page of the Parquet folder `motions`.
 
-    `rejected` are (id, reason) pairs, `picture` gives a sequence's contact sheet as JPEG.
+    `rejected` are (id, reason) pairs, `picture` gives a sequence's contact sheet as JPEG, or nothing.
     """
     sequences = list(read(motions))
     found = [row for each in sequences for row in each.found]

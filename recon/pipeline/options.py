@@ -1,7 +1,6 @@
 """Options that every program of the reconstruction takes: the method and its networks."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from recon.pipeline.steps import Mode
 
@@ -17,7 +16,7 @@ class ReconstructionOptions:
 
     The checkpoint needs `smpl`; the object is a function of your own that loads a network (see .github/EXTENDING.md).
     """
-    smpl: Path | None = None
+    smpl: str | None = None
     """SMPL file (.npz or .pkl) that the official checkpoint needs; without it the default body is used."""
     relative_depth: str = "tiny"
     """Relative depth network: "tiny" (the stand-in), a folder or hub id, or package.module:object.

@@ -58,6 +58,18 @@ def test_each_good_sequence_has_its_motion_scene_and_picture(config: Reconstruct
     assert all(len(scene.points) > 500 for scene in scenes)
 
 
+def test_the_page_shows_cameras_stages_and_sheets(config: ReconstructConfig) -> None:
+    page = Path(config.output, "reconstruction.html").read_text()
+    assert "<h1>2 sequences, " in page
+    assert '<td>home / room</td><td class="num">2</td>' in page
+    assert [stage for stage in ("decode", "body", "depth", "fit") if f"<td>{stage}</td>" in page] == [
+        "decode", "body", "depth", "fit"
+    ]  # fmt: skip
+    assert page.count("<strong>bottleneck</strong>") == 1
+    assert page.count('alt="Contact sheet of') == 2
+    assert "annotations.json" in page
+
+
 def test_a_broken_sequence_is_a_row_with_its_sentence(config: ReconstructConfig) -> None:
     ((name, reason),) = storage.read_rows(f"{config.output}/rejected", ("id", "reason"))
     assert name == "home/room/day/9"
@@ -69,7 +81,7 @@ def test_what_nobody_foresaw_in_a_sequence_is_its_row(monkeypatch: pytest.Monkey
     def fails(folder: Path) -> None:
         raise ZeroDivisionError("no\nframes")
 
-    monkeypatch.setattr("ray_jobs.reconstruct.read_sequence", fails)
+    monkeypatch.setattr("ray_jobs.reconstruct.stages.read_sequence", fails)
     folder = tmp_path / "a" / "b" / "c" / "d"
     row = decode({"folder": str(folder)}, crop_size=256, output=str(tmp_path / "output"))
     assert row["reason"] == f"{folder}: ZeroDivisionError: no frames"
@@ -114,13 +126,13 @@ def test_what_a_killed_job_had_finished_is_not_made_again(
             write_part(str(output), kind, record, record.id)
     tried = []
 
-    def noted(folders: list[Path], crop_size: int, config: ReconstructConfig) -> list[Row]:
-        tried.extend(folders)
+    def noted(places: list[str], crop_size: int, config: ReconstructConfig) -> list[Row]:
+        tried.extend(places)
         return []
 
-    monkeypatch.setattr("ray_jobs.reconstruct.reconstruct_all", noted)
+    monkeypatch.setattr("ray_jobs.reconstruct.job.reconstruct_all", noted)
     reconstruct(replace(config, output=str(output)))
-    assert tried == [broken(Path(config.rooms))]
+    assert tried == [str(broken(Path(config.rooms)))]
     for kind in ("motions", "scenes"):
         (made, before) = (storage.read_column(str(Path(each) / kind), "id") for each in (output, config.output))
         assert made == before == IDS

@@ -184,7 +184,7 @@ def test_an_actor_whose_constructor_dies_is_started_again(ray_cluster: None, tmp
 
 
 @pytest.mark.parametrize(
-    ("death", "error", "times"), [("killed", DIED, 3), ("raised", "the disk is away", 4)], ids=["killed", "raised"]
+    ("death", "error", "times"), [("killed", DIED, 6), ("raised", "the disk is away", 8)], ids=["killed", "raised"]
 )
 def test_a_constructor_that_always_dies_ends_the_job(
     ray_cluster: None, tmp_path: Path, death: str, error: str, times: int

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -91,6 +92,18 @@ def test_who_asked_for_what_ends_the_thread_does_not_wait_for_ever() -> None:
     for _ in range(2):
         with pytest.raises(SystemExit, match=r"\[1\]"):
             batcher([1])
+
+
+def test_it_tells_how_long_it_computed() -> None:
+    def slowly(items: Sequence[int]) -> Sequence[int]:
+        time.sleep(0.05 * len(items))
+        return items
+
+    batcher = Batcher(slowly, 4)
+    assert batcher.seconds() == 0
+    batcher([1, 2])
+    time.sleep(0.3)
+    assert 0.1 <= batcher.seconds() < 0.3
 
 
 def test_out_of_memory_halves_the_batches_from_then_on() -> None:

@@ -2,15 +2,14 @@
 
 import json
 import time
-from typing import Any
 
 import pytest
 
-from ray_jobs.common.flow import Flow, describe, visit
+from ray_jobs.common.flow import Clock, Flow, Visit, describe
 
 
-def notes(*visits: tuple[str, str, float, float, float, float]) -> list[str]:
-    return [json.dumps(each) for each in visits]
+def notes(*visits: tuple[str, str, float, float, float, float]) -> str:
+    return "".join(json.dumps(each) + "\n" for each in visits)
 
 
 def test_waits_and_work_are_shares_of_the_time_that_passed() -> None:
@@ -39,15 +38,16 @@ def test_no_row_no_stage() -> None:
     assert Flow().uses() == []
 
 
-def test_visits_are_noted_in_the_row() -> None:
-    row: dict[str, Any] = {"id": "a"}
-    with visit(row, "decode", time.thread_time):
+def test_visits_are_noted_line_by_line() -> None:
+    clock = Clock()
+    decoding = Visit("decode", clock.seconds)
+    with clock.running():
         time.sleep(0.05)
-    with visit(row, "fit", lambda: 3.0):
-        pass
+        sum(range(1000))
+    visits = decoding.end()
     flow = Flow()
-    flow.add(row["visits"])
+    flow.add(Visit("fit", lambda: 3.0).end(visits))
     decode, fit = flow.uses()
     assert (decode.stage, fit.stage, fit.busy) == ("decode", "fit", 0.0)
     assert decode.inside > 0.9
-    assert decode.busy < 0.5, "who sleeps does not compute"
+    assert 0 < decode.busy < 0.5, "who sleeps does not compute"

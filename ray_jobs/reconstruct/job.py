@@ -1,0 +1,170 @@
+"""The job: which sequences are missing, their way through the stages, and what is said meanwhile and at the end."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+from PIL import Image
+
+from motion.errors import InputError
+from ray_jobs.common import cli, storage
+from ray_jobs.common.attempts import ATTEMPTS, lasting
+from ray_jobs.common.batcher import INSIDE
+from ray_jobs.common.fetching import at_hand, list_folders
+from ray_jobs.common.flow import describe
+from ray_jobs.common.only_writer import writes_output
+from ray_jobs.common.parts import PARTS, ROWS, finished, publish
+from ray_jobs.common.places import check_seen, require_weights
+from ray_jobs.common.resources import check_resources
+from ray_jobs.pages.reconstruction_page import render
+from ray_jobs.reconstruct.config import FIXED_SETTINGS, NETWORKS, ReconstructConfig
+from ray_jobs.reconstruct.progress import Progress, tracked
+from ray_jobs.reconstruct.stages import (
+    KINDS,
+    NO_ROOM,
+    BodyActor,
+    DepthActor,
+    FitActor,
+    Row,
+    decode,
+    make_bodies,
+    name_of,
+    sheet_uri,
+    weights_at_hand,
+)
+from recon.teton import list_sequences, require_file_names, require_readable
+
+ACTOR_CPUS = 0.5  # more, and a small machine has no CPU left for the tasks that feed the actors
+PAGE = "reconstruction.html"
+PICTURE_WIDTH = 1000
+
+logger = logging.getLogger(__name__)
+
+
+@writes_output
+def reconstruct(config: ReconstructConfig) -> None:
+    """Reconstruct the sequences that the output lacks; raises InputError when too many are rejected."""
+    places = list_places(config.rooms)
+    require_weights(config, *NETWORKS)
+    require_file_names([Path(name_of(place)) for place in places])
+    require_readable(_at_hand_in_turn(places))
+    check_seen(config.rooms, *(str(getattr(config, name)) for name in NETWORKS))
+    check_actors(config)
+    cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
+    published, waiting = finished(config.output, KINDS, [name_of(place) for place in places])
+    crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
+    with tracked(config) as store:
+        cli.write_config(config, config.output)
+        done = published.union(waiting)
+        missing = [place for place in places if name_of(place) not in done]
+        rejected, attempts = (storage.join(config.output, name) for name in ("rejected", ATTEMPTS))
+        for folder in (rejected, attempts):  # what was rejected is tried anew; a killed job left its counters
+            storage.delete_folder(folder)
+        with Progress(len(places), len(places) - len(missing), store) as progress:
+            for row in reconstruct_all(missing, crop_size, config):
+                _require_room(row["reason"], config.output)
+                progress.add(row)
+                waiting += [] if row["reason"] else [row["id"]]
+                if len(waiting) >= ROWS:
+                    publish(config.output, KINDS, waiting)
+                    waiting = []
+        publish(config.output, KINDS, waiting)
+        for folder in (storage.join(config.output, PARTS), attempts):
+            storage.delete_folder(folder)
+        reasons = storage.read_rows(rejected, ("id", "reason"))
+        uses, before = progress.flow.uses(), len(places) - len(missing)
+        logger.info("%d sequences, %d of them there before, %d rejected", len(places), before, len(reasons))
+        if uses:
+            logger.info("%s", describe(uses))
+        motions = storage.join(config.output, "motions")
+        page = render(motions, uses, reasons, partial(picture, config.output))
+        storage.write_bytes(storage.join(config.output, PAGE), page.encode())
+        cli.check_rejected(reasons, len(places), "sequences", config.max_rejected_fraction, rejected)
+    look = f"motions, scenes and contact sheets (sheets/) lie in {config.output}, described by its {PAGE}"
+    cli.conclude(look, "ray_jobs.prepare --output data/first --sources", f"teton:{config.output}")
+
+
+def _require_room(reason: str, output: str) -> None:
+    """Raise InputError where a disk had no room for a row."""
+    if reason.startswith(NO_ROOM):
+        raise InputError(
+            f"{reason}; make room in {output} and in the temporary folder, and run the same command again: it goes on"
+        )
+
+
+def list_places(rooms: str) -> list[str]:
+    """List the folders or URIs of the sequences of a Teton tree; raises InputError where there is none."""
+    places = list_folders(rooms) if "://" in rooms else [str(folder) for folder in list_sequences(Path(rooms))]
+    if not places:
+        raise InputError(f"{rooms} holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME in it")
+    return places
+
+
+def _at_hand_in_turn(places: Sequence[str]) -> Iterator[Path]:
+    for place in places:
+        with at_hand(place) as folder:
+            yield folder
+
+
+def check_actors(config: ReconstructConfig) -> None:
+    """Raise InputError where the cluster has too few CPUs or GPUs for the actors."""
+    network, cpus = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}, {"CPU": ACTOR_CPUS}
+    flags = "--body-actors, --depth-actors, --fit-actors or --num-gpus"
+    networks = config.body_actors + config.depth_actors
+    check_resources("reconstruction", flags, (networks, network), (fit_actors(config), cpus), (1, cpus))
+
+
+def picture(output: str, name: str) -> bytes:
+    """Read the contact sheet of a sequence as a JPEG for the page; empty where it was deleted."""
+    uri, content = sheet_uri(output, name), BytesIO()
+    if not storage.exists(uri):
+        return b""
+    sheet = Image.open(BytesIO(storage.read_bytes(uri))).convert("RGB")
+    sheet.thumbnail((PICTURE_WIDTH, PICTURE_WIDTH))
+    sheet.save(content, "JPEG", quality=80)
+    return content.getvalue()
+
+
+def fit_actors(config: ReconstructConfig) -> int:
+    """Count the actors that fit: as many as asked for, or as the cluster has CPUs that no other actor keeps busy."""
+    others = config.body_actors + config.depth_actors + 1  # one decodes
+    return config.fit_actors or max(1, int(ray.cluster_resources().get("CPU", 0.0) - ACTOR_CPUS * others))
+
+
+def check_models(config: ReconstructConfig) -> int:
+    """Load everything once where the actors will and return the body network's crop size in pixels.
+
+    A missing file is the job's error, not one of every sequence.
+    """
+    DepthActor(config)
+    with weights_at_hand(config) as here:
+        make_bodies(here)
+    return BodyActor(config).regressor.crop_size
+
+
+def reconstruct_all(places: list[str], crop_size: int, config: ReconstructConfig) -> Iterable[Row]:
+    """Yield one row as each sequence is written or rejected."""
+    if not places:
+        return []
+
+    def pool(actors: int, num_gpus: float) -> dict[str, Any]:
+        strategy = ray.data.ActorPoolStrategy(
+            size=actors, max_concurrent_calls_per_actor=INSIDE, enable_true_multi_threading=True
+        )
+        made = {"fn_constructor_args": [config], "batch_size": 1, "compute": strategy}
+        return made | {"num_cpus": ACTOR_CPUS, "num_gpus": num_gpus}
+
+    with ray.data.DataContext.current(lasting()):
+        rows = ray.data.from_items([{"folder": place} for place in places], override_num_blocks=len(places))
+    return (
+        rows.map(partial(decode, crop_size=crop_size, output=config.output), num_cpus=ACTOR_CPUS)
+        .map_batches(BodyActor, **pool(config.body_actors, config.num_gpus))
+        .map_batches(DepthActor, **pool(config.depth_actors, config.num_gpus))
+        .map_batches(FitActor, **pool(fit_actors(config), 0.0))
+        .iter_rows()
+    )

@@ -1,0 +1,256 @@
+"""Bulk reconstruction in a process of its own: everything that can die dies, rooms in a bucket, and a full disk."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.fs
+import pytest
+from PIL import Image
+from ray.cluster_utils import Cluster
+
+from motion.parquet import resolve
+from motion.sequence import read_motions
+from ray_jobs.common import storage
+from ray_jobs.reconstruct import KINDS
+from recon.depth.networks import ASSETS
+from tests.conftest import REPO
+from tests.helpers.object_store import bucket
+from tests.helpers.rooms import render
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+DISTINCT, COPIES = 4, 10
+DAY = Path("home/room/day")
+POISON, CORRUPT = "home/room/day/1-07", "home/room/day/2-03"
+MORTAL = '''
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from recon.regressors import CropEstimates
+
+HERE = Path(__file__).parent
+
+
+class MortalBody:
+    """Network that gives everybody the same pose; it kills some processes it starts in, and that of black pictures."""
+
+    crop_size = 64
+
+    def __init__(self, body):
+        self.body = body
+        with (HERE / "starts").open("a") as file:
+            file.write(".")
+        if (HERE / "starts").stat().st_size in (1, 3):  # the job's own look at the models, and its first actor
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def estimate(self, crops):
+        if (crops.flatten(1).amax(1) == crops.flatten(1).amin(1)).any():
+            with (HERE / "deaths").open("a") as file:
+                file.write(f"{os.getpid()}\\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        count, eye = len(crops), torch.eye(3)
+        cameras = torch.tensor([[0.9, 0, 0]] * count)
+        return CropEstimates(eye.repeat(count, 1, 1), eye.repeat(count, 23, 1, 1), torch.zeros(count, 10), cameras)
+
+
+def load(body, device, bf16):
+    return MortalBody(body)
+'''
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render four rooms."""
+    root = tmp_path_factory.mktemp("rooms")
+    for seed in range(DISTINCT):
+        render(root / DAY / str(seed), seed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def many(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Link ten copies of each; one has black pictures, and another no end of its annotations."""
+    root = tmp_path_factory.mktemp("many")
+    for seed in range(DISTINCT):
+        for copy in range(COPIES):
+            shutil.copytree(rooms / DAY / str(seed), root / DAY / f"{seed}-{copy:02}", copy_function=os.link)
+    for path in (root / POISON / "frames").iterdir():
+        black = np.zeros_like(Image.open(path))
+        path.unlink()
+        Image.fromarray(black).save(path)
+    annotations = root / CORRUPT / "annotations.json"
+    content = annotations.read_text()
+    annotations.unlink()
+    annotations.write_text(content[: len(content) // 2])
+    return root
+
+
+@pytest.fixture
+def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the network that dies where all processes find it."""
+    folder = tmp_path / "packages" / "mortal"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(MORTAL)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as in a cluster of ray.cluster_utils
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPO), str(folder.parent)]))
+    return folder
+
+
+def start(rooms: Path | str, output: Path | str, *more: str, **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ray_jobs.reconstruct", "--rooms", str(rooms), "--output", str(output), *more]
+    with Path(os.environ["LOG"]).open("ab") as log:
+        return subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log, env=os.environ | environment)
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Name the file that gets what jobs say."""
+    monkeypatch.setenv("LOG", str(tmp_path / "log.txt"))
+    return tmp_path / "log.txt"
+
+
+def ended(job: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait for a job that must succeed; return what it said."""
+    assert job.wait(timeout=600) == 0, log.read_text()[-5000:]
+    return log.read_text()
+
+
+def wait_until(happened: Callable[[], Any], job: subprocess.Popen[bytes], log: Path) -> None:
+    while not happened():
+        assert job.poll() is None, log.read_text()[-5000:]
+        time.sleep(0.05)
+
+
+def rows(output: Path | str, kind: str) -> dict[str, dict[str, Any]]:
+    """Read the rows of a kind by id; each must be there once, in whole files, and nothing unfinished beside."""
+    folder = Path(output) / kind
+    found = [row for path in folder.iterdir() for row in storage.read_table(str(path)).to_pylist()]
+    assert len({row["id"] for row in found}) == len(found)
+    assert not [path for path in Path(output).rglob("*") if path.name.startswith(".") and path.name != ".writer"]
+    return {row["id"]: row for row in found}
+
+
+def named(row: dict[str, Any], name: str) -> dict[str, Any]:
+    """Rename a row's sequence, wherever it is named."""
+    changed = row | {key: name for key in ("id", "scene_id") if key in row}
+    if "provenance" in row:
+        changed["provenance"] = [(key, name if key == "folder" else value) for key, value in row["provenance"]]
+    return changed
+
+
+def test_whatever_dies_the_rows_are_those_of_an_undisturbed_run(
+    rooms: Path, many: Path, mortal: Path, tmp_path: Path, log: Path
+) -> None:
+    """A constructor, three actors, a node and the job itself die, and one sequence kills its process each time."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    try:
+        second = cluster.add_node(num_cpus=2)
+        output = tmp_path / "out"
+        arguments = (many, output, "--regressor", "mortal:load")
+        parts = output / "parts" / "motions"
+        job = start(*arguments, RAY_ADDRESS=cluster.address)
+        for count, stage in ((2, "FitActor"), (5, "DepthActor"), (8, "BodyActor")):
+            wait_until(lambda count=count: parts.exists() and len(list(parts.iterdir())) >= count, job, log)
+            kill_one(stage, cluster)
+        cluster.remove_node(second, allow_graceful=False)
+        wait_until(lambda: len(list(parts.iterdir())) >= 12, job, log)
+        os.kill(job.pid, signal.SIGKILL)
+        job.wait()
+        said = ended(start(*arguments, RAY_ADDRESS=cluster.address), log)
+    finally:
+        cluster.shutdown()
+    assert "40 sequences, " in said
+    reasons = dict(storage.read_rows(str(output / "rejected"), ("id", "reason")))
+    assert reasons.keys() == {POISON, CORRUPT}
+    assert reasons[POISON].startswith(f"{POISON}: its process died 3 times in the body stage")
+    assert "annotations.json: is not JSON" in reasons[CORRUPT]
+    assert (mortal / "starts").stat().st_size > 4
+    assert not (output / "attempts").exists()
+    assert not (output / "parts").exists()
+    ended(start(rooms, tmp_path / "undisturbed", "--regressor", "mortal:load"), log)
+    for kind in KINDS:
+        expected, found = rows(tmp_path / "undisturbed", kind), rows(output, kind)
+        assert len(found) == DISTINCT * COPIES - 2
+        for name, row in found.items():
+            assert row == named(expected[name.partition("-")[0]], name), (kind, name)
+
+
+def kill_one(stage: str, cluster: Cluster) -> None:
+    """SIGKILL a process of the cluster that runs a stage."""
+    found = [process for process in psutil.process_iter() if _runs(process, stage)]
+    assert found, stage
+    found[0].kill()
+
+
+def _runs(process: psutil.Process, stage: str) -> bool:
+    with suppress(psutil.Error):
+        words = " ".join(process.cmdline())
+        ours = process.environ().get("PYTHONPATH") == os.environ["PYTHONPATH"]
+        return words.startswith("ray::") and stage in words and ours
+    return False
+
+
+def test_rooms_weights_and_output_may_lie_in_a_bucket(rooms: Path, tmp_path: Path, log: Path) -> None:
+    """All lie on a real S3 server, known from the environment alone; one sequence is damaged there."""
+    with bucket() as store:
+        here = pa.fs.LocalFileSystem()
+        for source, target in (
+            (rooms / DAY, f"{store}/rooms/{DAY}"),
+            (ASSETS / "depth_tiny_metric", f"{store}/metric"),
+        ):
+            filesystem, path = resolve(target)
+            pa.fs.copy_files(str(source), path, source_filesystem=here, destination_filesystem=filesystem)
+        storage.write_bytes(f"{store}/rooms/{DAY}/3/annotations.json", b"{")
+        more = ("--metric-depth", f"{store}/metric", "--max-rejected-fraction", "0.3")
+        said = ended(start(f"{store}/rooms", f"{store}/out", *more), log)
+        assert "4 sequences, 0 of them there before, 1 rejected" in said
+        assert [motion.id for motion in read_motions(f"{store}/out/motions")] == [f"{DAY}/{seed}" for seed in range(3)]
+        ((name, reason),) = storage.read_rows(f"{store}/out/rejected", ("id", "reason"))
+        assert reason.startswith(f"{store}/rooms/{name}/annotations.json: is not JSON")
+        assert b"3 sequences, " in storage.read_bytes(f"{store}/out/reconstruction.html")
+
+
+@contextmanager
+def small_disk(place: Path, megabytes: int) -> Iterator[None]:
+    """Mount a file system of so many megabytes; skip where that is not allowed."""
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_ends_the_job_in_a_sentence_and_it_goes_on_after_room_is_made(
+    rooms: Path, tmp_path: Path, log: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 1):
+        output = tmp_path / "disk" / "out"
+        job = start(rooms, output)
+        assert job.wait(timeout=300) == 2, log.read_text()[-5000:]
+        last = next(line for line in reversed(log.read_text().splitlines()) if line.startswith("error: "))
+        assert "No space left on device" in last
+        assert f"make room in {output}" in last
+        left = [path for path in output.rglob("*.parquet") if not path.name.startswith(".")]
+        for path in left:
+            storage.read_table(str(path))  # whole
+        assert not list((output / "rejected").glob("*")), "no sequence is to blame"
+        subprocess.run(["mount", "-o", "remount,size=100m", tmp_path / "disk"], check=True)
+        assert "4 sequences, " in ended(start(rooms, output), log)
+        assert len(rows(output, "motions")) == len(rows(output, "scenes")) == DISTINCT
