@@ -28,14 +28,14 @@ def short(value: object) -> str:
     return reprlib.repr(value)
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path, expected: str = "a file of the Teton tree") -> object:
     """Read a JSON file; raises InputError when it cannot be read or parsed, or holds a key twice."""
     try:
         return json.loads(path.read_bytes(), object_pairs_hook=each_once)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file of the Teton tree") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected {expected}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON ({error}), expected a file of the Teton tree") from error
+        raise InputError(f"{path}: is not JSON ({error}), expected {expected}") from error
 
 
 def write_json(path: Path, content: object) -> None:
