@@ -33,7 +33,7 @@ def write_video(
         container.metadata["creation_time"] = created
         stream = container.add_stream(codec, rate=TICKS, options={"crf": str(quality), "preset": "fast"})
         stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 0 if codec == "libx264" else 8_000_000
         if turn or mirrored:
             stream.set_display_rotation(turn, hflip=mirrored)
         if aspect is not None:

@@ -22,7 +22,10 @@ def test_a_video_of_the_inferencer() -> None:
     content = [
         {"frame_id": 0, "instances": [mmpose_person(body(), BOX)]},
         {"frame_id": 1, "instances": []},
-        {"frame_id": 2, "instances": [mmpose_person(body()), mmpose_person(body() + np.array([100, 0, 0.4]), BOX + 100)]},
+        {
+            "frame_id": 2,
+            "instances": [mmpose_person(body()), mmpose_person(body() + np.array([100, 0, 0.4]), BOX + 100)],
+        },
     ]
     annotations = read_mmpose([("walk.json", content)])
     assert annotations.keypoint_names == KEYPOINT_SETS["coco17"]
