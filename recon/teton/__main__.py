@@ -1,55 +1,38 @@
-"""Check annotated room videos: all that is missing or wrong in each sequence, in one run and without any network.
+"""Import a video with annotated persons as a Teton tree, or check one: all that is wrong in it, without any network.
 
+    python -m recon.teton import --video walk.mp4 --annotations walk.json --output rooms
     python -m recon.teton check rooms
 
-`recon/teton/tree.py` describes the folder. The exit status is 2 where a sequence has faults.
+`recon/teton/tree.py` describes the folder. The exit status is 2 where a sequence has faults
+or a video cannot be imported.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import tyro
-from tqdm import tqdm
 
-from motion.errors import InputError, command_line
-from recon.teton.checking import find_faults
-from recon.teton.tree import list_sequences
+from motion.errors import command_line
+from recon.teton.checking import CheckConfig, check
+from recon.teton.importing import ImportConfig, import_video
 
-
-@dataclass(frozen=True)
-class CheckConfig:
-    """Command that checks Teton trees or single sequences."""
-
-    command: Annotated[Literal["check"], tyro.conf.Positional]
-    """Work to do; check is all there is."""
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Roots of Teton trees (ROOT/DEPARTMENT/DEVICE/DATE/DATETIME), or folders of sequences."""
+COMMANDS: Any = (
+    Annotated[CheckConfig, tyro.conf.subcommand("check")] | Annotated[ImportConfig, tyro.conf.subcommand("import")]
+)
 
 
-def run(config: CheckConfig) -> None:
-    """Print what is wrong in each sequence; raises InputError at the end where anything is, or nothing was found."""
-    if not config.folders:
-        raise InputError("no folder is given, expected roots of Teton trees or folders of sequences")
-    sequences = [found for folder in config.folders for found in find_sequences(folder)]
-    bad = 0
-    for folder in (bar := tqdm(sequences, desc="check", unit="sequence", disable=None)):
-        if faults := find_faults(folder):
-            bad += 1
-            bar.write("\n  ".join([str(folder), *faults]))
-    if bad:
-        raise InputError(f"{bad} of {len(sequences)} sequences have faults; `recon/teton/tree.py` describes the format")
-    print(f"sequences: {len(sequences)}, all without faults")
+def run(config: CheckConfig | ImportConfig) -> None:
+    """Do what the subcommand says."""
+    if isinstance(config, ImportConfig):
+        import_video(config)
+    else:
+        check(config)
 
 
-def find_sequences(folder: Path) -> list[Path]:
-    """List the sequences of a root, or the folder itself where it is one; raises InputError where it is neither."""
-    if found := list_sequences(folder):
-        return found
-    if (folder / "annotations.json").is_file() or (folder / "frames").is_dir():
-        return [folder]
-    raise InputError(f"{folder}: holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME with frames in it")
+def main() -> None:
+    """Parse the command line and do what it says."""
+    config = tyro.cli(COMMANDS, prog=command_line.program(), description=__doc__)
+    command_line.finish(run, command_line.with_paths(config))
 
 
 if __name__ == "__main__":
-    command_line.run(run, CheckConfig, __doc__)
+    command_line.exit_on_bad_input(main)

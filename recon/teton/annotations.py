@@ -3,7 +3,7 @@
 `recon.teton.tree` describes the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,42 @@ def to_json(track: Track) -> dict[str, object]:
         if track.present[number]
     }
     return {"class": PERSON_CLASSES[track.person_class], "frames": frames}
+
+
+def require_valid(
+    folder: Path,
+    tracks: Sequence[Track],
+    *,
+    image_size: tuple[int, int],
+    fps: float,
+    intrinsics: Float64[np.ndarray, "3 3"] | None,
+    keypoint_names: Sequence[str],
+    num_frames: int,
+) -> None:
+    """Raise InputError for what a reader would find wrong with the annotations of a sequence, before it is written."""
+    path, faults = folder / "annotations.json", Faults(folder)
+    content = to_content(tracks, image_size, fps, intrinsics, keypoint_names)
+    meta = read_meta(content, path, faults)
+    read_tracks(content, path, Known(meta.image_size, len(keypoint_names), num_frames), faults)
+    if faults:
+        raise faults.error()
+
+
+def to_content(
+    tracks: Sequence[Track],
+    image_size: tuple[int, int],
+    fps: float,
+    intrinsics: Float64[np.ndarray, "3 3"] | None,
+    keypoint_names: Sequence[str],
+) -> dict[str, object]:
+    """Put meta and persons into the object that annotations.json holds."""
+    meta: object = {
+        "image_size": list(image_size),
+        "fps": fps,
+        "intrinsics": None if intrinsics is None else intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(),
+        "keypoint_names": list(keypoint_names),
+    }
+    return {"meta": meta} | {track.object_id: to_json(track) for track in tracks}
 
 
 def _read_image_size(meta: Mapping[str, object], where: str) -> tuple[int, int]:

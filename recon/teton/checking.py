@@ -1,14 +1,18 @@
 """Checks of whole trees: all that is wrong in each sequence, its pixels included, without any network."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
+from tqdm import tqdm
 
 from motion.errors import InputError
 from recon.teton.annotations import PERSON_LABEL
 from recon.teton.faults import Faults
-from recon.teton.tree import TetonSequence, examine, read_sequence
+from recon.teton.tree import TetonSequence, examine, list_sequences, read_sequence
 
 
 def find_faults(folder: Path) -> list[str]:
@@ -55,3 +59,38 @@ def require_readable(folders: Iterable[Path]) -> None:
             return
     if reasons:
         raise InputError(f"none of {len(reasons)} sequences can be read; the first: {reasons[0]}")
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Check Teton trees or single sequences: list all that is missing or wrong in each.
+
+    For example: python -m recon.teton check rooms
+    """
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Roots of Teton trees (ROOT/DEPARTMENT/DEVICE/DATE/DATETIME), or folders of sequences."""
+
+
+def check(config: CheckConfig) -> None:
+    """Print what is wrong in each sequence; raises InputError at the end where anything is, or nothing was found."""
+    if not config.folders:
+        raise InputError("no folder is given, expected roots of Teton trees or folders of sequences")
+    sequences = [found for folder in config.folders for found in find_sequences(folder)]
+    bad = 0
+    for folder in (bar := tqdm(sequences, desc="check", unit="sequence", disable=None)):
+        if faults := find_faults(folder):
+            bad += 1
+            bar.write("\n  ".join([str(folder), *faults]))
+    if bad:
+        raise InputError(f"{bad} of {len(sequences)} sequences have faults; `recon/teton/tree.py` describes the format")
+    print(f"sequences: {len(sequences)}, all without faults")
+
+
+def find_sequences(folder: Path) -> list[Path]:
+    """List the sequences of a root, or the folder itself where it is one; raises InputError where it is neither."""
+    if found := list_sequences(folder):
+        return found
+    if (folder / "annotations.json").is_file() or (folder / "frames").is_dir():
+        return [folder]
+    raise InputError(f"{folder}: holds no sequence, expected folders DEPARTMENT/DEVICE/DATE/DATETIME with frames in it")

@@ -72,7 +72,7 @@ from PIL import Image
 
 from motion.errors import InputError
 from motion.sequence import LABELS
-from recon.teton.annotations import PERSON_LABEL, Known, Track, read_meta, read_tracks, to_json
+from recon.teton.annotations import PERSON_LABEL, Known, Track, read_meta, read_tracks, to_content
 from recon.teton.checked_json import expect, read_json, write_json
 from recon.teton.faults import Faults
 from recon.teton.images import (
@@ -305,13 +305,7 @@ def write_sequence(
         (folder / "depth").mkdir(exist_ok=True)
         write_depth(metres, depth_path(folder, number))
     write_json(folder / "keyframes.json", list(keyframes))
-    meta = {
-        "image_size": list(image_size),
-        "fps": fps,
-        "intrinsics": None if intrinsics is None else intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(),
-        "keypoint_names": list(keypoint_names),
-    }
-    write_json(folder / "annotations.json", {"meta": meta} | {track.object_id: to_json(track) for track in tracks})
+    write_json(folder / "annotations.json", to_content(tracks, image_size, fps, intrinsics, keypoint_names))
 
 
 def _make_empty(folder: Path) -> None:

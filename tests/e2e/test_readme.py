@@ -16,7 +16,9 @@ import ray
 import tyro
 
 from motion.sequence import read_motions
+from recon.simulate import SimulateConfig
 from tests.helpers.jobs import free_port
+from tests.helpers.recordings import film
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -96,6 +98,17 @@ def test_its_jobs_and_its_python_run(ray_cluster: None, tmp_path: Path) -> None:
             assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     assert list(tmp_path.glob("*.gif"))
     run_python(tmp_path)
+
+
+def test_your_own_video_is_imported_checked_and_reconstructed(ray_cluster: None, tmp_path: Path) -> None:
+    """The commands run in a folder with the video and the annotations that they name, here of a rendered room."""
+    film(tmp_path, SimulateConfig(num_people=1, num_frames=20, image_size=(256, 192)))
+    (block,) = blocks("bash", "Your own video")
+    for words in commands(block):
+        done = subprocess.run(smaller(words), cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    (motion,) = read_motions(tmp_path / "data/own-motions/motions")
+    assert "imported/walk/2024-05-01" in motion.id
 
 
 def smaller(words: list[str]) -> list[str]:

@@ -11,7 +11,9 @@ import numpy as np
 
 from motion.sequence import LABELS
 from motion.skeleton import ACTIONS
+from recon.simulate import SimulateConfig
 from recon.teton import PERSON_LABEL, TetonSequence, Track
+from tests.helpers.rooms import render
 
 TICKS = 1000  # of a video's clock, per second
 
@@ -45,6 +47,15 @@ def write_video(
             picture.pts, picture.time_base = round(time * TICKS), Fraction(1, TICKS)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+
+
+def film(folder: Path, config: SimulateConfig, seed: int = 3) -> TetonSequence:
+    """Render a room, and write it as people have it: walk.mp4 of 10 fps, and walk.json of COCO keypoints."""
+    sequence = render(folder / "room", seed, config).sequence
+    times = [number / 10 for number in range(sequence.num_frames)]
+    write_video(folder / "walk.mp4", map(sequence.frame, range(sequence.num_frames)), times)
+    (folder / "walk.json").write_text(json.dumps(coco_of(sequence)))
+    return sequence
 
 
 def coco_of(sequence: TetonSequence, *, tracks: bool = True, masks: bool = True) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import linear_sum_assignment
 
+from motion.errors import InputError
 from recon.teton.importing.detections import Notes, Person, overlap
 
 LONGEST_GAP_S = 0.5  # without a box, after which a person is another one
@@ -48,7 +49,12 @@ def follow(
     A person without one is the person of the same class whose box, moved on at constant speed, overlaps most: the
     assignment of all persons of a frame together is optimal. Who is not seen for longer than LONGEST_GAP_S is another
     person afterwards, and who is seen in fewer than FEWEST_FRAMES frames is left out, which `notes` then say.
+    Raises InputError where the tool gave two persons of a frame the same track.
     """
+    for persons, time in zip(frames, times.tolist(), strict=True):
+        given = [person.track for person in persons if person.track]
+        for name in sorted(name for name in set(given) if given.count(name) > 1)[:1]:
+            raise InputError(f"the frame at {time:.2f} s has two persons of the track {name}, expected one of each")
     tracks = _tracks(frames, times)
     taken = {person.track for persons in frames for person in persons if person.track}
     free = (name for name in map(str, count(1)) if name not in taken)

@@ -1,13 +1,16 @@
 """Annotations: what is optional, how actions are numbered, and that a fault elsewhere is not a person's."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from motion.errors import InputError
 from motion.skeleton import ACTIONS
 from recon.teton import find_faults, read_sequence
-from recon.teton.annotations import Known, read_meta, read_tracks, to_json
+from recon.teton.annotations import Known, Track, read_meta, read_tracks, require_valid, to_json
 from recon.teton.faults import Faults
 from tests.helpers.teton import FRAMES, NAMES, change_annotations, make_track
 
@@ -21,6 +24,26 @@ def test_a_person_comes_back_as_written() -> None:
     assert not faults
     for name, value in vars(track).items():
         np.testing.assert_array_equal(getattr(again, name), value, err_msg=name)
+
+
+def require(track: Track, **changed: Any) -> None:
+    known = {"image_size": (64, 48), "fps": 10.0, "intrinsics": None, "keypoint_names": NAMES, "num_frames": FRAMES}
+    require_valid(FOLDER, [track], **known | changed)
+
+
+def test_annotations_are_checked_before_they_are_written() -> None:
+    track = make_track(np.random.default_rng(3), "7")
+    require(track)
+    require(track, intrinsics=np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]]))
+    far = replace(track, boxes=track.boxes + 900)
+    for case, sentence in (
+        ((far, {}), r"ward/camera/annotations.json: object 7, frame 0: box .* lies outside the image"),
+        ((track, {"num_frames": 2}), "expected a number from 0 to 1"),
+        ((track, {"fps": 0.0}), "meta: fps is 0.0, expected 1 to 240"),
+        ((track, {"intrinsics": np.eye(3)}), "meta: intrinsics has the focal length 1"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            require(case[0], **case[1])
 
 
 def test_what_is_not_known_is_not_checked() -> None:

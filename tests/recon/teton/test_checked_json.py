@@ -52,6 +52,11 @@ def test_files_that_are_no_json_are_named(content: bytes | None, sentence: str, 
         read_json(path)
 
 
+def test_the_sentence_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.json: cannot be read \(.*\), expected a list of frames"):
+        read_json(tmp_path / "a.json", "a list of frames")
+
+
 @pytest.mark.parametrize(
     ("key", "kind", "sentence"),
     [
