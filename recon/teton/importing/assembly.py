@@ -49,8 +49,7 @@ def _make_track(name: str, places: Sequence[tuple[int, Person]], num_frames: int
     classes = Counter(person.person_class for _, person in places)
     track = Track.absent(name, classes.most_common(1)[0][0], num_frames, num_keypoints)
     for step, person in places:
-        track.present[step] = True
-        track.boxes[step], track.keypoints[step] = person.box, person.keypoints
+        track.present[step], track.boxes[step], track.keypoints[step] = True, person.box, person.keypoints
         track.action[step], track.occluded[step] = person.action, person.occluded
     return track
 
@@ -79,15 +78,10 @@ def choose_masks(
     own: the camera is fixed.
     """
     marked = [_share_marked(picture) for picture in steps]
-    among = (
-        [step for step, share in enumerate(marked) if share == max(marked)]
-        if max(marked) > 0
-        else list(range(len(steps)))
-    )
+    among = [step for step, share in enumerate(marked) if share == max(marked) or max(marked) == 0]
     keyframes = tuple(among[index] for index in choose_keyframes(thumbnails[step] for step in among))
-    if max(marked) == 0:
-        return Masks(keyframes, {})
-    return Masks(keyframes, {step: _draw(steps[step], tracks, room, size) for step in keyframes})
+    drawn = keyframes if max(marked) > 0 else ()
+    return Masks(keyframes, {step: _draw(steps[step], tracks, room, size) for step in drawn})
 
 
 def _share_marked(picture: Picture | None) -> float:

@@ -8,7 +8,7 @@ chose, of which `action` counts: a name of `motion.skeleton.ACTIONS`, or its num
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from recon.teton.importing.detections import (
     Picture,
     RoomPart,
     overlap,
+    track_name,
     whole_box,
 )
 from recon.teton.importing.file_names import number_in
@@ -72,22 +73,24 @@ def read_coco(content: Mapping[str, object], where: str) -> Annotations:
     notes = Notes()
     categories, names = _read_categories(content, where, notes)
     pictures = _read_pictures(content, where)
-    annotations = get(content, "annotations", list, where)
     entries: dict[Id, list[Entry]] = defaultdict(list)
-    for place, value in enumerate(annotations):
+    for place, value in enumerate(get(content, "annotations", list, where)):
         annotation = expect(value, dict, f"{where}: annotation {place}", "an object")
         spot = f"{where}: annotation {annotation.get('id', place)}"
-        image, category = _id(annotation, "image_id", spot), categories.get(_id(annotation, "category_id", spot))
-        require(image in pictures, f"{spot}: image_id is {short(image)}, expected one of images")
-        if category is None:
-            raise InputError(
-                f"{spot}: category_id is {annotation['category_id']!r}, expected the id of one of categories"
-            )
+        image = _owner(annotation, "image_id", pictures, "images", spot)
+        category = categories[_owner(annotation, "category_id", categories, "categories", spot)]
         if _counts(annotation, category, notes):
             entries[image].append(_read_entry(annotation, category, len(names), spot))
-    to_score = _scoring(entries, notes)
+    to_score = _scoring([entry for some in entries.values() for entry in some], notes)
     filled = tuple(_fill(picture, entries[key], to_score, notes) for key, picture in pictures.items())
     return Annotations("COCO keypoints", names, filled, notes.sentences())
+
+
+def _owner(annotation: Mapping[str, object], key: str, known: Collection[Id], owners: str, where: str) -> Id:
+    """Read the id of the picture or category of an annotation."""
+    value = _id(annotation, key, where)
+    require(value in known, f"{where}: {key} is {value!r}, expected the id of one of {owners}")
+    return value
 
 
 def _read_categories(
@@ -125,13 +128,17 @@ def _read_columns(keypoints: object, places: dict[str, int], where: str, notes: 
 
 
 def _category(name: str, columns: tuple[int | None, ...], notes: Notes) -> Category:
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    if plain in PERSON_CLASSES:
-        return Category(name, PERSON_CLASSES.index(plain), None, columns)
-    if columns:
+    plain = _plain(name)
+    if columns and plain not in PERSON_CLASSES:
         notes.add(f"the category {name!r} is taken as person; classes are {', '.join(PERSON_CLASSES[1:])}")
-        return Category(name, PERSON_CLASSES.index("person"), None, columns)
-    return Category(name, None, LABELS.index(plain) if plain in LABELS[1:] else None)
+        plain = "person"
+    label = LABELS.index(plain) if plain in LABELS[1:] else None
+    return Category(name, PERSON_CLASSES.index(plain) if plain in PERSON_CLASSES else None, label, columns)
+
+
+def _plain(name: str) -> str:
+    """Write a name as our tables do: "Medical Staff" as medical_staff."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _read_pictures(content: Mapping[str, object], where: str) -> dict[Id, Picture]:
@@ -153,12 +160,9 @@ def _read_size(entry: Mapping[str, object], where: str) -> tuple[int, int] | Non
     if width is None and height is None:
         return None
     low, high = IMAGE_SIDES
-    whole = (
-        isinstance(width, int) and isinstance(height, int) and low <= min(width, height) and max(width, height) <= high
-    )
-    if not whole:
-        raise InputError(f"{where}: is {short(width)}x{short(height)}, expected sides from {low} to {high} pixels")
-    return int(str(width)), int(str(height))
+    if isinstance(width, int) and isinstance(height, int) and low <= min(width, height) <= max(width, height) <= high:
+        return width, height
+    raise InputError(f"{where}: is {short(width)}x{short(height)}, expected sides from {low} to {high} pixels")
 
 
 def _id(entry: Mapping[str, object], key: str, where: str) -> Id:
@@ -170,60 +174,68 @@ def _id(entry: Mapping[str, object], key: str, where: str) -> Id:
 
 def _counts(annotation: Mapping[str, object], category: Category, notes: Notes) -> bool:
     """Tell whether an annotation is of a person or of a part of the room; notes what it is otherwise."""
-    if annotation.get("iscrowd") and category.person_class is not None:
-        notes.add("an annotation of a crowd (iscrowd) is left out")
-        return False
-    if category.person_class is None and category.label is None:
-        notes.add(f"an annotation of the category {category.name!r} is left out")
-        return False
-    return True
+    crowd = bool(annotation.get("iscrowd")) and category.person_class is not None
+    other = category.person_class is None and category.label is None
+    if crowd or other:
+        kind = "a crowd (iscrowd)" if crowd else f"the category {category.name!r}"
+        notes.add(f"an annotation of {kind} is left out")
+    return not (crowd or other)
 
 
 def _read_entry(annotation: Mapping[str, object], category: Category, count: int, where: str) -> Entry:
     """Read an annotation; `count` keypoints are those of all categories."""
-    keypoints = np.zeros((count, 3))
-    if category.columns and annotation.get("keypoints"):
-        flat = numbers(
-            annotation, "keypoints", (3 * len(category.columns),), "x, y, v of each of the category's", where
-        )
-        for place, keypoint in zip(category.columns, flat.reshape(-1, 3), strict=True):
-            if place is not None:
-                keypoints[place] = keypoint
-    box = None
-    if annotation.get("bbox"):
-        x, y, width, height = numbers(annotation, "bbox", (4,), "[x, y, width, height]", where)
-        box = np.array([x, y, x + width, y + height])
-    attributes = expect(annotation.get("attributes") or {}, dict, f"{where}: attributes", "an object")
+    keypoints = _read_keypoints(annotation, category.columns, count, where)
     outline = read_outline(annotation.get("segmentation"), f"{where}: segmentation")
-    return Entry(where, category, box, keypoints, outline, dict(annotation) | attributes)
+    attributes = expect(annotation.get("attributes") or {}, dict, f"{where}: attributes", "an object")
+    fields = dict(annotation) | attributes
+    return Entry(where, category, _read_box(annotation, where), keypoints, outline, fields)
 
 
-def _scoring(entries: Mapping[Id, Sequence[Entry]], notes: Notes) -> Scoring:
+def _read_keypoints(
+    annotation: Mapping[str, object], columns: Sequence[int | None], count: int, where: str
+) -> Float64[np.ndarray, "keypoint 3"]:
+    """Read x, y, v of the category's keypoints and put them in their columns; zeros where there are none."""
+    keypoints = np.zeros((count, 3))
+    if columns and annotation.get("keypoints"):
+        flat = numbers(annotation, "keypoints", (3 * len(columns),), "x, y, v of each of the category's", where)
+        known = [place for place, column in enumerate(columns) if column is not None]
+        keypoints[[column for column in columns if column is not None]] = flat.reshape(-1, 3)[known]
+    return keypoints
+
+
+def _read_box(annotation: Mapping[str, object], where: str) -> Float64[np.ndarray, "4"] | None:
+    if not annotation.get("bbox"):
+        return None
+    x, y, width, height = numbers(annotation, "bbox", (4,), "[x, y, width, height]", where)
+    return np.array([x, y, x + width, y + height])
+
+
+def _scoring(entries: Sequence[Entry], notes: Notes) -> Scoring:
     """Choose how the third number of a keypoint becomes a score: COCO's v is 0, 1 or 2, but detectors write scores."""
-    written = [entry.keypoints[:, 2] for some in entries.values() for entry in some]
-    third = np.concatenate([*written, np.zeros(1)])
-    if np.isin(third, (0, 1, 2)).all():
+    graded = [entry for entry in entries if not np.isin(entry.keypoints[:, 2], (0, 1, 2)).all()]
+    if not graded:
         return lambda entry: _FLAG_SCORES[entry.keypoints[:, 2].astype(int)]
-    if not ((third >= 0) & (third <= 1)).all():
-        wrong = next(
-            entry for some in entries.values() for entry in some if not np.isin(entry.keypoints[:, 2], (0, 1, 2)).all()
-        )
-        raise InputError(
-            f"{wrong.where}: keypoints has the v {wrong.keypoints[:, 2].tolist()}, expected 0 (not annotated), 1 "
-            "(hidden) or 2 (visible), or scores from 0 to 1 in the whole file"
-        )
+    third = np.concatenate([entry.keypoints[:, 2] for entry in entries])
+    require(
+        bool(((third >= 0) & (third <= 1)).all()),
+        f"{graded[0].where}: keypoints has the v {short(graded[0].keypoints[:, 2].tolist())}, expected 0 (not "
+        "annotated), 1 (hidden) or 2 (visible), or scores from 0 to 1 in the whole file",
+    )
     notes.add("the third number of a keypoint is taken as its score, as it is not always 0, 1 or 2")
     return lambda entry: entry.keypoints[:, 2]
 
 
 def _fill(picture: Picture, entries: Sequence[Entry], to_score: Scoring, notes: Notes) -> Picture:
     """Sort the annotations of a picture into persons and the room."""
-    room = [RoomPart(each.category.label, each.outline) for each in entries if each.category.label and each.outline]
     people = [each for each in entries if each.category.label is None]
     outlines = [each for each in people if each.outline and not each.category.columns]
-    persons = [_read_person(each, to_score(each), notes) for each in people if each not in outlines]
-    found = [person for person in persons if person is not None]
-    return replace(picture, persons=tuple(_join(found, outlines, notes)), room=tuple(room))
+    read = [_read_person(each, to_score(each), notes) for each in people if each not in outlines]
+    persons = _join([person for person in read if person is not None], outlines, notes)
+    return replace(picture, persons=tuple(persons), room=tuple(_room(entries)))
+
+
+def _room(entries: Sequence[Entry]) -> list[RoomPart]:
+    return [RoomPart(each.category.label, each.outline) for each in entries if each.category.label and each.outline]
 
 
 def _read_person(entry: Entry, scores: Float64[np.ndarray, " keypoint"], notes: Notes) -> Person | None:
@@ -240,7 +252,7 @@ def _read_person(entry: Entry, scores: Float64[np.ndarray, " keypoint"], notes: 
         entry.category.person_class,
         _read_action(entry.fields.get("action"), notes),
         entry.fields.get("occluded") is True,
-        _read_track(entry),
+        track_name(entry.fields.get("track_id"), f"{entry.where}: track_id"),
         entry.outline,
     )
 
@@ -251,35 +263,23 @@ def _read_action(value: object, notes: Notes) -> int:
         return 0
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(ACTIONS) - 1:
         return 1 + value
-    plain = str(value).strip().lower().replace(" ", "_").replace("-", "_")
-    if plain in ACTIONS:
-        return ACTIONS.index(plain)
+    if _plain(str(value)) in ACTIONS:
+        return ACTIONS.index(_plain(str(value)))
     notes.add(f"the action {short(value)} is taken as unknown; actions are {', '.join(ACTIONS[1:])}")
     return 0
 
 
-def _read_track(entry: Entry) -> str | None:
-    value = entry.fields.get("track_id")
-    if value is None or value in ("", -1):
-        return None
-    if not isinstance(value, int | str) or isinstance(value, bool):
-        raise InputError(f"{entry.where}: track_id is {short(value)}, expected a number")
-    return str(value)
-
-
 def _join(persons: Sequence[Person], outlines: Sequence[Entry], notes: Notes) -> list[Person]:
     """Give outlines that are annotated apart from the skeletons to the persons whose boxes they overlap most."""
-    boxes = [each.box for each in outlines]
     joined = list(persons)
-    if joined and boxes:
+    if joined and outlines:
         shared = overlap(np.stack([person.box for person in joined]), np.stack([_box(each) for each in outlines]))
         for person, outline in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
             if shared[person, outline] >= SAME_PERSON:
                 joined[person] = replace(joined[person], outline=outlines[outline].outline)
-    used = {id(person.outline) for person in joined}
+    used = [person.outline for person in joined]
     notes.add(
-        "an outline of a person is left out, as no keypoints lie there",
-        sum(id(each.outline) not in used for each in outlines),
+        "an outline of a person is left out: no keypoints are there", sum(e.outline not in used for e in outlines)
     )
     return joined
 

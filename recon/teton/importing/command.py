@@ -1,7 +1,7 @@
 """The import itself: a recording and its annotations become sequences of a Teton tree."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -12,16 +12,18 @@ from tqdm import tqdm
 
 from motion.errors import InputError
 from motion.errors.numbers import above, at_least, between, check_numbers
+from motion.sequence import LABELS
 from motion.skeleton import PERSON_CLASSES
 from recon.teton.annotations import FPS_RANGE, Track, require_valid
-from recon.teton.importing.assembly import choose_masks, make_tracks, scaled
+from recon.teton.checked_json import require
+from recon.teton.importing.assembly import Masks, choose_masks, make_tracks, scaled
 from recon.teton.importing.detections import Annotations, Notes, Picture
 from recon.teton.importing.folder import open_folder
 from recon.teton.importing.following import follow
 from recon.teton.importing.kinds import read_annotations
 from recon.teton.importing.matching import match
 from recon.teton.importing.placing import number, place, remove, require_free
-from recon.teton.importing.recording import Recording
+from recon.teton.importing.recording import Frame, Recording
 from recon.teton.importing.timing import Steps, choose_steps, cut, stretches
 from recon.teton.importing.video import open_video
 from recon.teton.tree import FEWEST_FRAMES, write_sequence
@@ -107,6 +109,11 @@ class Import:
         """List the annotated pictures of a stretch of steps; None where there is none."""
         return [self.pictures.get(frame) for frame in self.steps.numbers[first:last].tolist()]
 
+    def room(self, frame: int) -> Picture | None:
+        """Find the picture nearest to a frame in which the room is outlined; None where it is in none."""
+        pictures = [(abs(number - frame), number) for number, picture in self.pictures.items() if picture.room]
+        return self.pictures[min(pictures)[1]] if pictures else None
+
 
 def import_video(config: ImportConfig) -> None:
     """Import a video as its configuration says and print what was made.
@@ -124,8 +131,8 @@ def import_video(config: ImportConfig) -> None:
         _require_valid(work, plan)
     if config.replace:
         remove(folder)
-    keyframes = _write(work, plans)
-    print("\n".join(_report(config, work, plans, keyframes)))
+    made = _write(work, plans)
+    print("\n".join(_report(config, work, made)))
 
 
 def _check(config: ImportConfig) -> None:
@@ -138,9 +145,7 @@ def _open(config: ImportConfig) -> Recording:
     if not config.video.is_dir():
         return open_video(config.video, config.recorded_fps, config.end)
     if config.recorded_fps is None:
-        raise InputError(
-            f"{config.video}: is a folder of frames, which have no times, expected their rate by --recorded-fps"
-        )
+        raise InputError(f"{config.video}: is a folder of frames without times, expected their rate by --recorded-fps")
     return open_folder(config.video, config.recorded_fps)
 
 
@@ -152,11 +157,11 @@ def _bring_together(config: ImportConfig, recording: Recording, annotations: Ann
     matched = match(annotations, recording, notes)
     kept = cut(recording.times, config.start, config.end)
     found = [frame for frame in kept.tolist() if frame in matched]
-    if not found:
-        raise InputError(
-            f"{config.annotations}: none of its {len(annotations.pictures)} pictures is a frame that is taken "
-            f"({kept[0]} to {kept[-1]}), expected annotations of these frames"
-        )
+    require(
+        bool(found),
+        f"{config.annotations}: none of its {len(annotations.pictures)} pictures is a frame that is taken "
+        f"({kept[0]} to {kept[-1]}), expected annotations of these frames",
+    )
     steps = choose_steps(recording.times, kept, np.isin(np.arange(len(recording.times)), found), config.fps)
     size = _fit(recording.shown_size, config.longest_side)
     pictures = [scaled(matched[frame], recording.size, size) for frame in found]
@@ -186,27 +191,27 @@ def _plan(work: Import, folder: Path, seconds: float) -> list[Plan]:
     steps = work.stretch(0, len(work.steps.numbers))
     there = np.array([bool(picture and picture.persons) for picture in steps])
     parts = stretches(there, work.steps.fps, seconds)
-    names = work.annotations.keypoint_names
-    made = [(first, last, make_tracks(steps[first:last], len(names), work.notes)) for first, last in parts]
+    made = [(first, last, _tracks(work, first, last)) for first, last in parts]
     whole = [part for part in made if part[2]]
     work.notes.add(f"a stretch with nobody in {FEWEST_FRAMES} frames is left out", len(made) - len(whole))
-    if not whole:
-        raise InputError(
-            f"{work.recording.path}: nobody is there in {FEWEST_FRAMES} frames of a sequence, expected persons"
-        )
+    path = work.recording.path
+    require(bool(whole), f"{path}: nobody is there in {FEWEST_FRAMES} frames of a sequence, expected persons")
     _note_empty(work, [(first, last) for first, last, _ in whole])
     folders = number(folder, len(whole))
     return [Plan(each, *part) for each, part in zip(folders, whole, strict=True)]
+
+
+def _tracks(work: Import, first: int, last: int) -> tuple[Track, ...]:
+    return make_tracks(work.stretch(first, last), len(work.annotations.keypoint_names), work.notes)
 
 
 def _note_empty(work: Import, parts: Sequence[tuple[int, int]]) -> None:
     """Note the times that no sequence covers."""
     edges = [0, *(edge for part in parts for edge in part), len(work.steps.numbers)]
     empty = [(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True) if last > first]
-    if empty:
-        times = [f"{work.steps.time(first):.1f} to {work.steps.time(last):.1f} s" for first, last in empty]
-        more = f" and {len(times) - MOST_LISTED} more" if len(times) > MOST_LISTED else ""
-        work.notes.add(f"without persons and left out: {', '.join(times[:MOST_LISTED])}{more}")
+    times = [f"{work.steps.time(first):.1f} to {work.steps.time(last):.1f} s" for first, last in empty]
+    more = f" and {len(times) - MOST_LISTED} more" if len(times) > MOST_LISTED else ""
+    work.notes.add(f"without persons and left out: {', '.join(times[:MOST_LISTED])}{more}", min(1, len(times)))
 
 
 def _require_valid(work: Import, plan: Plan) -> None:
@@ -222,58 +227,66 @@ def _require_valid(work: Import, plan: Plan) -> None:
     )
 
 
-def _write(work: Import, plans: Sequence[Plan]) -> list[tuple[int, bool]]:
-    """Write all sequences in one pass; returns the number of key frames of each, and whether they have masks."""
+def _write(work: Import, plans: Sequence[Plan]) -> list[str]:
+    """Write all sequences in one pass through the recording; returns lines about each."""
     numbers = [frame for plan in plans for frame in work.steps.numbers[plan.first : plan.last].tolist()]
     frames = iter(tqdm(work.recording.read(numbers, work.size), "write", len(numbers), unit="frame", disable=None))
-    rooms = {frame: picture for frame, picture in work.pictures.items() if picture.room}
-    made = []
-    for plan in plans:
-        taken = work.steps.numbers[plan.first : plan.last]
-        nearest = min(rooms, key=lambda frame: abs(frame - int(taken.mean()))) if rooms else None
-        room = None if nearest is None else rooms[nearest]
-        thumbnails = work.recording.thumbnails[taken]
-        masks = choose_masks(work.stretch(plan.first, plan.last), plan.tracks, room, thumbnails, work.size)
-        write_sequence(
-            plan.folder,
-            frames=islice(frames, len(taken)),
-            tracks=plan.tracks,
-            image_size=work.size,
-            fps=work.steps.fps,
-            intrinsics=work.intrinsics,
-            keypoint_names=work.annotations.keypoint_names,
-            keyframes=masks.keyframes,
-            masks=masks.images,
-        )
-        made.append((len(masks.keyframes), bool(masks.images)))
-    return made
+    return [line for plan in plans for line in _write_one(work, plan, frames)]
 
 
-def _report(
-    config: ImportConfig, work: Import, plans: Sequence[Plan], keyframes: Sequence[tuple[int, bool]]
-) -> list[str]:
+def _write_one(work: Import, plan: Plan, frames: Iterator[Frame]) -> list[str]:
+    """Write a sequence, whose frames are the next ones, and describe it."""
+    taken = work.steps.numbers[plan.first : plan.last]
+    room = work.room(int(taken.mean()))
+    pictures = work.stretch(plan.first, plan.last)
+    masks = choose_masks(pictures, plan.tracks, room, work.recording.thumbnails[taken], work.size)
+    write_sequence(
+        plan.folder,
+        frames=islice(frames, len(taken)),
+        tracks=plan.tracks,
+        image_size=work.size,
+        fps=work.steps.fps,
+        intrinsics=work.intrinsics,
+        keypoint_names=work.annotations.keypoint_names,
+        keyframes=masks.keyframes,
+        masks=masks.images,
+    )
+    _note_masks(masks, room, work.notes)
+    return _describe(work, plan, masks)
+
+
+def _note_masks(masks: Masks, room: Picture | None, notes: Notes) -> None:
+    if room is not None and not masks.images:
+        notes.add("the room is outlined and no person is: masks are left out")
+    floor = LABELS.index("floor")
+    if masks.images and not (room and any(part.label == floor for part in room.room)):
+        notes.add("masks mark no floor, as none is outlined in the annotations")
+
+
+def _describe(work: Import, plan: Plan, masks: Masks) -> list[str]:
+    """Say of what a sequence is, in a line for it and one for each person."""
+    steps, words = work.steps, "with masks" if masks.images else "no masks"
+    made = f"{plan.last - plan.first} frames of {_words(work.size)} at {steps.fps:.6g} fps"
+    begin, keyframes = f"from {steps.time(plan.first):.1f} s on", f"{len(masks.keyframes)} key frames"
+    persons = [
+        f"  person {track.object_id} ({PERSON_CLASSES[track.person_class]}) in {track.present.mean():.0%} of the frames"
+        for track in plan.tracks
+    ]
+    return [f"{plan.folder}: {made} {begin}, {keyframes}, {words}", *persons]
+
+
+def _report(config: ImportConfig, work: Import, made: Sequence[str]) -> list[str]:
     """Put what was made, assumed and left out into lines, and the commands that come next."""
-    recording, steps = work.recording, work.steps
-    lines = [f"{recording.path}: {len(recording.times)} frames of {_words(recording.size)}, {work.annotations.kind}"]
-    for plan, (count, masked) in zip(plans, keyframes, strict=True):
-        masks = "with masks" if masked else "no masks"
-        lines.append(
-            f"{plan.folder}: {plan.last - plan.first} frames of {_words(work.size)} at {steps.fps:g} fps from "
-            f"{steps.time(plan.first):.1f} s on, {count} key frames, {masks}"
-        )
-        lines += [f"  {_describe(track)}" for track in plan.tracks]
+    recording, root = work.recording, shlex.quote(str(config.output))
     if work.intrinsics is None:
         work.notes.add("the focal length is unknown: the reconstruction will estimate it (--intrinsics says it)")
-    lines += [f"note: {sentence}" for sentence in work.notes.sentences()]
-    root = shlex.quote(str(config.output))
-    lines.append(f"next: python -m recon.teton check {root}")
-    lines.append(f"      python -m ray_jobs.reconstruct --rooms {root} --output data/rooms")
-    return lines
-
-
-def _describe(track: Track) -> str:
-    kind, share = PERSON_CLASSES[track.person_class], track.present.mean()
-    return f"person {track.object_id} ({kind}) in {share:.0%} of the frames"
+    return [
+        f"{recording.path}: {len(recording.times)} frames of {_words(recording.size)}, {work.annotations.kind}",
+        *made,
+        *(f"note: {sentence}" for sentence in work.notes.sentences()),
+        f"next: python -m recon.teton check {root}",
+        f"      python -m ray_jobs.reconstruct --rooms {root} --output data/rooms",
+    ]
 
 
 def _words(size: tuple[int, int]) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from motion.errors import InputError
+from recon.teton.checked_json import short
 from recon.teton.importing.outlines import Outline
 
 HIDDEN_SCORE = 0.3  # score of a keypoint that annotators placed although something hides it, as in recon.simulate
@@ -119,9 +121,21 @@ def overlap(one: Float64[np.ndarray, "a 4"], other: Float64[np.ndarray, "b 4"]) 
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     shared = (high - low).clip(min=0).prod(axis=-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None] - shared
+    union = _area(one)[:, None] + _area(other)[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def track_name(value: object, where: str) -> str | None:
+    """Read the name of a person over time, a number or text; None where the tool followed nobody."""
+    if value is None or value in ("", -1):
+        return None
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise InputError(f"{where} is {short(value)}, expected a number")
+    return str(value)
+
+
+def _area(boxes: Float64[np.ndarray, "box 4"]) -> Float64[np.ndarray, " box"]:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
 
 
 def _extent(keypoints: Float64[np.ndarray, "keypoint 3"]) -> tuple[Float64[np.ndarray, "2"], Float64[np.ndarray, "2"]]:

@@ -26,21 +26,14 @@ def open_folder(folder: Path, fps: float) -> Recording:
     if not files:
         found = sorted(path.name for path in folder.iterdir())
         raise InputError(f"{folder}: holds no .jpg or .png but {short(found)}, expected the frames of a video")
-    size, thumbnails = (0, 0), []
-    for path in tqdm(files, desc="look over frames", unit="frame", disable=None):
-        picture = read_picture(path)
-        size = picture.size if path == files[0] else size
-        require(
-            picture.size == size,
-            f"{path}: is {_words(picture.size)}, expected {_words(size)} as {files[0].name} is: one camera's frames",
-        )
-        thumbnails.append(thumbnail(picture))
+    size = read_picture(files[0]).size
+    small = [thumbnail(_read(path, size)) for path in tqdm(files, "look over frames", unit="frame", disable=None)]
     return Recording(
         folder,
         size,
         shown_size=size,
         times=np.arange(len(files)) / fps,
-        thumbnails=np.stack(thumbnails),
+        thumbnails=np.stack(small),
         recorded=datetime.fromtimestamp(files[0].stat().st_mtime, UTC),
         decode=lambda numbers: _decode(files, numbers),
         length=len(files),
@@ -48,8 +41,12 @@ def open_folder(folder: Path, fps: float) -> Recording:
     )
 
 
-def _words(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _read(path: Path, size: tuple[int, int]) -> Image.Image:
+    """Read a picture that must have the size of the first."""
+    picture = read_picture(path)
+    found, expected = (f"{width}x{height}" for width, height in (picture.size, size))
+    require(picture.size == size, f"{path}: is {found}, expected {expected} as the first is: frames of one camera")
+    return picture
 
 
 def _decode(files: Sequence[Path], numbers: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:

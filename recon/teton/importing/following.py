@@ -51,10 +51,7 @@ def follow(
     person afterwards, and who is seen in fewer than FEWEST_FRAMES frames is left out, which `notes` then say.
     Raises InputError where the tool gave two persons of a frame the same track.
     """
-    for persons, time in zip(frames, times.tolist(), strict=True):
-        given = [person.track for person in persons if person.track]
-        for name in sorted(name for name in set(given) if given.count(name) > 1)[:1]:
-            raise InputError(f"the frame at {time:.2f} s has two persons of the track {name}, expected one of each")
+    _check_given(frames, times)
     tracks = _tracks(frames, times)
     taken = {person.track for persons in frames for person in persons if person.track}
     free = (name for name in map(str, count(1)) if name not in taken)
@@ -65,6 +62,13 @@ def follow(
         else:
             names |= dict.fromkeys(track.places, next(free))
     return [tuple(_named(persons, frame, names)) for frame, persons in enumerate(frames)]
+
+
+def _check_given(frames: Sequence[Sequence[Person]], times: Float64[np.ndarray, " frame"]) -> None:
+    for persons, time in zip(frames, times.tolist(), strict=True):
+        given = [person.track for person in persons if person.track]
+        for name in sorted(name for name in set(given) if given.count(name) > 1)[:1]:
+            raise InputError(f"the frame at {time:.2f} s has two persons of the track {name}, expected one of each")
 
 
 def _tracks(frames: Sequence[Sequence[Person]], times: Float64[np.ndarray, " frame"]) -> list[Followed]:

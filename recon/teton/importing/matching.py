@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from motion.errors import InputError
-from recon.teton.checked_json import short
+from recon.teton.checked_json import require, short
 from recon.teton.importing.detections import Annotations, Notes, Picture
 from recon.teton.importing.file_names import number_in, stem
 from recon.teton.importing.recording import Recording
@@ -27,6 +28,14 @@ def match(annotations: Annotations, recording: Recording, notes: Notes) -> dict[
     _check_positions(pictures, recording)
     named = recording.names is not None and any(picture.name for picture in pictures)
     places = _by_name(pictures, recording.names or ()) if named else _by_number(pictures, recording, notes)
+    beyond = sum(place is None or place >= recording.length for place in places)
+    notes.add(f"{beyond} annotated pictures are no frames of the recording and are left out", min(1, beyond))
+    matched = _by_frame(places, pictures)
+    return {place: picture for place, picture in sorted(matched.items()) if place < len(recording.times)}
+
+
+def _by_frame(places: Sequence[int | None], pictures: Sequence[Picture]) -> dict[int, Picture]:
+    """Order pictures by the number of their frame; raises InputError where two have one."""
     matched: dict[int, Picture] = {}
     for place, picture in zip(places, pictures, strict=True):
         if place in matched:
@@ -34,9 +43,7 @@ def match(annotations: Annotations, recording: Recording, notes: Notes) -> dict[
             raise InputError(f"the annotations of {names} both fit frame {place}, expected one for each frame")
         if place is not None:
             matched[place] = picture
-    beyond = sum(place is None or place >= recording.length for place in places)
-    notes.add(f"{beyond} annotated pictures are no frames of the recording and are left out", min(1, beyond))
-    return {place: picture for place, picture in sorted(matched.items()) if place < len(recording.times)}
+    return matched
 
 
 def _by_name(pictures: Sequence[Picture], names: Sequence[str]) -> list[int | None]:
@@ -47,13 +54,10 @@ def _by_name(pictures: Sequence[Picture], names: Sequence[str]) -> list[int | No
         stems = [str(number_in(name)) for name in names]
         theirs = [str(picture.number) for picture in pictures]
     places = {name: place for place, name in enumerate(stems)}
-    found = [places.get(name) for name in theirs]
-    if len(places) < len(names) or not set(places) & set(theirs):
-        annotated = [picture.name for picture in pictures]
-        raise InputError(
-            f"the annotations are of {short(annotated)}, the frames are {short(list(names))}, expected names that fit"
-        )
-    return found
+    annotated, frames = short([picture.name for picture in pictures]), short(list(names))
+    fit = len(places) == len(names) and bool(set(places) & set(theirs))
+    require(fit, f"the annotations are of {annotated}, the frames are {frames}, expected names that fit")
+    return [places.get(name) for name in theirs]
 
 
 def _by_number(pictures: Sequence[Picture], recording: Recording, notes: Notes) -> list[int | None]:
@@ -73,12 +77,9 @@ def _by_number(pictures: Sequence[Picture], recording: Recording, notes: Notes) 
 
 
 def _by_order(pictures: Sequence[Picture], count: int, notes: Notes) -> list[int | None]:
-    if len(pictures) != count:
-        names = short([picture.name for picture in pictures])
-        raise InputError(
-            f"{len(pictures)} pictures are annotated, named {names}, and the recording has {count} frames: expected a "
-            "number of its own in each name, or one picture for each frame"
-        )
+    names = short([picture.name for picture in pictures])
+    found = f"{len(pictures)} pictures are annotated, named {names}, and the recording has {count} frames"
+    require(len(pictures) == count, f"{found}, expected a number of its own in each name, or one for each frame")
     notes.add("the names of the pictures do not number them: they are taken as all frames in the order of their ids")
     return list(range(count))
 
@@ -86,15 +87,12 @@ def _by_order(pictures: Sequence[Picture], count: int, notes: Notes) -> list[int
 def _check_sizes(pictures: Sequence[Picture], recording: Recording, notes: Notes) -> None:
     """Raise InputError for annotated pictures of another shape than the frames'; another size is noted."""
     for width, height in {picture.size for picture in pictures if picture.size}:
-        own = f"{recording.size[0]}x{recording.size[1]}"
-        if not any(_same_shape((width, height), size) for size in (recording.size, recording.shown_size)):
-            turned = _same_shape((height, width), recording.size)
-            hint = ", which is turned: annotate it as players show it" if turned else ": annotate this very recording"
-            raise InputError(
-                f"the annotations are of {width}x{height} and the frames are {own}, expected one shape{hint}"
-            )
-        if (width, height) != recording.size:
-            notes.add(f"the annotations are of {width}x{height} and the frames {own}: positions are scaled")
+        sizes = f"the annotations are of {width}x{height} and the frames of {recording.size[0]}x{recording.size[1]}"
+        fits = any(_same_shape((width, height), size) for size in (recording.size, recording.shown_size))
+        turned = _same_shape((height, width), recording.size)
+        hint = ", which is turned: annotate it as players show it" if turned else ": annotate this very recording"
+        require(fits, f"{sizes}, expected one shape{hint}")
+        notes.add(f"{sizes}: positions are scaled", int((width, height) != recording.size))
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -105,22 +103,30 @@ def _check_positions(pictures: Sequence[Picture], recording: Recording) -> None:
     """Raise InputError where keypoints are shares of the picture, or lie outside of it."""
     sizes = [picture.size or recording.size for picture in pictures for _ in picture.persons]
     persons = [person.keypoints for picture in pictures for person in picture.persons]
-    if not persons:
-        raise InputError("the annotations hold no person, expected persons with keypoints")
+    require(bool(persons), "the annotations hold no person, expected persons with keypoints")
     points = np.concatenate(persons)
+    limits = np.repeat(np.array(sizes), len(persons[0]), axis=0)
     seen = points[:, 2] > 0
-    limits = np.repeat(np.array(sizes), len(persons[0]), axis=0)[seen]
-    points = points[seen, :2]
-    if len(points) and np.abs(points).max() <= 1:
+    if seen.any():
+        _require_pixels(points[seen, :2])
+        _require_inside(points[seen, :2], limits[seen], recording)
+
+
+def _require_pixels(points: Float64[np.ndarray, "point 2"]) -> None:
+    if np.abs(points).max() <= 1:
         raise InputError(
             "keypoints reach from -1 to 1 at most, which look like shares of the picture, expected pixels: for "
             "OpenPose leave --keypoint_scale at 0"
         )
-    outside = ((points < -MARGIN * limits) | (points > (1 + MARGIN) * limits)).any(axis=1)
-    if outside.mean() > MOST_OUTSIDE if len(points) else False:
-        reach = "x".join(f"{value:.0f}" for value in points.max(axis=0))
-        size = f"{recording.size[0]}x{recording.size[1]}"
+
+
+def _require_inside(
+    points: Float64[np.ndarray, "point 2"], limits: Int64[np.ndarray, "point 2"], recording: Recording
+) -> None:
+    outside = ((points < -MARGIN * limits) | (points > (1 + MARGIN) * limits)).any(axis=1).mean()
+    if outside > MOST_OUTSIDE:
+        reach, (width, height) = "x".join(f"{value:.0f}" for value in points.max(axis=0)), recording.size
         raise InputError(
-            f"{outside.mean():.0%} of the keypoints lie outside the frames of {size} (they reach to {reach}), expected "
-            "annotations of this very recording"
+            f"{outside:.0%} of the keypoints lie outside the frames of {width}x{height} (they reach to {reach}), "
+            "expected annotations of this very recording"
         )

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from motion.errors import InputError
 from recon.teton.checked_json import expect, numbers, require, short
-from recon.teton.importing.detections import FEWEST_SEEN, Annotations, Notes, Person, Picture, whole_box
+from recon.teton.importing.detections import FEWEST_SEEN, Annotations, Notes, Person, Picture, track_name, whole_box
 from recon.teton.importing.file_names import number_in
 from recon.teton.importing.names import MMPOSE_SETS, UNUSED, meant_names
 
@@ -130,8 +130,7 @@ def _read_person(value: object, columns: Sequence[str | None], where: str, notes
     if box is None:
         notes.add(f"a person without a box and with fewer than {FEWEST_SEEN} keypoints is left out")
         return None
-    track = entry.get("track_id")
-    return Person(keypoints, box, track=None if track in (None, -1) else str(track))
+    return Person(keypoints, box, track=track_name(entry.get("track_id"), f"{where}: track_id"))
 
 
 def _read_box(entry: Mapping[str, object], where: str) -> Float64[np.ndarray, "4"] | None:

@@ -69,14 +69,22 @@ def meant_names(names: Sequence[str], where: str) -> tuple[str | None, ...]:
     if "left_ankle" not in found:  # MMPose's Human3.6M calls ankles feet
         found = [re.sub(r"_foot$", "_ankle", name) for name in found]
     known = [name if name in KEYPOINT_NAMES and (smpl or name not in _ONLY_SMPLS) else None for name in found]
+    _require_usable(names, known, where)
+    return tuple(known)
+
+
+def _require_usable(names: Sequence[str], known: Sequence[str | None], where: str) -> None:
     used = [name for name in known if name]
     twice = [name for name in used if used.count(name) > 1]
     if twice:
         same = [name for name, meant in zip(names, known, strict=True) if meant == twice[0]]
         raise InputError(f"{where}: the keypoints {same} all mean {twice[0]}, expected each keypoint once")
+    _refuse_few(names, used, where)
+
+
+def _refuse_few(names: Sequence[str], used: Sequence[str], where: str) -> None:
     if len(used) < FEWEST:
         raise InputError(
             f"{where}: of the keypoints {short(list(names))} {len(used)} are known, expected at least {FEWEST} of "
             f"{', '.join(KEYPOINT_SETS['openpose25'])} or others of recon/keypoints.py: name them so in the tool"
         )
-    return tuple(known)

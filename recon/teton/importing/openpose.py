@@ -7,8 +7,8 @@ Each is an object with `people`, and each person has `pose_keypoints_2d`, x, y a
 from collections.abc import Mapping, Sequence
 
 from motion.errors import InputError
-from recon.teton.checked_json import expect, get, numbers, short
-from recon.teton.importing.detections import FEWEST_SEEN, Annotations, Notes, Person, Picture, whole_box
+from recon.teton.checked_json import expect, get, numbers
+from recon.teton.importing.detections import FEWEST_SEEN, Annotations, Notes, Person, Picture, track_name, whole_box
 from recon.teton.importing.file_names import number_in
 from recon.teton.importing.names import OPENPOSE_SETS
 
@@ -65,14 +65,11 @@ def _read_person(person: Mapping[str, object], count: int, where: str, notes: No
     if box is None:
         notes.add(f"a person with fewer than {FEWEST_SEEN} keypoints is left out")
         return None
-    return Person(keypoints, box, track=_read_track(person.get("person_id"), where))
+    return Person(keypoints, box, track=_read_track(person, where))
 
 
-def _read_track(value: object, where: str) -> str | None:
+def _read_track(person: Mapping[str, object], where: str) -> str | None:
     """Read person_id, a list of one number, which is -1 where OpenPose follows nobody."""
-    number = value[0] if isinstance(value, list) and value else value
-    if number is None or number == -1 or number == []:
-        return None
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise InputError(f"{where}: person_id is {short(value)}, expected [-1] or a number")
-    return str(number)
+    listed = person.get("person_id")
+    number = listed[0] if isinstance(listed, list) and listed else listed or None
+    return track_name(number, f"{where}: person_id")

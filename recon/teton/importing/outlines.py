@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
-from motion.errors import InputError
 from recon.teton.annotations import IMAGE_SIDES
 from recon.teton.checked_json import LARGEST_PX, expect, require, short
 
@@ -30,8 +29,7 @@ class Outline:
         if self.runs is None:
             filled = [_fill(corners * np.array(size) / picture, size) for corners in self.polygons]
             return np.logical_or.reduce(filled)
-        width, height = self.runs_size
-        inside = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(width, height).T
+        inside = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.runs_size).T
         return np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST))
 
     def box(self) -> Float64[np.ndarray, "4"]:
@@ -77,16 +75,18 @@ def _read_polygon(value: object, where: str) -> Float64[np.ndarray, "corner 2"]:
 
 
 def _read_runs(value: dict[str, object], where: str) -> Outline | None:
-    size, counts = value.get("size"), value.get("counts")
-    low, high = 1, IMAGE_SIDES[1]
-    if not (
-        isinstance(size, list) and len(size) == 2 and all(type(side) is int and low <= side <= high for side in size)
-    ):
-        raise InputError(f"{where} has the size {short(size)}, expected [height, width]")
+    size, counts = _read_size(value.get("size"), where), value.get("counts")
     runs = np.array(decode_runs(counts) if isinstance(counts, str) else _plain_runs(counts, where), dtype=np.int64)
     whole = bool((runs >= 0).all()) and int(runs.sum()) == size[0] * size[1]
     require(whole, f"{where} has runs of {runs.sum()} pixels, expected {size[0] * size[1]} as its size {size} has")
     return Outline((), runs, runs_size=(size[1], size[0])) if runs[1::2].any() else None
+
+
+def _read_size(size: object, where: str) -> list[int]:
+    sides = expect(size, list, f"{where} size", "[height, width]")
+    good = len(sides) == 2 and all(type(side) is int and 1 <= side <= IMAGE_SIDES[1] for side in sides)
+    require(good, f"{where} size is {short(sides)}, expected [height, width]")
+    return sides
 
 
 def _plain_runs(counts: object, where: str) -> list[int]:

@@ -17,12 +17,15 @@ def place(root: Path, name: str | None, recording: Recording) -> Path:
     Without a name the department is "imported" and the device the file's name. Raises InputError for a name that is
     not of two parts.
     """
-    if name is None:
-        device = re.sub(r"[^\w.-]+", "-", recording.path.absolute().stem).strip(".-") or "video"
-        name = f"{DEPARTMENT}/{device}"
+    name = _default_name(recording.path) if name is None else name
     if not re.fullmatch(f"{_PART}/{_PART}", name):
         raise InputError(f"--name is {name!r}, expected DEPARTMENT/DEVICE, such as ward-3/camera-1")
     return root / name / f"{recording.recorded:%Y-%m-%d}" / f"{recording.recorded:%Y-%m-%dT%H-%M-%S}"
+
+
+def _default_name(path: Path) -> str:
+    device = re.sub(r"[^\w.-]+", "-", path.absolute().stem).strip(".-")
+    return f"{DEPARTMENT}/{device or 'video'}"
 
 
 def number(folder: Path, count: int) -> list[Path]:
@@ -42,10 +45,8 @@ def require_free(folder: Path, replace: bool) -> None:
     """Raise InputError where a recording has sequences already, unless they may be replaced."""
     found = existing(folder)
     if found and not replace:
-        more = f" and {len(found) - 1} more" if found[1:] else ""
-        raise InputError(
-            f"{found[0]}{more}: is there already, expected a new name: choose another by --name, or say --replace"
-        )
+        what = f"{found[0]}" + (f" and {len(found) - 1} more" if found[1:] else "")
+        raise InputError(f"{what}: is there already, expected a new name: choose one by --name, or say --replace")
 
 
 def remove(folder: Path) -> None:

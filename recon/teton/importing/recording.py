@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby, repeat
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +43,8 @@ class Recording:
     def read(self, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[Frame]:
         """Decode frames at a size (width, height) of their own or smaller; a number may come several times in a row."""
         distinct = self.decode(list(dict.fromkeys(numbers)))
-        last, frame = -1, np.zeros((0, 0, 3), dtype=np.uint8)
-        for number in numbers:
-            if number != last:
-                last, frame = number, resized(next(distinct), size)
-            yield frame
+        for (_, same), frame in zip(groupby(numbers), distinct, strict=True):
+            yield from repeat(resized(frame, size), len(list(same)))
 
 
 def resized(frame: Frame, size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns 3"]:

@@ -49,15 +49,19 @@ def cut(times: Float64[np.ndarray, " frame"], start: float | None, end: float | 
         raise InputError(
             f"{len(kept)} frames are taken{limits} ({times[-1]:.2f} s in all), expected at least {FEWEST_FRAMES}"
         )
-    gaps = np.flatnonzero(np.diff(times[kept]) > LONGEST_GAP_S + 1e-6)
+    _refuse_gaps(times[kept])
+    return kept
+
+
+def _refuse_gaps(times: Float64[np.ndarray, " kept"]) -> None:
+    gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP_S + 1e-6)
     if len(gaps):
-        before, after = times[kept[gaps[0]]], times[kept[gaps[0] + 1]]
+        before, after = times[gaps[0]], times[gaps[0] + 1]
         more = f" (and {len(gaps) - 1} more gaps)" if len(gaps) > 1 else ""
         raise InputError(
             f"the recording has no frame between {before:.2f} and {after:.2f} s{more}, expected gaps of "
             f"{LONGEST_GAP_S} s at most: cut it by --end {before:.2f} or --start {after:.2f}"
         )
-    return kept
 
 
 def choose_steps(
@@ -71,7 +75,7 @@ def choose_steps(
     Args:
         times: Time of each frame in seconds.
         kept: Numbers of the frames to choose from.
-        annotated: True for the frames with annotations.
+        annotated: True for the frames with annotations; at least one of `kept` has them.
         fps: Rate of the steps; None for that of the annotated frames, or the part of it that is not above MOST_FPS.
 
     Raises InputError for a rate that a Teton tree may not have or that is above the recording's.
@@ -82,11 +86,8 @@ def choose_steps(
     _check_rate(rate, own)
     count = 1 + math.floor((times[kept[-1]] - times[kept[0]]) * rate + SLACK)
     ideal = times[kept[0]] + np.arange(count) / rate
-    numbers = kept[_nearest(times[kept], ideal)]
-    with_annotations = kept[annotated[kept]]
-    if len(with_annotations):
-        nearest = with_annotations[_nearest(times[with_annotations], ideal)]
-        numbers = np.where(np.abs(times[nearest] - ideal) < 0.5 / rate + 1e-6, nearest, numbers)
+    numbers, preferred = (some[_nearest(times[some], ideal)] for some in (kept, kept[annotated[kept]]))
+    numbers = np.where(np.abs(times[preferred] - ideal) < 0.5 / rate + 1e-6, preferred, numbers)
     return Steps(numbers, rate, float(ideal[0]), _notes(times[numbers] - ideal, numbers, own, every, rate))
 
 
@@ -110,11 +111,7 @@ def _check_rate(rate: float, own: float) -> None:
 
 def _nearest(times: Float64[np.ndarray, " frame"], ideal: Float64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
     """Find the index of the time, of those that rise, that is nearest to each ideal one."""
-    after = (
-        np.searchsorted(times, ideal).clip(1, len(times) - 1)
-        if len(times) > 1
-        else np.zeros(len(ideal), dtype=np.int64)
-    )
+    after = np.searchsorted(times, ideal).clip(max=len(times) - 1)
     before = (after - 1).clip(0)
     return np.where(ideal - times[before] <= times[after] - ideal, before, after)
 
@@ -125,11 +122,10 @@ def _notes(
     notes = []
     if every > 1:
         notes.append(f"mostly one frame in {every} is annotated, and those are taken")
-    if np.abs(late).max() > NOTICED_S:
-        notes.append(
-            f"frames come {own:.4g} times a second on average and are taken at {rate:.4g}: they are up to "
-            f"{1000 * np.abs(late).max():.0f} ms early or late"
-        )
+    most = float(np.abs(late).max())
+    if most > NOTICED_S:
+        frames = f"frames come {own:.4g} times a second on average and are taken at {rate:.4g}"
+        notes.append(f"{frames}: they are up to {1000 * most:.0f} ms early or late")
     repeated = int((np.diff(numbers) == 0).sum())
     if repeated:
         notes.append(f"{repeated} frames are shown twice, as the recording has fewer there")

@@ -46,6 +46,13 @@ class Seen:
     damaged: int = 0
     """Number of frames of which FFmpeg says that they are damaged."""
 
+    def add(self, frame: VideoFrame, time: float | None) -> None:
+        """Take in one more frame."""
+        self.times.append(time)
+        small = frame.reformat(*THUMBNAIL, format="rgb24", interpolation="AREA")
+        self.thumbnails.append(small.to_ndarray())
+        self.damaged += frame.is_corrupt
+
 
 def open_video(path: Path, fps: float | None = None, end: float | None = None) -> Recording:
     """Look over a video: times and small copies of its frames up to `end` seconds, without keeping the pixels.
@@ -102,10 +109,7 @@ def _look_over(
             "expected one size: cut it by --start or --end",
         )
         time = frame.time if fps is None else number / fps
-        seen.times.append(time)
-        small = frame.reformat(*THUMBNAIL, format="rgb24", interpolation="AREA")
-        seen.thumbnails.append(small.to_ndarray())
-        seen.damaged += frame.is_corrupt
+        seen.add(frame, time)
         if end is not None and time is not None and time - (seen.times[0] or 0) > end:
             break
     if seen is None:
@@ -192,12 +196,16 @@ def _times(times: Sequence[float | None], fps: float | None, path: Path) -> Floa
         raise InputError(f"{path}: frame {times.index(None)} has no time, expected one: say the rate by --recorded-fps")
     known = np.array(times, dtype=np.float64)
     known -= known[0]
+    _refuse_falling(known, path)
+    return known
+
+
+def _refuse_falling(known: Float64[np.ndarray, " frame"], path: Path) -> None:
     for number in np.flatnonzero(np.diff(known) < 0)[:1]:
         raise InputError(
             f"{path}: time goes back from {known[number]:.2f} to {known[number + 1]:.2f} s after frame {number}, "
             "expected it to rise: cut the video there by --end, or say its rate by --recorded-fps"
         )
-    return known
 
 
 def _creation_time(metadata: dict[str, str], path: Path) -> datetime:

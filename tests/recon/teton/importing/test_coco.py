@@ -137,7 +137,7 @@ def test_outlines_that_are_annotated_apart_join_the_person_they_overlap() -> Non
     assert patient.outline is None
     assert nurse.outline is not None
     assert nurse.outline.pixels((320, 240), (320, 240)).sum() == 50 * 80
-    assert annotations.notes == ("an outline of a person is left out, as no keypoints lie there",)
+    assert annotations.notes == ("an outline of a person is left out: no keypoints are there",)
 
 
 def test_what_is_left_out_is_said() -> None:
@@ -199,7 +199,10 @@ def setting(*keys: Any, value: object) -> Callable[[dict[str, Any]], None]:
         (setting("images", 0, "height", value="tall"), "image 2: is 320x'tall', expected sides"),
         (setting("images", 0, "file_name", value=7), "image 2: file_name is 7, expected a name"),
         (setting("annotations", 0, value=7), "annotation 0 is 7, expected an object"),
-        (setting("annotations", 0, "image_id", value=99), "annotation 1: image_id is 99, expected one of images"),
+        (
+            setting("annotations", 0, "image_id", value=99),
+            "annotation 1: image_id is 99, expected the id of one of images",
+        ),
         (
             setting("annotations", 0, "category_id", value=99),
             "annotation 1: category_id is 99, expected the id of one of categories",

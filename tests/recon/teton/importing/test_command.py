@@ -116,8 +116,7 @@ def test_what_is_there_is_refused_and_replaced_where_that_is_said(import_: Run, 
     ended = import_()
     assert ended.status == 2
     assert (
-        "2024-05-01T10-20-30-000 and 2 more: is there already, expected a new name: choose another by --name"
-        in ended.err
+        "2024-05-01T10-20-30-000 and 2 more: is there already, expected a new name: choose one by --name" in ended.err
     )
     assert (parts[0] / "annotations.json").read_bytes() == before
     assert import_("--replace").status == 0
@@ -175,7 +174,7 @@ def test_annotations_of_a_smaller_copy_are_scaled(import_: Run, original: Origin
             each["keypoints"] = [v if k % 3 == 2 else v / 2 for k, v in enumerate(each["keypoints"])]
 
     ended = import_(annotations=change(original, tmp_path / "half.json", halve))
-    assert "note: the annotations are of 128x96 and the frames 256x192: positions are scaled" in ended.out
+    assert "note: the annotations are of 128x96 and the frames of 256x192: positions are scaled" in ended.out
     (folder,) = made(tmp_path / "rooms")
     persons = content(folder)
     for track in original.sequence.tracks:
@@ -194,7 +193,7 @@ def test_a_folder_of_frames(import_: Run, original: Original, tmp_path: Path) ->
         )
     ended = import_(video=tmp_path / "frames")
     assert ended.status == 2
-    assert "is a folder of frames, which have no times, expected their rate by --recorded-fps" in ended.err
+    assert "is a folder of frames without times, expected their rate by --recorded-fps" in ended.err
     assert import_(video=tmp_path / "frames", recorded_fps=10, name="a/b").status == 0
     (folder,) = made(tmp_path / "rooms")
     require_same_tracks(read_sequence(folder), original.sequence, list(range(COUNT)))
@@ -336,7 +335,7 @@ def twice(annotations: dict[str, Any]) -> None:
             "the annotations are of frames 900000 to 900011 and the recording has 12, expected the recording",
         ),
         (at_the_end_alone, "nobody is there in 3 frames of a sequence, expected persons"),
-        (turned, "the annotations are of 192x256 and the frames are 256x192, expected one shape, which is turned"),
+        (turned, "the annotations are of 192x256 and the frames of 256x192, expected one shape, which is turned"),
         (apart, "far outside the box"),
         (twice, "has two persons of the track"),
     ],

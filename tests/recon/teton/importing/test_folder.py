@@ -110,5 +110,5 @@ def test_frames_of_two_sizes_or_none_are_refused(tmp_path: Path) -> None:
         open_folder(tmp_path, fps=5.0)
     COLOUR.save(tmp_path / "a.png")
     COLOUR.rotate(90, expand=True).save(tmp_path / "b.png")
-    with pytest.raises(InputError, match=r"b.png: is 48x64, expected 64x48 as a.png is"):
+    with pytest.raises(InputError, match=r"b.png: is 48x64, expected 64x48 as the first is"):
         open_folder(tmp_path, fps=5.0)

@@ -118,15 +118,15 @@ def test_what_does_not_fit_is_a_sentence(pictures: list[str], names: list[str] |
 def test_another_size_is_noted_and_another_shape_refused() -> None:
     assert matched([picture("0", size=SIZE)], recording(3))[1].startswith("frames 0 to 0")
     assert (
-        "are of 640x480 and the frames 320x240: positions are scaled"
+        "are of 640x480 and the frames of 320x240: positions are scaled"
         in matched([picture("0", size=(640, 480))], recording(3))[1]
     )
     with pytest.raises(
-        InputError, match=r"are of 240x320 and the frames are 320x240, expected one shape, which is turned"
+        InputError, match=r"are of 240x320 and the frames of 320x240, expected one shape, which is turned"
     ):
         matched([picture("0", size=(240, 320))], recording(3))
     with pytest.raises(
-        InputError, match="are of 320x320 and the frames are 320x240, expected one shape: annotate this very"
+        InputError, match="are of 320x320 and the frames of 320x240, expected one shape: annotate this very"
     ):
         matched([picture("0", size=(320, 320))], recording(3))
     assert matched([picture("0", size=(640, 240))], recording(3, shown=(640, 240)))[0]

@@ -70,7 +70,7 @@ def test_its_own_ids_older_keys_and_too_few_keypoints() -> None:
         ),
         ([{"pose_keypoints_2d": [float("inf")] * 75}], "person 0: pose_keypoints_2d holds"),
         ([{"pose_keypoints_2d": ["a"] * 75}], r"person 0: pose_keypoints_2d is \['a'"),
-        ([{"person_id": ["x"], "pose_keypoints_2d": body(25).ravel().tolist()}], r"person_id is \['x'\]"),
+        ([{"person_id": [[1]], "pose_keypoints_2d": body(25).ravel().tolist()}], r"person_id is \[1\]"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(people: object, sentence: str) -> None:
