@@ -185,6 +185,24 @@ def test_annotations_of_a_smaller_copy_are_scaled(import_: Run, original: Origin
     assert "no masks" in ended.out
 
 
+def test_masks_that_cannot_be_whole_are_said(import_: Run, original: Original, tmp_path: Path) -> None:
+    def without(named: str) -> Callable[[dict[str, Any]], None]:
+        def edit(annotations: dict[str, Any]) -> None:
+            of_persons = [category["id"] for category in annotations["categories"][:3]]
+            for each in annotations["annotations"]:
+                if (each["category_id"] in of_persons) == (named == "persons"):
+                    each["segmentation"] = []
+
+        return edit
+
+    ended = import_(annotations=change(original, tmp_path / "a.json", without("persons")), name="a/a")
+    assert "no masks" in ended.out
+    assert "note: the room is outlined and no person is: masks are left out" in ended.out
+    ended = import_(annotations=change(original, tmp_path / "b.json", without("room")), name="b/b")
+    assert "with masks" in ended.out
+    assert "note: masks mark no floor, as none is outlined in the annotations" in ended.out
+
+
 def test_a_folder_of_frames(import_: Run, original: Original, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for number, frame in enumerate(original.frames):

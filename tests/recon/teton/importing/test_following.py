@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recon.teton.importing.detections import Notes, Person
-from recon.teton.importing.following import LONGEST_GAP_S, follow
+from recon.teton.importing.following import follow
 
 FPS = 10.0
 
@@ -53,7 +53,7 @@ def test_the_assignment_is_optimal_together() -> None:
 def test_a_gap_of_half_a_second_is_bridged(missing: int) -> None:
     frames = [[person(10 + 3 * k)] if not 10 <= k < 10 + missing else [] for k in range(30)]
     names = {name for names in tracks(frames)[0] for name in names}
-    assert len(names) == (1 if (missing + 1) / FPS <= LONGEST_GAP_S else 2)
+    assert len(names) == (1 if (missing + 1) / FPS <= 0.5 else 2)
 
 
 def test_flickers_are_left_out_and_said() -> None:

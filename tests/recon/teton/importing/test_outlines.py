@@ -21,6 +21,14 @@ def test_a_polygon_covers_its_pixels() -> None:
     np.testing.assert_array_equal(inside, expected)
 
 
+def test_a_pixel_is_inside_where_its_centre_is() -> None:
+    inside = pixels([[2.4, 1.6, 7.4, 1.6, 7.4, 5.5, 2.4, 5.5]], 12, 10)
+    assert (np.flatnonzero(inside.any(axis=0)).tolist(), np.flatnonzero(inside.any(axis=1)).tolist()) == (
+        [2, 3, 4, 5, 6],
+        [2, 3, 4],
+    )
+
+
 def test_a_polygon_is_drawn_at_another_size() -> None:
     outline = read_outline([[2.0, 1, 8, 1, 8, 5, 2, 5]], "here")
     assert outline is not None
