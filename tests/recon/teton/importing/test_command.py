@@ -122,7 +122,7 @@ def test_annotations_of_a_smaller_copy_are_scaled(import_: Run, original: Origin
         number = int(np.flatnonzero(track.present)[0])
         found = persons[track.object_id]["frames"][str(number)]
         np.testing.assert_allclose(found["keypoints"], track.keypoints[number], atol=1e-4)
-    assert not list((folder / "masks").iterdir())
+    assert not list(folder.glob("masks/*"))
     assert "no masks" in ended.out
 
 
