@@ -102,7 +102,8 @@ def _deleted_by_ray(path: Path) -> bool:
 def check_seen(*places: str) -> None:
     """Raise InputError unless every node of the cluster sees each of these places that is a settled path here.
 
-    A node that joins later is not asked, nor one that leaves meanwhile. URIs are taken to be the same everywhere, names of networks are no paths.
+    A node that joins later is not asked, nor one that leaves meanwhile. URIs are taken to be the same everywhere, names
+    of networks are no paths.
     """
     paths = [each for each in places if Path(each).is_absolute() and Path(each).exists()]
     here = ray.get_runtime_context().get_node_id()
