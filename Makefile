@@ -10,14 +10,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint docs bench bench-recon bench-model clean
+.PHONY: help demo test lint docs bench bench-recon bench-reconstruct bench-model clean
 
 help:
 	@echo "make demo    the whole pipeline on this machine: rooms, training, generation, pictures in demo/"
 	@echo "make test    all tests (a part: .venv/bin/python tests/run_tests.py tests/motion -k features)"
 	@echo "make lint    format, lint, types, who may import whom, and whether the docs build"
 	@echo "make docs    the API reference, in build/docs/index.html"
-	@echo "make bench   the benchmarks; make bench-recon those of the reconstruction, make bench-model of the model's speed"
+	@echo "make bench   the benchmarks; make bench-recon those of the reconstruction,"
+	@echo "             make bench-reconstruct of its job, make bench-model of the model's speed"
 	@echo "make clean   remove demo/ and the caches; .venv stays"
 	@echo "Each makes .venv from cluster/requirements.lock first when it is missing or older than the lock."
 
@@ -49,6 +50,9 @@ bench: $(VENV)
 
 bench-recon: $(VENV)
 	python -m tests.benchmarks recon
+
+bench-reconstruct: $(VENV)
+	python -m tests.benchmarks reconstruct
 
 bench-model: $(VENV)
 	python -m tests.benchmarks model

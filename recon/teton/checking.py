@@ -12,7 +12,7 @@ from tqdm import tqdm
 from motion.errors import InputError
 from recon.teton.annotations import PERSON_LABEL
 from recon.teton.faults import Faults
-from recon.teton.tree import TetonSequence, examine, list_sequences, read_sequence
+from recon.teton.tree import TetonSequence, examine, holds_images, list_sequences, read_sequence
 
 
 def find_faults(folder: Path) -> list[str]:
@@ -85,6 +85,8 @@ def check(config: CheckConfig) -> None:
     if bad:
         raise InputError(f"{bad} of {len(sequences)} sequences have faults; `recon/teton/tree.py` describes the format")
     print(f"sequences: {len(sequences)}, all without faults")
+    if unmasked := sum(not holds_images(folder, "masks") for folder in sequences):
+        print(f"without masks: {unmasked}; persons will be known by boxes and keypoints, and the floor by the depth")
 
 
 def find_sequences(folder: Path) -> list[Path]:

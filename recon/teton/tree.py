@@ -226,12 +226,12 @@ def examine(folder: Path, faults: Faults) -> TetonSequence | None:
         num_frames,
         tracks,
         keyframes,
-        masked=_holds_images(folder, "masks"),
-        measured=_holds_images(folder, "depth"),
+        masked=holds_images(folder, "masks"),
+        measured=holds_images(folder, "depth"),
     )
 
 
-def _holds_images(folder: Path, kind: str) -> bool:
+def holds_images(folder: Path, kind: str) -> bool:
     """Tell whether a sequence has masks or depth: any file, as one with a wrong name must not pass for none."""
     return any((folder / kind).glob("[!.]*"))
 
@@ -266,7 +266,7 @@ def _read_keyframes(
         return ()
     keyframes = faults.attempt(read_keyframes, folder, num_frames, image_size) or ()
     for kind, path_of, opened in (("masks", mask_path, open_mask), ("depth", depth_path, open_depth)):
-        if not _holds_images(folder, kind):
+        if not holds_images(folder, kind):
             continue
         missing = [number for number in keyframes if not path_of(folder, number).exists()]
         if missing:

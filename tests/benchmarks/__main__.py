@@ -22,7 +22,9 @@ NAMES = (
     "model",
     "recon",
     "recon_errors",
+    "recon_ways",
     "floors",
+    "reconstruct",
 )
 
 

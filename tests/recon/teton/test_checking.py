@@ -169,6 +169,10 @@ def test_the_program_is_content_with_what_is_right(
 ) -> None:
     ended = run_program("recon.teton", "check", str(tmp_path if of_the_root else folder))
     assert (ended.status, ended.out) == (0, "sequences: 1, all without faults\n")
+    shutil.rmtree(folder / "masks")
+    ended = run_program("recon.teton", "check", str(folder))
+    assert ended.status == 0
+    assert ended.out.splitlines()[1].startswith("without masks: 1; persons will be known by boxes and keypoints")
 
 
 def test_nothing_found_is_an_error(tmp_path: Path, run_program: Callable[..., Ended]) -> None:
