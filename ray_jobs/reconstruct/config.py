@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from motion.errors import InputError
 from motion.errors.numbers import at_least, check_numbers
 from ray_jobs.common import cli
 from ray_jobs.common.places import settle, settle_files
@@ -36,6 +37,10 @@ class ReconstructConfig(ReconstructionOptions):
     """Crops that the body network sees at a time, of several sequences."""
     max_rejected_fraction: float = 0.05
     """Share of rejected sequences above which the job fails at its end; good output is kept."""
+    plan: bool = False
+    """Count sequences, frames, crops and bytes, say how long the job would take, and write nothing."""
+    calibrate: int = 0
+    """Sequences that a plan reconstructs, and deletes, to learn how long each stage takes; 0 only counts."""
     experiment: str = "reconstruct"
     """MLflow experiment of the run."""
     tracking_uri: str | None = None
@@ -44,7 +49,9 @@ class ReconstructConfig(ReconstructionOptions):
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
         counts = dict.fromkeys(("body_actors", "depth_actors", "batch_size"), at_least(1))
-        check_numbers(self, {**counts, "fit_actors": at_least(0), "num_gpus": GPUS})
+        check_numbers(self, {**counts, "fit_actors": at_least(0), "calibrate": at_least(0), "num_gpus": GPUS})
+        if self.calibrate and not self.plan:
+            raise InputError(f"--calibrate is {self.calibrate} without --plan, expected them together")
         settle(self, "rooms")
         settle_files(self, *NETWORKS)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,13 +17,14 @@ from ray_jobs.common import cli, storage
 from ray_jobs.common.attempts import ATTEMPTS, lasting
 from ray_jobs.common.batcher import INSIDE
 from ray_jobs.common.fetching import at_hand, list_folders
-from ray_jobs.common.flow import describe
+from ray_jobs.common.flow import StageUse, describe
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.parts import PARTS, ROWS, finished, publish
 from ray_jobs.common.places import check_seen, require_weights
 from ray_jobs.common.resources import check_resources
 from ray_jobs.pages.reconstruction_page import render
 from ray_jobs.reconstruct.config import FIXED_SETTINGS, NETWORKS, ReconstructConfig
+from ray_jobs.reconstruct.plan import calibrate, count_all, describe_counts, describe_times, scratch
 from ray_jobs.reconstruct.progress import Progress, tracked
 from ray_jobs.reconstruct.stages import (
     KINDS,
@@ -55,6 +57,13 @@ def reconstruct(config: ReconstructConfig) -> None:
     require_readable(_at_hand_in_turn(places))
     check_seen(config.rooms, *(str(getattr(config, name)) for name in NETWORKS))
     check_actors(config)
+    if config.plan:
+        make_plan(places, config)
+    else:
+        _reconstruct_missing(places, config)
+
+
+def _reconstruct_missing(places: list[str], config: ReconstructConfig) -> None:
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     published, waiting = finished(config.output, KINDS, [name_of(place) for place in places])
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
@@ -77,16 +86,20 @@ def reconstruct(config: ReconstructConfig) -> None:
         for folder in (storage.join(config.output, PARTS), attempts):
             storage.delete_folder(folder)
         reasons = storage.read_rows(rejected, ("id", "reason"))
-        uses, before = progress.flow.uses(), len(places) - len(missing)
+        before = len(places) - len(missing)
         logger.info("%d sequences, %d of them there before, %d rejected", len(places), before, len(reasons))
-        if uses:
-            logger.info("%s", describe(uses))
-        motions = storage.join(config.output, "motions")
-        page = render(motions, uses, reasons, partial(picture, config.output))
-        storage.write_bytes(storage.join(config.output, PAGE), page.encode())
+        _write_page(config.output, progress.flow.uses(), reasons)
         cli.check_rejected(reasons, len(places), "sequences", config.max_rejected_fraction, rejected)
     look = f"motions, scenes and contact sheets (sheets/) lie in {config.output}, described by its {PAGE}"
     cli.conclude(look, "ray_jobs.prepare --output data/first --sources", f"teton:{config.output}")
+
+
+def _write_page(output: str, uses: list[StageUse], reasons: list[tuple[Any, ...]]) -> None:
+    """Write the page about the output, and log how the stages of this run were used."""
+    if uses:
+        logger.info("%s", describe(uses))
+    page = render(storage.join(output, "motions"), uses, reasons, partial(picture, output))
+    storage.write_bytes(storage.join(output, PAGE), page.encode())
 
 
 def _require_room(reason: str, output: str) -> None:
@@ -109,6 +122,32 @@ def _at_hand_in_turn(places: Sequence[str]) -> Iterator[Path]:
     for place in places:
         with at_hand(place) as folder:
             yield folder
+
+
+def make_plan(places: list[str], config: ReconstructConfig) -> None:
+    """Print what there is to do, and with a sample how long it will take; nothing of the sample is kept."""
+    counts = count_all(places)
+    print(describe_counts(counts))
+    if not config.calibrate:
+        print("--calibrate N reconstructs N of them, to say how long all will take")
+        return
+    place = scratch(config)
+    try:
+        sample = replace(config, output=place, plan=False, calibrate=0)
+        crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(sample))
+        run = partial(reconstruct_all, crop_size=crop_size, config=sample)
+        times = calibrate(places, counts, config, run, processes(config))
+    finally:
+        storage.delete_folder(place)
+    print(describe_times(times, len(places)))
+
+
+def processes(config: ReconstructConfig) -> dict[str, float]:
+    """Count the processes of each stage; without GPUs the body network's actors decode, with them all free CPUs do."""
+    networks, fits = config.body_actors + config.depth_actors, fit_actors(config)
+    free = ray.cluster_resources().get("CPU", 1.0) - ACTOR_CPUS * (networks + fits)
+    decoding = max(1.0, free / ACTOR_CPUS) if config.num_gpus else float(config.body_actors)
+    return {"decode": decoding, "body": config.body_actors, "depth": config.depth_actors, "fit": fits}
 
 
 def check_actors(config: ReconstructConfig) -> None:

@@ -70,6 +70,18 @@ def test_the_page_shows_cameras_stages_and_sheets(config: ReconstructConfig) -> 
     assert "annotations.json" in page
 
 
+def test_a_plan_counts_and_times_a_sample_and_keeps_nothing(
+    config: ReconstructConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reconstruct(replace(config, output=str(tmp_path / "out"), plan=True, calibrate=1))
+    counted, *stages, whole = capsys.readouterr().out.splitlines()
+    assert counted.startswith("3 sequences: 12 frames, ")
+    assert "; 1 cannot be read, the first: " in counted
+    assert [line.split()[0] for line in stages] == ["decode", "body", "depth", "fit", "all"]
+    assert "sequences an hour" in whole
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_broken_sequence_is_a_row_with_its_sentence(config: ReconstructConfig) -> None:
     ((name, reason),) = storage.read_rows(f"{config.output}/rejected", ("id", "reason"))
     assert name == "home/room/day/9"
