@@ -2,6 +2,7 @@
 
     python -m recon.simulate --output rooms --count 8                # or your own Teton tree (recon/teton/tree.py)
     python -m ray_jobs.reconstruct --rooms rooms --output data/rooms
+    python -m ray_jobs.reconstruct --rooms rooms --output data/rooms --plan --calibrate 4    # how long would it take?
 
 Writes to the output folder
 

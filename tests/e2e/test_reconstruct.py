@@ -180,7 +180,7 @@ def test_whatever_dies_the_rows_are_those_of_an_undisturbed_run(
         job = start(*arguments, RAY_ADDRESS=cluster.address)
         wait_until(lambda: parts.exists() and len(list(parts.iterdir())) >= 2, job, log)
         for stage in ("FitActor", "DepthActor", "BodyActor"):
-            kill_one(stage)
+            wait_until(lambda stage=stage: kill_one(stage), job, log)
         cluster.remove_node(second, allow_graceful=False)
         wait_until(lambda: len(list(parts.iterdir())) >= 6, job, log)
         os.kill(job.pid, signal.SIGKILL)
@@ -215,11 +215,13 @@ def reconstructed_here(rooms: Path, output: Path) -> dict[str, dict[str, dict[st
     return {kind: rows(output / "parts", kind) for kind in KINDS}
 
 
-def kill_one(stage: str) -> None:
-    """SIGKILL a process of this test's cluster that runs a stage."""
-    found = [process for process in psutil.process_iter() if _runs(process, stage)]
-    assert found, stage
-    found[0].kill()
+def kill_one(stage: str) -> bool:
+    """SIGKILL a process of this test's cluster that runs a stage; False where none does just now."""
+    for process in psutil.process_iter():
+        if _runs(process, stage):
+            process.kill()
+            return True
+    return False
 
 
 def _runs(process: psutil.Process, stage: str) -> bool:
