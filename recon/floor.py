@@ -19,6 +19,7 @@ from recon.robust import MAD_TO_SIGMA, TUKEY_SIGMAS, tukey_weights
 
 MIN_POINTS = 50
 MIN_INLIER_RATIO = 0.3
+LARGEST_LEAN_DEG = 5.0  # against the walls, of a floor in good depth
 CAMERA_HEIGHTS_M = (0.3, 6.0)  # plausible heights of a camera above its floor
 MIN_WIDTH_M = 0.05  # spread (rms) of the points in their second direction; points on a line define no plane
 _UP = np.array([0.0, -1.0, 0.0])  # up in the image
@@ -35,7 +36,6 @@ _BENEATH_M, _PARALLEL_COSINE = 0.15, 0.9  # of surfaces under a plane that are r
 _WALL_SINE = np.sin(np.radians(30))  # of the angle by which walls may be off the vertical of what was found
 _WALL_SIGMA, _WALL_SIGMA_AT_FIRST = 0.05, 0.4  # scale of the errors of the walls' normals, in radians
 _WALL_PRIOR = 0.01  # weight of no lean, as a share of the walls' points
-_LARGEST_LEAN_DEG = 5.0  # against the walls
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +80,14 @@ def fit_floor(
     return _plausible(_towards_camera(*fit(points, threshold, seed), points, threshold))
 
 
-def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, seed: int = 0) -> Plane:
+def find_floor(
+    points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, seed: int = 0, most_lean: float = LARGEST_LEAN_DEG
+) -> Plane:
     """Find the floor of a whole room without a mask, for a camera that is upright up to some tilt.
 
-    The floor is not the largest plane but one that faces up, has next to nothing beneath it and is square to the walls
-    in view, so neither a table nor a wall nor a sloping bed. `inlier_ratio` counts the points that face up. Raises
-    InputError where no floor is in view.
+    The floor is not the largest plane but one that faces up, has next to nothing beneath it and is square, up to
+    `most_lean` degrees, to the walls in view, so neither a table nor a wall nor a sloping bed. `inlier_ratio` counts the
+    points that face up. Raises InputError where no floor is in view.
     """
     points = points.reshape(-1, 3)
     every, normals = _thin(points[np.isfinite(points).all(axis=1)])
@@ -104,10 +106,10 @@ def find_floor(points: Float[np.ndarray, "*batch 3"], threshold: float = 0.1, se
     if extent < _LEAST_EXTENT_M2 or below:
         raise InputError("no floor is in view: nothing that faces up lies below the rest; mark it in the masks")
     lean = _lean(plane.normal, normals)
-    if lean > _LARGEST_LEAN_DEG:
+    if lean > most_lean:
         raise InputError(
             f"no floor is in view: what faces up and lies lowest leans by {lean:.0f}° against the walls, expected at "
-            f"most {_LARGEST_LEAN_DEG:.0f}°; mark the floor in the masks"
+            f"most {most_lean:.0f}°; mark the floor in the masks"
         )
     return _plausible(plane, least_ratio=0.0)
 

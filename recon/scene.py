@@ -29,7 +29,7 @@ from recon.calibration import (
 from recon.camera import Camera, unproject_image
 from recon.depth import DepthFusion, fuse
 from recon.depth.fusion import COMMON_ERROR_FACTOR, background, grow, median, refit
-from recon.floor import Plane, extrinsics, find_floor, fit_floor
+from recon.floor import LARGEST_LEAN_DEG, Plane, extrinsics, find_floor, fit_floor
 from recon.teton import PERSON_LABEL, TetonSequence
 
 VOXEL_M = 0.03
@@ -43,6 +43,7 @@ _STEEPEST_SLOPE = 12.0  # metres of depth per metre across; surfaces seen at les
 _NEIGHBOURS = 16
 _FLOOR_BAND_M = 0.1  # from the floor that depth shows, within which points tell its height
 _FOUND_FLOOR_BAND_M = 0.05  # from a floor that was found, within which pixels show it
+_ROUGH_LEAN_DEG = 15.0  # of a floor in networks' depth against their walls; edges and persons correct its tilt
 _OUTLIER_SIGMAS = 3.0
 
 
@@ -141,7 +142,8 @@ def mark_floor(
     known = sequence.intrinsics
     intrinsics = estimate_intrinsics(sequence).intrinsics if known is None else torch.from_numpy(known).float()
     points = unproject_image(torch.from_numpy(empty), intrinsics).numpy()
-    near = np.abs(find_floor(points).distance(points)) < _FOUND_FLOOR_BAND_M
+    plane = find_floor(points, most_lean=LARGEST_LEAN_DEG if sequence.measured else _ROUGH_LEAN_DEG)
+    near = np.abs(plane.distance(points)) < _FOUND_FLOOR_BAND_M
     return np.where((masks == 0) & near, floor, masks).astype(np.uint8)
 
 
