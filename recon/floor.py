@@ -86,8 +86,8 @@ def find_floor(
     """Find the floor of a whole room without a mask, for a camera that is upright up to some tilt.
 
     The floor is not the largest plane but one that faces up, has next to nothing beneath it and is square, up to
-    `most_lean` degrees, to the walls in view, so neither a table nor a wall nor a sloping bed. `inlier_ratio` counts the
-    points that face up. Raises InputError where no floor is in view.
+    `most_lean` degrees, to the walls in view: no table, no wall, no sloping bed. `inlier_ratio` counts the points that
+    face up. Raises InputError where no floor is in view.
     """
     points = points.reshape(-1, 3)
     every, normals = _thin(points[np.isfinite(points).all(axis=1)])

@@ -2,13 +2,12 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -30,7 +29,7 @@ from ray_jobs.common.sampler import SamplerConfig, bind_sampler, deployed
 from ray_jobs.evaluate import PAGE, EvaluateConfig, evaluate
 from ray_jobs.generate import GenerateConfig, generate
 from ray_jobs.prepare import PrepareConfig, list_clips, prepare
-from ray_jobs.reconstruct import BodyActor, DepthActor, FitActor, ReconstructConfig, decode, reconstruct
+from ray_jobs.reconstruct import BodyActor, ReconstructConfig, reconstruct
 from recon.depth import load_depth_model
 from recon.regressors import load_regressor
 from tests.conftest import REPO
@@ -85,15 +84,6 @@ class FailingBody(bodies.MeanPose):
         return super().estimate(crops[1:])
 
 
-class MortalBody(bodies.MeanPose):
-    def estimate(self, crops):
-        if (crops.flatten(1).amax(1) == crops.flatten(1).amin(1)).any():
-            with (Path(__file__).parent / "deaths").open("a") as file:
-                file.write(f"{os.getpid()}\\n")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().estimate(crops)
-
-
 class OtherBody(bodies.MeanPose):
     def __init__(self, body):
         self.body = type("Body", (), {"name": "other"})()
@@ -108,10 +98,6 @@ def metric_depth(device, bf16):
 
 def body(body, device, bf16):
     return FailingBody(body)
-
-
-def mortal_body(body, device, bf16):
-    return MortalBody(body)
 
 
 def other_body(body, device, bf16):
@@ -262,40 +248,6 @@ def test_networks_of_ones_own_reconstruct_and_fail_alone(ray_cluster: None, tmp_
     assert [made.id, rejected] == names
     assert reason.startswith("the depth network gave uint8 of shape (")
     assert "expected a float32 array of shape" in reason
-
-
-def test_a_sequence_that_ends_its_process_is_tried_three_times_and_costs_no_other(
-    ray_cluster: None, tmp_path: Path, package: Path
-) -> None:
-    """The pictures of the second room are black: the body network kills its process when it sees one."""
-    folders = [tmp_path / f"rooms/home/room/day/{seed}" for seed in (1, 2, 3)]
-    for seed, folder in enumerate(folders, 1):
-        render(folder, seed)
-    for path in (folders[1] / "frames").iterdir():
-        Image.fromarray(np.zeros_like(Image.open(path))).save(path)
-    config = ReconstructConfig(
-        tmp_path / "rooms", str(tmp_path / "out"), regressor="mypackage.failing:mortal_body", max_rejected_fraction=0.5
-    )
-    reconstruct(config)
-    ((rejected, reason),) = reasons(tmp_path / "out").items()
-    assert rejected == "home/room/day/2"
-    assert reason.startswith("home/room/day/2: its process died 3 times in the body stage, expected it to live: look")
-    assert len(set((package / "deaths").read_text().split())) == 3
-    assert not (tmp_path / "out" / "attempts").exists()
-    alone = replace(config, output=str(tmp_path / "alone"))
-    reconstruct_here((folders[0], folders[2]), alone)
-    for kind in ("motions", "scenes"):
-        (made,) = (storage.read_table(str(path)) for path in (tmp_path / "out" / kind).iterdir())
-        parts = [storage.read_table(str(path)) for path in (tmp_path / "alone" / "parts" / kind).iterdir()]
-        assert made.equals(pa.concat_tables(parts).sort_by("id"))
-
-
-def reconstruct_here(folders: Sequence[Path], config: ReconstructConfig) -> None:
-    """Reconstruct sequences in this process, one by one; leaves them in parts/."""
-    body, depth, fit = BodyActor(config), DepthActor(config), FitActor(config)
-    for folder in folders:
-        row = decode({"folder": str(folder)}, body.regressor.crop_size, config.output)
-        fit(depth(body({name: np.array([value]) for name, value in row.items()})))
 
 
 def test_a_body_network_that_fails_rejects_its_sequence_alone(tmp_path: Path) -> None:

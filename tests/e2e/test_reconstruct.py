@@ -30,33 +30,29 @@ from tests.helpers.rooms import render
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-DISTINCT, COPIES = 4, 10
+SEEDS, COPIES = (1, 2, 3, 4), 10
+QUICK = ("--mode", "regression", "--fit-actors", "1")
 DAY = Path("home/room/day")
-POISON, CORRUPT = "home/room/day/1-07", "home/room/day/2-03"
+POISON, CORRUPT = "home/room/day/4-09", "home/room/day/2-03"
 MORTAL = '''
 import os
 import signal
 from pathlib import Path
 
-import torch
-
-from recon.regressors import CropEstimates
+from recon.regressors import load_regressor
 
 HERE = Path(__file__).parent
 
 
 class GentleBody:
-    """Network that gives everybody the same pose."""
-
-    crop_size = 64
+    """The stand-in network that ships."""
 
     def __init__(self, body):
-        self.body = body
+        self.network = load_regressor("hmr2_tiny")
+        self.body, self.crop_size = self.network.body, self.network.crop_size
 
     def estimate(self, crops):
-        count, eye = len(crops), torch.eye(3)
-        cameras = torch.tensor([[0.9, 0, 0]] * count)
-        return CropEstimates(eye.repeat(count, 1, 1), eye.repeat(count, 23, 1, 1), torch.zeros(count, 10), cameras)
+        return self.network.estimate(crops)
 
 
 class MortalBody(GentleBody):
@@ -90,7 +86,7 @@ def gentle(body, device, bf16):
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render four rooms."""
     root = tmp_path_factory.mktemp("rooms")
-    for seed in range(DISTINCT):
+    for seed in SEEDS:
         render(root / DAY / str(seed), seed)
     return root
 
@@ -99,7 +95,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def many(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Link ten copies of each; one has black pictures, and another no end of its annotations."""
     root = tmp_path_factory.mktemp("many")
-    for seed in range(DISTINCT):
+    for seed in SEEDS:
         for copy in range(COPIES):
             shutil.copytree(rooms / DAY / str(seed), root / DAY / f"{seed}-{copy:02}", copy_function=os.link)
     for path in (root / POISON / "frames").iterdir():
@@ -175,7 +171,7 @@ def test_whatever_dies_the_rows_are_those_of_an_undisturbed_run(
     try:
         second = cluster.add_node(num_cpus=2)
         output = tmp_path / "out"
-        arguments = (many, output, "--regressor", "mortal:load")
+        arguments = (many, output, "--regressor", "mortal:load", *QUICK)
         parts = output / "parts" / "motions"
         job = start(*arguments, RAY_ADDRESS=cluster.address)
         wait_until(lambda: parts.exists() and len(list(parts.iterdir())) >= 2, job, log)
@@ -199,17 +195,18 @@ def test_whatever_dies_the_rows_are_those_of_an_undisturbed_run(
     expected_rows = reconstructed_here(rooms, tmp_path / "undisturbed")
     for kind in KINDS:
         expected, found = expected_rows[kind], rows(output, kind)
-        assert len(found) == DISTINCT * COPIES - 2
+        assert len(found) == len(SEEDS) * COPIES - 2
         for name, row in found.items():
             assert row == named(expected[name.partition("-")[0]], name), (kind, name)
 
 
 def reconstructed_here(rooms: Path, output: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """Reconstruct in this process, one sequence after the other; return the rows of each kind by id."""
-    config = ReconstructConfig(str(rooms), str(output), regressor="mortal:gentle")
+    config = ReconstructConfig(str(rooms), str(output), mode="regression", regressor="mortal:gentle")
     stages = [actor(config) for actor in (BodyActor, DepthActor, FitActor)]
     for folder in sorted((rooms / DAY).iterdir()):
-        batch = {name: np.array([value]) for name, value in decode({"folder": str(folder)}, 64, str(output)).items()}
+        row = decode({"folder": str(folder)}, stages[0].regressor.crop_size, str(output))
+        batch = {name: np.array([value]) for name, value in row.items()}
         for stage in stages:
             batch = stage(batch)
     return {kind: rows(output / "parts", kind) for kind in KINDS}
@@ -242,11 +239,12 @@ def test_rooms_weights_and_output_may_lie_in_a_bucket(rooms: Path, tmp_path: Pat
         ):
             filesystem, path = resolve(target)
             pa.fs.copy_files(str(source), path, source_filesystem=here, destination_filesystem=filesystem)
-        storage.write_bytes(f"{store}/rooms/{DAY}/3/annotations.json", b"{")
-        more = ("--metric-depth", f"{store}/metric", "--max-rejected-fraction", "0.3")
+        storage.write_bytes(f"{store}/rooms/{DAY}/4/annotations.json", b"{")
+        more = (*QUICK, "--metric-depth", f"{store}/metric", "--max-rejected-fraction", "0.3")
         said = ended(start(f"{store}/rooms", f"{store}/out", *more), log)
         assert "4 sequences, 0 of them there before, 1 rejected" in said
-        assert [motion.id for motion in read_motions(f"{store}/out/motions")] == [f"{DAY}/{seed}" for seed in range(3)]
+        made = read_motions(f"{store}/out/motions")
+        assert [motion.id for motion in made] == [f"{DAY}/{seed}" for seed in SEEDS[:3]]
         ((name, reason),) = storage.read_rows(f"{store}/out/rejected", ("id", "reason"))
         assert reason.startswith(f"{store}/rooms/{name}/annotations.json: is not JSON")
         assert b"3 sequences, " in storage.read_bytes(f"{store}/out/reconstruction.html")
@@ -270,7 +268,7 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_it_goes_on_after_room_is_mad
 ) -> None:
     with small_disk(tmp_path / "disk", 1):
         output = tmp_path / "disk" / "out"
-        job = start(rooms, output)
+        job = start(rooms, output, *QUICK)
         assert job.wait(timeout=300) == 2, log.read_text()[-5000:]
         last = next(line for line in reversed(log.read_text().splitlines()) if line.startswith("error: "))
         assert "No space left on device" in last
@@ -280,5 +278,5 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_it_goes_on_after_room_is_mad
             storage.read_table(str(path))  # whole
         assert not list((output / "rejected").glob("*")), "no sequence is to blame"
         subprocess.run(["mount", "-o", "remount,size=100m", tmp_path / "disk"], check=True)
-        assert "4 sequences, " in ended(start(rooms, output), log)
-        assert len(rows(output, "motions")) == len(rows(output, "scenes")) == DISTINCT
+        assert "4 sequences, " in ended(start(rooms, output, *QUICK), log)
+        assert len(rows(output, "motions")) == len(rows(output, "scenes")) == len(SEEDS)
