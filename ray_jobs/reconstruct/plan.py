@@ -17,7 +17,7 @@ from recon.teton import read_sequence
 
 COUNTED_TOGETHER = 64
 WORK = {"decode": "crops", "body": "crops", "depth": "keyframes", "fit": "crops"}
-"""What a stage's time grows with."""
+"""Work that a stage's time grows with."""
 FLAGS = {"decode": "--body-actors", "body": "--body-actors", "depth": "--depth-actors", "fit": "--fit-actors"}
 """Flag that widens a stage; without GPUs the body network's actors decode, too."""
 ALL_CPUS = "all CPUs"
