@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from motion.errors import InputError
@@ -41,10 +41,16 @@ def test_each_pixel_shows_the_place_that_the_square_says(center: tuple[float, fl
     (x, y), half = center, height / 2
     crop, (square_x, square_y, side) = crop_square(RAMP, np.array([x - 2, y - half, x + 2, y + half]), size)
     v, u = np.mgrid[:size, :size]
-    apart_x = crop[..., 0] / 2 - (square_x + (u - size / 2) * side / size)
-    apart_y = crop[..., 1] / 2 - (square_y + (v - size / 2) * side / size)
+    place_x, place_y = square_x + (u - size / 2) * side / size, square_y + (v - size / 2) * side / size
+    apart_x, apart_y = crop[..., 0] / 2 - place_x, crop[..., 1] / 2 - place_y
     assert max(np.abs(apart_x).max(), np.abs(apart_y).max()) < 0.26  # pixels; a step of colour is half of one
+    assume(max(map(_mean_rounding, (place_x, place_y))) < 0.05)  # where steps of colour do not hide a shift
     assert max(abs(apart_x.mean()), abs(apart_y.mean())) < 0.1
+
+
+def _mean_rounding(places: np.ndarray) -> float:
+    """Compute by how much the steps of colour, of half a pixel, shift places on average, whichever way ties go."""
+    return max(abs(float((np.round(2 * each) / 2 - each).mean())) for each in (places - 1e-3, places + 1e-3))
 
 
 def test_outside_the_image_is_black() -> None:
