@@ -16,6 +16,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.fs
 import pytest
+import torch
 from PIL import Image
 from ray.cluster_utils import Cluster
 
@@ -31,6 +32,10 @@ from tests.helpers.rooms import render
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SEEDS, COPIES = (1, 2, 3, 4), 10
+NAMED = ("id", "scene_id", "provenance")
+"""Columns with a sequence's name."""
+ROUNDED = ("transl", "global_orient", "body_pose", "betas", "joints")
+ROUNDING = 1e-5  # metres and radians, of the body network
 QUICK = ("--mode", "regression", "--fit-actors", "1")
 DAY = Path("home/room/day")
 POISON, CORRUPT = "home/room/day/4-09", "home/room/day/2-03"
@@ -155,12 +160,14 @@ def rows(output: Path | str, kind: str) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in found}
 
 
-def named(row: dict[str, Any], name: str) -> dict[str, Any]:
-    """Rename a row's sequence, wherever it is named."""
-    changed = row | {key: name for key in ("id", "scene_id") if key in row}
-    if "provenance" in row:
-        changed["provenance"] = [(key, name if key == "folder" else value) for key, value in row["provenance"]]
-    return changed
+def assert_same(row: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Assert that a row is another's but for its name, and for the rounding that a network's other batches bring."""
+    assert row.keys() == expected.keys()
+    for key, value in row.items():
+        if key in ROUNDED:
+            np.testing.assert_allclose(value, expected[key], atol=ROUNDING, err_msg=f"{row['id']}: {key}")
+        elif key not in NAMED:
+            assert value == expected[key], (row["id"], key)
 
 
 def test_whatever_dies_the_rows_are_those_of_an_undisturbed_run(
@@ -197,11 +204,13 @@ def test_whatever_dies_the_rows_are_those_of_an_undisturbed_run(
         expected, found = expected_rows[kind], rows(output, kind)
         assert len(found) == len(SEEDS) * COPIES - 2
         for name, row in found.items():
-            assert row == named(expected[name.partition("-")[0]], name), (kind, name)
+            assert_same(row, expected[name.partition("-")[0]])
 
 
 def reconstructed_here(rooms: Path, output: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Reconstruct in this process, one sequence after the other; return the rows of each kind by id."""
+    """Reconstruct in this process, on one thread as the actors, sequence by sequence; return the rows of each kind."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     config = ReconstructConfig(str(rooms), str(output), mode="regression", regressor="mortal:gentle")
     stages = [actor(config) for actor in (BodyActor, DepthActor, FitActor)]
     for folder in sorted((rooms / DAY).iterdir()):
@@ -209,6 +218,7 @@ def reconstructed_here(rooms: Path, output: Path) -> dict[str, dict[str, dict[st
         batch = {name: np.array([value]) for name, value in row.items()}
         for stage in stages:
             batch = stage(batch)
+    torch.set_num_threads(threads)
     return {kind: rows(output / "parts", kind) for kind in KINDS}
 
 
