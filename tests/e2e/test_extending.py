@@ -252,7 +252,8 @@ def test_networks_of_ones_own_reconstruct_and_fail_alone(ray_cluster: None, tmp_
 
 def test_a_body_network_that_fails_rejects_its_sequence_alone(tmp_path: Path) -> None:
     actor = BodyActor(ReconstructConfig(tmp_path, str(tmp_path / "out"), regressor="mypackage.failing:body"))
-    row = {"folder": np.array(["a/b/c/d"]), "reason": np.array([""]), "crops": np.zeros((1, 3, 64, 64, 3), np.uint8)}
+    row = {name: np.array([value]) for name, value in (("folder", "a/b/c/d"), ("reason", ""), ("visits", ""))}
+    row["crops"] = np.zeros((1, 3, 64, 64, 3), np.uint8)
     answer = actor(dict(row))
     assert answer["reason"].tolist() == [
         "the body network gave torch.float32 of shape (0, 3, 3) as global_orient of 1 crops, "
