@@ -18,6 +18,7 @@ def bucket() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in variables.items():
             environment.setenv(f"AWS_{name}", value)
+        httpx.post(f"{address}/moto-api/reset").raise_for_status()  # servers of one process share their buckets
         httpx.put(f"{address}/data").raise_for_status()
         yield "s3://data"
     server.stop()
