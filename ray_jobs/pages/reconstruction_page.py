@@ -40,6 +40,8 @@ class Made:
     """Class of each person who was found."""
     quality: tuple[dict[str, Any], ...]
     """Quality of each annotated person."""
+    source: str
+    """Marks of persons and floor that it was made from, and depth."""
 
     @property
     def found(self) -> list[dict[str, Any]]:
@@ -85,6 +87,7 @@ def render(
         stages=stages,
         sites=_sites(sequences, [name for name, _ in rejected]),
         classes=Counter(name for each in sequences for name in each.classes).most_common(),
+        sources=Counter(each.source for each in sequences).most_common(),
         flags=_flags(row for each in sequences for row in each.quality),
         histograms=list(_histograms(found)),
         worst=[(each.id, _why(each), base64.b64encode(picture(each.id)).decode()) for each in worst],
@@ -96,7 +99,9 @@ def read(motions: str) -> Iterable[Made]:
     """Read what the page needs of each sequence, one by one."""
     for row in iter_columns(MotionSequence, motions, ("id", "person_class", "provenance")):
         classes = tuple(PERSON_CLASSES[code] for code in row["person_class"])
-        yield Made(row["id"], classes, tuple(json.loads(dict(row["provenance"])["quality"])))
+        about = dict(row["provenance"])
+        source = f"{about['marks']}, depth {'measured' if about['depth'] == 'measured' else 'by networks'}"
+        yield Made(row["id"], classes, tuple(json.loads(about["quality"])), source)
 
 
 def _sites(sequences: Sequence[Made], rejected: Sequence[str]) -> list[Site]:

@@ -33,6 +33,8 @@ class ReconstructConfig(ReconstructionOptions):
     """Actors that fit persons to their keypoints and write, each on a CPU; 0 takes the CPUs that the others leave."""
     num_gpus: float = 0.0
     """GPUs of each actor that runs networks, such as 0.5; 0 keeps them on the CPU."""
+    fit_gpus: float = 0.0
+    """GPUs of each actor that fits; 0 keeps the fits on the CPU."""
     batch_size: int = 16
     """Crops that the body network sees at a time, of several sequences."""
     max_rejected_fraction: float = 0.05
@@ -48,8 +50,11 @@ class ReconstructConfig(ReconstructionOptions):
 
     def __post_init__(self) -> None:
         cli.check_fraction(self.max_rejected_fraction)
-        counts = dict.fromkeys(("body_actors", "depth_actors", "batch_size"), at_least(1))
-        check_numbers(self, {**counts, "fit_actors": at_least(0), "calibrate": at_least(0), "num_gpus": GPUS})
+        ranges = dict.fromkeys(("body_actors", "depth_actors", "batch_size"), at_least(1))
+        ranges |= dict.fromkeys(("fit_actors", "calibrate"), at_least(0)) | dict.fromkeys(
+            ("num_gpus", "fit_gpus"), GPUS
+        )
+        check_numbers(self, ranges)
         if self.calibrate and not self.plan:
             raise InputError(f"--calibrate is {self.calibrate} without --plan, expected them together")
         settle(self, "rooms")
@@ -59,3 +64,8 @@ class ReconstructConfig(ReconstructionOptions):
     def device(self) -> str:
         """Torch device of the networks."""
         return "cuda" if self.num_gpus else "cpu"
+
+    @property
+    def fit_device(self) -> str:
+        """Torch device of the fits."""
+        return "cuda" if self.fit_gpus else "cpu"

@@ -152,10 +152,10 @@ def processes(config: ReconstructConfig) -> dict[str, float]:
 
 def check_actors(config: ReconstructConfig) -> None:
     """Raise InputError where the cluster has too few CPUs or GPUs for the actors."""
-    network, cpus = {"CPU": ACTOR_CPUS, "GPU": config.num_gpus}, {"CPU": ACTOR_CPUS}
-    flags = "--body-actors, --depth-actors, --fit-actors or --num-gpus"
-    networks = config.body_actors + config.depth_actors
-    check_resources("reconstruction", flags, (networks, network), (fit_actors(config), cpus), (1, cpus))
+    network, fit = ({"CPU": ACTOR_CPUS, "GPU": gpus} for gpus in (config.num_gpus, config.fit_gpus))
+    flags = "--body-actors, --depth-actors, --fit-actors, --num-gpus or --fit-gpus"
+    networks, decode = (config.body_actors + config.depth_actors, network), (1, {"CPU": ACTOR_CPUS})
+    check_resources("reconstruction", flags, networks, (fit_actors(config), fit), decode)
 
 
 def picture(output: str, name: str) -> bytes:
@@ -170,9 +170,12 @@ def picture(output: str, name: str) -> bytes:
 
 
 def fit_actors(config: ReconstructConfig) -> int:
-    """Count the actors that fit: as many as asked for, or as the cluster has CPUs that no other actor keeps busy."""
-    others = config.body_actors + config.depth_actors + 1  # one decodes
-    return config.fit_actors or max(1, int(ray.cluster_resources().get("CPU", 0.0) - ACTOR_CPUS * others))
+    """Count the actors that fit: as many as asked for, or as the cluster has CPUs, and GPUs, that no other takes."""
+    networks, there = config.body_actors + config.depth_actors, ray.cluster_resources()
+    free = there.get("CPU", 0.0) - ACTOR_CPUS * (networks + 1)  # one decodes
+    if config.fit_gpus:
+        free = min(free, (there.get("GPU", 0.0) - config.num_gpus * networks) / config.fit_gpus)
+    return config.fit_actors or max(1, int(free))
 
 
 def check_models(config: ReconstructConfig) -> int:
@@ -193,7 +196,10 @@ def reconstruct_all(places: list[str], crop_size: int, config: ReconstructConfig
 
     def pool(actors: int, num_gpus: float) -> dict[str, Any]:
         strategy = ray.data.ActorPoolStrategy(
-            size=actors, max_concurrent_calls_per_actor=INSIDE, enable_true_multi_threading=True
+            size=actors,
+            max_tasks_in_flight_per_actor=INSIDE,  # more would queue at the first actor that is there, for ever
+            max_concurrent_calls_per_actor=INSIDE,
+            enable_true_multi_threading=True,
         )
         made = {"fn_constructor_args": [config], "batch_size": 1, "compute": strategy}
         return made | {"num_cpus": ACTOR_CPUS, "num_gpus": num_gpus}
@@ -204,6 +210,6 @@ def reconstruct_all(places: list[str], crop_size: int, config: ReconstructConfig
         rows.map(partial(decode, crop_size=crop_size, output=config.output), num_cpus=ACTOR_CPUS)
         .map_batches(BodyActor, **pool(config.body_actors, config.num_gpus))
         .map_batches(DepthActor, **pool(config.depth_actors, config.num_gpus))
-        .map_batches(FitActor, **pool(fit_actors(config), 0.0))
+        .map_batches(FitActor, **pool(fit_actors(config), config.fit_gpus))
         .iter_rows()
     )

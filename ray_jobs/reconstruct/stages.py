@@ -31,7 +31,7 @@ from ray_jobs.reconstruct.config import NETWORKS, ReconstructConfig
 from recon import pipeline
 from recon.depth import DepthNetwork, load_depth_model
 from recon.fitting import Fit, fit_together
-from recon.fitting.optimisation import TOGETHER
+from recon.fitting.optimisation import together_on
 from recon.observations import Observations
 from recon.people import People
 from recon.pipeline import Bodies
@@ -206,7 +206,8 @@ class FitActor:
         self.config, self.attempts = config, Attempts(config.output, "fit")
         with self.attempts.start(), weights_at_hand(config) as here:
             self.bodies = make_bodies(here)
-        self.fit = Batcher(self._fit_together, TOGETHER, lambda asked: float(asked[1].valid.numel()))
+        most = together_on(config.fit_device)
+        self.fit = Batcher(self._fit_together, most, lambda asked: float(asked[1].valid.numel()))
 
     def __call__(self, batch: Row) -> Row:
         row, visit = {name: values[0] for name, values in batch.items()}, Visit("fit")
@@ -242,7 +243,7 @@ class FitActor:
 
     def _fit_together(self, asked: Sequence[tuple[Observations, People]]) -> list[Fit]:
         observations, starts = zip(*asked, strict=True)
-        return fit_together(observations, starts, self.bodies.body, self.bodies.prior)
+        return fit_together(observations, starts, self.bodies.body, self.bodies.prior, self.config.fit_device)
 
 
 def sheet_uri(output: str, name: str) -> str:

@@ -1,7 +1,6 @@
 """Bodies that `recon.fitting` moves: their kinematics, and the points of a body that the energies use."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -52,6 +51,8 @@ class FittedBodies:
     """Distance of each joint from the nearest skin in metres."""
     ball_radii: Float[Tensor, "person ball"]
     """Radius in metres of the balls along the bones that `balls` returns."""
+    keypoint_radius: Float[Tensor, " keypoint"]
+    """Depth of each observed keypoint below the skin in metres; zero for points of the skin."""
 
     @classmethod
     def of(cls, people: People, body: Body, names: tuple[str, ...]) -> "FittedBodies":
@@ -60,12 +61,8 @@ class FittedBodies:
         points = body_keypoints(body, (*names, *(name for name in SOLES if name in known)))
         skin = to_skin(body)
         capsules = fit_capsules(people.joints(body)[:, :1].numpy(), people.betas.numpy(), body)
-        return cls(body, points, len(names), skin, torch.from_numpy(capsules.radii).repeat(1, len(ALONG_SHARES)))
-
-    @cached_property
-    def keypoint_radius(self) -> Float[Tensor, " keypoint"]:
-        """Depth of each keypoint below the skin in metres; zero for points of the skin."""
-        return below_skin(self.points, self.body)[: self.num_keypoints]
+        radii = torch.from_numpy(capsules.radii).repeat(1, len(ALONG_SHARES))
+        return cls(body, points, len(names), skin, radii, below_skin(points, body)[: len(names)])
 
     def sizes(self, betas: Float[Tensor, "person 10"]) -> Float[Tensor, "person 1"]:
         """Compute each person's size relative to the mean shape, by the joints' distances from the pelvis."""
@@ -129,4 +126,4 @@ def with_free_6d(
     second = second / (second * second).sum(dim=1, keepdim=True).sqrt()
     turned = torch.stack([first, second, torch.linalg.cross(first, second, dim=1)], dim=2)
     front = rotations.movedim((-3, -2, -1), (0, 1, 2)).contiguous()
-    return front.index_copy(0, torch.tensor(FREE), turned).movedim((0, 1, 2), (-3, -2, -1))
+    return front.index_copy(0, torch.tensor(FREE, device=front.device), turned).movedim((0, 1, 2), (-3, -2, -1))

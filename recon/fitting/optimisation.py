@@ -25,6 +25,7 @@ from motion.skeleton import ACTIONS
 from recon.camera import Camera, project
 from recon.fitting import terms
 from recon.fitting.bodies import FittedBodies, Posed, balls, free_6d, with_free_6d
+from recon.fitting.devices import on_device
 from recon.fitting.rooms import MovingRooms, by_frame, moved
 from recon.observations import Observations
 from recon.people import People
@@ -41,6 +42,7 @@ SUNK_M = 0.1  # in the scene, beyond which a keypoint rather belongs elsewhere
 START_RAD, START_BOUND_RAD = 0.5, 0.5  # standard deviation, and bound of the outliers
 MOST_SIGMAS = 2.0  # of the shape of a start
 TOGETHER = 1200  # frames, of all persons, that are fitted at once: more do not fit into a processor's cache
+TOGETHER_ON_GPU = 20_000  # a step costs a GPU as much for few: some hundred kernels to start
 CORNER_FRAMES = 10  # from one corner of `_curve` to the next
 ACCELERATION_WEIGHT = 1.0  # s²/m
 PRIOR_WEIGHT, SHAPE_WEIGHT = 0.4, 0.03  # for each frame; that of the room is weighed as that of a shape
@@ -119,11 +121,13 @@ def fit_together(
     starts: Sequence[People],
     body: Body,
     prior: Callable[[Float[Tensor, "pose 23 3 3"]], Float[Tensor, " pose"]],
+    device: str = "cpu",
 ) -> list[Fit]:
     """Move the persons of each start (in the world) onto their observations; frames that are not valid stay.
 
     Cameras move over their floors by as much as their rooms are uncertain: not at all where the errors are 0. Sequences
-    do not know of each other: together they only take less time.
+    do not know of each other: together they only take less time. The optimisation runs on a torch device; all that is
+    given and returned lies on the CPU.
 
     `prior` is the energy of body poses, lower for more plausible ones, as in `recon.pose_prior`. Raises InputError when
     a start and its observations differ in persons or frames.
@@ -135,27 +139,36 @@ def fit_together(
                 f"{tuple(observed.confidence.shape[:2])}, expected the same"
             )
     fits = [Fit(start, observed.camera, 0.0) for observed, start in zip(observations, starts, strict=True)]
-    for some in _batches(observations, starts):
-        found = _fit_alike([observations[k] for k in some], [starts[k] for k in some], body, prior)
+    for some in _batches(observations, starts, together_on(device)):
+        found = _fit_alike([observations[k] for k in some], [starts[k] for k in some], body, prior, device)
         for k, fitted in zip(some, found, strict=True):
             fits[k] = fitted
     return fits
 
 
-def _batches(observations: Sequence[Observations], starts: Sequence[People]) -> list[list[int]]:
-    """Put sequences with valid persons together that have the same keypoints and like lengths, up to `TOGETHER`."""
+def together_on(device: str) -> int:
+    """Return how many frames, of all persons, are fitted at once on a torch device."""
+    return TOGETHER if device == "cpu" else TOGETHER_ON_GPU
+
+
+def _batches(observations: Sequence[Observations], starts: Sequence[People], most: int) -> list[list[int]]:
+    """Put sequences with valid persons together that have the same keypoints and like lengths, up to `most` frames."""
     batches: dict[tuple[str, ...], list[list[int]]] = {}
     for k in sorted(range(len(starts)), key=lambda k: starts[k].valid.shape[1]):
         if starts[k].valid.any():
             alike = batches.setdefault(observations[k].names, [[]])
-            if starts[k].valid.shape[1] * sum(len(starts[i].valid) for i in (*alike[-1], k)) > TOGETHER:
+            if starts[k].valid.shape[1] * sum(len(starts[i].valid) for i in (*alike[-1], k)) > most:
                 alike.append([])
             alike[-1].append(k)
     return [batch for alike in batches.values() for batch in alike if batch]
 
 
 def _fit_alike(
-    observations: Sequence[Observations], starts: Sequence[People], body: Body, prior: Callable[[Tensor], Tensor]
+    observations: Sequence[Observations],
+    starts: Sequence[People],
+    body: Body,
+    prior: Callable[[Tensor], Tensor],
+    device: str,
 ) -> list[Fit]:
     """Fit sequences whose keypoints have the same names, each with a valid person."""
     begun = [
@@ -171,11 +184,13 @@ def _fit_alike(
     )
     problem = _problem(observations, people, rooms.room, body)
     noise = torch.full((len(people.betas), 1, 1), ROUGH_M)
+    problem, people, rooms, prior, noise = on_device((problem, people, rooms, prior, noise), device)
     with _one_thread():
         for phase in PHASES:
             if phase is PHASES[-1]:
                 noise = _noise(problem, people, rooms)
             people, rooms = _minimise(problem, people, rooms, prior, phase, noise)
+    people, rooms = on_device((people, rooms), "cpu")
     fits = []
     for k, (before, after) in enumerate(zip(rooms.cameras, rooms.fitted_cameras(), strict=True)):
         own = people[rooms.room == k, : begun[k].valid.shape[1]]
@@ -216,7 +231,6 @@ def _together(tensors: Sequence[Tensor]) -> Tensor:
 
 def _people_together(people: Sequence[People]) -> People:
     """Stack the persons of sequences; repeated frames are not valid."""
-    valid = _together([each.valid for each in people])
     lengths = torch.cat([torch.full((len(each.betas), 1), each.valid.shape[1]) for each in people])
     valid = _together([each.valid for each in people])
     return People(
@@ -330,9 +344,8 @@ def _minimise(
 
 def _curve(corners: Float[Tensor, "person corner 3"], frames: int) -> Float[Tensor, "person frame 3"]:
     """Draw a curve with a corner every `CORNER_FRAMES` frames; it moves whole stretches at once."""
-    stretches = torch.lerp(
-        corners[:, :-1, None], corners[:, 1:, None], torch.arange(CORNER_FRAMES)[:, None] / CORNER_FRAMES
-    )
+    along = torch.arange(CORNER_FRAMES, device=corners.device)[:, None] / CORNER_FRAMES
+    stretches = torch.lerp(corners[:, :-1, None], corners[:, 1:, None], along)
     return stretches.flatten(1, 2)[:, :frames]
 
 

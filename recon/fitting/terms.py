@@ -168,7 +168,7 @@ def apart(
     sigma: float,
 ) -> Float[Tensor, ""]:
     """Penalise persons of one `room` who reach into each other; a person is the balls on the bones."""
-    one, two = torch.combinations(torch.arange(len(balls))).T
+    one, two = torch.combinations(torch.arange(len(balls), device=balls.device)).T
     together = room[one] == room[two]
     one, two = one[together], two[together]
     with torch.no_grad():  # only boxes around persons that overlap are looked into

@@ -12,6 +12,7 @@ import torch
 from motion.body import load_body
 from motion.skeleton import KEYPOINT_SETS
 from recon.fitting import fit, fit_together
+from recon.observations import Observations
 from recon.people import People
 from recon.pose_prior import load_prior
 from tests.helpers.fitted_motions import FIELDS, both, clip, disturbed, observed, standing_at
@@ -26,9 +27,7 @@ def fit_person_frames_per_s() -> tuple[float, float]:
     The starts are 15 degrees and 15 cm off. Raises AssertionError where anyone is elsewhere when fitted with others.
     """
     body, prior = load_body(), load_prior()
-    pair = both(*(standing_at(_to_and_fro(clip(name, 10.0)), *at) for name, at in PLACES.items()))
-    starts = [disturbed(pair, seed, math.radians(15), 0.15) for seed in range(SEQUENCES)]
-    seen = [observed(pair, KEYPOINT_SETS["coco17"], key_frames=12)] * SEQUENCES
+    seen, starts = problems(SEQUENCES)
     half, began = SEQUENCES // 2, time.perf_counter()
     alone = [fit(*each, body, prior) for each in zip(seen[:half], starts[:half], strict=True)]
     first = time.perf_counter()
@@ -38,8 +37,15 @@ def fit_person_frames_per_s() -> tuple[float, float]:
     spent = time.perf_counter() - second + first - began
     for one, other in zip(alone, together, strict=True):
         assert torch.equal(one.people.transl, other.people.transl)
-    person_frames = SEQUENCES * pair.valid.numel()
+    person_frames = sum(start.valid.numel() for start in starts)
     return person_frames / spent, person_frames / (second - first)
+
+
+def problems(sequences: int) -> tuple[list[Observations], list[People]]:
+    """Observe two persons, and disturb them as often as there are to be sequences."""
+    pair = both(*(standing_at(_to_and_fro(clip(name, 10.0)), *at) for name, at in PLACES.items()))
+    starts = [disturbed(pair, seed, math.radians(15), 0.15) for seed in range(sequences)]
+    return [observed(pair, KEYPOINT_SETS["coco17"], key_frames=12)] * sequences, starts
 
 
 def _to_and_fro(people: People) -> People:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from motion.body import load_body
 from recon.regressors import HMR2, CropEstimates, HMR2Regressor
-from recon.regressors.hmr2 import OFFICIAL
+from recon.regressors.hmr2 import OFFICIAL, HMR2Config
 
 BATCH, ROUNDS = 4, 3
 POSE_SPREAD = 0.3
@@ -41,10 +41,10 @@ def hmr2_bf16_speedup() -> dict[str, float]:
     }
 
 
-def random_state(generator: torch.Generator) -> dict[str, Tensor]:
+def random_state(generator: torch.Generator, config: HMR2Config = OFFICIAL) -> dict[str, Tensor]:
     """Draw random weights whose activations keep their size."""
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in HMR2(OFFICIAL).state_dict().items()}
+        shapes = {name: value.shape for name, value in HMR2(config).state_dict().items()}
     state = {}
     for name, shape in shapes.items():
         scale = 0.02 if len(shape) >= 2 else 0.01
@@ -55,10 +55,10 @@ def random_state(generator: torch.Generator) -> dict[str, Tensor]:
     return state
 
 
-def filled(state: dict[str, Tensor]) -> HMR2:
+def filled(state: dict[str, Tensor], config: HMR2Config = OFFICIAL) -> HMR2:
     """Build a network that shares the tensors."""
     with torch.device("meta"):
-        network = HMR2(OFFICIAL)
+        network = HMR2(config)
     network.load_state_dict(state, assign=True)
     return network
 

@@ -36,11 +36,13 @@ from recon.simulate import NOISY, SimulateConfig, simulate, write
 from recon.teton import list_sequences, read_sequence
 from tests.benchmarks.bench_recon_fit import fit_person_frames_per_s
 from tests.benchmarks.bench_recon_hmr2 import filled, random_state
+from tests.benchmarks.bench_reconstruct_resume import stopped_and_resumed
 from tests.benchmarks.results_file import cores
 
 RESULTS = Path(__file__).parent / "results" / "reconstruct.md"
 VIT_H = "tests.benchmarks.bench_reconstruct:vit_h"
 SHORT = SimulateConfig(num_people=1, num_frames=8, image_size=(256, 192))
+MEDIUM = SimulateConfig(num_people=1, num_frames=16, image_size=(256, 192))
 USUAL = SimulateConfig(num_people=2, num_frames=30)
 FEW, MANY = 20, 200
 """Sequences whose peaks of memory are compared."""
@@ -68,19 +70,22 @@ def main() -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """Compare the job with the loop for both body networks, its memory for two lengths, and two nodes with one."""
-    short, usual = (
-        rooms(folder / name, count, config) for name, count, config in (("short", 8, SHORT), ("usual", 30, USUAL))
+    short, medium, usual = (
+        rooms(folder / name, count, config)
+        for name, count, config in (("short", 6, SHORT), ("medium", 24, MEDIUM), ("usual", 30, USUAL))
     )
-    large = pipeline_over_loop(short, (2, 6), regressor=VIT_H, body_actors=os.cpu_count() or 1)
-    shipped = pipeline_over_loop(usual, (10, 20))
-    peaks = [peak_of(linked(short, folder / f"linked {count}", count)) for count in (FEW, MANY)]
-    return {
-        "pipeline_over_loop_vit_h": large,
-        "pipeline_over_loop_shipped": shipped,
-        "peak_memory_ratio": peaks[1] / peaks[0],
-        f"peak_memory_{MANY}_gib": peaks[1] / 2**30,
-        "rows_that_differ_on_two_nodes": float(rows_that_differ(usual, folder)),
-    }
+    parts = (
+        lambda: {"pipeline_over_loop_vit_h": pipeline_over_loop(medium, (4, 20), regressor=VIT_H, body_actors=2)},
+        lambda: {"pipeline_over_loop_shipped": pipeline_over_loop(usual, (10, 20))},
+        lambda: compared_peaks(short, folder),
+        lambda: stopped_and_resumed(linked(short, folder / "linked 300", 300), folder / "submitted"),
+        lambda: {"rows_that_differ_on_two_nodes": float(rows_that_differ(usual, folder))},
+    )
+    figures: dict[str, float] = {}
+    for part in parts:
+        figures |= part()
+        print(figures, flush=True)
+    return figures
 
 
 def rooms(root: Path, count: int, config: SimulateConfig) -> Path:
@@ -120,7 +125,7 @@ def pipeline_over_loop(root: Path, counts: tuple[int, int], **settings: object) 
             began = time.perf_counter()
             reconstruct(config)
             spent.append(time.perf_counter() - began)
-    in_loop = loop(list_sequences(part_of(root, few, few + many))[few:], config)
+    in_loop = loop(list_sequences(part)[few:], config)  # as many as the second run has more than the first
     return in_loop / (spent[1] - spent[0])
 
 
@@ -154,6 +159,12 @@ def cluster(nodes: int = 1) -> Iterator[None]:
         made.shutdown()
 
 
+def compared_peaks(root: Path, folder: Path) -> dict[str, float]:
+    """Compare the job's memory with many sequences to that with few."""
+    few, many = (peak_of(linked(root, folder / f"linked {count}", count)) for count in (FEW, MANY))
+    return {"peak_memory_ratio": many / few, f"peak_memory_{MANY}_gib": many / 2**30}
+
+
 def peak_of(root: Path) -> float:
     """Reconstruct a tree and return the most memory, in bytes, that this process and all its children had at once."""
     with cluster(), watched() as peaks:
@@ -163,11 +174,11 @@ def peak_of(root: Path) -> float:
 
 @contextmanager
 def watched() -> Iterator[list[float]]:
-    """Sum the proportional memory of this process' family twice a second."""
+    """Sum the proportional memory of this process' family every other second."""
     peaks, ended = [0.0], threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.5):
+        while not ended.wait(2):
             peaks.append(sum(map(_proportional, [psutil.Process(), *psutil.Process().children(recursive=True)])))
 
     watching = threading.Thread(target=watch)

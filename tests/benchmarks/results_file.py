@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-MODEL = Path(__file__).parent / "results" / "model.md"
+RESULTS = Path(__file__).parent / "results"
+MODEL = RESULTS / "model.md"
 TITLE = "# The generative model\n"
 
 
-def write_section(title: str, text: str, path: Path = MODEL) -> None:
+def write_section(title: str, text: str, path: Path = MODEL, heading: str = TITLE) -> None:
     """Replace the section of this title, or add it at the end; the others stay."""
-    content = path.read_text(encoding="utf-8") if path.exists() else TITLE
+    content = path.read_text(encoding="utf-8") if path.exists() else heading
     section = f"\n## {title}\n\n{text.strip()}\n"
     pattern = re.compile(rf"\n## {re.escape(title)}\n.*?(?=\n## |\Z)", re.DOTALL)
     if pattern.search(content):

@@ -18,8 +18,12 @@ BAD = replace(GOOD, object_id="8", misfit=0.3, stature_m=1.2)
 LOST = replace(GOOD, object_id="9", frames=0, reprojection_px=None, misfit=None, along_m=None, beyond_depth=None)
 
 
-def quality(*rows: Quality) -> str:
-    return json.dumps([asdict(row) | {"flags": row.flags} for row in rows])
+MASKS = {"marks": "persons by masks, floor by masks", "depth": "networks"}
+NO_MASKS = {"marks": "no masks: persons by boxes and keypoints, floor found in the depth", "depth": "measured"}
+
+
+def provenance(source: dict[str, str], *rows: Quality) -> dict[str, str]:
+    return source | {"quality": json.dumps([asdict(row) | {"flags": row.flags} for row in rows])}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,8 @@ def motions(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("motions")
     clip = random_clip(load_body())
     ids = [f"ward/one/day/{k:02}" for k in range(12)]
-    records = [replace(clip, id=name, provenance={"quality": quality(GOOD)}) for name in ids]
-    records += [replace(clip, id=f"ward/two/day/{k}", provenance={"quality": quality(BAD, LOST)}) for k in range(2)]
+    records = [replace(clip, id=name, provenance=provenance(MASKS, GOOD)) for name in ids]
+    records += [replace(clip, id=f"ward/two/day/{k}", provenance=provenance(NO_MASKS, BAD, LOST)) for k in range(2)]
     write_parquet(records, folder / "one.parquet")
     return str(folder)
 
@@ -46,6 +50,8 @@ def test_it_counts_by_camera_and_class_and_names_the_bottleneck(motions: str) ->
     number = '<td class="num">{}</td>'.format
     for name, *counts in (("one", 12, 12, 0, 0), ("two", 2, 2, 2, 0), ("three", 0, 0, 0, 1)):
         assert f"<td>ward / {name}</td>" + "".join(map(number, counts)) in found
+    for source in (f"{MASKS['marks']}, depth by networks", f"{NO_MASKS['marks']}, depth measured"):
+        assert f"<dt>{source}</dt>" in found
     assert "<td>fit</td><td><strong>bottleneck</strong></td>" in found
     assert "&lt;frames&gt; are missing" in found
     assert "://" not in found

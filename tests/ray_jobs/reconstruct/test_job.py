@@ -181,6 +181,16 @@ def test_fits_take_the_cpus_that_others_leave(
     assert fit_actors(ReconstructConfig("rooms", "output", fit_actors=asked)) == found
 
 
+@pytest.mark.parametrize(
+    ("num_gpus", "fit_gpus", "found"), [(1.0, 0.5, 4), (0.5, 1.0, 3), (2.0, 1.0, 1), (1.0, 0.1, 14)]
+)
+def test_fits_take_the_gpus_that_networks_leave(
+    num_gpus: float, fit_gpus: float, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 4.0})
+    assert fit_actors(ReconstructConfig("rooms", "output", num_gpus=num_gpus, fit_gpus=fit_gpus)) == found
+
+
 def test_another_mode_takes_another_output(config: ReconstructConfig) -> None:
     with pytest.raises(InputError, match="was made with mode: hybrid: keep that, or take another output"):
         reconstruct(replace(config, mode="regression"))
