@@ -4,22 +4,20 @@ A sequence alone has too few crops for a GPU, and its last batch is rarely full.
 for each sequence (`INSIDE` at a time); each call hands its items to the actor's `Batcher` and waits for the answers.
 """
 
-import faulthandler
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from threading import Thread, Timer
+from threading import Thread
 from typing import Generic, TypeVar
 
 import torch
 
+from ray_jobs.common.watchdog import LIMIT_S, in_time
+
 INSIDE = 8
 """Rows that are in an actor at once."""
-LIMIT_S = 600.0
-"""Seconds after which a batch counts as one that never ends."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -30,8 +28,7 @@ class Batcher(Generic[Item, Answer]):
     """Function from items to answers that many threads call; one thread computes full batches of all their items.
 
     A batch that fails is halved until a single item fails, whose caller gets the error: others lose time only. Batches
-    are smaller for good once a GPU had too little memory. A batch that takes too long ends the process, as nothing else
-    ends a library's call that hangs: its rows are then tried again, and given up after some such ends (`Attempts`).
+    are smaller for good once a GPU had too little memory. A batch that takes too long ends the process (`in_time`).
     """
 
     def __init__(
@@ -103,19 +100,9 @@ class Batcher(Generic[Item, Answer]):
 
     def _in_time(self, items: Sequence[Item]) -> Sequence[Answer]:
         seconds = max(self._limit_s, self._seconds_per_cost * sum(map(self._cost, items)))
-        watchdog = Timer(seconds, self._end_process, (len(items), seconds))
-        watchdog.daemon = True
-        watchdog.start()
         began = time.perf_counter()
         try:
-            return self._compute(items)
+            with in_time(seconds, f"a batch of {len(items)} in {self._compute}"):
+                return self._compute(items)
         finally:
             self._computed += time.perf_counter() - began
-            watchdog.cancel()
-
-    def _end_process(self, size: int, seconds: float) -> None:
-        """End the process with an error line that says which batch hangs, and the stack of each thread."""
-        what = f"a batch of {size} in {self._compute}"
-        logger.error("%s has not ended within %g s: this process ends, and its rows are tried again", what, seconds)
-        faulthandler.dump_traceback()
-        os._exit(1)

@@ -27,6 +27,7 @@ from ray_jobs.common.batcher import Batcher
 from ray_jobs.common.fetching import at_hand
 from ray_jobs.common.flow import Clock, Visit
 from ray_jobs.common.parts import write_part
+from ray_jobs.common.watchdog import LIMIT_S, in_time
 from ray_jobs.reconstruct.config import NETWORKS, ReconstructConfig
 from recon import pipeline
 from recon.depth import DepthNetwork, load_depth_model
@@ -70,8 +71,8 @@ def decode(row: Row, crop_size: int, output: str) -> Row:
     """Decode crops of all persons; a sequence that cannot be read gets its reason instead."""
     place, visit = row["folder"], Visit("decode", _DECODING.seconds)
     try:
-        with Attempts(output, "decode").attempt(name_of(place)), at_hand(place) as folder, _DECODING.running():
-            crops, reason = crop_people(read_sequence(folder), crop_size), ""
+        with Attempts(output, "decode").attempt(name_of(place)), _read(place) as sequence, _DECODING.running():
+            crops, reason = crop_people(sequence, crop_size), ""
     except Exception as error:
         crops, reason = _nothing(crop_size), _reason(error, place)
     return {
@@ -83,6 +84,13 @@ def decode(row: Row, crop_size: int, output: str) -> Row:
         "person": crops.person,
         "frame": crops.frame,
     }
+
+
+@contextmanager
+def _read(place: str) -> Iterator[TetonSequence]:
+    """Read a sequence and give it, for as long as it may take to read its pictures."""
+    with in_time(LIMIT_S, f"reading {place}"), at_hand(place) as folder:
+        yield read_sequence(folder)
 
 
 def _nothing(crop_size: int) -> Crops:
@@ -168,17 +176,18 @@ class DepthActor:
         answers: Sequence[Depths] = [np.zeros((0, 1, 1), dtype=np.float32)] * 2
         if not batch["reason"][0]:
             try:
-                with self.attempts.attempt(name_of(place)), at_hand(place) as folder:
-                    answers = self._depths(read_sequence(folder))
+                with self.attempts.attempt(name_of(place)):
+                    answers = self._depths(place)
             except Exception as error:
                 batch["reason"] = np.array([_reason(error, place)])
         batch["visits"] = np.array([visit.end(batch["visits"][0])])
         return batch | {"disparity": answers[0][None], "metric": answers[1][None]}
 
-    def _depths(self, sequence: TetonSequence) -> Sequence[Depths]:
-        if sequence.measured:
-            return measured_depth(sequence)
-        images = list(read_keyframes(sequence))
+    def _depths(self, place: str) -> Sequence[Depths]:
+        with _read(place) as sequence:
+            if sequence.measured:
+                return measured_depth(sequence)
+            images = list(read_keyframes(sequence))
         return [np.stack(predict(images)) for predict in self.predict]
 
 
