@@ -42,6 +42,7 @@ from ray_jobs.common.measure_motions import MEASURED, Instruments, MotionSet, lo
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, place, settle, settle_files
 from ray_jobs.common.resources import CPUS, GPUS, READER, check_resources
+from ray_jobs.common.tracker import tracked
 from ray_jobs.pages.evaluation_page import render, table
 
 FORMAT = "carescene-evaluation/1"
@@ -149,7 +150,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     check_seen(*(source.uri for source in sources), config.scenes or "", config.evaluator.rpartition(":")[2])
     actor = {"CPU": config.num_cpus, "GPU": config.num_gpus}
     check_resources("evaluation", "--num-actors, --num-cpus or --num-gpus", (config.num_actors, actor), READER)
-    store = tracking.open_store(config.output, config.tracking_uri)  # before hours of work
+    tracking.open_store(config.output, config.tracking_uri)  # before hours of work
     rows = measured(sources, instruments(evaluator, config), config.output)
     reasons = replace_rejected(rows.values(), config)
     good = {name: drop_rejected(name, samples) for name, samples in rows.items()}
@@ -176,7 +177,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         evaluation["sets"].append(described)
     evaluation["seconds"] = time.monotonic() - start
     write(evaluation, values, config)
-    log_run(evaluation, store, config)
+    log_run(evaluation, config)
     logger.info("%s\n\nlook at %s", table(evaluation), storage.join(config.output, PAGE))
     asked = sum(samples.num_rows for samples in rows.values())
     folder = storage.join(config.output, "rejected")
@@ -380,16 +381,15 @@ def write(evaluation: Evaluation, values: Mapping[str, Mapping[str, np.ndarray]]
         storage.write_bytes(storage.join(config.output, name), content.encode())
 
 
-def log_run(evaluation: Evaluation, store: str, config: EvaluateConfig) -> None:
+def log_run(evaluation: Evaluation, config: EvaluateConfig) -> None:
     """Log the numbers and the results' files as an MLflow run."""
-    run_id = tracking.start_run(store, config)
     numbers = {
         f"{row['name']}/{name}": entry["mean"] for row in evaluation["sets"] for name, entry in row["metrics"].items()
     }
-    with tracking.closing(store, run_id) as client:
-        tracking.log_metrics(store, run_id, 0, numbers)
+    with tracked(config) as tracker:
+        tracker.log(0, numbers)
         for name in ("config.yaml", PAGE, RESULTS):
-            client.log_text(run_id, storage.read_bytes(storage.join(config.output, name)).decode(), name)
+            tracker.log_file(name, storage.read_bytes(storage.join(config.output, name)))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import ray.data
 import ray.train
 import torch
 import tyro
-from mlflow import MlflowClient
 from ray.experimental import tqdm_ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -47,12 +46,13 @@ from motion.render import strip
 from motion.sequence import MotionSequence
 from motion.text import load_text_encoder
 from motion.training import DiffusionBatch, collate, diffusion_loss, learning_rate, length_batches
-from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common import cli, storage
 from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.places import check_seen, file_place, settle, settle_files
 from ray_jobs.common.prepared_data import check_rate, read_normalizer
 from ray_jobs.common.resources import READER, WORKER_CPUS, check_resources
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
+from ray_jobs.common.tracker import UNSENT_FILE, Tracker, Unsent, read_unsent, send_rest, tracked
 
 ZERO_1 = Path(__file__).parent / "common" / "zero1.json"
 """DeepSpeed's configuration unless the user gives another; cluster/deepspeed/zero1.json is a link to it."""
@@ -130,8 +130,6 @@ class Loop:
     inputs: TrainInputs
     store: str
     """URI of the MLflow store."""
-    run_id: str
-    """Id of the run in the store."""
     show_bar: bool
     """True shows a progress bar; False logs a line instead."""
 
@@ -203,23 +201,22 @@ def train(config: TrainConfig) -> str:
     cli.refuse_other_run(config.output, config)
     if storage.exists(model):
         logger.info("%s is finished, nothing to do", model)
+        send_rest(config)
         return model
-    store = tracking.open_store(config.output, config.tracking_uri)
-    cli.write_config(config, config.output)
-    run_id = tracking.start_run(store, config)
-    with tracking.closing(store, run_id) as client:
-        client.log_text(run_id, cli.to_yaml(config), "config.yaml")
-        result = make_trainer(config, inputs, store, run_id).fit()
+    with tracked(config) as tracker:
+        cli.write_config(config, config.output)
+        result = make_trainer(config, inputs, tracker.store).fit()
         if result.checkpoint is None:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
             trained = Path(folder) / MODEL_FILE
+            tracker.take(read_unsent(folder))
             generator = Generator.load(trained)
-            log_samples(client, run_id, generator, config.sample_prompts)
+            log_samples(tracker, generator, config.sample_prompts)
             write_learnt(config.data, config.output, generator)
             storage.write_bytes(model, trained.read_bytes())  # last: it says that all is done
     cli.conclude(
-        f"the model is {model}, its losses are in {store}",
+        f"the model is {model}, its losses are in {tracker.store}",
         "ray_jobs.generate --prompts prompts.txt --output generated/first --model",
         model,
     )
@@ -241,7 +238,7 @@ def _check_cluster(config: TrainConfig) -> None:
     check_resources("training", "--num-workers or --cpus-per-worker", (config.num_workers, worker), READER)
 
 
-def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: str) -> TorchTrainer:
+def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str) -> TorchTrainer:
     """Build Ray's trainer: workers, the train split `repeats` times an epoch, checkpoints in the output folder."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
@@ -251,7 +248,7 @@ def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str, run_id: s
     dataset = shown.map_batches(partial(repeat_rows, times=config.repeats), batch_format="pyarrow", batch_size=None)
     filesystem, path = resolve(config.output)
     return TorchTrainer(
-        partial(train_loop, Loop(config, inputs, store, run_id, show_bar=sys.stderr.isatty())),
+        partial(train_loop, Loop(config, inputs, store, show_bar=sys.stderr.isatty())),
         scaling_config=ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.use_gpu,
@@ -282,11 +279,14 @@ def train_loop(loop: Loop) -> None:
     torch.manual_seed(config.seed)  # the same initial weights on every rank
     engine = make_engine(recipe, loop.inputs.deepspeed)
     average = weight_average(engine.module, recipe.optim.ema_decay)
-    step = resume(engine, average)
+    tracker = Tracker(loop.store, config, once=True) if rank == 0 else None
+    step = resume(engine, average, tracker)
     if step == recipe.optim.steps:  # the driver was lost after the last checkpoint
         return
     schedule = make_schedule(recipe.diffusion.schedule, recipe.diffusion.num_steps)
     generator = torch.Generator().manual_seed(config.seed + 1 + 1000 * step + rank)
+    if tracker is not None:
+        tracker.log_file("config.yaml", cli.to_yaml(config).encode())
     bar = tqdm_ray.tqdm(total=recipe.optim.steps, desc="train") if rank == 0 and loop.show_bar else None
     if bar is not None:
         bar.update(step)
@@ -304,15 +304,16 @@ def train_loop(loop: Loop) -> None:
         last = step == recipe.optim.steps
         if bar is not None:
             bar.update(1)
-        if rank == 0 and (last or step % config.log_every == 0):
+        if tracker is not None and (last or step % config.log_every == 0):
             means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
             metrics = {**means, "lr": learning_rate(recipe, step - 1)}
-            tracking.log_metrics(loop.store, loop.run_id, step, metrics)
+            tracker.log(step, metrics)
             losses.clear()
             if bar is None:
                 logger.info("step %d of %d, loss %.4f", step, recipe.optim.steps, metrics["loss"])
         if last or step % config.checkpoint_every == 0:
-            report_checkpoint(engine, cast(Denoiser, average.module), recipe, normalizer, step)
+            unsent = None if tracker is None else tracker.close() if last else tracker.unsent()
+            report_checkpoint(engine, model_bytes(cast(Denoiser, average.module), normalizer, recipe), step, unsent)
         if last:
             break
     if bar is not None:
@@ -371,24 +372,30 @@ def batches(
                 yield collate(chosen, recipe, normalizer, encode_text, body, rng).to(device)
 
 
-def resume(engine: Any, average: AveragedModel) -> int:
-    """Load the last checkpoint, if there is one, and return the step it was taken at."""
+def resume(engine: Any, average: AveragedModel, tracker: Tracker | None) -> int:
+    """Load the last checkpoint, if there is one, and return the step it was taken at; rank 0 has a tracker."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return 0
     with checkpoint.as_directory() as folder:
         _, state = engine.load_checkpoint(folder)
         average.module.load_state_dict(load_model(Path(folder) / MODEL_FILE).network.state_dict())
+        if tracker is not None:
+            tracker.take(read_unsent(folder))
     average.n_averaged.fill_(1 + state["step"])
     return int(state["step"])
 
 
-def report_checkpoint(engine: Any, averaged: Denoiser, recipe: Recipe, normalizer: Normalizer, step: int) -> None:
-    """Report a checkpoint: DeepSpeed's sharded state for resuming, and beside it the model file for using."""
+def report_checkpoint(engine: Any, model: bytes, step: int, unsent: Unsent | None) -> None:
+    """Report a checkpoint: DeepSpeed's sharded state for resuming, and beside it the model file for using.
+
+    Rank 0 adds what MLflow has not taken.
+    """
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="deepspeed", client_state={"step": step})
-        if ray.train.get_context().get_world_rank() == 0:
-            (Path(folder) / MODEL_FILE).write_bytes(model_bytes(averaged, normalizer, recipe))
+        if unsent is not None:
+            (Path(folder) / MODEL_FILE).write_bytes(model)
+            (Path(folder) / UNSENT_FILE).write_bytes(unsent.to_json())
         torch.distributed.barrier()
         ray.train.report(
             {"step": step},
@@ -397,14 +404,14 @@ def report_checkpoint(engine: Any, averaged: Denoiser, recipe: Recipe, normalize
         )
 
 
-def log_samples(client: MlflowClient, run_id: str, generator: Generator, prompts: tuple[str, ...]) -> None:
+def log_samples(tracker: Tracker, generator: Generator, prompts: tuple[str, ...]) -> None:
     """Log a picture strip of one sample per prompt to the run's artifacts."""
     requests = [MotionRequest(prompt, num_frames=generator.recipe.max_frames) for prompt in prompts]
     with tempfile.TemporaryDirectory() as folder:
         for sequence in generator.generate(requests):
             path = Path(folder) / f"{sequence.texts[0].replace(' ', '_')[:60]}.png"
             strip(sequence, path)
-            client.log_artifact(run_id, str(path), "samples")
+            tracker.log_file(f"samples/{path.name}", path.read_bytes())
 
 
 def main() -> None:

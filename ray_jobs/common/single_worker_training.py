@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from motion.errors.numbers import SEED, above, at_least, check_numbers
 from motion.evaluator.classifier_training import one_cycle
 from motion.parquet import resolve
-from ray_jobs.common import cli, storage, tracking
+from ray_jobs.common import cli, storage
 from ray_jobs.common.places import check_seen, settle
 from ray_jobs.common.resources import WORKER_CPUS, check_resources
+from ray_jobs.common.tracker import UNSENT_FILE, Tracker, read_unsent, send_rest, tracked
 
 STATE_FILE = "state.pt"
 SHUFFLED_BATCHES = 16  # how many batches are drawn from at random
@@ -129,7 +130,6 @@ class Loop(Generic[Network]):
     task: Task[Network]
     store: str
     """URI of the MLflow store."""
-    run_id: str
     show_bar: bool
     """True shows a progress bar; False logs a line instead."""
 
@@ -142,27 +142,27 @@ def train(task: Task[Any]) -> str:
     cli.refuse_other_run(output, config)
     if storage.exists(file):
         logger.info("%s is finished, nothing to do", file)
+        send_rest(config)
         return file
     check_seen(config.data)
     worker = {"CPU": config.num_cpus, "GPU": float(config.use_gpu)}
     check_resources("training", "--num-cpus", (1, worker))
-    store = tracking.open_store(output, config.tracking_uri)
-    cli.write_config(config, output)
-    run_id = tracking.start_run(store, config)
-    with tracking.closing(store, run_id):
-        result = make_trainer(task, store, run_id).fit()
+    with tracked(config) as tracker:
+        cli.write_config(config, output)
+        result = make_trainer(task, tracker.store).fit()
         if result.checkpoint is None:
             raise RuntimeError("training ended without a checkpoint")
         with result.checkpoint.as_directory() as folder:
+            tracker.take(read_unsent(folder))
             trained = Path(folder) / task.file_name
             metrics = task.tested(trained)
-            tracking.log_metrics(store, run_id, config.steps, metrics)
+            tracker.log(config.steps, metrics)
             storage.write_bytes(file, trained.read_bytes())  # last: it says that all is done
     logger.info("%s", "; ".join([file, *(f"{name} {value:.3f}" for name, value in metrics.items())]))
     return file
 
 
-def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
+def make_trainer(task: Task[Any], store: str) -> TorchTrainer:
     """Build Ray's trainer: one worker, the task's data set, checkpoints in the output folder."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True  # the same seed, the same batches
@@ -170,7 +170,7 @@ def make_trainer(task: Task[Any], store: str, run_id: str) -> TorchTrainer:
     config = task.config
     filesystem, path = resolve(config.output)
     return TorchTrainer(
-        partial(train_loop, Loop(task, store, run_id, show_bar=sys.stderr.isatty())),
+        partial(train_loop, Loop(task, store, show_bar=sys.stderr.isatty())),
         scaling_config=ScalingConfig(
             num_workers=1,
             use_gpu=config.use_gpu,
@@ -196,7 +196,8 @@ def train_loop(loop: Loop[Any]) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     rates = one_cycle(optimizer, config.learning_rate, config.steps)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": rates}
-    step = resume(parts)
+    tracker = Tracker(loop.store, config, once=True)
+    step = resume(parts, tracker)
     if step == config.steps:  # the driver was lost after the last checkpoint
         return
     torch.manual_seed(config.seed + step)  # dropout after a resume is not that of the start again
@@ -217,12 +218,14 @@ def train_loop(loop: Loop[Any]) -> None:
             bar.update(1)
         if last or step % config.log_every == 0:
             metrics = {"loss": float(np.mean(losses)), "lr": optimizer.param_groups[0]["lr"]}
-            tracking.log_metrics(loop.store, loop.run_id, step, metrics)
+            tracker.log(step, metrics)
             losses.clear()
             if bar is None:
                 logger.info("step %d of %d, loss %.4f", step, config.steps, metrics["loss"])
         if last or step % config.checkpoint_every == 0:
-            report_checkpoint(parts, step, task.file_name, task.file(network))
+            unsent = tracker.close() if last else tracker.unsent()
+            files = {task.file_name: task.file(network), UNSENT_FILE: unsent.to_json()}
+            report_checkpoint(parts, step, files)
         if last:
             break
     if bar is not None:
@@ -242,24 +245,26 @@ def tables(batch_size: int, seed: int) -> Iterator[pa.Table]:
         )
 
 
-def resume(parts: Mapping[str, Stateful]) -> int:
+def resume(parts: Mapping[str, Stateful], tracker: Tracker) -> int:
     """Load the last checkpoint, if there is one, and return the step it was taken at."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return 0
     with checkpoint.as_directory() as folder:
         state = torch.load(Path(folder) / STATE_FILE, weights_only=True)
+        tracker.take(read_unsent(folder))
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return int(state["step"])
 
 
-def report_checkpoint(parts: Mapping[str, Stateful], step: int, name: str, content: bytes) -> None:
-    """Report a checkpoint: the state for resuming, and beside it the network's file for using."""
+def report_checkpoint(parts: Mapping[str, Stateful], step: int, files: Mapping[str, bytes]) -> None:
+    """Report a checkpoint: the state for resuming, and beside it files: the network, and what MLflow has not taken."""
     with tempfile.TemporaryDirectory() as folder:
         state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
         torch.save(state, Path(folder) / STATE_FILE)
-        (Path(folder) / name).write_bytes(content)
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
         ray.train.report(
             {"step": step},
             checkpoint=ray.train.Checkpoint.from_directory(folder),

@@ -1,25 +1,26 @@
-"""MLflow runs: opened by the driver, written by the training process of rank 0, closed by the driver.
+"""MLflow stores and the runs in them, which `ray_jobs.common.tracker` writes.
 
 The store is a local sqlite file unless a tracking URI is given. A run is found again by the output that it wrote to, so
 that a restarted job goes on in the same run.
 """
 
 import hashlib
+import logging
 import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
 from urllib.parse import unquote
 
-import mlflow
 import ray
 from mlflow import MlflowClient
+from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
 
 from motion.errors import InputError
 from motion.parquet import resolve
@@ -30,6 +31,12 @@ OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)")
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 ANSWER_S = 15.0
+TRANSIENT = (429, 500, 502, 503, 504)
+"""HTTP statuses of a server that may answer later; MLflow's client says 500 where nobody listens."""
+PARAMS_AT_ONCE = 100
+"""Parameters that MLflow takes in one request."""
+
+logger = logging.getLogger(__name__)
 
 
 def local_folder(output: str | Path) -> Path:
@@ -62,7 +69,8 @@ def sqlite_uri(file: Path) -> str:
 def open_store(output: str | Path, tracking_uri: str | None) -> str:
     """Return the store's URI, the one given or that of `local_folder(output)`, after a look whether it can be used.
 
-    Raises InputError within some 20 s for a server that does not answer and for a file that MLflow cannot use.
+    A server that is away is only warned of, as it may come back. Raises InputError within some 20 s for a file that
+    MLflow cannot use and for an address of something else.
     """
     store = tracking_uri or local_store(local_folder(output))
     found = SQLITE.fullmatch(store)
@@ -80,8 +88,20 @@ def open_store(output: str | Path, tracking_uri: str | None) -> str:
             sqlite3.connect(file).execute("pragma schema_version")  # MLflow tries for minutes to open what it cannot
         _ask(store)
     except Exception as error:  # each kind of store fails in ways of its own
-        raise InputError(f"the MLflow store {store} cannot be used: {_reason(error, store)}") from error
+        if not (is_server(store) and _may_pass(error)):
+            raise InputError(f"the MLflow store {store} cannot be used: {reason(error, store)}") from error
+        logger.warning("MLflow at %s does not answer: %s; the job goes on without it", store, reason(error, store))
     return store
+
+
+def is_server(store: str) -> bool:
+    """Tell whether a store is a server's."""
+    return store.startswith(("http://", "https://"))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a server may answer later: not where it is none of MLflow's, or refuses the caller."""
+    return not isinstance(error, MlflowException) or error.get_http_status_code() in TRANSIENT
 
 
 def _ask(store: str) -> None:
@@ -104,7 +124,8 @@ def _ask(store: str) -> None:
         raise failures[0]
 
 
-def _reason(error: Exception, store: str) -> str:
+def reason(error: Exception, store: str) -> str:
+    """Say in one line why a store failed."""
     reason = " ".join(str(error).split())
     if "out-of-date database schema" in reason:
         return f"another version of MLflow made it; keep a copy and run `mlflow db upgrade {store}`"
@@ -122,10 +143,15 @@ class Tracked(Config, Protocol):
     def experiment(self) -> str:
         """MLflow experiment of the run."""
 
+    @property
+    def tracking_uri(self) -> str | None:
+        """MLflow store; None for a sqlite file in the output folder."""
+
 
 def start_run(store: str, config: Tracked) -> str:
     """Open the run of a job's output in the store and return its id."""
-    artifacts = local_folder(config.output) / "mlartifacts"
+    file = SQLITE.fullmatch(store)  # its files lie beside it; a server keeps those of its runs
+    artifacts = Path(unquote(file[1])).parent / "mlartifacts" if file else None
     return open_run(store, config.experiment, config.output, artifacts, asdict(config))
 
 
@@ -145,24 +171,26 @@ def _key(output: str) -> str:
     return hashlib.sha256(output.encode()).hexdigest()
 
 
-def open_run(tracking_uri: str, experiment: str, output: str, artifacts: Path, params: Mapping[str, object]) -> str:
+def open_run(store: str, experiment: str, output: str, artifacts: Path | None, params: Mapping[str, object]) -> str:
     """Reopen the run that wrote to `output` before, or create one with these settings; return its id.
 
-    `artifacts` is the folder of a new experiment's files, unless a server keeps them.
+    `artifacts` is the folder of a new experiment's files; None where a server keeps them.
     """
-    client = MlflowClient(tracking_uri)
-    if run_id := find_run(tracking_uri, experiment, output):
-        client.update_run(run_id, status="RUNNING")
-        return run_id
-    found = client.get_experiment_by_name(experiment)
-    location = None if tracking_uri.startswith(("http://", "https://")) else artifacts.absolute().as_uri()
-    experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location)
-    _, path = resolve(output)
-    tags = {OUTPUT_TAG: output, KEY_TAG: _key(output), "mlflow.runName": path.rstrip("/").rpartition("/")[2]}
-    run = client.create_run(experiment_id, tags=tags)
-    for name, value in flatten(params).items():
-        client.log_param(run.info.run_id, name, value)
-    return str(run.info.run_id)
+    client = MlflowClient(store)
+    run_id = find_run(store, experiment, output)
+    if run_id is None:
+        found = client.get_experiment_by_name(experiment)
+        location = artifacts.absolute().as_uri() if artifacts else None
+        experiment_id = found.experiment_id if found else client.create_experiment(experiment, location)
+        _, path = resolve(output)
+        tags = {OUTPUT_TAG: output, KEY_TAG: _key(output), "mlflow.runName": path.rstrip("/").rpartition("/")[2]}
+        run_id = str(client.create_run(experiment_id, tags=tags).info.run_id)
+    client.update_run(run_id, status="RUNNING")
+    there = client.get_run(run_id).data.params  # not all, where the store went away meanwhile
+    missing = [Param(name, str(value)) for name, value in flatten(params).items() if name not in there]
+    for start in range(0, len(missing), PARAMS_AT_ONCE):
+        client.log_batch(run_id, params=missing[start : start + PARAMS_AT_ONCE])
+    return run_id
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -171,26 +199,6 @@ def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
-
-
-@contextmanager
-def closing(tracking_uri: str, run_id: str) -> Iterator[MlflowClient]:
-    """Mark the run FINISHED at the end, FAILED on an error."""
-    client = MlflowClient(tracking_uri)
-    try:
-        yield client
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
-
-
-def log_metrics(tracking_uri: str, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
-    """Log metrics of one step."""
-    client = MlflowClient(tracking_uri)
-    now = mlflow.utils.time.get_current_time_millis()
-    entities = [mlflow.entities.Metric(name, value, now, step) for name, value in metrics.items()]
-    client.log_batch(run_id, metrics=entities)
 
 
 def loss_curve(tracking_uri: str, run_id: str, name: str = "loss") -> list[tuple[int, float]]:

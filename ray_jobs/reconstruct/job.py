@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -22,10 +23,11 @@ from ray_jobs.common.only_writer import writes_output
 from ray_jobs.common.parts import PARTS, ROWS, finished, publish
 from ray_jobs.common.places import check_seen, require_weights
 from ray_jobs.common.resources import check_resources
+from ray_jobs.common.tracker import tracked
 from ray_jobs.pages.reconstruction_page import render
 from ray_jobs.reconstruct.config import FIXED_SETTINGS, NETWORKS, ReconstructConfig
 from ray_jobs.reconstruct.plan import calibrate, count_all, describe_counts, describe_times, scratch
-from ray_jobs.reconstruct.progress import Progress, tracked
+from ray_jobs.reconstruct.progress import Progress
 from ray_jobs.reconstruct.stages import (
     KINDS,
     NO_ROOM,
@@ -67,14 +69,14 @@ def _reconstruct_missing(places: list[str], config: ReconstructConfig) -> None:
     cli.refuse_other_settings(config.output, config, FIXED_SETTINGS)
     published, waiting = finished(config.output, KINDS, [name_of(place) for place in places])
     crop_size = ray.get(ray.remote(num_gpus=config.num_gpus)(check_models).remote(config))
-    with tracked(config) as store:
+    with tracked(config) if config.tracking_uri else nullcontext() as tracker:
         cli.write_config(config, config.output)
         done = published.union(waiting)
         missing = [place for place in places if name_of(place) not in done]
         rejected, attempts = (storage.join(config.output, name) for name in ("rejected", ATTEMPTS))
         for folder in (rejected, attempts):  # what was rejected is tried anew; a killed job left its counters
             storage.delete_folder(folder)
-        with Progress(len(places), len(places) - len(missing), store) as progress:
+        with Progress(len(places), len(places) - len(missing), tracker) as progress:
             for row in reconstruct_all(missing, crop_size, config):
                 _require_room(row["reason"], config.output)
                 progress.add(row)

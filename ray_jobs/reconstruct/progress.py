@@ -1,22 +1,17 @@
 """Progress of the job while it runs: on the console, in Ray's metrics, and in MLflow where a store is given."""
 
-import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 from tqdm import tqdm
 
-from ray_jobs.common import tracking
 from ray_jobs.common.flow import Flow
-from ray_jobs.reconstruct.config import ReconstructConfig
+from ray_jobs.common.tracker import Tracker
 
 SHOWN_EVERY_S = 10.0
-
-logger = logging.getLogger(__name__)
 
 
 class Progress:
@@ -25,12 +20,12 @@ class Progress:
     The same numbers are metrics of Ray (`ray_carescene_reconstruct_…`, which its dashboard's Prometheus collects).
     """
 
-    def __init__(self, total: int, before: int, store: "Store | None") -> None:
+    def __init__(self, total: int, before: int, tracker: Tracker | None) -> None:
         """Begin with `before` of `total` sequences done."""
         self.flow = Flow()
         self._bar = tqdm(total=total, initial=before, desc="reconstruct", unit="sequence")
         self._counts = dict.fromkeys(("frames", "person_frames", "rejected"), 0)
-        self._shown, self._store = time.monotonic(), store
+        self._shown, self._tracker = time.monotonic(), tracker
         self._sequences = Counter("carescene_reconstruct_sequences", "Sequences that ended.", ("outcome",))
         self._rates = Gauge("carescene_reconstruct_per_second", "Mean rate since the first sequence.", ("what",))
         self._busy = Gauge("carescene_reconstruct_busy", "Share of time in which a stage computes.", ("stage",))
@@ -66,39 +61,11 @@ class Progress:
             f"{numbers['frames_per_s']:.1f} frames/s, {numbers['person_frames_per_s']:.1f} person-frames/s, "
             f"{numbers['rejected']:.0f} rejected, busy: {shares or 'nothing yet'}"
         )
-        if self._store:
-            self._store.log(int(self._bar.n), numbers)
+        if self._tracker:
+            self._tracker.log(int(self._bar.n), numbers)
 
     def _numbers(self) -> dict[str, float]:
         seconds = max(self.flow.seconds, 1e-9)
         rates = {f"{what}_per_s": self._counts[what] / seconds for what in ("frames", "person_frames")}
         busy = {f"busy_{use.stage}": use.busy for use in self.flow.uses()}
         return {"sequences": float(self._bar.n), "rejected": float(self._counts["rejected"])} | rates | busy
-
-
-class Store:
-    """Run in an MLflow store; one that fails meanwhile costs a warning and nothing else."""
-
-    def __init__(self, uri: str, run_id: str) -> None:
-        self._uri, self._run_id, self._failed = uri, run_id, False
-
-    def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Log numbers of one step."""
-        try:
-            tracking.log_metrics(self._uri, self._run_id, step, numbers)
-        except Exception as error:  # each kind of store fails in ways of its own, and hours of work must not
-            if not self._failed:
-                logger.warning("cannot log to %s: %s; the job goes on", self._uri, error)
-            self._failed = True
-
-
-@contextmanager
-def tracked(config: ReconstructConfig) -> Iterator[Store | None]:
-    """Open the run of the job's output in the store that `config` names, and mark its end; None without a store."""
-    if config.tracking_uri is None:
-        yield None
-        return
-    uri = tracking.open_store(config.output, config.tracking_uri)
-    run_id = tracking.start_run(uri, config)
-    with tracking.closing(uri, run_id):
-        yield Store(uri, run_id)

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,14 @@ def logged_steps(output: str, run_id: str) -> list[int]:
     """List the steps whose loss was logged, once for each time: a step that was made again comes twice."""
     client = MlflowClient(tracking.local_store(output))
     return [metric.step for metric in client.get_metric_history(run_id, "loss")]
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is there, two minutes at most."""
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
 
 
 def free_port() -> int:

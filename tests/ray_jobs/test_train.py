@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from motion.errors import InputError
 from motion.generator import Generator, MotionRequest, load_model
 from motion.parquet import local_file, write_parquet
 from ray_jobs.common import storage, tracking
+from ray_jobs.common.tracker import UNSENT_FILE
 from ray_jobs.prepare import NORMALIZER_FILE
 from ray_jobs.train import TrainConfig, make_trainer, read_inputs, train
 from tests.helpers.clips import random_clip
-from tests.helpers.jobs import assert_refused, known_checkpoint, logged_steps, one_worker_killed
+from tests.helpers.jobs import assert_refused, known_checkpoint, logged_steps, one_worker_killed, wait_for
+from tests.helpers.mlflow_server import mlflow_server
 from tests.helpers.object_store import bucket
 from tests.helpers.recipe import RECIPE
 
@@ -100,6 +103,31 @@ def test_a_killed_worker_is_replaced_and_bf16_trains(train_config: TrainConfig) 
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
 
 
+def test_a_server_that_is_killed_costs_nothing(train_config: TrainConfig, tmp_path: Path) -> None:
+    """It is away while a worker is replaced and until after the end; the same command sends what it missed, once."""
+    recipe = replace(RECIPE, optim=replace(RECIPE.optim, steps=40))
+    with mlflow_server(tmp_path / "server") as server:
+        config = replace(train_config, recipe=recipe, output=str(tmp_path / "out"), repeats=80, tracking_uri=server.uri)
+        known = known_checkpoint(config.output)
+        killer = Thread(target=lambda: (wait_for(known), server.kill()))
+        killer.start()
+        with one_worker_killed(after=known):
+            model = Path(train(config))
+        killer.join()
+        written, rest = model.stat().st_mtime_ns, Path(config.output) / UNSENT_FILE
+        assert rest.exists()
+        server.start()
+        train(config)
+        assert (model.stat().st_mtime_ns, rest.exists()) == (written, False)
+        client = MlflowClient(server.uri)
+        run_id = tracking.find_run(server.uri, config.experiment, config.output)
+        assert run_id is not None
+        steps = [metric.step for metric in client.get_metric_history(run_id, "loss")]
+        assert steps == list(range(2, 41, 2))
+        assert client.get_run(run_id).info.status == "FINISHED"
+        assert [file.path for file in client.list_artifacts(run_id)] == ["config.yaml", "samples"]
+
+
 def assert_same_weights(one: Path, other: Path, atol: float) -> None:
     weights, others = (load_model(path).network.state_dict() for path in (one, other))
     for name, value in weights.items():
@@ -168,7 +196,7 @@ def test_what_is_tested_on_is_never_trained_on(train_config: TrainConfig, tmp_pa
     shutil.copy(normalizer, tmp_path)
     config = replace(train_config, data=str(tmp_path))
     inputs = read_inputs(config)  # 5 persons are more than the recipe takes
-    shown = make_trainer(config, inputs, "store", "run").datasets["train"]
+    shown = make_trainer(config, inputs, "store").datasets["train"]
     read = [row["id"] for row in shown.take_all()]
     assert set(read) == {"seen"}
     assert len(read) == config.repeats

@@ -3,8 +3,12 @@
 import socket
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
@@ -50,23 +54,18 @@ def test_a_run_is_found_again_by_its_output_and_goes_on(store: str, tmp_path: Pa
     assert (run.info.status, run.data.params) == ("RUNNING", {"network.width": "16"})
 
 
-def test_a_run_ends_finished_or_failed(store: str, tmp_path: Path) -> None:
-    run_id = tracking.open_run(store, "ends", "out", tmp_path, {})
-    with tracking.closing(store, run_id) as client:
-        assert client.get_run(run_id).info.status == "RUNNING"
-    assert client.get_run(run_id).info.status == "FINISHED"
-    with pytest.raises(KeyboardInterrupt), tracking.closing(store, run_id):
-        raise KeyboardInterrupt
-    assert client.get_run(run_id).info.status == "FAILED"
+def test_settings_that_a_store_missed_are_added(store: str, tmp_path: Path) -> None:
+    first = tracking.open_run(store, "half", "out", tmp_path, {"seed": 1})
+    many = {f"name{number}": number for number in range(150)}
+    assert tracking.open_run(store, "half", "out", tmp_path, {"seed": 2} | many) == first
+    assert MlflowClient(store).get_run(first).data.params == {"seed": "1"} | {k: str(v) for k, v in many.items()}
 
 
 def test_a_curve_has_one_value_a_step_in_order(store: str, tmp_path: Path) -> None:
     run_id = tracking.open_run(store, "curves", "out", tmp_path, {})
-    for step, loss in ((20, 0.5), (10, 2.0), (30, 0.25)):
-        tracking.log_metrics(store, run_id, step, {"loss": loss, "lr": 0.1})
-    tracking.log_metrics(store, run_id, 20, {"loss": 0.75})  # a run that went on from step 10
+    for step, loss in ((20, 0.5), (10, 2.0), (30, 0.25), (20, 0.75)):  # a run that went on from step 10
+        MlflowClient(store).log_metric(run_id, "loss", loss, step=step)
     assert tracking.loss_curve(store, run_id) == [(10, 2.0), (20, 0.75), (30, 0.25)]
-    assert tracking.loss_curve(store, run_id, "lr") == [(10, 0.1), (20, 0.1), (30, 0.1)]
     assert tracking.loss_curve(store, run_id, "accuracy") == []
 
 
@@ -90,8 +89,6 @@ def test_the_store_of_a_uri_lies_in_the_current_folder(tmp_path: Path, monkeypat
 
 
 def test_a_store_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "mlflow.db").write_text("x" * 5000, encoding="utf-8")
     (tmp_path / "folder" / "mlflow.db").mkdir(parents=True)
@@ -102,7 +99,6 @@ def test_a_store_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
         database.execute("update alembic_version set version_num='451aebb31d03'")
     begin = time.monotonic()
     for output, uri, sentence in (
-        ("away", f"http://127.0.0.1:{port}", rf"http://127\.0\.0\.1:{port} cannot be used: .*refused"),
         ("damaged", None, "cannot be used: file is not a database"),
         ("folder", None, "cannot be used: unable to open database file"),
         ("old", None, f"cannot be used: another version of MLflow made it; .* `mlflow db upgrade {old}`"),
@@ -118,9 +114,30 @@ def test_a_store_in_one_processs_memory_is_refused(tmp_path: Path, uri: str) -> 
         tracking.open_store(tmp_path, uri)
 
 
-def test_a_server_that_trickles_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_or_trickles_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(tracking, "ANSWER_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(InputError, match=rf"the MLflow store {uri} cannot be used: no answer within 1 s"):
-            tracking.open_store(tmp_path, uri)
+        assert tracking.open_store(tmp_path, uri) == uri
+        assert f"MLflow at {uri} does not answer: no answer within 1 s; the job goes on without it" in caplog.text
+    assert tracking.open_store(tmp_path, uri) == uri
+    assert "Connection refused" in caplog.text
+
+
+def test_a_server_of_something_else_is_told_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as uri, pytest.raises(InputError, match=rf"the MLflow store {uri} cannot be used: .* 501"):
+        tracking.open_store(tmp_path, uri)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

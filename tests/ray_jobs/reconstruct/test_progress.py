@@ -11,8 +11,9 @@ from mlflow import MlflowClient
 
 from ray_jobs.common import tracking
 from ray_jobs.common.flow import Visit
+from ray_jobs.common.tracker import tracked
 from ray_jobs.reconstruct import ReconstructConfig
-from ray_jobs.reconstruct.progress import Progress, Store, tracked
+from ray_jobs.reconstruct.progress import Progress
 
 
 def row(reason: str = "") -> dict[str, Any]:
@@ -49,7 +50,7 @@ def test_numbers_are_metrics_of_ray(ray_cluster: None) -> None:
 def test_numbers_are_metrics_of_a_run_in_mlflow(ray_cluster: None, tmp_path: Path) -> None:
     uri = tracking.local_store(tmp_path / "store")
     config = ReconstructConfig(str(tmp_path), str(tmp_path / "out"), tracking_uri=uri)
-    with tracked(config) as store, Progress(2, 0, store) as progress:
+    with tracked(config) as tracker, Progress(2, 0, tracker) as progress:
         for reason in ("", "no frames"):
             progress.add(row(reason))
     (run_id,) = [tracking.find_run(uri, "reconstruct", config.output)]
@@ -59,16 +60,3 @@ def test_numbers_are_metrics_of_a_run_in_mlflow(ray_cluster: None, tmp_path: Pat
     assert run.data.params["mode"] == "hybrid"
     assert (run.data.metrics["sequences"], run.data.metrics["rejected"]) == (2, 1)
     assert run.data.metrics["busy_fit"] > 0.5
-
-
-def test_without_a_store_nothing_is_tracked_and_a_store_that_fails_costs_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with tracked(ReconstructConfig(str(tmp_path), str(tmp_path / "out"))) as store:
-        assert store is None
-    gone = Store("http://127.0.0.1:9", "0")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        for step in range(2):
-            gone.log(step, {"sequences": 1.0})
-    assert len([record for record in caplog.records if "the job goes on" in record.message]) == 1
