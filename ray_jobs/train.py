@@ -203,7 +203,7 @@ def train(config: TrainConfig) -> str:
         logger.info("%s is finished, nothing to do", model)
         send_rest(config)
         return model
-    with tracked(config) as tracker:
+    with tracked(config, once=True) as tracker:
         cli.write_config(config, config.output)
         result = make_trainer(config, inputs, tracker.store).fit()
         if result.checkpoint is None:

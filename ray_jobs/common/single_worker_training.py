@@ -147,7 +147,7 @@ def train(task: Task[Any]) -> str:
     check_seen(config.data)
     worker = {"CPU": config.num_cpus, "GPU": float(config.use_gpu)}
     check_resources("training", "--num-cpus", (1, worker))
-    with tracked(config) as tracker:
+    with tracked(config, once=True) as tracker:
         cli.write_config(config, output)
         result = make_trainer(task, tracker.store).fit()
         if result.checkpoint is None:

@@ -218,13 +218,13 @@ class _OpenRun:
 
 
 @contextmanager
-def tracked(config: tracking.Tracked) -> Iterator[Tracker]:
-    """Track a job in the store that its configuration names, and mark its end there.
+def tracked(config: tracking.Tracked, once: bool = False) -> Iterator[Tracker]:
+    """Track a job in the store that its configuration names, and mark its end there; `once` as in `Tracker`.
 
     What an earlier job of this output could not send is sent, too; what the store does not take at the end lies in
     the output. Raises InputError for a store that can never take anything (`tracking.open_store`).
     """
-    tracker = Tracker(tracking.open_store(config.output, config.tracking_uri), config)
+    tracker = Tracker(tracking.open_store(config.output, config.tracking_uri), config, once)
     file = storage.join(config.output, UNSENT_FILE)
     if storage.exists(file):
         tracker.take(replace(Unsent.from_json(storage.read_bytes(file)), status=None))
@@ -240,9 +240,9 @@ def tracked(config: tracking.Tracked) -> Iterator[Tracker]:
 
 
 def send_rest(config: tracking.Tracked) -> None:
-    """Send what a job that has finished could not send."""
+    """Send what a training that has finished could not send."""
     if storage.exists(storage.join(config.output, UNSENT_FILE)):
-        with tracked(config):
+        with tracked(config, once=True):
             pass
 
 
