@@ -10,6 +10,7 @@ import importlib.util
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from typing import TypeVar
 import tyro
 
 from motion.errors import InputError
+from motion.errors.text_files import require_utf8
 
 C = TypeVar("C")
 FOLDED_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)|(s3|gs|gcs|hdfs|abfss?|file):[^/]")
 """Start of a URI that lost a slash, as one does that is taken for a path."""
 ABOUT_A_FILE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
 }
 """Faults of a file or folder that a user can mend."""
 
@@ -42,9 +44,13 @@ def run(work: Callable[[C], object], config: type[C], description: str | None) -
 
 
 def with_paths(config: C) -> C:
-    """Return a configuration whose paths are meant: `~` is the home; raises InputError for a path made of a URI."""
+    """Return a configuration whose paths are meant: `~` is the home.
+
+    Raises InputError for a path that is not UTF-8 or made of a URI.
+    """
     for name, value in vars(config).items():
         if isinstance(value, Path):
+            require_utf8(str(value))
             if FOLDED_URI.match(str(value)):
                 raise InputError(f"--{name.replace('_', '-')} is {str(value)!r}, expected a path: this takes no URI")
             object.__setattr__(config, name, at_home(value))
@@ -69,7 +75,8 @@ def finish(work: Callable[[C], object], config: C) -> None:
 def exit_on_bad_input(work: Callable[[], object]) -> None:
     """Do the work; bad input, or a file that cannot be written, ends in one sentence on stderr and exit status 2.
 
-    What the terminal's encoding lacks, of a caption in another script, is printed as its code.
+    An interrupt ends in a word and its own status. What the terminal's encoding lacks, of a caption in another script,
+    is printed as its code.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -78,6 +85,9 @@ def exit_on_bad_input(work: Callable[[], object]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except OSError as error:
         if error.errno not in ABOUT_A_FILE:
             raise

@@ -41,3 +41,11 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ValueError(f"the key {twice!r} comes twice")
     return content
+
+
+def require_utf8(path: str) -> None:
+    """Raise InputError for a path that is not UTF-8: neither JSON nor Parquet could name it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the path {path!r} is not UTF-8: rename it") from error

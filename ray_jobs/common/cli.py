@@ -19,7 +19,7 @@ import yaml
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_to_stdstream
-from ray.exceptions import AuthenticationError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from motion.errors import InputError, command_line
 from ray_jobs.common import storage
@@ -70,7 +70,7 @@ def connect() -> None:
         else:
             ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1))
         _keep_back_harmless_tracebacks()
-    except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
+    except Exception as error:  # Ray raises a plain one where a node starts too slowly
         raise InputError(_reason(error, address)) from error
 
 
@@ -78,7 +78,10 @@ def _reason(error: Exception, address: str | None) -> str:
     reason = " ".join(str(error).split())
     if not address:
         folder = tempfile.gettempdir()
-        return f"cannot start Ray in {folder}, which TMPDIR names: {reason}; set TMPDIR to a short, writable path"
+        return (
+            f"cannot start Ray in {folder}, which TMPDIR names: {reason}; set TMPDIR to a short, writable path, or try "
+            "again where the machine was busy"
+        )
     return (
         f"cannot join the Ray cluster at {address}, which RAY_ADDRESS names: {reason}; see that it runs, and that "
         "RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH are set as they were for `ray start`"

@@ -127,7 +127,7 @@ def _known_pixels(
     if len(d) < _MIN_PIXELS or np.ptp(d) == 0:
         raise InputError(
             f"{len(d)} pixels with {len(np.unique(d))} disparities have a metric depth, expected {_MIN_PIXELS} or more "
-            "that differ: check the images and both depth networks"
+            "that differ: check the images, and depth/ or the depth networks, whichever it is from"
         )
     return _some(d, inverse)
 

@@ -131,5 +131,5 @@ def by_person_and_frame(
 ) -> Float[Tensor, "person frame *value"]:
     """Arrange values of crops by person and frame; zeros elsewhere."""
     table = values.new_zeros(*shape, *values.shape[1:])
-    table[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = values
+    table[torch.tensor(perception.person), torch.tensor(perception.frame)] = values
     return table

@@ -254,9 +254,9 @@ def regressed_people(perception: Perception, observed: Observations, bodies: Bod
     body = bodies.body
     persons, frames, _ = observed.confidence.shape
     shape, camera = (persons, frames), observed.camera
-    found = in_camera(perception.estimates, torch.from_numpy(perception.squares), camera.intrinsics, body)
+    found = in_camera(perception.estimates, torch.tensor(perception.squares), camera.intrinsics, body)
     there = torch.zeros(shape, dtype=torch.bool)
-    there[torch.from_numpy(perception.person), torch.from_numpy(perception.frame)] = True
+    there[torch.tensor(perception.person), torch.tensor(perception.frame)] = True
     identity = torch.eye(3)
 
     def table(rotations: Tensor) -> Tensor:

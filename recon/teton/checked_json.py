@@ -30,6 +30,7 @@ def short(value: object) -> str:
 
 def read_json(path: Path, expected: str = "a file of the Teton tree") -> object:
     """Read a JSON file; raises InputError when it cannot be read or parsed, or holds a key twice."""
+    require(path.is_file() or not path.exists(), f"{path}: is no file, expected {expected}")  # a pipe would wait
     try:
         return json.loads(path.read_bytes(), object_pairs_hook=each_once)
     except OSError as error:

@@ -71,6 +71,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
 from motion.errors import InputError
+from motion.errors.text_files import require_utf8
 from motion.sequence import LABELS
 from recon.teton.annotations import PERSON_LABEL, Known, Track, read_meta, read_tracks, to_content
 from recon.teton.checked_json import expect, read_json, write_json
@@ -91,6 +92,7 @@ from recon.teton.keyframes import read_keyframes
 from recon.teton.marks import draw_people
 
 FEWEST_FRAMES = 3  # an acceleration needs three
+LONGEST_NAME = 230  # bytes of a sequence's files without their endings, of 255 that file systems take
 LEAST_INSIDE = 0.5  # of a person's pixels in the person's box: less, and they are another's
 
 
@@ -160,15 +162,18 @@ def _share_inside(pixels: Bool[np.ndarray, "height width"], box: Float32[np.ndar
 def list_sequences(root: Path) -> list[Path]:
     """List the folders ROOT/DEPARTMENT/DEVICE/DATE/DATETIME that hold a sequence or parts of one, sorted.
 
-    Raises InputError where there is no folder ROOT.
+    Raises InputError where there is no folder ROOT, and for one whose name is not UTF-8.
     """
     if not root.is_dir():
         raise InputError(f"there is no folder {root}, expected the root of a Teton tree")
-    return sorted(
+    folders = sorted(
         folder
         for folder in root.glob("*/*/*/*")
         if (folder / "annotations.json").is_file() or (folder / "frames").is_dir()
     )
+    for folder in folders:
+        require_utf8(str(folder))
+    return folders
 
 
 def sequence_id(folder: Path) -> str:
@@ -182,9 +187,12 @@ def file_name(sequence: str) -> str:
 
 
 def require_file_names(folders: Sequence[Path]) -> None:
-    """Raise InputError where the files of two sequences would have one name, so that one would replace the other."""
+    """Raise InputError where two sequences' files would have one name, and where a file system takes none so long."""
     owners: dict[str, Path] = {}
     for folder in folders:
+        length = len(file_name(sequence_id(folder)).encode())
+        if length > LONGEST_NAME:
+            raise InputError(f"{folder}: its last four names have {length} bytes, expected {LONGEST_NAME} or fewer")
         other = owners.setdefault(file_name(sequence_id(folder)), folder)
         if other != folder:
             raise InputError(f"files of {folder} and {other} would have one name, expected folders whose names differ")

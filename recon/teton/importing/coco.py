@@ -207,6 +207,7 @@ def _read_box(annotation: Mapping[str, object], where: str) -> Float64[np.ndarra
     if not annotation.get("bbox"):
         return None
     x, y, width, height = numbers(annotation, "bbox", (4,), "[x, y, width, height]", where)
+    require(bool(min(width, height) >= 0), f"{where}: bbox is {width:g} x {height:g} large, expected no negative size")
     return np.array([x, y, x + width, y + height])
 
 

@@ -285,7 +285,7 @@ def _report(config: ImportConfig, work: Import, made: Sequence[str]) -> list[str
         *made,
         *(f"note: {sentence}" for sentence in work.notes.sentences()),
         f"next: python -m recon.teton check {root}",
-        f"      python -m ray_jobs.reconstruct --rooms {root} --output data/rooms",
+        f"      python -m ray_jobs.reconstruct --rooms {root} --output data/own-motions",
     ]
 
 

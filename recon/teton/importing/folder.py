@@ -5,19 +5,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from motion.errors import InputError
 from recon.teton.checked_json import require, short
 from recon.teton.images import FORMATS
-from recon.teton.importing.file_names import list_files
+from recon.teton.importing.file_names import list_files, number_in
 from recon.teton.importing.recording import Recording, thumbnail
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 DARKEST_MOST = 16  # of 255: a 16-bit picture that reaches no higher holds other numbers than light
 LEVELS_16_BIT = 65535
+MOST_MISSING = 100  # for each frame that is there: where numbers leap by more they count something else
 
 
 def open_folder(folder: Path, fps: float) -> Recording:
@@ -27,18 +28,36 @@ def open_folder(folder: Path, fps: float) -> Recording:
         found = sorted(path.name for path in folder.iterdir())
         raise InputError(f"{folder}: holds no .jpg or .png but {short(found)}, expected the frames of a video")
     size = read_picture(files[0]).size
+    times, notes = _times([number_in(path.name) for path in files], fps)
     small = [thumbnail(_read(path, size)) for path in tqdm(files, "look over frames", unit="frame", disable=None)]
     return Recording(
         folder,
         size,
         shown_size=size,
-        times=np.arange(len(files)) / fps,
+        times=times,
         thumbnails=np.stack(small),
         recorded=datetime.fromtimestamp(files[0].stat().st_mtime, UTC),
         decode=lambda numbers: _decode(files, numbers),
         length=len(files),
         names=tuple(path.name for path in files),
+        notes=notes,
     )
+
+
+def _times(numbers: Sequence[int | None], fps: float) -> tuple[Float64[np.ndarray, " frame"], tuple[str, ...]]:
+    """Return the time of each frame by the number in its name, and notes about frames that are missing.
+
+    Numbers that do not rise by the same step, or by some of them where frames are missing, say nothing about times.
+    """
+    known = [number for number in numbers if number is not None]
+    steps = np.diff(known)
+    step = int(np.median(steps)) if len(steps) else 1
+    counted = len(known) == len(numbers) and step > 0 and (steps > 0).all() and not (steps % step).any()
+    if not counted or steps.sum() > MOST_MISSING * step * len(numbers):
+        return np.arange(len(numbers)) / fps, ("frames are taken as equally spaced, as their names hold no count",)
+    missing = int((steps // step - 1).sum())
+    notes = (f"{missing} frames are missing by the numbers in their names: the others keep their times",)
+    return (np.array(known) - known[0]) / step / fps, notes if missing else ()
 
 
 def _read(path: Path, size: tuple[int, int]) -> Image.Image:

@@ -135,7 +135,8 @@ def _notes(
 def stretches(there: Bool[np.ndarray, " step"], fps: float, seconds: float) -> list[tuple[int, int]]:
     """List the stretches (first step, one after the last) with persons, none longer than `seconds`.
 
-    A stretch ends where no person is there for EMPTY_S or longer; one that is too long is cut into equal parts.
+    A stretch ends where no person is there for EMPTY_S or longer; one that is too long is cut into equal parts, none of
+    fewer than FEWEST_FRAMES steps.
     """
     steps = np.flatnonzero(there)
     ends = np.flatnonzero(np.diff(steps) - 1 >= EMPTY_S * fps)
@@ -145,6 +146,6 @@ def stretches(there: Bool[np.ndarray, " step"], fps: float, seconds: float) -> l
 
 
 def _parts(first: int, last: int, longest: int) -> Sequence[tuple[int, int]]:
-    count = math.ceil((last - first) / longest)
+    count = max(1, min(math.ceil((last - first) / longest), (last - first) // FEWEST_FRAMES))
     edges = np.linspace(first, last, count + 1).round().astype(int).tolist()
     return list(pairwise(edges))

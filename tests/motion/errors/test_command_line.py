@@ -1,5 +1,6 @@
 """Shared behaviour of all programs: their lists, their names in the help, and exit status 2 on bad input."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -97,6 +98,17 @@ def test_a_file_that_cannot_be_written_is_one_sentence_and_other_faults_are_show
     )
     with pytest.raises(ConnectionRefusedError):
         exit_on_bad_input(partial(socket.create_connection, ("127.0.0.1", 9)))
+
+
+def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(InputError, match=r"the path 's\\udcff/o' is not UTF-8: rename it"):
+        with_paths(SimpleNamespace(output=Path("s\udcff/o")))
+
+
+def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="130"):
+        exit_on_bad_input(partial(signal.raise_signal, signal.SIGINT))
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_home_is_meant_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

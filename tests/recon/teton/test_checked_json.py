@@ -1,5 +1,6 @@
 """JSON files from outside: what is read, and sentences that name file, key and value."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def test_files_that_are_no_json_are_named(content: bytes | None, sentence: str, 
         path.write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.json: {sentence}.*expected a file of the Teton tree"):
         read_json(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"a\.json: is no file, expected a file of the Teton tree"):
+        read_json(tmp_path / "a.json")
 
 
 def test_the_sentence_says_what_was_expected(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Teton tree: written files are read back, broken ones are refused in one sentence."""
 
 import json
+import os
 import re
 import textwrap
 from collections.abc import Callable
@@ -83,6 +84,15 @@ def test_sequences_whose_files_would_have_one_name_are_refused() -> None:
     require_file_names([one, other.with_name("noon"), one])
     with pytest.raises(InputError, match="x/y_z/day/time and rooms/x_y/z/day/time would have one name"):
         require_file_names([one, other])
+
+
+def test_a_name_that_no_file_or_no_table_can_have_is_refused(tmp_path: Path) -> None:
+    require_file_names([tmp_path / "a" / "b" / "c" / ("x" * 224)])
+    with pytest.raises(InputError, match="its last four names have 231 bytes, expected 230 or fewer"):
+        require_file_names([tmp_path / "a" / "b" / "c" / ("x" * 225)])
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/b/c/x\xff/frames")).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"the path '.*/a/b/c/x\\udcff' is not UTF-8: rename it"):
+        list_sequences(tmp_path)
 
 
 def test_sequences_are_listed_without_being_read(tmp_path: Path) -> None:

@@ -215,6 +215,10 @@ def setting(*keys: Any, value: object) -> Callable[[dict[str, Any]], None]:
         (setting("annotations", 0, "keypoints", 2, value=0.5), "or scores from 0 to 1 in the whole file"),
         (setting("annotations", 0, "keypoints", 2, value=float("nan")), "keypoints holds"),
         (
+            setting("annotations", 0, "bbox", value=[9, 9, -5, 5]),
+            r"annotation 1: bbox is -5 x 5 large, expected no negative size",
+        ),
+        (
             setting("annotations", 0, "bbox", value=[1, 2]),
             r"annotation 1: bbox is \[1, 2\], expected \[x, y, width, height\]",
         ),

@@ -43,7 +43,7 @@ def test_the_report_says_what_was_made_and_what_comes_next(import_: Run, origina
     assert [line.split(" in ")[1] for line in lines[2:4]] == shares
     assert lines[-2:] == [
         "next: python -m recon.teton check rooms",
-        "      python -m ray_jobs.reconstruct --rooms rooms --output data/rooms",
+        "      python -m ray_jobs.reconstruct --rooms rooms --output data/own-motions",
     ]
     assert "counted from 0" in "\n".join(lines)
     assert "the focal length is unknown" in "\n".join(lines)

@@ -112,3 +112,26 @@ def test_frames_of_two_sizes_or_none_are_refused(tmp_path: Path) -> None:
     COLOUR.rotate(90, expand=True).save(tmp_path / "b.png")
     with pytest.raises(InputError, match=r"b.png: is 48x64, expected 64x48 as the first is"):
         open_folder(tmp_path, fps=5.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "times", "note"),
+    [
+        (("f0", "f1", "f2", "f4", "f7"), [0, 1, 2, 4, 7], "3 frames are missing by the numbers in their names"),
+        (("f00", "f05", "f10", "f20"), [0, 1, 2, 4], "1 frames are missing by the numbers in their names"),
+        (("a", "b", "c"), [0, 1, 2], "frames are taken as equally spaced, as their names hold no count"),
+        (("f1000", "f1033", "f1067"), [0, 1, 2], "frames are taken as equally spaced"),
+        (("f0", "f1", "f2", "f999999999"), [0, 1, 2, 3], "frames are taken as equally spaced"),
+        (("f7",), [0], ""),
+        (("f7", "f8"), [0, 1], ""),
+    ],
+)
+def test_frames_that_are_missing_take_no_time_from_the_others(
+    tmp_path: Path, names: tuple[str, ...], times: list[int], note: str
+) -> None:
+    for name in names:
+        COLOUR.save(tmp_path / f"{name}.png")
+    recording = open_folder(tmp_path, fps=10.0)
+    np.testing.assert_allclose(recording.times * 10, times)
+    assert "".join(recording.notes).startswith(note)
+    assert bool(recording.notes) == bool(note)

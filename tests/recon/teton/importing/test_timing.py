@@ -123,6 +123,7 @@ def test_a_long_stretch_is_cut_into_equal_parts() -> None:
     assert parts == [(0, 83), (83, 167), (167, 250)]
     assert stretches(present((100, True)), 10.0, 10.0) == [(0, 100)]
     assert stretches(present((101, True)), 10.0, 10.0) == [(0, 50), (50, 101)]
+    assert stretches(present((8, True)), 10.0, 0.3) == [(0, 4), (4, 8)], "two frames would be no sequence"
 
 
 def test_nobody_gives_no_stretch() -> None:
