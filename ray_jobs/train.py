@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
 import ray
 import ray.data
 import ray.train
@@ -52,7 +51,7 @@ from ray_jobs.common.places import check_seen, file_place, settle, settle_files
 from ray_jobs.common.prepared_data import check_rate, read_normalizer
 from ray_jobs.common.resources import READER, WORKER_CPUS, check_resources
 from ray_jobs.common.single_worker_training import SHUFFLED_BATCHES
-from ray_jobs.common.tracker import UNSENT_FILE, Tracker, Unsent, read_unsent, send_rest, tracked
+from ray_jobs.common.tracker import UNSENT_FILE, Tracker, read_unsent, send_rest, tracked
 
 ZERO_1 = Path(__file__).parent / "common" / "zero1.json"
 """DeepSpeed's configuration unless the user gives another; cluster/deepspeed/zero1.json is a link to it."""
@@ -244,8 +243,8 @@ def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str) -> TorchT
     context.execution_options.preserve_order = True  # the same seed, the same batches
     context.enable_progress_bars = False  # the steps' own bar tells more
     motions = storage.dataset(storage.join(config.data, "motions"))
-    shown = motions.map_batches(partial(storage.of_split, split="train"), batch_format="pyarrow", batch_size=None)
-    dataset = shown.map_batches(partial(repeat_rows, times=config.repeats), batch_format="pyarrow", batch_size=None)
+    shown = partial(storage.of_split, split="train", times=config.repeats)
+    dataset = motions.map_batches(shown, batch_format="pyarrow", batch_size=None)
     filesystem, path = resolve(config.output)
     return TorchTrainer(
         partial(train_loop, Loop(config, inputs, store, show_bar=sys.stderr.isatty())),
@@ -264,11 +263,6 @@ def make_trainer(config: TrainConfig, inputs: TrainInputs, store: str) -> TorchT
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),
     )
-
-
-def repeat_rows(table: pa.Table, times: int) -> pa.Table:
-    """Repeat a block's rows, all in turn."""
-    return pa.concat_tables([table] * times)
 
 
 def train_loop(loop: Loop) -> None:
@@ -312,8 +306,11 @@ def train_loop(loop: Loop) -> None:
             if bar is None:
                 logger.info("step %d of %d, loss %.4f", step, recipe.optim.steps, metrics["loss"])
         if last or step % config.checkpoint_every == 0:
-            unsent = None if tracker is None else tracker.close() if last else tracker.unsent()
-            report_checkpoint(engine, model_bytes(cast(Denoiser, average.module), normalizer, recipe), step, unsent)
+            files: dict[str, bytes] = {}
+            if tracker is not None:
+                files[MODEL_FILE] = model_bytes(cast(Denoiser, average.module), normalizer, recipe)
+                files[UNSENT_FILE] = (tracker.close() if last else tracker.unsent()).to_json()
+            report_checkpoint(engine, step, files)
         if last:
             break
     if bar is not None:
@@ -386,16 +383,12 @@ def resume(engine: Any, average: AveragedModel, tracker: Tracker | None) -> int:
     return int(state["step"])
 
 
-def report_checkpoint(engine: Any, model: bytes, step: int, unsent: Unsent | None) -> None:
-    """Report a checkpoint: DeepSpeed's sharded state for resuming, and beside it the model file for using.
-
-    Rank 0 adds what MLflow has not taken.
-    """
+def report_checkpoint(engine: Any, step: int, files: Mapping[str, bytes]) -> None:
+    """Report a checkpoint: DeepSpeed's sharded state, and the files of rank 0: the model, and what MLflow lacks."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="deepspeed", client_state={"step": step})
-        if unsent is not None:
-            (Path(folder) / MODEL_FILE).write_bytes(model)
-            (Path(folder) / UNSENT_FILE).write_bytes(unsent.to_json())
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
         torch.distributed.barrier()
         ray.train.report(
             {"step": step},

@@ -73,9 +73,9 @@ def motions_by_id(folder: str, ids: Sequence[str]) -> list[MotionSequence]:
     return [found[each] for each in ids]
 
 
-def of_split(motions: pa.Table, split: str | None) -> pa.Table:
-    """Filter the rows of one split, or take all for None; for `map_batches`."""
-    return motions if split is None else motions.filter(pc.equal(motions["split"], split))
+def of_split(motions: pa.Table, split: str | None, times: int = 1) -> pa.Table:
+    """Filter the rows of one split, or take all for None, and repeat them, all in turn; for `map_batches`."""
+    return pa.concat_tables([motions if split is None else motions.filter(pc.equal(motions["split"], split))] * times)
 
 
 def shard_name(ids: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a job has to tell MLflow, sent by a thread of its own: no store that is away, slow or full can end the job.
+"""Figures and files of a job, sent to MLflow by a thread: no store that is away, slow or full can end the job.
 
 What a store does not take is kept and tried again until it does. Where the job ended meanwhile it lies in its output,
 and the same command sends it. A store has each value once, whatever was sent twice.
@@ -50,14 +50,14 @@ class Figures:
 
 @dataclass
 class Unsent:
-    """What a store has not taken yet."""
+    """Figures, files and status that a store has not taken yet."""
 
     figures: list[Figures] = field(default_factory=list)
     """Metrics in the order in which they were measured."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Contents by their paths among the run's artifacts."""
     status: str | None = None
-    """How the job ended: MLflow's name for it."""
+    """MLflow's name for the job's end: FINISHED or FAILED."""
 
     def __bool__(self) -> bool:
         return bool(self.figures or self.files or self.status)
@@ -186,7 +186,7 @@ class _OpenRun:
 
     def __init__(self, store: str, config: tracking.Tracked, once: bool) -> None:
         self._client, self._id, self._once = MlflowClient(store), tracking.start_run(store, config), once
-        self._held: dict[str, set[int]] = {}
+        self._stored: dict[str, set[int]] = {}
 
     def log(self, figures: list[Figures]) -> None:
         """Log metrics of some steps."""
@@ -199,10 +199,10 @@ class _OpenRun:
         self._client.log_batch(self._id, metrics=metrics)
 
     def _steps(self, name: str) -> set[int]:
-        """List the steps of a metric that the store held when the run was opened here."""
-        if self._once and name not in self._held:
-            self._held[name] = {metric.step for metric in self._client.get_metric_history(self._id, name)}
-        return self._held.get(name, set())
+        """List the steps of a metric that were in the store when the run was opened here."""
+        if self._once and name not in self._stored:
+            self._stored[name] = {metric.step for metric in self._client.get_metric_history(self._id, name)}
+        return self._stored.get(name, set())
 
     def log_file(self, path: str, content: bytes) -> None:
         """Log a file under a path among the run's artifacts."""
