@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray.train
@@ -11,6 +12,9 @@ import torch
 
 from motion.errors import InputError
 from ray_jobs.common.single_worker_training import SingleWorkerConfig, Stateful, report_checkpoint, resume
+from ray_jobs.common.tracker import UNSENT_FILE, Figures, Tracker, Unsent
+
+REQUIRED: dict[str, Any] = {"data": "d", "output": "o", "batch_size": 2, "learning_rate": 0.1, "experiment": "e"}
 
 
 @pytest.mark.parametrize(
@@ -28,10 +32,9 @@ from ray_jobs.common.single_worker_training import SingleWorkerConfig, Stateful,
     ],
 )
 def test_settings_that_cannot_train_are_refused(change: dict[str, float], sentence: str) -> None:
-    settings = {"data": "d", "output": Path("o"), "batch_size": 2, "learning_rate": 0.1, "experiment": "e"}
-    SingleWorkerConfig(**settings)
+    SingleWorkerConfig(**REQUIRED)
     with pytest.raises(InputError, match=sentence):
-        SingleWorkerConfig(**settings | change)
+        SingleWorkerConfig(**REQUIRED | change)
 
 
 def trained(steps: int, parts: Mapping[str, Stateful] | None = None) -> dict[str, Stateful]:
@@ -54,6 +57,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
 ) -> None:
     """Ray Train's functions work in its workers alone: stand-ins here; test_evaluate.py kills a real worker."""
     reported: dict[str, object] = {}
+    taken: list[Unsent] = []
 
     def report(metrics: dict[str, int], checkpoint: ray.train.Checkpoint, checkpoint_dir_name: str) -> None:
         with checkpoint.as_directory() as folder:
@@ -64,14 +68,18 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
     torch.manual_seed(0)
     parts = trained(4)
-    assert resume(trained(0)) == 0, "nothing to go on from"
-    report_checkpoint(parts, 4, "weights.bin", b"the network")
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", SingleWorkerConfig(**REQUIRED))
+    assert resume(trained(0), tracker) == 0, "nothing to go on from"
+    unsent = Unsent([Figures(4, 1000, {"loss": 0.5})])
+    report_checkpoint(parts, 4, {"weights.bin": b"the network", UNSENT_FILE: unsent.to_json()})
     saved = tmp_path / "step-0000004"
     assert reported == {"step": 4}
     assert (saved / "weights.bin").read_bytes() == b"the network"
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: ray.train.Checkpoint.from_directory(saved))
     others = trained(0)
-    assert resume(others) == 4
+    monkeypatch.setattr(tracker, "take", taken.append)
+    assert resume(others, tracker) == 4
+    assert taken == [unsent]
     weights, again = (trained(3, each)["network"].state_dict() for each in (parts, others))
     assert weights.keys() == again.keys()
     assert all(torch.equal(weights[name], again[name]) for name in weights)
