@@ -202,7 +202,7 @@ def train(config: TrainConfig) -> str:
         logger.info("%s is finished, nothing to do", model)
         send_rest(config)
         return model
-    with tracked(config, once=True) as tracker:
+    with tracked(config, training=True) as tracker:
         cli.write_config(config, config.output)
         result = make_trainer(config, inputs, tracker.store).fit()
         if result.checkpoint is None:
@@ -273,7 +273,7 @@ def train_loop(loop: Loop) -> None:
     torch.manual_seed(config.seed)  # the same initial weights on every rank
     engine = make_engine(recipe, loop.inputs.deepspeed)
     average = weight_average(engine.module, recipe.optim.ema_decay)
-    tracker = Tracker(loop.store, config, once=True) if rank == 0 else None
+    tracker = Tracker(loop.store, config, training=True) if rank == 0 else None
     step = resume(engine, average, tracker)
     if step == recipe.optim.steps:  # the driver was lost after the last checkpoint
         return

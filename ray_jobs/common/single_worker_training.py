@@ -147,7 +147,7 @@ def train(task: Task[Any]) -> str:
     check_seen(config.data)
     worker = {"CPU": config.num_cpus, "GPU": float(config.use_gpu)}
     check_resources("training", "--num-cpus", (1, worker))
-    with tracked(config, once=True) as tracker:
+    with tracked(config, training=True) as tracker:
         cli.write_config(config, output)
         result = make_trainer(task, tracker.store).fit()
         if result.checkpoint is None:
@@ -196,7 +196,7 @@ def train_loop(loop: Loop[Any]) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     rates = one_cycle(optimizer, config.learning_rate, config.steps)
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": rates}
-    tracker = Tracker(loop.store, config, once=True)
+    tracker = Tracker(loop.store, config, training=True)
     step = resume(parts, tracker)
     if step == config.steps:  # the driver was lost after the last checkpoint
         return

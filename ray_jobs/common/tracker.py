@@ -78,13 +78,13 @@ class Unsent:
 class Tracker:
     """Run of a job's output in an MLflow store, written by a thread that outlives any failure of the store.
 
-    The run is opened once there is something to send, so that of two processes only the one at work opens it. With
-    `once` a step that the store holds is not sent again: that of a training which went on from a checkpoint.
+    The run is opened once there is something to send, so that of two processes only the one at work opens it. A
+    `training` has a run of its own, and goes on from checkpoints: a step that its run has is not sent again.
     """
 
-    def __init__(self, store: str, config: tracking.Tracked, once: bool = False) -> None:
+    def __init__(self, store: str, config: tracking.Tracked, training: bool = False) -> None:
         self.store = store
-        self._config, self._once = config, once
+        self._config, self._training = config, training
         self._figures: deque[Figures] = deque(maxlen=MOST_FIGURES)
         self._files: dict[str, bytes] = {}
         self._status: str | None = None
@@ -153,7 +153,7 @@ class Tracker:
     def _send(self) -> None:
         """Send one request of what waits: figures, then files, then the end; open the run first where it is not."""
         if self._run is None:
-            self._run = _OpenRun(self.store, self._config, self._once)
+            self._run = _OpenRun(self.store, self._config, self._training)
         if self._away:
             logger.info("MLflow at %s is back", self.store)
             self._away = False
@@ -184,8 +184,9 @@ class Tracker:
 class _OpenRun:
     """Run that is open in the store."""
 
-    def __init__(self, store: str, config: tracking.Tracked, once: bool) -> None:
-        self._client, self._id, self._once = MlflowClient(store), tracking.start_run(store, config), once
+    def __init__(self, store: str, config: tracking.Tracked, training: bool) -> None:
+        self._client, self._training = MlflowClient(store), training
+        self._id = tracking.start_run(store, config, tracking.training_id(config.output) if training else None)
         self._stored: dict[str, set[int]] = {}
 
     def log(self, figures: list[Figures]) -> None:
@@ -200,7 +201,7 @@ class _OpenRun:
 
     def _steps(self, name: str) -> set[int]:
         """List the steps of a metric that were in the store when the run was opened here."""
-        if self._once and name not in self._stored:
+        if self._training and name not in self._stored:
             self._stored[name] = {metric.step for metric in self._client.get_metric_history(self._id, name)}
         return self._stored.get(name, set())
 
@@ -218,13 +219,13 @@ class _OpenRun:
 
 
 @contextmanager
-def tracked(config: tracking.Tracked, once: bool = False) -> Iterator[Tracker]:
-    """Track a job in the store that its configuration names, and mark its end there; `once` as in `Tracker`.
+def tracked(config: tracking.Tracked, training: bool = False) -> Iterator[Tracker]:
+    """Track a job in the store that its configuration names, and mark its end there; `training` as in `Tracker`.
 
     What an earlier job of this output could not send is sent, too; what the store does not take at the end lies in
     the output. Raises InputError for a store that can never take anything (`tracking.open_store`).
     """
-    tracker = Tracker(tracking.open_store(config.output, config.tracking_uri), config, once)
+    tracker = Tracker(tracking.open_store(config.output, config.tracking_uri), config, training)
     file = storage.join(config.output, UNSENT_FILE)
     if storage.exists(file):
         tracker.take(replace(Unsent.from_json(storage.read_bytes(file)), status=None))
@@ -242,7 +243,7 @@ def tracked(config: tracking.Tracked, once: bool = False) -> Iterator[Tracker]:
 def send_rest(config: tracking.Tracked) -> None:
     """Send what a training that has finished could not send."""
     if storage.exists(storage.join(config.output, UNSENT_FILE)):
-        with tracked(config, once=True):
+        with tracked(config, training=True):
             pass
 
 

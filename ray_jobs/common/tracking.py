@@ -10,6 +10,7 @@ import os
 import re
 import sqlite3
 import threading
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,10 +25,13 @@ from mlflow.exceptions import MlflowException
 
 from motion.errors import InputError
 from motion.parquet import resolve
+from ray_jobs.common import storage
 from ray_jobs.common.cli import Config
 from ray_jobs.common.places import check_seen, place
 
-OUTPUT_TAG, KEY_TAG = "carescene.output", "carescene.output_sha256"
+OUTPUT_TAG, KEY_TAG, TRAINING_TAG = "carescene.output", "carescene.output_sha256", "carescene.training"
+TRAINING_FILE = "training.id"
+"""File of an output that tells its training from an earlier one of the same output, which was deleted."""
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)")
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 ANSWER_S = 15.0
@@ -148,20 +152,28 @@ class Tracked(Config, Protocol):
         """MLflow store; None for a sqlite file in the output folder."""
 
 
-def start_run(store: str, config: Tracked) -> str:
-    """Open the run of a job's output in the store and return its id."""
+def start_run(store: str, config: Tracked, training: str | None = None) -> str:
+    """Open the run of a job's output in the store, or of one training there (`training_id`), and return its id."""
     file = SQLITE.fullmatch(store)  # its files lie beside it; a server keeps those of its runs
     artifacts = Path(unquote(file[1])).parent / "mlartifacts" if file else None
-    return open_run(store, config.experiment, config.output, artifacts, asdict(config))
+    return open_run(store, config.experiment, config.output, artifacts, asdict(config), training)
 
 
-def find_run(tracking_uri: str, experiment: str, output: str) -> str | None:
-    """Find the id of the run that wrote to `output`; None without one."""
+def training_id(output: str) -> str:
+    """Return the id of the training in an output; the first call draws it."""
+    file = storage.join(output, TRAINING_FILE)
+    if not storage.exists(file):
+        storage.write_bytes(file, uuid.uuid4().hex.encode())
+    return storage.read_bytes(file).decode()
+
+
+def find_run(tracking_uri: str, experiment: str, output: str, training: str | None = None) -> str | None:
+    """Find the id of the last run that wrote to `output`, or of one training there; None without one."""
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
-    tagged = f"tags.`{KEY_TAG}` = '{_key(output)}'"
+    tagged = f"tags.`{KEY_TAG}` = '{_key(output)}'" + (f" and tags.`{TRAINING_TAG}` = '{training}'" if training else "")
     runs = client.search_runs([found.experiment_id], filter_string=tagged, max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
@@ -171,19 +183,28 @@ def _key(output: str) -> str:
     return hashlib.sha256(output.encode()).hexdigest()
 
 
-def open_run(store: str, experiment: str, output: str, artifacts: Path | None, params: Mapping[str, object]) -> str:
+def open_run(
+    store: str,
+    experiment: str,
+    output: str,
+    artifacts: Path | None,
+    params: Mapping[str, object],
+    training: str | None = None,
+) -> str:
     """Reopen the run that wrote to `output` before, or create one with these settings; return its id.
 
-    `artifacts` is the folder of a new experiment's files; None where a server keeps them.
+    `artifacts` is the folder of a new experiment's files; None where a server keeps them. With `training` the run is
+    that of this training alone.
     """
     client = MlflowClient(store)
-    run_id = find_run(store, experiment, output)
+    run_id = find_run(store, experiment, output, training)
     if run_id is None:
         found = client.get_experiment_by_name(experiment)
         location = artifacts.absolute().as_uri() if artifacts else None
         experiment_id = found.experiment_id if found else client.create_experiment(experiment, location)
         _, path = resolve(output)
         tags = {OUTPUT_TAG: output, KEY_TAG: _key(output), "mlflow.runName": path.rstrip("/").rpartition("/")[2]}
+        tags |= {TRAINING_TAG: training} if training else {}
         run_id = str(client.create_run(experiment_id, tags=tags).info.run_id)
     client.update_run(run_id, status="RUNNING")
     there = client.get_run(run_id).data.params  # not all, where the store went away meanwhile

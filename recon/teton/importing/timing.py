@@ -133,10 +133,10 @@ def _notes(
 
 
 def stretches(there: Bool[np.ndarray, " step"], fps: float, seconds: float) -> list[tuple[int, int]]:
-    """List the stretches (first step, one after the last) with persons, none longer than `seconds`.
+    """List the stretches (first step, one after the last) with persons, of at most `seconds` where that is long enough.
 
-    A stretch ends where no person is there for EMPTY_S or longer; one that is too long is cut into equal parts, none of
-    fewer than FEWEST_FRAMES steps.
+    A stretch ends where no person is there for EMPTY_S or longer; one that is too long is cut into equal parts, of
+    FEWEST_FRAMES steps or more.
     """
     steps = np.flatnonzero(there)
     ends = np.flatnonzero(np.diff(steps) - 1 >= EMPTY_S * fps)

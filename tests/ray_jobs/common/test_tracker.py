@@ -1,5 +1,6 @@
 """Figures and files reach a real MLflow server once, whatever happens to it meanwhile."""
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -130,14 +131,23 @@ def test_a_locked_database_is_waited_for(config: Config, server: MlflowServer) -
 def test_what_was_sent_twice_and_what_was_made_again_is_there_once(config: Config) -> None:
     """A training sends steps 1 to 4, and goes on from its checkpoint at 2, of which step 2 seemed unsent."""
     figures = [Figures(step, 1000 + step, {"loss": 1 / step}) for step in range(1, 5)]
-    for once, sent in ((False, figures), (True, figures[1:2])):
-        tracker = Tracker(str(config.tracking_uri), config, once)
+    Path(config.output).mkdir()
+    for sent, made_again in ((figures, ()), (figures[1:2], range(3, 7))):
+        tracker = Tracker(str(config.tracking_uri), config, training=True)
         tracker.take(Unsent(sent))
-        if once:
-            for step in range(3, 7):
-                tracker.log(step, {"loss": 1 / step})
+        for step in made_again:
+            tracker.log(step, {"loss": 1 / step})
         assert not tracker.close()
     assert curve(config) == [(step, 1 / step) for step in range(1, 7)]
+
+
+def test_a_training_of_an_output_that_was_deleted_is_a_run_of_its_own(config: Config) -> None:
+    for loss in (2.0, 1.5):
+        Path(config.output).mkdir()
+        with tracked(config, training=True) as tracker:
+            tracker.log(20, {"loss": loss})
+        assert curve(config) == [(20, loss)], "that of the last one"
+        shutil.rmtree(config.output)
 
 
 def test_what_is_unsent_is_a_file_and_the_oldest_of_too_much_is_lost(
