@@ -32,18 +32,15 @@ SHIN_SHARE = 0.5  # of the foot's turn against the thigh; the ankle has the rest
 TWIST_SMOOTHING_FRAMES = 4.0  # standard deviation; straight limbs learn from bent ones before and after
 
 
-def _levels() -> list[tuple[slice, tuple[int, ...]]]:
-    """List, for each depth of the tree below the pelvis, the joints and their parents' places.
+def _levels() -> list[tuple[int, ...]]:
+    """List, for each depth of the tree below the pelvis, the places of the joints' parents.
 
     The places count within the depth above; SMPL numbers its joints depth by depth.
     """
     depths: list[tuple[int, ...]] = [(0,)]
     while children := tuple(child for child, parent in enumerate(PARENTS) if parent in depths[-1]):
         depths.append(children)
-    return [
-        (slice(below[0], below[-1] + 1), tuple(above.index(PARENTS[joint]) for joint in below))
-        for above, below in pairwise(depths)
-    ]
+    return [tuple(above.index(PARENTS[joint]) for joint in below) for above, below in pairwise(depths)]
 
 
 LEVELS = _levels()
@@ -62,13 +59,31 @@ def forward_kinematics(
     """
     batch = rotations.ndim - 3
     bones = _ToFront.apply(rest_joints - _each(rest_joints, (0, *PARENTS[1:]), dim=-2), 2)
-    local = _ToFront.apply(rotations, 3)
-    joints, world = [_ToFront.apply(pelvis, 1)[None]], [local[:1]]
-    for children, parents in LEVELS:
-        turns = _each(world[-1], parents, dim=0)
-        joints.append(_each(joints[-1], parents, dim=0) + (turns * bones[children, None]).sum(dim=2))
-        world.append((turns[:, :, :, None] * local[children, None]).sum(dim=2))
+    local = torch.cat([_ToFront.apply(rotations, 3), bones[:, :, None]], dim=2)
+    root, *levels = local.split([1, *(len(parents) for parents in LEVELS)])  # gradients of slices were mostly zeros
+    joints, world = [_ToFront.apply(pelvis, 1)[None]], [root.split([3, 1], dim=2)[0]]
+    for parents, children in zip(LEVELS, levels, strict=True):
+        turned, bone = _Product.apply(_each(world[-1], parents, dim=0), children).split([3, 1], dim=2)
+        joints.append(_each(joints[-1], parents, dim=0) + bone[:, :, 0])
+        world.append(turned)
     return _ToFront.apply(torch.cat(joints), batch), _ToFront.apply(torch.cat(world), batch)
+
+
+class _Product(torch.autograd.Function):
+    """Multiply matrices whose rows and columns are axes 1 and 2, with nothing larger than they are in between."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, left: Tensor, right: Tensor) -> Tensor:
+        ctx.save_for_backward(left, right)
+        product = left[:, :, 0, None] * right[:, None, 0]
+        for k in range(1, left.shape[2]):
+            product.addcmul_(left[:, :, k, None], right[:, None, k])
+        return product
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = ctx.saved_tensors  # type: ignore[attr-defined]
+        return _Product.apply(gradient, right.transpose(1, 2)), _Product.apply(left.transpose(1, 2), gradient)
 
 
 class _ToFront(torch.autograd.Function):

@@ -21,6 +21,7 @@ import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.nn.functional import leaky_relu, pad
 
 from motion.errors import InputError
@@ -102,7 +103,7 @@ class Mixture:
     scale: float
 
     def __call__(self, body_pose: Float[Tensor, "pose 23 3 3"]) -> Float[Tensor, " pose"]:
-        vector = axis_angles(body_pose[:, :JOINTS]).flatten(1)
+        vector = axis_angles(body_pose.tensor_split([JOINTS], dim=1)[0]).flatten(1)
         return self.scale * (self.negative_log_likelihood(vector) - self.lowest) + wrong_bends(vector)
 
     def negative_log_likelihood(self, vector: Float[Tensor, "pose 63"]) -> Float[Tensor, " pose"]:
@@ -205,7 +206,21 @@ def _squared_distance(vector: Tensor, means: Tensor, factors: Tensor) -> Float[T
     blocks = pad(vector, (0, 1, 0, -len(vector) % POSES), value=1.0).unflatten(0, (-1, POSES))  # 1: takes the mean off
     turn = torch.cat([factors.transpose(0, 1).flatten(1), -(means[:, None] @ factors).flatten()[None]]).to(vector)
     away = (blocks @ turn.expand(len(blocks), -1, -1)).unflatten(-1, (components, size)).flatten(0, 1)
-    return torch.linalg.vecdot(away, away)[: len(vector)]
+    return _SquaredNorm.apply(away)[: len(vector)]
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """Sum the squares of the last axis; the gradient of torch's own product of a vector with itself takes it twice."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, vector: Tensor) -> Tensor:
+        ctx.save_for_backward(vector)
+        return torch.linalg.vecdot(vector, vector)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        (vector,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return (2 * gradient)[..., None] * vector
 
 
 def read_mixture(path: Path) -> Mixture:

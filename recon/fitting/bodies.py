@@ -83,7 +83,8 @@ class FittedBodies:
         rest = by_frame(self.body.rest_joints(shape).flatten(1), transl.shape[1]).unflatten(-1, (24, 3))
         joints, world = forward_kinematics(rest, transl + rest[:, :, 0], rotations)
         points = self.points.positions(joints, world, shape[:, None])
-        return Posed(rotations, betas, joints, points[:, :, : self.num_keypoints], points[:, :, self.num_keypoints :])
+        keypoints, soles = points.tensor_split([self.num_keypoints], dim=2)
+        return Posed(rotations, betas, joints, keypoints, soles)
 
 
 def to_skin(body: Body) -> Float[Tensor, " 24"]:
@@ -107,7 +108,7 @@ def below_skin(points: BodyKeypoints, body: Body) -> Float[Tensor, " keypoint"]:
 
 def balls(joints: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch ball 3"]:
     """Place two points on every bone (for the head, the joint twice)."""
-    starts, ends = joints[..., STARTS, :], joints[..., ENDS, :]
+    starts, ends = (joints.index_select(-2, torch.from_numpy(at).to(joints.device)) for at in (STARTS, ENDS))
     return torch.cat([starts + at * (ends - starts) for at in ALONG_SHARES], dim=-2)
 
 

@@ -41,7 +41,7 @@ DEPTH_M, SCENE_M, FLOOR_M, APART_M = 0.05, 0.05, 0.02, 0.03  # standard deviatio
 SUNK_M = 0.1  # in the scene, beyond which a keypoint rather belongs elsewhere
 START_RAD, START_BOUND_RAD = 0.5, 0.5  # standard deviation, and bound of the outliers
 MOST_SIGMAS = 2.0  # of the shape of a start
-TOGETHER = 1200  # frames, of all persons, that are fitted at once: more do not fit into a processor's cache
+TOGETHER = 1600  # frames, of all persons, that are fitted at once: more do not fit into a processor's cache
 TOGETHER_ON_GPU = 20_000  # a step costs a GPU as much for few: some hundred kernels to start
 CORNER_FRAMES = 10  # from one corner of `_curve` to the next
 ACCELERATION_WEIGHT = 1.0  # s²/m
@@ -214,12 +214,17 @@ def of_usual_shape(people: People, camera: Camera, body: Body) -> People:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run torch on one thread: tensors are so small here that on a busy machine threads mostly wait for each other."""
+    """Run torch on one thread: tensors are so small here that on a busy machine threads mostly wait for each other.
+
+    Numbers too small for their format, which a prior's unlikely components have, count as 0: they take long to compute.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     try:
         yield
     finally:
+        torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
 
@@ -365,6 +370,7 @@ def _energies(
     depth, radius, error = in_camera[..., 2] / scale, bodies.keypoint_radius / scale, problem.depth_error
     held = (SHAPE_WEIGHT * valid.sum(dim=1)).clamp_min(LEAST_SHAPE_WEIGHT)
     heights, sole_heights = rooms.height(posed.joints), rooms.height(posed.soles)
+    _, poses = posed.rotations.flatten(0, 1).index_select(0, problem.poses).tensor_split([1], dim=1)
     return [
         ((SHAPE_WEIGHT * problem.frames).clamp_min(0.5) * rooms.change.square()).sum(),
         terms.lean(posed.joints, by_frame(rooms.normal, frames), problem.upright, problem.lying),
@@ -377,7 +383,7 @@ def _energies(
         terms.floor_contact(heights, sole_heights, posed.soles, bodies.skin, valid, problem.fps, FLOOR_M),
         terms.apart(balls(posed.joints), bodies.ball_radii, valid, rooms.room, APART_M),
         terms.near_start(posed.rotations, problem.start, valid, START_RAD, START_BOUND_RAD),
-        PRIOR_WEIGHT * prior(posed.rotations.flatten(0, 1).index_select(0, problem.poses)[:, 1:]).sum(),
+        PRIOR_WEIGHT * prior(poses).sum(),
         (held * posed.betas.square().sum(dim=1)).sum(),
     ]
 

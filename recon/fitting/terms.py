@@ -19,6 +19,7 @@ STILL_M_S2 = 1.0  # accelerations below count by their square, those above by th
 ANKLES, SHOULDERS = (7, 8), (16, 17)
 LEAN_RAD = 0.1  # standard deviation of the lean of who stands, and of the slope of who lies
 LOWEST_M, LOWEST_BOUND_M = 0.05, 0.5  # standard deviation of the lowest point of who is on the floor, and its bound
+NEARLY_M = 1e-3  # that balls are taken for larger, which is more than rounding could make of it
 MOST_FRAMES = 5  # of a person, which count; more are worth no more, as they err alike
 
 
@@ -176,12 +177,26 @@ def apart(
         overlap = ((low[one] < high[two]) & (low[two] < high[one])).all(dim=-1)
         pair, frame = (overlap & valid[one] & valid[two]).nonzero().T
         one, two = one[pair], two[pair]
-        reach = radii[one][:, :, None] + radii[two][:, None]
-        gap = torch.cdist(balls[one, frame], balls[two, frame], compute_mode="donot_use_mm_for_euclid_dist")
-        at, first, second = (gap < reach).nonzero().T
+        at, first, second = _near(balls[one, frame], balls[two, frame], radii[one], radii[two]).nonzero().T
     one, two, frame = one[at], two[at], frame[at]
     gap = (balls[one, frame, first] - balls[two, frame, second]).norm(dim=-1)
     return hinge(radii[one, first] + radii[two, second] - gap, sigma).sum()
+
+
+def _near(
+    one: Float[Tensor, "pair ball 3"],
+    two: Float[Tensor, "pair ball 3"],
+    radii: Float[Tensor, "pair ball"],
+    other_radii: Float[Tensor, "pair ball"],
+) -> Bool[Tensor, "pair ball ball"]:
+    """Mark all balls that overlap, and some that nearly do: `|a - b|² < (r + s)²` as one matrix product."""
+    middle = one.mean(dim=1, keepdim=True)
+    one, two, nearly = one - middle, two - middle, radii + NEARLY_M
+    of_one, of_two = nearly.square() - one.square().sum(dim=-1), other_radii.square() - two.square().sum(dim=-1)
+    ones = torch.ones_like(radii)
+    left = torch.cat([2 * one, torch.stack([2 * nearly, of_one, ones], dim=-1)], dim=-1)
+    right = torch.cat([two, torch.stack([other_radii, ones, of_two], dim=-1)], dim=-1)
+    return left @ right.mT > 0
 
 
 def near_start(

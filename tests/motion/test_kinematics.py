@@ -28,12 +28,18 @@ def test_rest_pose_is_the_rest_skeleton() -> None:
 
 
 def test_levels_of_the_tree_give_what_one_joint_after_the_other_gives() -> None:
-    pose, rest = roma.random_rotmat((5, 24)), BODY.rest_joints(torch.randn(5, 10))
-    joints, rotations = forward_kinematics(rest, torch.zeros(5, 3), pose)
+    pose, rest = roma.random_rotmat((5, 24)).double(), BODY.rest_joints(torch.randn(5, 10)).double()
+    joints, rotations = forward_kinematics(rest, torch.zeros(5, 3).double(), pose)
     for parent, child in BONES:
-        assert torch.equal(rotations[:, child], rotations[:, parent] @ pose[:, child])
+        torch.testing.assert_close(rotations[:, child], rotations[:, parent] @ pose[:, child], rtol=0, atol=1e-14)
         step = rotate(rotations[:, parent], rest[:, child] - rest[:, parent])
-        assert torch.equal(joints[:, child], joints[:, parent] + step)
+        torch.testing.assert_close(joints[:, child], joints[:, parent] + step, rtol=0, atol=1e-14)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    rest, pelvis, pose = torch.randn(1, 24, 3), torch.randn(1, 3), roma.random_rotmat((1, 24))
+    inputs = [values.double().requires_grad_() for values in (rest, pelvis, pose)]
+    assert torch.autograd.gradcheck(forward_kinematics, inputs, fast_mode=True)
 
 
 def test_equivariance() -> None:

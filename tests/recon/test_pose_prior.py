@@ -20,7 +20,7 @@ from motion.datasets import deepmimic
 from motion.errors import InputError
 from motion.rotations import matrix_from_6d, matrix_from_axis_angle
 from motion.smpl_parameters import mirrored_rotations
-from recon.pose_prior import VPOSER_LAYERS, PosePrior, axis_angles, load_prior
+from recon.pose_prior import VPOSER_LAYERS, Mixture, PosePrior, axis_angles, load_prior
 from recon.training.pose_prior import spoilt_poses
 from recon.training.poses import HELD_OUT
 
@@ -121,6 +121,13 @@ def test_gradients_are_finite(kind: str, poses: Tensor, tmp_path: Path, rng: np.
     assert energy.isfinite().all()
     assert pose.grad is not None
     assert pose.grad.isfinite().all()
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    vectors = torch.randn(3, 63).double().requires_grad_()
+    prior = load_prior()
+    assert isinstance(prior, Mixture)
+    assert torch.autograd.gradcheck(prior.negative_log_likelihood, vectors, fast_mode=True)
 
 
 def test_going_down_the_gradient_mends_a_pose(unseen_poses: Tensor) -> None:

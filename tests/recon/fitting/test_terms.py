@@ -185,6 +185,18 @@ def test_persons_do_not_share_space_when_both_are_there() -> None:
     assert apart(balls[:1], radii[:1], both[:1], same[:1], 0.05) == 0
 
 
+def test_every_pair_of_balls_counts() -> None:
+    """Two persons of 48 balls 3 m from the origin, of which many overlap, some by less than a millimetre."""
+    balls = 0.3 * torch.randn(2, 4, 48, 3) + 3.0
+    radii, both, same = 0.2 * torch.rand(2, 48), torch.ones(2, 4, dtype=torch.bool), torch.zeros(2, dtype=torch.int64)
+    gap = (balls[0, :, :, None] - balls[1, :, None]).norm(dim=-1)
+    reach = radii[0, :, None] + radii[1]
+    assert ((gap < reach) & (gap > reach - 1e-3)).any()
+    assert apart(balls, radii, both, same, 0.05).item() == pytest.approx(
+        hinge(reach - gap, 0.05).sum().item(), rel=1e-5
+    )
+
+
 def test_rotations_are_held_by_their_angle() -> None:
     """|R - S|² / 2 is 4 sin²(angle / 2), the square of small angles; a plainly wrong start lets go."""
     angle = 0.1
