@@ -185,7 +185,7 @@ def _fit_alike(
     problem = _problem(observations, people, rooms.room, body)
     noise = torch.full((len(people.betas), 1, 1), ROUGH_M)
     problem, people, rooms, prior, noise = on_device((problem, people, rooms, prior, noise), device)
-    with _one_thread():
+    with _quick_arithmetic():
         for phase in PHASES:
             if phase is PHASES[-1]:
                 noise = _noise(problem, people, rooms)
@@ -213,10 +213,11 @@ def of_usual_shape(people: People, camera: Camera, body: Body) -> People:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch on one thread: tensors are so small here that on a busy machine threads mostly wait for each other.
+def _quick_arithmetic() -> Iterator[None]:
+    """Run torch on one thread, and take denormal numbers for 0.
 
-    Numbers too small for their format, which a prior's unlikely components have, count as 0: they take long to compute.
+    Tensors are so small here that on a busy machine threads mostly wait for each other. A prior's unlikely components
+    have denormal shares, which a processor computes slowly.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
